@@ -1,0 +1,73 @@
+"""One byte string a value, whatever run, machine or order of keys: what digests are taken of.
+
+Each value is its type's letter, its length and its content, so that no two values share their
+bytes: 1, 1.0, "1" and True are four different things, and ["ab"] is not ["a", "b"].
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["encode"]
+
+
+def encode(value: Any) -> bytes:
+    """Returns the canonical bytes of a metadata value.
+
+    Raises:
+        TypeError: if the value is of a type that no Parquet column is made of.
+    """
+    parts: list[bytes] = []
+    _write(value, parts)
+    return b"".join(parts)
+
+
+def _write(value: Any, parts: list[bytes]) -> None:
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        _write_mapping(value, parts)
+    elif isinstance(value, (list, tuple)):
+        _write_items(b"l", value, len(value), parts)
+    else:
+        letter, content = _scalar(value)
+        parts.append(b"%c%d:" % (letter, len(content)))
+        parts.append(content)
+
+
+def _write_mapping(value: Mapping[str, Any], parts: list[bytes]) -> None:
+    items = [part for name in sorted(value) for part in (name, value[name])]
+    _write_items(b"m", items, len(value), parts)
+
+
+def _write_items(letter: bytes, items: Iterable[Any], count: int, parts: list[bytes]) -> None:
+    parts.append(b"%c%d:" % (letter, count))
+    for item in items:
+        _write(item, parts)
+
+
+def _scalar(value: Any) -> tuple[bytes, bytes]:
+    if value is None:
+        return b"n", b""
+    if isinstance(value, bool):
+        return b"b", b"1" if value else b"0"
+    if isinstance(value, int):
+        return b"i", b"%d" % value
+    if isinstance(value, float):
+        # One NaN for all: which bits a NaN carries depends on the machine that made it.
+        return b"f", b"nan" if value != value else struct.pack(">d", value)
+    if isinstance(value, str):
+        return b"s", value.encode("utf-8", "surrogatepass")
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return b"y", bytes(value)
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return b"t", f"{type(value).__name__} {value.isoformat()}".encode()
+    if isinstance(value, (datetime.timedelta, decimal.Decimal)):
+        return b"d", f"{type(value).__name__} {value!s}".encode()
+    raise TypeError(f"a value of type {type(value).__name__} cannot be a metadata value")
