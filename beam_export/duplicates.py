@@ -1,0 +1,131 @@
+"""Equal ids: who is meant, and what becomes of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from beam_export.errors import InputError
+from beam_export.naming import key_of
+
+__all__ = ["Decisions", "Namesake", "decide", "find_clashes", "is_concerned", "name_row"]
+
+_NUMBERED = re.compile(r"(?s)(.+)-[1-9][0-9]*\Z")
+#: Namesakes are settled in one place; more than this would not fit there.
+_MOST = 1_000_000
+
+
+class Namesake(NamedTuple):
+    """A sample whose id is not its own, or is one that a renamed sample could take."""
+
+    order: bytes
+    id: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Decisions:
+    """What becomes of namesakes, by order key.
+
+    Attributes:
+        dropped: samples that are left out.
+        renamed: samples that go by another id.
+    """
+
+    dropped: frozenset[bytes] = frozenset()
+    renamed: dict[bytes, str] = dataclasses.field(default_factory=dict)
+
+
+def name_row(ident: str) -> bytes:
+    """Returns 24 bytes: 16 of the key's hash, by which equal keys meet, and 8 of the id's."""
+    key = key_of(ident)
+    hashed = hashlib.sha256(key.encode()).digest()[:16]
+    if key == ident:
+        return hashed + hashed[:8]
+    return hashed + hashlib.sha256(ident.encode("utf-8", "surrogatepass")).digest()[:8]
+
+
+def find_clashes(rows: Iterable[bytes]) -> list[bytes]:
+    """Returns the first 16 bytes of those rows whose key comes more than once, each once."""
+    ordered = sorted(rows)
+    clashes: list[bytes] = []
+    for before, row in zip(ordered, ordered[1:], strict=False):
+        if before[:16] == row[:16] and (not clashes or clashes[-1] != row[:16]):
+            clashes.append(row[:16])
+    return clashes
+
+
+def is_concerned(ident: str, clashes: Collection[bytes], renaming: bool) -> bool:
+    """Tells whether an id clashes, or is a name that renaming must not give a second time."""
+    if name_row(ident)[:16] in clashes:
+        return True
+    numbered = _NUMBERED.match(ident) if renaming else None
+    return numbered is not None and name_row(numbered[1])[:16] in clashes
+
+
+def decide(namesakes: Collection[Namesake], policy: str) -> Decisions:
+    """Settles all namesakes of the dataset.
+
+    Args:
+        namesakes: every sample that `is_concerned`, in any order.
+        policy: `error`, `first` or `rename`.
+
+    Raises:
+        InputError: under `error`, naming pairs; if two ids make one key; if there are too many.
+    """
+    if len(namesakes) > _MOST:
+        raise InputError(
+            f"{len(namesakes)} samples share their id with others, more than the {_MOST} that can "
+            "be settled: give the images ids of their own, or --duplicates=first on fewer inputs."
+        )
+    groups: dict[str, list[Namesake]] = {}
+    for one in sorted(namesakes):
+        groups.setdefault(one.id, []).append(one)
+    _refuse_equal_keys(groups)
+    doubled = {ident: group for ident, group in groups.items() if len(group) > 1}
+    if policy == "error" and doubled:
+        raise InputError(_describe(doubled))
+    if policy == "first":
+        later = (one.order for group in doubled.values() for one in group[1:])
+        return Decisions(dropped=frozenset(later))
+    return Decisions(renamed=_rename(doubled, set(groups)))
+
+
+def _rename(doubled: dict[str, list[Namesake]], taken: set[str]) -> dict[bytes, str]:
+    later = sorted(one for group in doubled.values() for one in group[1:])
+    renamed, reached = {}, dict.fromkeys(doubled, 0)
+    for one in later:
+        name = one.id
+        while name in taken:
+            reached[one.id] += 1
+            name = f"{one.id}-{reached[one.id]}"
+        taken.add(name)
+        renamed[one.order] = name
+    return renamed
+
+
+def _refuse_equal_keys(groups: dict[str, list[Namesake]]) -> None:
+    by_key: dict[str, str] = {}
+    for ident in groups:
+        other = by_key.setdefault(key_of(ident), ident)
+        if other != ident:
+            raise InputError(
+                f"the ids {other!r} and {ident!r} make the same tar key {key_of(ident)!r}: "
+                "rename one of the two."
+            )
+
+
+def _describe(doubled: dict[str, list[Namesake]]) -> str:
+    shown = [
+        f"{ident!r} ({group[0].path} and {group[1].path})"
+        for ident, group in list(doubled.items())[:5]
+    ]
+    more = f" and {len(doubled) - 5} more" if len(doubled) > 5 else ""
+    return (
+        f"{len(doubled)} ids come more than once, {', '.join(shown)}{more}: give "
+        "--duplicates=rename to keep all, --duplicates=first to keep the first of each, or rename "
+        "the images."
+    )

@@ -1,0 +1,136 @@
+"""What a user may ask for, checked once, when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from beam_export.encoders import EncodeSpec
+from beam_export.errors import InputError
+
+__all__ = ["CHOICES", "SHAPING", "ExportOptions"]
+
+#: The words that an option may be, by option.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "member_names": ("id", "sequential"),
+    "order": ("source", "shuffled"),
+    "encode": ("auto", "always", "never"),
+    "encoder": ("auto", "pillow"),
+    "subsampling": ("420", "422", "444"),
+    "resize_mode": ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"),
+    "duplicates": ("error", "first", "rename"),
+}
+
+#: Options that shape the output: these, and no others, go into the hash and the manifest.
+SHAPING = (
+    "images_per_tar",
+    "member_names",
+    "order",
+    "seed",
+    "encode",
+    "quality",
+    "subsampling",
+    "resize",
+    "resize_mode",
+    "limit",
+    "duplicates",
+    "max_pixels",
+    "max_image_bytes",
+)
+
+_AT_LEAST = {
+    "images_per_tar": 1,
+    "quality": 1,
+    "resize": 1,
+    "limit": 1,
+    "max_pixels": 1,
+    "max_image_bytes": 1,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Options of an export; names, defaults and meanings are those of the flags.
+
+    Raises:
+        InputError: if a value makes no sense, in one sentence.
+    """
+
+    output_dir: str
+    images_per_tar: int = 1000
+    deterministic_name: bool = True
+    member_names: str = "id"
+    order: str = "source"
+    seed: int = 0
+    encode: str = "auto"
+    encoder: str = "auto"
+    quality: int = 92
+    subsampling: str = "420"
+    resize: int | None = None
+    resize_mode: str = "keep_ratio"
+    limit: int | None = None
+    duplicates: str = "error"
+    max_failed_fraction: float = 0.01
+    allow_broken_sources: bool = False
+    max_pixels: int = 250_000_000
+    max_image_bytes: int = 268_435_456
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        for name, words in CHOICES.items():
+            _check_choice(name, getattr(self, name), words)
+        for name, least in _AT_LEAST.items():
+            _check_at_least(name, getattr(self, name), least)
+        if not self.output_dir:
+            raise InputError("--output_dir is empty: name a directory or gs://bucket/prefix.")
+        if type(self.seed) is not int:
+            raise InputError(f"--seed={self.seed!r} is not a whole number: give one, 0 or 42 say.")
+        if not 0 <= self.max_failed_fraction <= 1:
+            raise InputError(
+                f"--max_failed_fraction={self.max_failed_fraction} is not between 0 and 1: "
+                "give the share of images that may fail, 0.01 for one in a hundred."
+            )
+        if self.quality > 100:
+            raise InputError(f"--quality={self.quality} is above 100: give 1 to 100.")
+        if self.encode == "never" and self.resize is not None:
+            raise InputError(
+                f"--encode=never with --resize={self.resize} contradict each other, since a resized "
+                "image must be encoded: drop one of the two."
+            )
+
+    def spec(self) -> EncodeSpec:
+        """Returns the part that an encoder has to know."""
+        return EncodeSpec(
+            mode=self.encode,
+            quality=self.quality,
+            subsampling=self.subsampling,
+            resize=self.resize,
+            resize_mode=self.resize_mode,
+            max_pixels=self.max_pixels,
+            max_image_bytes=self.max_image_bytes,
+        )
+
+    def shaping(self) -> dict[str, Any]:
+        """Returns the options that shape the output, by name."""
+        return {name: getattr(self, name) for name in SHAPING}
+
+    def digest(self) -> bytes:
+        """Returns 32 bytes that change with any option that shapes the output."""
+        text = json.dumps(self.shaping(), sort_keys=True)
+        return hashlib.sha256(text.encode()).digest()
+
+
+def _check_choice(name: str, given: Any, words: tuple[str, ...]) -> None:
+    if given not in words:
+        raise InputError(f"--{name}={given} is not a choice: give one of {', '.join(words)}.")
+
+
+def _check_at_least(name: str, given: Any, least: int) -> None:
+    if given is None and name in ("resize", "limit"):
+        return
+    if type(given) is not int or given < least:
+        raise InputError(
+            f"--{name}={given} is not a whole number of at least {least}: give such a number."
+        )
