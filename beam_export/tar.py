@@ -1,0 +1,123 @@
+"""A deterministic POSIX ustar writer: equal members give equal bytes.
+
+The dialect is the one of format.md, part 4.1. The layout of a header is that of POSIX.1-2017,
+pax, "ustar Interchange Format": a block of 512 bytes, then the data, padded to whole blocks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Protocol
+
+from beam_export import naming
+
+__all__ = ["BLOCK", "END_SIZE", "MAX_SIZE", "TarWriter", "padded"]
+
+#: Bytes of a block.
+BLOCK = 512
+
+#: Bytes of the end of an archive: two zero blocks.
+END_SIZE = 2 * BLOCK
+
+#: Largest member: the size field has 11 octal digits.
+MAX_SIZE = 8**11 - 1
+
+_NAME = re.compile(
+    rf"(?=.{{1,{naming.MAX_MEMBER_NAME}}}\Z){naming.KEY_PATTERN}\.{naming.EXT_PATTERN}", re.ASCII
+)
+
+# The header's fields but for name (100 bytes), size (12) and checksum (8): mode, uid and gid;
+# mtime; then typeflag, linkname, magic, version, uname, gname, devmajor, devminor, prefix and the
+# rest of the block.
+_OWNER = b"0000644\0" + 2 * b"0000000\0"
+_MTIME = b"00000000000\0"
+_TAIL = (b"0" + 100 * b"\0" + b"ustar\0" + b"00" + 64 * b"\0" + 2 * b"0000000\0").ljust(356, b"\0")
+
+# The checksum is the sum of the header's bytes, its own field counted as 8 spaces.
+_FIXED_SUM = sum(_OWNER + _MTIME + _TAIL) + 8 * ord(" ")
+
+# Up to this size one write of a copy is cheaper than three writes.
+_JOINED = 1 << 16
+
+_PADDING = tuple(bytes(-size % BLOCK) for size in range(BLOCK))
+
+
+class _Writable(Protocol):
+    def write(self, data: bytes, /) -> Any: ...
+
+
+class TarWriter:
+    """Writes an archive to a binary file object, front to back.
+
+    The file object takes every `write` whole, as a buffered file does, and stays the caller's to
+    close. Names are checked one by one; that members of a sample are adjacent and that no name
+    comes twice is for the caller to see to.
+    """
+
+    def __init__(self, fh: _Writable) -> None:
+        """Starts an archive at the file object's present position."""
+        self._fh = fh
+        self._offset = 0
+        self._closed = False
+
+    @property
+    def offset(self) -> int:
+        """Bytes written so far; after `close`, the archive's size."""
+        return self._offset
+
+    def add(self, name: str, data: bytes) -> int:
+        """Writes one member and returns the offset of its data in the archive.
+
+        Raises:
+            ValueError: if the name is not a key and an extension of the dialect, if the data is
+                larger than `MAX_SIZE`, or if the archive is closed.
+        """
+        if self._closed:
+            raise ValueError(f"{name!r} cannot be added: the archive is closed")
+        size = len(data)
+        header = _header(name, size)
+        padding = _PADDING[size % BLOCK]
+        if size <= _JOINED:
+            self._fh.write(b"".join((header, data, padding)))
+        else:
+            self._fh.write(header)
+            self._fh.write(data)
+            self._fh.write(padding)
+        start = self._offset + BLOCK
+        self._offset = start + size + len(padding)
+        return start
+
+    def close(self) -> None:
+        """Writes the end of the archive; a second call does nothing."""
+        if not self._closed:
+            self._fh.write(bytes(END_SIZE))
+            self._offset += END_SIZE
+            self._closed = True
+
+
+def padded(size: int) -> int:
+    """Returns the bytes that a member of `size` bytes takes: header, data and padding."""
+    return BLOCK + size + -size % BLOCK
+
+
+def _header(name: str, size: int) -> bytes:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a member's name: a key of at most {naming.MAX_MEMBER_NAME} bytes "
+            "with its extension, made by naming.key_of and naming.clean_ext, is"
+        )
+    if size > MAX_SIZE:
+        raise ValueError(
+            f"{name!r} has {size} bytes and a member has at most {MAX_SIZE}: leave it out"
+        )
+    field = name.encode("ascii")
+    digits = b"%011o" % size
+    checksum = _FIXED_SUM + sum(field) + sum(digits)
+    return b"%b%b%b\0%b%06o\0 %b" % (
+        field.ljust(naming.MAX_MEMBER_NAME, b"\0"),
+        _OWNER,
+        digits,
+        _MTIME,
+        checksum,
+        _TAIL,
+    )

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beam_export.samples import (
+    WHOLE,
+    Member,
+    SampleRef,
+    Stored,
+    pack,
+    pack_block,
+    pack_ref,
+    sample_digest,
+    unpack,
+    unpack_ref,
+)
+
+PLAIN = SampleRef(
+    order=b"\0\1",
+    id="cats/1",
+    path="/data/cats/1.jpg",
+    image=Member("jpg", "/data/cats/1.jpg", WHOLE, 1000),
+    fields=(Member("json", "/data/cats/1.json", WHOLE, 20), Member("txt", "/d/1.txt", 512, 5)),
+    metadata={"score": 0.5, "label": "cat"},
+    size=1000,
+)
+
+sizes = st.integers(0, 2**40)
+members = st.builds(Member, st.text(max_size=5), st.text(max_size=9), st.integers(WHOLE), sizes)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=9)
+    | st.binary(max_size=9)
+    | st.datetimes()
+)
+columns = st.dictionaries(st.text(max_size=5), scalars | st.lists(scalars, max_size=3), max_size=4)
+stored = st.builds(
+    Stored, st.just("jpg"), st.none() | sizes, st.none() | sizes, st.just("encoded"), st.none()
+)
+refs = st.builds(
+    SampleRef,
+    order=st.binary(max_size=20),
+    id=st.text(max_size=20),
+    path=st.text(max_size=20),
+    image=members,
+    fields=st.lists(members, max_size=3).map(tuple),
+    metadata=columns,
+    size=sizes,
+    stored=st.none() | stored,
+)
+
+
+@given(st.lists(refs, max_size=5))
+def test_unpack_gives_back_what_was_packed(given_refs: list[SampleRef]) -> None:
+    packed = unpack(pack(given_refs))
+    assert [unpack_ref(one) for one in packed] == given_refs
+    assert unpack(pack_block(packed)) == packed
+
+
+@given(refs)
+def test_types_come_back_too(ref: SampleRef) -> None:
+    back = unpack_ref(pack_ref(ref))
+    assert isinstance(back.image, Member)
+    assert all(isinstance(field, Member) for field in back.fields)
+    assert back.stored is None or isinstance(back.stored, Stored)
+    for name, value in ref.metadata.items():
+        assert type(back.metadata[name]) is type(value)
+
+
+def test_what_planning_needs_stands_outside() -> None:
+    packed = pack_ref(PLAIN)
+    assert (packed.order, packed.id, packed.digest) == (b"\0\1", "cats/1", sample_digest(PLAIN))
+
+
+def test_blocks_of_nothing() -> None:
+    assert unpack(pack([])) == unpack(pack_block([])) == []
+
+
+def test_digest_is_pinned() -> None:
+    # The digest is in the names of all shards: a change here gives every dataset another hash.
+    assert sample_digest(PLAIN).hex() == (
+        "4993e54c7022ab3d52624fde207da94370b3c2174d9b26151478172d20e1bea0"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"order": b"\0\2"},
+        {"id": "cats/2"},
+        {"size": 1001},
+        {"fields": PLAIN.fields[:1]},
+        {"fields": (PLAIN.fields[0], PLAIN.fields[1]._replace(size=6))},
+        {"fields": (PLAIN.fields[0], PLAIN.fields[1]._replace(ext="cls"))},
+        {"metadata": {"score": 0.5}},
+        {"metadata": {"score": 0.25, "label": "cat"}},
+        {"metadata": {"score": "0.5", "label": "cat"}},
+        {"metadata": {"score": 0.5, "labels": "cat"}},
+        {"metadata": {"score": 0.5, "label": b"cat"}},
+    ],
+)
+def test_digest_changes_with(change: dict[str, Any]) -> None:
+    assert sample_digest(PLAIN._replace(**change)) != sample_digest(PLAIN)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "gs://elsewhere/1.jpg"},
+        {"image": Member("jpg", "gs://elsewhere/1.jpg", 512, 1000)},
+        {"fields": tuple(field._replace(uri="gs://e", offset=7) for field in PLAIN.fields)},
+        {"metadata": {"label": "cat", "score": 0.5}},
+    ],
+)
+def test_digest_does_not_change_with(change: dict[str, Any]) -> None:
+    assert sample_digest(PLAIN._replace(**change)) == sample_digest(PLAIN)
+
+
+@pytest.mark.parametrize("values", [(1, 1.0, True, "1", b"1"), (None, "", b"", [], {}, 0)])
+def test_digest_tells_values_of_different_types_apart(values: tuple[object, ...]) -> None:
+    digests = {sample_digest(PLAIN._replace(metadata={"value": value})) for value in values}
+    assert len(digests) == len(values)
+
+
+def test_digest_tells_a_date_from_its_midnight() -> None:
+    day = PLAIN._replace(metadata={"t": datetime.date(2024, 5, 1)})
+    midnight = PLAIN._replace(metadata={"t": datetime.datetime(2024, 5, 1)})
+    assert sample_digest(day) != sample_digest(midnight)
+
+
+def test_digest_refuses_what_no_column_holds() -> None:
+    with pytest.raises(TypeError, match="complex"):
+        sample_digest(PLAIN._replace(metadata={"value": 1j}))
