@@ -1,0 +1,45 @@
+# Two commands do everything on a fresh clone: `make demo` and `make test`.
+
+SHELL := /bin/bash
+# A shim of a version manager may be there without its Python, so it is run and not just looked up.
+PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt
+
+.PHONY: help demo test clean
+
+help:
+	@echo "make demo    makes sample images and exports them to $(DEMO)/out"
+	@echo "make test    runs ruff, mypy and the tests (without those marked slow)"
+	@echo "make clean   removes $(VENV), $(DEMO) and what the tools leave"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python setup.py requirements.txt
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(BIN)/python setup.py requirements.txt
+	$(INSTALL) --editable '.[test]'
+	@touch $(VENV)/.installed $@
+
+demo: $(VENV)/.installed
+	rm -rf $(DEMO)
+	$(BIN)/python examples/make_samples.py $(DEMO)/samples
+	$(BIN)/python -m beam_export export --input $(DEMO)/samples --output_dir $(DEMO)/out --images_per_tar 20
+	@echo
+	@echo "Look at $(DEMO)/out (made from $(DEMO)/samples):"
+	@ls -l $(DEMO)/out
+	@echo "The images of a shard: tar tvf $$(ls $(DEMO)/out/images-*.tar | head -n 1)"
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

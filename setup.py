@@ -1,0 +1,73 @@
+"""Builds the package; everything else that tools need to know stands in pyproject.toml."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+
+def read_version() -> str:
+    """Returns the version without importing the package, which needs what is not installed yet."""
+    text = (ROOT / "beam_export" / "_version.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('beam_export/_version.py has no line of the form __version__ = "..."')
+    return found[1]
+
+
+def read_readme() -> str:
+    """Returns the page that a package index shows; empty where only the code was copied."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+setup(
+    name="beam_export",
+    version=read_version(),
+    description="Exports image datasets into exact WebDataset shards with Apache Beam",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["beam_export", "beam_export.*"]),
+    package_data={"beam_export": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        # Beam's own bounds on the others are wider or narrower with each version; these are what
+        # the tests were run with.
+        "apache-beam>=2.77,<2.78",
+        "numpy",
+        "pillow>=12,<13",
+        "pyarrow>=18,<26",
+        "tqdm",
+    ],
+    extras_require={
+        "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage"],
+        "gpu": ["nvidia-dali-cuda120==2.4.*", "nvidia-nvimgcodec-cu12[nvjpeg]>=0.9,<0.10"],
+        "gpu-cu13": ["nvidia-dali-cuda130==2.4.*", "nvidia-nvimgcodec-cu13[nvjpeg]>=0.9,<0.10"],
+        "test": [
+            "datasets",
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "webdataset",
+        ],
+    },
+    entry_points={"console_scripts": ["beam-export = beam_export.cli:main"]},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)

@@ -1,0 +1,211 @@
+"""Holds the arrows between the modules: cli -> transforms -> sources, sinks -> core."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "beam_export"
+
+#: Modules that know Beam, or read through it; every other one is core and works on file objects.
+BEAM_LAYER = {
+    "__init__",
+    "__main__",
+    "cli",
+    "feeding",
+    "listing",
+    "planning",
+    "progress",
+    "reading",
+    "sinks",
+    "sources",
+    "spill",
+    "transforms",
+    "writing",
+}
+WITHOUT_ALL = {"__main__", "_version"}
+MAX_MODULE_LINES = 330
+MAX_BODY_LINES = 45
+
+#: Calls that open, make or move what stands under a path, by the name they are called on.
+WRITING_CALLS = {
+    "FileSystems": {"copy", "create", "mkdirs", "rename"},
+    "os": {"fdopen", "link", "makedirs", "mkdir", "open", "rename", "renames", "replace"},
+    "shutil": {"copy", "copy2", "copyfile", "copytree", "move"},
+}
+WRITING_METHODS = {"hardlink_to", "symlink_to", "touch", "write_bytes", "write_text"}
+MODE = re.compile(r"[rwxabt+]{1,4}")
+
+
+def module_name(path: Path) -> str:
+    """Returns `encoders.pillow` for beam_export/encoders/pillow.py, `encoders` for its package."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+TREES = {
+    module_name(path): ast.parse(path.read_text(encoding="utf-8"))
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+LINES = {
+    module_name(path): len(path.read_text(encoding="utf-8").splitlines())
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+CORE = sorted(set(TREES) - BEAM_LAYER)
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Yields the full names of what a module imports, wherever in it the import stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # Relative imports would need the module's own place; there are none.
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_module(name: str) -> str | None:
+    """Returns the module of this package that an imported name is or is in, None for others."""
+    root, _, rest = name.partition(".")
+    if root != "beam_export":
+        return None
+    while rest and rest not in TREES:
+        rest = rest.rpartition(".")[0]
+    return rest or "__init__"
+
+
+def own_imports(module: str) -> set[str]:
+    return {own for name in imported(TREES[module]) if (own := own_module(name))}
+
+
+def reached(module: str) -> set[str]:
+    """Returns all modules of this package that one imports, through others too."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        new = own_imports(waiting.pop()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def opens_for_writing(call: ast.Call) -> bool:
+    match call.func:
+        case ast.Name(id="open"):
+            modes = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "mode")]
+            # A mode that is worked out may be any mode.
+            return any(not isinstance(mode, ast.Constant) or is_writing(mode) for mode in modes)
+        case ast.Attribute(value=ast.Name(id=owner), attr=attr) if owner in WRITING_CALLS:
+            return attr in WRITING_CALLS[owner]
+        case ast.Attribute(attr="open"):
+            return any(map(is_writing, [*call.args, *(k.value for k in call.keywords)]))
+        case ast.Attribute(attr=attr):
+            return attr in WRITING_METHODS
+    return False
+
+
+def is_writing(mode: ast.expr) -> bool:
+    if not isinstance(mode, ast.Constant) or not isinstance(mode.value, str):
+        return False
+    return bool(MODE.fullmatch(mode.value)) and not set("wxa+").isdisjoint(mode.value)
+
+
+def writing_lines(tree: ast.Module) -> list[int]:
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return sorted(call.lineno for call in calls if opens_for_writing(call))
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Returns the lines of a function's body, its docstring left out."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_core_does_not_know_beam(module: str) -> None:
+    names = {name.partition(".")[0] for name in imported(TREES[module])}
+    assert "apache_beam" not in names
+    assert not own_imports(module) & BEAM_LAYER
+
+
+def test_only_main_imports_cli() -> None:
+    importers = {module for module in TREES if "cli" in own_imports(module)}
+    assert importers <= {"__main__"}
+
+
+@pytest.mark.parametrize(("one", "other"), [("sources", "sinks"), ("sinks", "sources")])
+def test_sources_and_sinks_do_not_know_each_other(one: str, other: str) -> None:
+    assert other not in reached(one)
+
+
+@pytest.mark.parametrize("module", sorted(set(TREES) - {"sinks"}))
+def test_only_sinks_opens_paths_for_writing(module: str) -> None:
+    assert writing_lines(TREES[module]) == []
+
+
+@pytest.mark.parametrize("module", sorted(set(TREES) - WITHOUT_ALL))
+def test_module_says_what_is_public(module: str) -> None:
+    targets = [
+        target.id
+        for node in TREES[module].body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    ]
+    assert "__all__" in targets
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_module_and_its_functions_are_short(module: str) -> None:
+    assert LINES[module] <= MAX_MODULE_LINES
+    functions = [
+        node
+        for node in ast.walk(TREES[module])
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    long = {f.name: body_lines(f) for f in functions if body_lines(f) > MAX_BODY_LINES}
+    assert long == {}
+
+
+def test_beam_layer_names_modules_that_exist() -> None:
+    assert set(TREES) >= BEAM_LAYER
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open(p, 'w')",
+        "open(p, mode='xb')",
+        "open(p, 'r+b')",
+        "open(p, mode)",
+        "Path(p).open('wb')",
+        "gzip.open(p, 'wb')",
+        "tarfile.open(p, mode='w')",
+        "Path(p).write_text('')",
+        "os.replace(a, b)",
+        "FileSystems.create(p)",
+    ],
+)
+def test_writing_is_seen(code: str) -> None:
+    assert writing_lines(ast.parse(code)) == [1]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["open(p)", "open(p, 'rb')", "FileSystems.open(p)", "encoder.open()", "text.replace('a', 'w')"],
+)
+def test_reading_is_not_taken_for_writing(code: str) -> None:
+    assert writing_lines(ast.parse(code)) == []
+
+
+def test_imports_are_seen_wherever_they_stand() -> None:
+    tree = ast.parse("def f():\n    from apache_beam.io import filesystems\n    import a.b")
+    assert list(imported(tree)) == ["apache_beam.io.filesystems", "a.b"]
+    assert own_module("beam_export.naming.key_of") == "naming"
+    assert own_module("beam_export.WriteShards") == "__init__"
+    assert own_module("beam_exporter.naming") is None
