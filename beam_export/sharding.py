@@ -193,10 +193,9 @@ class Plan:
         stop = self.starts[shard + 1] if shard + 1 < len(self.starts) else self.total
         return stop - self.starts[shard]
 
-    def agrees(self, shard: int, digests: Sequence[bytes]) -> bool:
-        """Tells whether these are just the samples that were planned for a shard."""
-        same = digest_sum(digests) % _MOD_64 == self.checks[shard]
-        return same and len(digests) == self.count(shard)
+    def agrees(self, shard: int, count: int, digest: int) -> bool:
+        """Tells whether so many samples, with that sum of digests, are what was planned."""
+        return count == self.count(shard) and digest % _MOD_64 == self.checks[shard]
 
     def pack(self) -> bytes:
         """Returns the plan as one value, for a side input."""

@@ -1,0 +1,56 @@
+"""Exact, reproducible shards of tar and Parquet from images, with Apache Beam.
+
+The names below are loaded when they are used, so that a command that fails on its flags does so
+at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from beam_export._version import __version__
+
+if TYPE_CHECKING:
+    from beam_export.encoders import Encoder
+    from beam_export.errors import InputError, RunError
+    from beam_export.manifest import Manifest
+    from beam_export.options import ExportOptions
+    from beam_export.samples import Failure, Sample
+    from beam_export.shard import ShardResult
+    from beam_export.transforms import ExportImages, ExportResult, WriteShards
+
+__all__ = [
+    "Encoder",
+    "ExportImages",
+    "ExportOptions",
+    "ExportResult",
+    "Failure",
+    "InputError",
+    "Manifest",
+    "RunError",
+    "Sample",
+    "ShardResult",
+    "WriteShards",
+    "__version__",
+]
+
+_HOMES = {
+    "Encoder": "encoders",
+    "ExportImages": "transforms",
+    "ExportOptions": "options",
+    "ExportResult": "transforms",
+    "Failure": "samples",
+    "InputError": "errors",
+    "Manifest": "manifest",
+    "RunError": "errors",
+    "Sample": "samples",
+    "ShardResult": "shard",
+    "WriteShards": "transforms",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"beam_export.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'beam_export' has no attribute {name!r}")

@@ -1,0 +1,226 @@
+"""The encoder that is always there: Pillow, on the CPU.
+
+Decode, colour to 8-bit gray or sRGB, orientation, size, JPEG: one image after the other, each on
+its own. Whatever is wrong with an image is its failure; only a lack of memory is raised, since
+that is the machine's fault and another one may do better.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image, features
+from PIL import __version__ as pillow_version
+
+from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header
+from beam_export.encoders.icc import to_srgb
+from beam_export.encoders.orientation import read_orientation, upright
+from beam_export.encoders.resize import ResizePlan, plan_resize
+from beam_export.errors import SampleError
+from beam_export.jpeg import MAX_SIDE
+from beam_export.samples import EncodedImage
+
+__all__ = ["PillowEncoder"]
+
+_SUBSAMPLINGS = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
+_CODECS = {
+    "libjpeg_turbo": "libjpeg_turbo",
+    "littlecms2": "littlecms2",
+    "zlib": "zlib",
+    "webp": "webp",
+    "libtiff": "libtiff",
+    "avif": "avif",
+}
+
+
+class PillowEncoder:
+    """Encodes with Pillow. The bytes depend on the spec and Pillow's build, never on `threads`.
+
+    Args:
+        spec: what is asked for.
+        threads: images of a batch in work at the same time.
+
+    Raises:
+        ValueError: if the spec asks for what JPEG or Pillow does not have.
+    """
+
+    def __init__(self, spec: EncodeSpec, threads: int = 1) -> None:
+        if spec.subsampling not in _SUBSAMPLINGS:
+            raise ValueError(f"subsampling is {spec.subsampling!r}; it must be 420, 422 or 444")
+        if not 1 <= spec.quality <= 100:
+            raise ValueError(f"quality is {spec.quality}; it must be from 1 to 100")
+        if spec.resize is not None:
+            plan_resize(1, 1, spec.resize, spec.resize_mode)
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; it must be 1 or more")
+        self.spec = spec
+        self.threads = threads
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"spec": self.spec, "threads": self.threads, "_pool": None}
+
+    def open(self) -> None:
+        """Makes the threads; a second call does nothing."""
+        header.lift_guards(self.spec.max_pixels)
+        header.silence_pillow()
+        if self.threads > 1 and self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="encode")
+
+    def close(self) -> None:
+        """Ends the threads; `open` makes new ones."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
+        """Encodes images, each on its own: as many results as images, in their order.
+
+        Raises:
+            MemoryError: if an image within the limits does not fit into memory.
+        """
+        if self._pool is None or len(images) < 2:
+            return [self._encode(image) for image in images]
+        return list(self._pool.map(self._encode, images))
+
+    def identity(self) -> dict[str, str]:
+        """Returns what shapes the bytes: the versions of Pillow and of the codecs in its build."""
+        versions = {name: features.version(feature) for name, feature in _CODECS.items()}
+        return {
+            "encoder": "pillow",
+            "device": "cpu",
+            "pillow": pillow_version,
+            **{name: version or "none" for name, version in versions.items()},
+        }
+
+    def _encode(self, image: ImageInput) -> Result:
+        stage = "decode" if isinstance(image, bytes) else "encode"
+        try:
+            if isinstance(image, bytes):
+                picture, profile = _decode(image, self.spec)
+            else:
+                picture, profile = _from_array(image, self.spec), None
+            stage = "encode"
+            picture = self._resize(picture)
+            data = self._save(picture, profile)
+        except MemoryError:
+            raise
+        except Exception as error:
+            return header.failure(stage, error)
+        return EncodedImage(data, "jpg", picture.width, picture.height, "encoded")
+
+    def _resize(self, im: Image.Image) -> Image.Image:
+        spec = self.spec
+        if spec.resize is not None:
+            plan = plan_resize(*im.size, spec.resize, spec.resize_mode)
+            # A strip of 1 x 60,000 pixels would be scaled to gigapixels.
+            header.check_pixels(plan.scaled_width * plan.scaled_height, spec, "encode")
+            im = _apply(plan, im)
+        if max(im.size) > MAX_SIDE:
+            raise SampleError(
+                "encode",
+                "ValueError",
+                f"the image has {im.width} x {im.height} pixels, and a side of a JPEG has at most "
+                f"{MAX_SIDE}",
+            )
+        return im
+
+    def _save(self, im: Image.Image, profile: bytes | None) -> bytes:
+        """Returns the image as a baseline JPEG that carries nothing but, maybe, a profile."""
+        with _buffer() as buffer:
+            im.save(
+                buffer,
+                "JPEG",
+                quality=self.spec.quality,
+                subsampling=_SUBSAMPLINGS[self.spec.subsampling],
+                progressive=False,
+                optimize=False,
+                icc_profile=profile,
+                exif=b"",
+                # Pillow copies the source's comment unless it is given one.
+                comment=b"",
+            )
+            buffer.seek(0)
+            return buffer.read()
+
+
+def _buffer() -> io.FileIO | io.BytesIO:
+    """Returns a file in memory to save to.
+
+    Pillow lets go of Python's lock while it encodes to a file descriptor, and holds it while it
+    encodes to a `BytesIO`: with that, two threads are no faster than one. The bytes are the same.
+    """
+    if not hasattr(os, "memfd_create"):
+        return io.BytesIO()
+    try:
+        return io.FileIO(os.memfd_create("jpeg"), "r+")
+    except OSError:
+        # No such call in this sandbox, or no descriptor left: only speed is lost.
+        return io.BytesIO()
+
+
+def _decode(data: bytes, spec: EncodeSpec) -> tuple[Image.Image, bytes | None]:
+    """Returns an upright `L` or `RGB` image, and the profile it is to carry if it is not sRGB."""
+    header.check_bytes(data, spec)
+    with header.open_image(data, spec) as im:
+        im.load()
+        # A GIF or AVIF frame may turn out larger than its header said.
+        header.check_pixels(im.width * im.height, spec)
+        colors, alpha = color.split_alpha(im, data)
+        converted, profile = to_srgb(colors, im.info.get("icc_profile"))
+        picture = color.on_white(converted, alpha)
+        return upright(picture, read_orientation(_exif(im))), profile
+
+
+def _exif(im: Image.Image) -> bytes:
+    """Returns an image's EXIF block, or nothing."""
+    exif = im.info.get("exif")
+    if exif is None and "Raw profile type exif" in im.info:
+        # How ImageMagick writes it into a PNG: a name, a length, then lines of hex digits.
+        lines = str(im.info["Raw profile type exif"]).split("\n")[3:]
+        try:
+            return bytes.fromhex("".join(lines))
+        except ValueError:
+            return b""
+    return exif if isinstance(exif, bytes) else b""
+
+
+def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
+    """Returns an array as an `L` or `RGB` image.
+
+    Raises:
+        ValueError: if it is no uint8 array of a shape that is taken.
+    """
+    if not isinstance(pixels, np.ndarray):
+        raise ValueError(f"the image is a {type(pixels).__name__}; it must be bytes or an array")
+    shape = pixels.shape
+    known = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    if pixels.dtype != np.uint8 or not known or not pixels.size:
+        raise ValueError(
+            f"the image is an array of dtype {pixels.dtype} and shape {shape}; it must be uint8 "
+            "of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), with a pixel at least"
+        )
+    header.check_pixels(shape[0] * shape[1], spec, "encode")
+    if len(shape) == 3 and shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    im = Image.fromarray(np.ascontiguousarray(pixels))
+    if im.mode != "RGBA":
+        return im
+    *colors, alpha = im.split()
+    return color.on_white(Image.merge("RGB", colors), alpha)
+
+
+def _apply(plan: ResizePlan, im: Image.Image) -> Image.Image:
+    """Returns the image as planned: scaled, then its window taken, white outside."""
+    scaled = (plan.scaled_width, plan.scaled_height)
+    if scaled != im.size:
+        im = im.resize(scaled, Image.Resampling.LANCZOS)
+    if (plan.left, plan.top, plan.width, plan.height) == (0, 0, *scaled):
+        return im
+    window = Image.new(im.mode, (plan.width, plan.height), "white")
+    window.paste(im, (-plan.left, -plan.top))
+    return window

@@ -1,0 +1,120 @@
+"""From refs to samples whose bytes are at hand: read ahead, encode in batches, in order."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from beam_export.encoders import Encoder, ImageInput, Result
+from beam_export.encoders.policy import process_batch
+from beam_export.errors import SampleError
+from beam_export.reading import Reader
+from beam_export.samples import EncodedImage, Failure, SampleRef
+from beam_export.shard import ReadySample
+from beam_export.text import printable
+
+__all__ = ["BATCH_BYTES", "BATCH_SAMPLES", "failure_of", "feed"]
+
+#: A batch is full at either: enough for an encoder to work on, little enough to hold three of.
+BATCH_SAMPLES = 32
+BATCH_BYTES = 32 << 20
+
+
+class _Loaded(NamedTuple):
+    ref: SampleRef
+    key: str
+    image: bytes
+    sha256: str
+    fields: list[tuple[str, bytes]]
+
+
+def failure_of(ref: SampleRef, error: SampleError) -> Failure:
+    """Returns the row of the failures table for a sample."""
+    return Failure(
+        printable(ref.id), printable(ref.path), error.stage, error.error, error.message
+    )
+
+
+def feed(
+    refs: Iterable[tuple[SampleRef, str]], reader: Reader, encoder: Encoder
+) -> Iterator[ReadySample | Failure]:
+    """Yields samples ready to be stored, in order, and failures in their places.
+
+    While one batch is encoded and written, the next is being read.
+
+    Args:
+        refs: (ref, key in the tar).
+        reader: used by one thread at a time.
+        encoder: open.
+    """
+    batches = _batches(refs)
+    with concurrent.futures.ThreadPoolExecutor(1, "read-ahead") as ahead:
+        pending = _submit(ahead, batches, reader)
+        while pending is not None:
+            loaded = pending.result()
+            pending = _submit(ahead, batches, reader)
+            yield from _encode(loaded, encoder)
+
+
+def _submit(
+    ahead: concurrent.futures.ThreadPoolExecutor,
+    batches: Iterator[list[tuple[SampleRef, str]]],
+    reader: Reader,
+) -> concurrent.futures.Future[list[_Loaded | Failure]] | None:
+    batch = next(batches, None)
+    return None if batch is None else ahead.submit(_load_batch, batch, reader)
+
+
+def _batches(refs: Iterable[tuple[SampleRef, str]]) -> Iterator[list[tuple[SampleRef, str]]]:
+    batch: list[tuple[SampleRef, str]] = []
+    held = 0
+    for ref, key in refs:
+        size = ref.image.size + sum(field.size for field in ref.fields)
+        if batch and (len(batch) >= BATCH_SAMPLES or held + size > BATCH_BYTES):
+            yield batch
+            batch, held = [], 0
+        batch.append((ref, key))
+        held += size
+    if batch:
+        yield batch
+
+
+def _load_batch(batch: Sequence[tuple[SampleRef, str]], reader: Reader) -> list[_Loaded | Failure]:
+    return [_load(ref, key, reader) for ref, key in batch]
+
+
+def _load(ref: SampleRef, key: str, reader: Reader) -> _Loaded | Failure:
+    try:
+        image = reader.read(ref.image)
+        fields = [(field.ext, reader.read(field)) for field in ref.fields]
+    except SampleError as error:
+        return failure_of(ref, error)
+    return _Loaded(ref, key, image, hashlib.sha256(image).hexdigest(), fields)
+
+
+def _encode(loaded: list[_Loaded | Failure], encoder: Encoder) -> Iterator[ReadySample | Failure]:
+    raw = [one for one in loaded if isinstance(one, _Loaded) and one.ref.stored is None]
+    images: list[ImageInput] = [one.image for one in raw]
+    results = iter(process_batch(images, [one.ref.image.ext for one in raw], encoder))
+    for one in loaded:
+        if isinstance(one, Failure):
+            yield one
+        elif one.ref.stored is not None:
+            stored = one.ref.stored
+            image = EncodedImage(
+                one.image, stored.ext, stored.width, stored.height, stored.encoding
+            )
+            yield _ready(one, image, stored.source_sha256)
+        else:
+            yield _ready(one, next(results), one.sha256)
+
+
+def _ready(one: _Loaded, image: Result, source_sha256: str | None) -> ReadySample | Failure:
+    if isinstance(image, SampleError):
+        return failure_of(one.ref, image)
+    if any(ext == image.ext for ext, _ in one.fields):
+        reason = f"it has a field {image.ext!r}, the name that its image takes in the tar"
+        return failure_of(one.ref, SampleError("write", "ValueError", reason))
+    return ReadySample(one.ref, one.key, image, source_sha256, one.fields)

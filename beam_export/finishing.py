@@ -1,0 +1,232 @@
+"""The last step: tables, card, the run's own facts, and the manifest when all else stands."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import json
+import platform
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.pvalue import AsList, AsSingleton, PCollection
+
+from beam_export import manifest as manifests
+from beam_export import progress
+from beam_export._version import __version__
+from beam_export.card import MARK, dataset_card
+from beam_export.encoders import Encoder
+from beam_export.errors import RunError
+from beam_export.manifest import Manifest, Totals
+from beam_export.naming import ShardNames
+from beam_export.options import ExportOptions
+from beam_export.parquet import write_table
+from beam_export.planning import Planned, open_decisions, open_plan
+from beam_export.samples import Failure
+from beam_export.shard import ShardResult
+from beam_export.sinks import Output
+
+__all__ = ["WriteManifest"]
+
+
+@dataclasses.dataclass
+class WriteManifest(beam.PTransform):
+    """Adds the results up, checks the sums and the budget, and writes what comes last.
+
+    Attributes:
+        options: of the export.
+        output: where to.
+        encoder: whose identity the manifest names.
+        watcher: address for `progress.tell`.
+        started: seconds since the epoch.
+        planned: what planning found out.
+        columns: metadata columns as a serialized Arrow schema, of one element.
+        failures: samples that failed before planning.
+        skipped: files that are no samples, by what they are.
+    """
+
+    options: ExportOptions
+    output: Output
+    encoder: Encoder
+    watcher: str | None
+    started: float
+    planned: Planned
+    columns: PCollection[bytes]
+    failures: PCollection[Failure]
+    skipped: PCollection[str]
+
+    def expand(self, results: PCollection[ShardResult]) -> PCollection[Manifest]:
+        skipped = (
+            self.skipped
+            | "CountSkipped" >> beam.combiners.Count.PerElement()
+            | "Skipped" >> beam.combiners.ToDict()
+        )
+        finish = _Finish(self.options, self.output, self.encoder, self.watcher, self.started)
+        return (
+            results
+            | "ToOne" >> beam.Map(lambda result: (0, result))
+            | "AllShards" >> beam.GroupByKey()
+            | "Finish"
+            >> beam.ParDo(
+                finish,
+                AsSingleton(self.planned.plan),
+                AsSingleton(self.planned.decisions),
+                AsSingleton(self.planned.census),
+                AsSingleton(self.columns),
+                AsList(self.failures),
+                AsSingleton(skipped),
+            ).with_output_types(Manifest)
+        )
+
+
+class _Finish(beam.DoFn):
+    """Writes everything that is one a dataset."""
+
+    def __init__(
+        self,
+        options: ExportOptions,
+        output: Output,
+        encoder: Encoder,
+        watcher: str | None,
+        started: float,
+    ) -> None:
+        self._options, self._output, self._encoder = options, output, encoder
+        self._watcher, self._started = watcher, started
+
+    def process(
+        self,
+        group: tuple[int, Iterable[ShardResult]],
+        plan: bytes,
+        decisions: bytes,
+        census: tuple[int, int],
+        columns: bytes,
+        listed: Sequence[Failure],
+        skipped: Mapping[str, int],
+    ) -> Iterator[Manifest]:
+        results = sorted(ShardResult(*result) for result in group[1])
+        settled = open_decisions(decisions)
+        counted, ranked = census
+        layout = open_plan(plan)
+        sums = manifests.totals(
+            results,
+            len(listed),
+            counted=counted,
+            duplicate=len(settled.dropped),
+            limited=ranked - layout.total,
+        )
+        failures = [*listed, *(one for result in results for one in result.failures)]
+        names = ShardNames(layout.hash)
+        failures_sha256 = self._write_failures(names, failures)
+        sums.check()
+        self._check_sources(listed)
+        sums.check_budget(self._options.max_failed_fraction)
+        schema = pa.ipc.read_schema(pa.py_buffer(columns))
+        manifest = Manifest(
+            hash=layout.hash,
+            options=self._options.shaping(),
+            software=self._software(),
+            steps=self._steps(sums, skipped, len(settled.renamed), len(listed)),
+            schema=manifests.describe_schema(schema),
+            totals=sums,
+            tables=[
+                {"name": names.shards, "sha256": self._write_shards(names, results)},
+                *failures_sha256,
+            ],
+        )
+        self._write_card(manifest)
+        self._write_run(names, sums)
+        with self._output.writing(names.manifest) as target:
+            target.write(manifest.to_json())
+        self._output.sweep()
+        progress.tell(self._watcher, {**dataclasses.asdict(sums), "finished": 1})
+        yield manifest
+
+    def _check_sources(self, listed: Sequence[Failure]) -> None:
+        broken = [one for one in listed if one.error == "BrokenSource"]
+        if broken and not self._options.allow_broken_sources:
+            raise RunError(
+                f"{len(broken)} sources cannot be read to their end, the first is "
+                f"{broken[0].original_path} ({broken[0].message}): mend them, or give "
+                "--allow_broken_sources to do without what they hold."
+            )
+
+    def _write_failures(
+        self, names: ShardNames, failures: Sequence[Failure]
+    ) -> list[dict[str, str]]:
+        if not failures:
+            self._output.remove(names.failures)  # an earlier attempt may have had some
+            return []
+        table = manifests.failures_table(failures)
+        return [{"name": names.failures, "sha256": self._write_table(names.failures, table)}]
+
+    def _write_shards(self, names: ShardNames, results: Sequence[ShardResult]) -> str:
+        return self._write_table(names.shards, manifests.shards_table(results, names))
+
+    def _write_table(self, name: str, table: pa.Table) -> str:
+        buffer = io.BytesIO()
+        write_table(buffer, table)
+        with self._output.writing(name) as target:
+            target.write(buffer.getvalue())
+        return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+    def _software(self) -> dict[str, str]:
+        return {
+            "beam_export": __version__,
+            "pyarrow": pa.__version__,
+            **self._encoder.identity(),
+        }
+
+    def _steps(
+        self, sums: Totals, skipped: Mapping[str, int], renamed: int, listed: int
+    ) -> list[dict[str, Any]]:
+        """Returns the processing, in order, with how many samples each step let through."""
+        options = self._options
+        return [
+            {"step": "read", "samples": sums.read, "failed": listed, "skipped": dict(skipped)},
+            {
+                "step": "settle equal ids",
+                "duplicates": options.duplicates,
+                "dropped": sums.duplicate,
+                "renamed": renamed,
+            },
+            {"step": "order", "order": options.order, "seed": options.seed},
+            {"step": "limit", "limit": options.limit, "dropped": sums.limited},
+            {
+                "step": "encode",
+                "encode": options.encode,
+                "copied": sums.copied,
+                "encoded": sums.encoded,
+                "failed": sums.failed - listed,
+            },
+            {"step": "write", "samples": sums.written, "shards": sums.shards},
+        ]
+
+    def _write_card(self, manifest: Manifest) -> None:
+        """Writes the dataset card, unless somebody's own README stands there."""
+        with contextlib.suppress(FileNotFoundError, BeamIOError), self._output.read(
+            "README.md"
+        ) as source:
+            if MARK.encode() not in source.read():
+                return
+        with self._output.writing("README.md") as target:
+            target.write(dataset_card(manifest))
+
+    def _write_run(self, names: ShardNames, sums: Totals) -> None:
+        seconds = time.time() - self._started
+        facts = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
+            "seconds": round(seconds, 3),
+            "host": platform.node(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "images_per_second": round(sums.written / seconds, 1) if seconds > 0 else None,
+            **self._encoder.identity(),
+        }
+        with self._output.writing(names.run) as target:
+            target.write(json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n")

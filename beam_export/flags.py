@@ -1,0 +1,152 @@
+"""The one place that knows flags: how they are spelled, what they mean, how they are read."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from typing import NoReturn
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_export.errors import InputError
+from beam_export.options import CHOICES, ExportOptions
+
+__all__ = ["ExportCommand", "export_parser", "parse_export"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportCommand:
+    """What `export` was asked for.
+
+    Attributes:
+        input: as `--input`.
+        options: of the export.
+        dry_run: whether only the plan is to be shown.
+        beam_flags: every flag that is Beam's.
+    """
+
+    input: str
+    options: ExportOptions
+    dry_run: bool
+    beam_flags: list[str]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}: see beam-export {self.prog.rpartition(' ')[2]} --help.")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+
+
+def export_parser() -> argparse.ArgumentParser:
+    """Returns the parser of `export`; its defaults are those of `ExportOptions`."""
+    parser = _Parser(
+        prog="beam-export export",
+        description="Export images and what belongs to them as exact shards of tar and Parquet.",
+        epilog="Every other flag goes to Beam: --runner, --direct_num_workers, ...",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_places(parser.add_argument_group("input and output"))
+    _add_layout(parser.add_argument_group("shards and samples"))
+    _add_images(parser.add_argument_group("images"))
+    _add_run(parser.add_argument_group("the run"))
+    for action in parser._actions:
+        if action.dest in CHOICES:
+            action.choices = CHOICES[action.dest]
+        if action.dest in ExportOptions.__dataclass_fields__ and action.dest != "output_dir":
+            action.default = ExportOptions.__dataclass_fields__[action.dest].default
+    return parser
+
+
+def _add_places(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--input",
+        required=True,
+        help="directory, image file, glob, {000..123} range, or a comma-separated list of these",
+    )
+    group.add_argument("--output_dir", required=True, help="directory to write to")
+
+
+def _add_layout(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--images_per_tar", type=int, help="samples a shard, exact in all but the last")
+    _add_boolean(group, "--deterministic_name", "name files by their content, else by a random token")
+    group.add_argument("--member_names", help="name samples in the tars by id or by their rank")
+    group.add_argument("--order", help="the input's order, or a shuffle by --seed")
+    group.add_argument("--seed", type=int, help="names the permutation of --order=shuffled")
+    group.add_argument("--limit", type=int, help="export only the first N samples in order")
+    group.add_argument("--duplicates", help="of equal ids: stop, keep the first, or rename")
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--encode",
+        help="auto copies a JPEG that needs no change and makes JPEG of all else; always encodes "
+        "all; never copies all",
+    )
+    group.add_argument("--encoder", help="what encodes")
+    group.add_argument("--quality", type=int, help="of JPEGs that are encoded, 1 to 100")
+    group.add_argument("--subsampling", help="chroma subsampling of JPEGs that are encoded")
+    group.add_argument("--resize", type=int, help="target in pixels")
+    group.add_argument("--resize_mode", help="what --resize sets, and what becomes of the rest")
+    group.add_argument("--max_pixels", type=int, help="larger images are failures")
+    group.add_argument("--max_image_bytes", type=int, help="larger files are failures")
+
+
+def _add_run(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--max_failed_fraction",
+        type=float,
+        help="if more of the images fail, the run does; each is listed either way",
+    )
+    _add_boolean(group, "--allow_broken_sources", "go on without what an unreadable source holds")
+    _add_boolean(group, "--dry_run", "show the plan, made on this machine, and write nothing")
+    _add_boolean(group, "--verbose", "a line a shard, and tracebacks of errors")
+    group.set_defaults(dry_run=False)
+
+
+def _add_boolean(group: argparse._ArgumentGroup, flag: str, text: str) -> None:
+    group.add_argument(flag, type=_boolean, nargs="?", const=True, metavar="true|false", help=text)
+
+
+def parse_export(argv: Sequence[str]) -> ExportCommand:
+    """Returns what the flags of `export` ask for.
+
+    Raises:
+        InputError: if one is wrong, missing, or neither ours nor Beam's.
+    """
+    parsed, rest = export_parser().parse_known_args(argv)
+    _refuse_unknown(rest)
+    given = {name: getattr(parsed, name) for name in _option_names() if hasattr(parsed, name)}
+    return ExportCommand(parsed.input, ExportOptions(**given), parsed.dry_run, rest)
+
+
+def _option_names() -> list[str]:
+    return [field.name for field in dataclasses.fields(ExportOptions)]
+
+
+def _refuse_unknown(rest: Sequence[str]) -> None:
+    """Refuses what Beam does not know either; it would only log it, and go on."""
+    parser = _Parser(prog="beam-export export", allow_abbrev=False, add_help=False)
+    for kind in _all_options(PipelineOptions):
+        kind._add_argparse_args(parser)
+    unknown = parser.parse_known_args(list(rest))[1]
+    if unknown:
+        raise InputError(
+            f"{unknown[0]} is no flag of beam-export nor of Beam: see beam-export export --help."
+        )
+
+
+def _all_options(kind: type[PipelineOptions]) -> list[type[PipelineOptions]]:
+    found = []
+    for below in kind.__subclasses__():
+        # Only classes that add flags of their own; an inherited method would add them twice.
+        if "_add_argparse_args" in below.__dict__:
+            found.append(below)
+        found.extend(_all_options(below))
+    return found

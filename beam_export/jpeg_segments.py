@@ -1,0 +1,107 @@
+"""Walks a JPEG's marker segments, without judging them.
+
+What a decoder would find is found here too, whether the file is whole or not: `jpeg.inspect`
+judges; `read_size` and `is_bomb` guard the decoding of whatever comes.
+
+Source: ITU-T T.81 (09/92), part B.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+__all__ = [
+    "EOI",
+    "FRAMES",
+    "MAX_SCANS",
+    "SOI",
+    "SOS",
+    "Segment",
+    "is_bomb",
+    "read_size",
+    "u16",
+    "walk",
+]
+
+#: Scans beyond which an image is refused. Real files have 1 to 20; each scan costs a decoder a
+#: pass over all blocks, and a few bytes are enough to ask for one.
+MAX_SCANS = 256
+
+#: 10,000 full segments are more than any image may weigh; tiny ones would cost time alone.
+_MAX_SEGMENTS = 10_000
+
+SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
+_TEM = 0x01
+
+#: Start-of-frame markers, of all processes.
+FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+
+# In entropy-coded data 0xFF is followed by a stuffed 0x00, or is a restart marker, or fill.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+
+
+#: (marker, before, at, start, end): its content is `data[start:end]`; what lies between the last
+#: segment and this one is `data[before:at]`. A plain tuple, for there are a dozen in each file.
+Segment = tuple[int, int, int, int, int]
+
+
+def read_size(data: bytes) -> tuple[int, int] | None:
+    """Returns (width, height) of the first frame header, or None if there is none.
+
+    The rest may be broken or missing: the first 64 KB of a file are often enough.
+    """
+    try:
+        for marker, _, _, start, end in walk(data):
+            if marker in FRAMES and end - start >= 5:
+                height, width = u16(data, start + 1), u16(data, start + 3)
+                return (width, height) if width and height else None
+            if marker == SOS:
+                return None
+    except ValueError:
+        return None
+    return None
+
+
+def is_bomb(data: bytes) -> bool:
+    """Tells if decoding would take time out of all proportion: too many scans, or segments.
+
+    Unlike `inspect` it steps over what is odd, as decoders do.
+    """
+    scans = segments = 0
+    try:
+        for segment in walk(data):
+            segments += 1
+            scans += segment[0] == SOS
+            if scans > MAX_SCANS:
+                return True
+    except ValueError:
+        # It breaks off, and so will the decoder, unless it was only too long to walk.
+        return segments == _MAX_SEGMENTS
+    return False
+
+
+def walk(data: bytes) -> Iterator[Segment]:
+    """Yields marker segments in order up to end-of-image; ValueError if that never comes."""
+    position = 2
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, position)
+        if found is None:
+            raise ValueError("it ends without an end-of-image marker")
+        at = found.start()
+        marker = data[at + 1]
+        start = end = at + 2
+        if marker not in (SOI, EOI, _TEM):
+            start, end = at + 4, at + 2 + u16(data, at + 2)
+            if not start <= end <= len(data):
+                raise ValueError(f"its segment 0x{marker:02X} is longer than the file or too short")
+        yield marker, position, at, start, end
+        if marker == EOI:
+            return
+        position = end
+    raise ValueError(f"it has more than {_MAX_SEGMENTS} segments")
+
+
+def u16(data: bytes, at: int) -> int:
+    """Returns the big-endian 16-bit number at `at`, 0 if the file ends before it."""
+    return data[at] << 8 | data[at + 1] if at + 2 <= len(data) else 0

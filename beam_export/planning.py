@@ -1,0 +1,262 @@
+"""From refs to the plan: only keys move, and each ref is looked at where it is.
+
+Every step reads blocks (`samples.pack_block`): a bundle's keys travel together, one value for each
+bucket that they fall into.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import dataclasses
+import functools
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton, PCollection
+
+from beam_export import duplicates, sharding
+from beam_export.duplicates import Decisions, Namesake
+from beam_export.errors import InputError
+from beam_export.options import ExportOptions
+from beam_export.samples import SampleRef, pack_block, pack_ref, unpack, unpack_ref
+
+__all__ = ["AssignKeys", "Planned", "PlanShards", "open_decisions", "open_plan"]
+
+_ROW = 24
+
+
+@functools.lru_cache(maxsize=2)
+def open_plan(packed: bytes) -> sharding.Plan:
+    """Returns the plan of a side input; kept, since every bundle gets the same one."""
+    return sharding.Plan.unpack(packed)
+
+
+@functools.lru_cache(maxsize=2)
+def open_decisions(packed: bytes) -> Decisions:
+    """Returns the decisions of a side input; kept like the plan."""
+    decisions: Decisions = pickle.loads(packed)
+    return decisions
+
+
+@functools.lru_cache(maxsize=2)
+def _open_sample(packed: bytes) -> tuple[int, int, list[bytes]]:
+    count, buckets, keys = pickle.loads(packed)
+    return count, buckets, sharding.splitters(keys, buckets)
+
+
+@dataclasses.dataclass
+class AssignKeys(beam.PTransform):
+    """Gives every ref its order key and packs the refs into blocks.
+
+    Refs come with the place that they have in their source as `order`; under `--order=shuffled` it
+    only tells equal ids apart, and is no part of what the dataset's hash is made of.
+    """
+
+    order: str
+    seed: int
+
+    def expand(self, refs: PCollection[list[SampleRef]]) -> PCollection[bytes]:
+        return refs | "PackBlocks" >> beam.Map(
+            assign_keys, order=self.order, seed=self.seed
+        ).with_output_types(bytes)
+
+
+def assign_keys(refs: list[SampleRef], order: str, seed: int) -> bytes:
+    """Returns a block of refs with their order keys."""
+    if order == "source":
+        return pack_block(map(pack_ref, refs))
+    return pack_block(_shuffled(ref, seed) for ref in refs)
+
+
+def _shuffled(ref: SampleRef, seed: int) -> Any:
+    packed = pack_ref(ref._replace(order=sharding.shuffle_key(seed, ref.id)))
+    return packed._replace(order=packed.order + ref.order)
+
+
+class Planned(NamedTuple):
+    """What planning has found out; each of one element.
+
+    Attributes:
+        plan: packed `Plan`.
+        decisions: packed `Decisions` on equal ids.
+        census: (samples that came, samples that were ranked).
+    """
+
+    plan: PCollection[bytes]
+    decisions: PCollection[bytes]
+    census: PCollection[tuple[int, int]]
+
+
+@dataclasses.dataclass
+class PlanShards(beam.PTransform):
+    """Lays the dataset out: settles equal ids, ranks the keys, finds each shard's first key.
+
+    Attributes:
+        options: of the export.
+        name: names the files instead of the content's hash, if given.
+        announce: called with the finished plan before anything is written.
+    """
+
+    options: ExportOptions
+    name: str | None
+    announce: Callable[[sharding.Plan], None]
+
+    def expand(self, blocks: PCollection[bytes]) -> Planned:
+        sample = blocks | "SampleKeys" >> beam.CombineGlobally(_SampleKeys())
+        decisions = blocks | "SettleEqualIds" >> _SettleEqualIds(self.options.duplicates, sample)
+        ranked = (
+            blocks
+            | "BucketKeys"
+            >> beam.FlatMap(bucket_keys, AsSingleton(sample), AsSingleton(decisions))
+            .with_output_types(tuple[int, bytes])
+            | "GroupKeys" >> beam.GroupByKey()
+        )  # (bucket, [packed (order key, digest) pairs])
+        counts = (
+            ranked
+            | "CountKeys" >> beam.MapTuple(_count_keys).with_output_types(tuple[int, int])
+            | "Counts" >> beam.combiners.ToDict()
+        )
+        plan = (
+            ranked
+            | "CutSegments"
+            >> beam.FlatMap(
+                _cut_segments, AsSingleton(counts), self.options.images_per_tar, self.options.limit
+            )
+            | "Segments" >> beam.combiners.ToList()
+            | "MakePlan" >> beam.Map(_make_plan, self.options, self.name, self.announce)
+        )
+        census = counts | "Census" >> beam.Map(_census, AsSingleton(sample))
+        return Planned(plan, decisions, census)
+
+
+class _SampleKeys(beam.CombineFn):
+    """Counts, and samples the order keys."""
+
+    def create_accumulator(self) -> sharding.KeySample:
+        return sharding.KeySample()
+
+    def add_input(self, sample: sharding.KeySample, block: bytes) -> sharding.KeySample:
+        refs = unpack(block)
+        sample.add(((ref.digest, ref.order) for ref in refs), len(refs))
+        return sample
+
+    def merge_accumulators(self, samples: Iterable[sharding.KeySample]) -> sharding.KeySample:
+        merged = sharding.KeySample()
+        for sample in samples:
+            merged.merge(sample)
+        return merged
+
+    def extract_output(self, sample: sharding.KeySample) -> bytes:
+        return pickle.dumps((sample.count, sample.buckets(), sample.keys()), protocol=5)
+
+
+@dataclasses.dataclass
+class _SettleEqualIds(beam.PTransform):
+    """Finds ids that come more than once, and decides what becomes of them."""
+
+    policy: str
+    sample: PCollection[bytes]
+
+    def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
+        clashes = (
+            blocks
+            | "NameRows"
+            >> beam.FlatMap(name_rows, AsSingleton(self.sample)).with_output_types(
+                tuple[int, bytes]
+            )
+            | "GroupNames" >> beam.GroupByKey()
+            | "FindClashes" >> beam.FlatMapTuple(_find_clashes).with_output_types(bytes)
+            | "Clashes" >> beam.combiners.ToList()
+        )
+        return (
+            blocks
+            | "Namesakes" >> beam.FlatMap(namesakes, AsSingleton(clashes), self.policy)
+            | "AllNamesakes" >> beam.combiners.ToList()
+            | "Decide" >> beam.Map(_decide, self.policy).with_output_types(bytes)
+        )
+
+
+def name_rows(block: bytes, sample: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields (bucket, rows of `duplicates.name_row`), a value a bucket."""
+    buckets = _open_sample(sample)[1]
+    found: dict[int, list[bytes]] = collections.defaultdict(list)
+    for ref in unpack(block):
+        row = duplicates.name_row(ref.id)
+        found[int.from_bytes(row[:4], "big") % buckets].append(row)
+    for bucket, rows in found.items():
+        yield bucket, b"".join(rows)
+
+
+def _find_clashes(bucket: int, packed: Iterable[bytes]) -> list[bytes]:
+    rows = [part[at : at + _ROW] for part in packed for at in range(0, len(part), _ROW)]
+    return duplicates.find_clashes(rows)
+
+
+def namesakes(block: bytes, clashes: list[bytes], policy: str) -> Iterator[Namesake]:
+    """Yields the samples of a block that clashes concern."""
+    if not clashes:
+        return
+    concerned, renaming = frozenset(clashes), policy == "rename"
+    for packed in unpack(block):
+        if duplicates.is_concerned(packed.id, concerned, renaming):
+            yield Namesake(packed.order, packed.id, unpack_ref(packed).path)
+
+
+def _decide(found: list[Namesake], policy: str) -> bytes:
+    return pickle.dumps(duplicates.decide(found, policy), protocol=5)
+
+
+def bucket_keys(block: bytes, sample: bytes, decisions: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields (bucket, packed pairs of order key and digest), a value a bucket."""
+    cuts = _open_sample(sample)[2]
+    dropped = open_decisions(decisions).dropped
+    found: dict[int, list[tuple[bytes, bytes]]] = collections.defaultdict(list)
+    for ref in unpack(block):
+        if ref.order not in dropped:
+            bucket = bisect.bisect_right(cuts, ref.order)
+            found[bucket].append((ref.order, ref.digest))
+    for bucket, pairs in found.items():
+        yield bucket, pickle.dumps(pairs, protocol=5)
+
+
+def _unpack_pairs(packed: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    for pairs in packed:
+        yield from pickle.loads(pairs)
+
+
+def _count_keys(bucket: int, packed: Iterable[bytes]) -> tuple[int, int]:
+    return bucket, sum(1 for _ in _unpack_pairs(packed))
+
+
+def _cut_segments(
+    group: tuple[int, Iterable[bytes]],
+    counts: dict[int, int],
+    per_shard: int,
+    limit: int | None,
+) -> list[sharding.Segment]:
+    bucket, packed = group
+    offset = sharding.bucket_offsets(counts)[bucket]
+    return sharding.segments(_unpack_pairs(packed), offset, per_shard, limit)
+
+
+def _make_plan(
+    parts: list[sharding.Segment],
+    options: ExportOptions,
+    name: str | None,
+    announce: Callable[[sharding.Plan], None],
+) -> bytes:
+    if not parts:
+        raise InputError(
+            "the input holds no image that can be exported: give a directory, a file or a pattern "
+            "with images in it."
+        )
+    plan = sharding.make_plan(parts, options.digest(), name)
+    announce(plan)
+    return plan.pack()
+
+
+def _census(counts: dict[int, int], sample: bytes) -> tuple[int, int]:
+    return _open_sample(sample)[0], sum(counts.values())

@@ -1,0 +1,68 @@
+"""How far a run is: small datagrams from the workers of one machine to whoever watches.
+
+The local runner's metrics come when it is over. So workers send their counts to a Unix socket;
+a datagram that cannot be sent at once is dropped, as a count shown late is no harm. Elsewhere
+there is no socket, and the runner's counters serve.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+__all__ = ["listening", "tell"]
+
+_LARGEST = 65_536
+
+
+def tell(address: str | None, counts: Mapping[str, int]) -> None:
+    """Sends counts to who listens at `address`; never waits, and never fails.
+
+    Args:
+        address: path of the socket, or None if nobody listens.
+        counts: what has happened since the last call.
+    """
+    if address is None:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        # Whoever watches may have gone, or be slow: neither is the writer's concern.
+        with contextlib.suppress(OSError):
+            sender.sendto(json.dumps(counts).encode(), address)
+
+
+@contextlib.contextmanager
+def listening(heard: Callable[[Mapping[str, int]], None]) -> Iterator[str]:
+    """Listens while the block runs, calling `heard` from a thread; gives the socket's path."""
+    with (
+        tempfile.TemporaryDirectory(prefix="beam_export-") as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+    ):
+        address = os.path.join(folder, "progress")
+        receiver.bind(address)
+        receiver.settimeout(0.2)
+        done = threading.Event()
+        listener = threading.Thread(target=_listen, args=(receiver, heard, done), daemon=True)
+        listener.start()
+        try:
+            yield address
+        finally:
+            done.set()
+            listener.join()
+
+
+def _listen(
+    receiver: socket.socket, heard: Callable[[Mapping[str, int]], None], done: threading.Event
+) -> None:
+    while True:
+        try:
+            heard(json.loads(receiver.recv(_LARGEST)))
+        except TimeoutError:
+            # What was sent before the end is still there to be read.
+            if done.is_set():
+                return

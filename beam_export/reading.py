@@ -1,0 +1,129 @@
+"""Bytes of members: whole files, or ranges of larger ones.
+
+What will not go away (no such file, no permission, another size than when it was listed) is the
+sample's failure. What may go away is tried again, and then raised: the runner tries the bundle
+again, so that a bad moment of a disk or a network never decides what is in a dataset.
+"""
+
+from __future__ import annotations
+
+import collections
+import errno
+import os
+import time
+from types import TracebackType
+from typing import BinaryIO
+
+from apache_beam.io.filesystems import FileSystems
+
+from beam_export.errors import SampleError
+from beam_export.listing import is_local
+from beam_export.samples import WHOLE, Member
+
+__all__ = ["Reader"]
+
+#: Errors that another try will not mend.
+_LASTING = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
+    + (errno.ENAMETOOLONG, errno.ENXIO)
+)
+_TRIES = 3
+_OPEN_FILES = 16
+
+
+class Reader:
+    """Reads members; keeps a few files open, as members of one file come one after another."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """Makes a reader that refuses members of more than `max_bytes`."""
+        self._max_bytes = max_bytes
+        self._open: collections.OrderedDict[str, BinaryIO] = collections.OrderedDict()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def read(self, member: Member) -> bytes:
+        """Returns a member's bytes.
+
+        Raises:
+            SampleError: if they cannot be had, for good.
+            OSError: if they cannot be had at present.
+        """
+        if member.size > self._max_bytes:
+            raise SampleError(
+                "read",
+                "TooLarge",
+                f"the .{member.ext} has {member.size} bytes, more than --max_image_bytes="
+                f"{self._max_bytes}",
+            )
+        for attempt in range(1, _TRIES + 1):
+            try:
+                data = self._read(member)
+                break
+            except OSError as error:
+                if _is_lasting(error):
+                    reason = f"the .{member.ext} cannot be read: {os.strerror(error.errno or 0)}"
+                    raise SampleError("read", "OSError", reason) from error
+                if attempt == _TRIES:
+                    raise
+                time.sleep(0.1 * 4**attempt)
+        if len(data) != member.size:
+            raise SampleError(
+                "read",
+                "SourceChanged",
+                f"the .{member.ext} had {member.size} bytes when it was listed, and has "
+                f"{'more' if len(data) > member.size else len(data)} now",
+            )
+        return data
+
+    def _read(self, member: Member) -> bytes:
+        if member.offset != WHOLE:
+            source = self._handle(member.uri)
+            source.seek(member.offset)
+            return source.read(member.size)
+        # One byte more than there should be tells a file that has grown, and costs nothing.
+        if is_local(member.uri):
+            with open(member.uri, "rb", buffering=0) as source:
+                return _read_up_to(source, member.size + 1)
+        with FileSystems.open(member.uri, compression_type="uncompressed") as source:
+            return source.read(member.size + 1)
+
+    def _handle(self, uri: str) -> BinaryIO:
+        if uri in self._open:
+            self._open.move_to_end(uri)
+        else:
+            if len(self._open) >= _OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+            local = is_local(uri)
+            self._open[uri] = (
+                open(uri, "rb")  # noqa: SIM115 (closed in __exit__)
+                if local
+                else FileSystems.open(uri, compression_type="uncompressed")
+            )
+        return self._open[uri]
+
+
+def _read_up_to(source: BinaryIO, size: int) -> bytes:
+    """Reads until there is nothing more: one read of a raw file may return less than is there."""
+    first = source.read(size)
+    if not first or len(first) == size:
+        return first
+    parts = [first]
+    left = size - len(first)
+    while left and (part := source.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _is_lasting(error: OSError) -> bool:
+    return error.errno in _LASTING

@@ -1,0 +1,143 @@
+"""The one place that opens paths for writing: temporary names first, final names when whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from beam_export.errors import InputError
+from beam_export.naming import parse
+
+__all__ = ["Output"]
+
+
+class Output:
+    """The output directory, on any file system that Beam knows.
+
+    Everything is written under `_tmp/{token}/` and renamed when it is whole, so that nothing
+    half-written ever stands under a final name. Two workers that write the same file write the
+    same bytes, and the later rename replaces like by like.
+    """
+
+    def __init__(self, directory: str, token: str) -> None:
+        self.directory = directory.rstrip("/") or "/"
+        self.token = token
+        self._local = FileSystems.get_scheme(directory) is None
+
+    def path(self, name: str) -> str:
+        """Returns the path of a file in the output directory."""
+        return f"{self.directory}/{name}"
+
+    @property
+    def workspace(self) -> str:
+        """The directory of this run's temporary files."""
+        return self.path(f"_tmp/{self.token}")
+
+    def prepare(self) -> None:
+        """Makes the directory, and makes sure that it can be written to.
+
+        Raises:
+            InputError: if it cannot.
+        """
+        probe = f"{self.workspace}/probe-{uuid.uuid4().hex}"
+        try:
+            self._make_parent(probe)
+            with self._create(probe) as target:
+                target.write(b"\0")
+            FileSystems.delete([probe])
+        except (OSError, BeamIOError, ValueError) as error:
+            raise InputError(
+                f"--output_dir={self.directory} cannot be written to ({_reason(error)}): "
+                "give a directory that can."
+            ) from error
+
+    def names(self) -> list[str]:
+        """Returns the names of the files of this tool that stand in the directory."""
+        found = FileSystems.match([f"{self.directory}/images-*"])[0].metadata_list
+        names = (file.path.rpartition("/")[2] for file in found)
+        return sorted(name for name in names if parse(name) is not None)
+
+    def refuse_others(self, hash_: str) -> None:
+        """Makes sure that no dataset of another hash stands in the directory.
+
+        Raises:
+            InputError: if one does.
+        """
+        for name in self.names():
+            parsed = parse(name)
+            if parsed is not None and parsed[0] != hash_:
+                raise InputError(
+                    f"--output_dir={self.directory} holds another dataset ({name}; this one is "
+                    f"{hash_}): give another directory, or remove that dataset first."
+                )
+
+    def exists(self, name: str) -> bool:
+        """Tells whether a file is there, whole."""
+        return FileSystems.exists(self.path(name))
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """Opens a file for writing that takes its name when the block ends without an error."""
+        temporary = f"{self.workspace}/{uuid.uuid4().hex}"
+        self._make_parent(temporary)
+        with self._create(temporary) as target:
+            yield target
+        self.publish(temporary, name)
+
+    @contextlib.contextmanager
+    def spilling(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Opens a temporary file that stays until the end of the run."""
+        path = f"{self.workspace}/spill-{uuid.uuid4().hex}"
+        self._make_parent(path)
+        with self._create(path) as target:
+            yield path, target
+
+    def publish(self, temporary: str, name: str) -> None:
+        """Gives a whole temporary file its final name, in place of what may stand there."""
+        final = self.path(name)
+        self._make_parent(final)
+        if self._local:
+            os.replace(temporary, final)
+            return
+        FileSystems.rename([temporary], [final])
+
+    def remove(self, name: str) -> None:
+        """Removes a file, if it is there."""
+        if self.exists(name):
+            FileSystems.delete([self.path(name)])
+
+    def read(self, name: str) -> BinaryIO:
+        """Opens a file for reading."""
+        return FileSystems.open(self.path(name), compression_type="uncompressed")
+
+    def sweep(self) -> None:
+        """Removes this run's temporary files, and the directory of all runs' if it is empty."""
+        if FileSystems.exists(self.workspace):
+            FileSystems.delete([self.workspace])
+        if self._local:
+            # Another run's temporary files may be there, or that run may just have removed it.
+            with contextlib.suppress(OSError):
+                os.rmdir(self.path("_tmp"))
+
+    def _make_parent(self, path: str) -> None:
+        if self._local:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+
+    def _create(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        if self._local:
+            return open(path, "xb")
+        return FileSystems.create(
+            path, mime_type="application/octet-stream", compression_type="uncompressed"
+        )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

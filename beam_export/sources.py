@@ -1,0 +1,152 @@
+"""From patterns to refs: image files under directories and globs, with their sidecars."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import pickle
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, TaggedOutput
+
+from beam_export.errors import SampleError
+from beam_export.feeding import failure_of
+from beam_export.listing import Listed, Skipped, list_images
+from beam_export.patterns import Pattern
+from beam_export.reading import Reader
+from beam_export.samples import Failure, Member, SampleRef
+from beam_export.sharding import source_key
+from beam_export.text import printable
+
+__all__ = ["ReadSamples", "Samples"]
+
+#: Samples a block: what a worker takes at a time.
+_BLOCK = 1000
+#: A sidecar's metadata is held with the ref, so it has to be small.
+_MAX_JSON = 1 << 20
+
+
+class Samples(NamedTuple):
+    """What the inputs hold.
+
+    Attributes:
+        refs: lists of refs whose `order` is their place in source order.
+        failures: samples that are known and cannot be had.
+        skipped: what is no image, by suffix.
+    """
+
+    refs: PCollection[list[SampleRef]]
+    failures: PCollection[Failure]
+    skipped: PCollection[str]
+
+
+@dataclasses.dataclass
+class ReadSamples(beam.PTransform):
+    """Lists the images behind patterns; reads none of them.
+
+    Attributes:
+        patterns: what to list, in order.
+        exclude: a directory to leave out, which may lie inside an input: the output.
+    """
+
+    patterns: list[Pattern]
+    exclude: str
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
+        listed = (
+            pbegin
+            | "Patterns" >> beam.Create(self.patterns)
+            | "ListImages" >> beam.ParDo(_ListImages(self.exclude)).with_outputs(
+                "failures", "skipped", main="blocks"
+            )
+        )
+        refs = (
+            listed.blocks
+            | "SpreadBlocks" >> beam.Reshuffle()
+            | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
+        )
+        failures = (listed.failures, refs.failures) | "ListFailures" >> beam.Flatten()
+        return Samples(refs.refs, failures, listed.skipped)
+
+
+class _ListImages(beam.DoFn):
+    """Yields packed blocks of (pattern number, first position, [Listed, ...])."""
+
+    def __init__(self, exclude: str) -> None:
+        self._exclude = exclude
+
+    def process(self, pattern: Pattern) -> Iterator[Any]:
+        pattern = Pattern(*pattern)
+        block: list[Listed] = []
+        position = 0
+        for item in list_images(pattern, self._exclude):
+            if isinstance(item, Failure):
+                yield TaggedOutput("failures", item)
+            elif isinstance(item, Skipped):
+                yield TaggedOutput("skipped", item.kind)
+            else:
+                block.append(item)
+                if len(block) == _BLOCK:
+                    yield _pack_listed(pattern.number, position, block)
+                    position += _BLOCK
+                    block = []
+        if block:
+            yield _pack_listed(pattern.number, position, block)
+
+
+def _pack_listed(number: int, position: int, block: list[Listed]) -> bytes:
+    plain = [
+        (one.relative, tuple(one.image), [tuple(field) for field in one.fields]) for one in block
+    ]
+    return pickle.dumps((number, position, plain), protocol=5)
+
+
+class _MakeRefs(beam.DoFn):
+    """Yields a list of refs a block; their JSON sidecars are read for the columns in them."""
+
+    def process(self, packed: bytes) -> Iterator[Any]:
+        number, position, plain = pickle.loads(packed)
+        refs = []
+        with Reader(_MAX_JSON) as reader:
+            for place, (relative, image, fields) in zip(
+                itertools.count(position), plain, strict=False
+            ):
+                ref = _make_ref(source_key(number, place), relative, Member(*image), fields)
+                try:
+                    refs.append(ref._replace(metadata=_read_metadata(ref, reader)))
+                except SampleError as error:
+                    yield TaggedOutput("failures", failure_of(ref, error))
+        if refs:
+            yield refs
+
+
+def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> SampleRef:
+    return SampleRef(
+        order=order,
+        id=printable(relative.rpartition(".")[0]),
+        path=image.uri,
+        image=image,
+        fields=tuple(Member(*field) for field in fields),
+        metadata={},
+        size=image.size,
+    )
+
+
+def _read_metadata(ref: SampleRef, reader: Reader) -> dict[str, Any]:
+    """Returns the top-level keys of a sample's `.json`.
+
+    Raises:
+        SampleError: if it cannot be read, or is no JSON.
+    """
+    for field in ref.fields:
+        if field.ext == "json":
+            try:
+                content = json.loads(reader.read(field))
+            except (ValueError, RecursionError) as error:
+                reason = f"the .json is not valid JSON: {type(error).__name__}"
+                raise SampleError("list", "ValueError", reason) from error
+            return content if isinstance(content, dict) else {}
+    return {}

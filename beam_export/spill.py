@@ -1,0 +1,204 @@
+"""Samples of a user's own pipeline: encoded in batches and spilled, so that only refs go on.
+
+An image that a pipeline has in memory would otherwise travel through every shuffle. Here it is
+encoded where it is, appended to a temporary file, and stands there until its shard is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
+
+from beam_export import canonical
+from beam_export.encoders import Encoder, ImageInput
+from beam_export.encoders.policy import process_batch
+from beam_export.errors import SampleError
+from beam_export.feeding import BATCH_BYTES, BATCH_SAMPLES, failure_of
+from beam_export.naming import clean_ext
+from beam_export.samples import (
+    WHOLE,
+    EncodedImage,
+    Failure,
+    Member,
+    PackedRef,
+    Sample,
+    SampleRef,
+    Stored,
+    pack_block,
+    pack_ref,
+)
+from beam_export.sharding import id_key, shuffle_key
+from beam_export.sinks import Output
+
+__all__ = ["SpillSamples"]
+
+
+class SpillSamples(beam.DoFn):
+    """Yields packed blocks of refs; outputs `failures` beside them."""
+
+    def __init__(self, output: Output, encoder: Encoder, order: str, seed: int) -> None:
+        self._output, self._encoder = output, encoder
+        self._order, self._seed = order, seed
+
+    def setup(self) -> None:
+        self._encoder.open()
+
+    def teardown(self) -> None:
+        self._encoder.close()
+
+    def start_bundle(self) -> None:
+        self._held: list[Sample] = []
+        self._bytes = 0
+        self._stack = contextlib.ExitStack()
+        self._file: tuple[str, BinaryIO] | None = None
+        self._offset = 0
+
+    def process(self, sample: Sample) -> Iterator[Any]:
+        if not isinstance(sample, Sample):
+            raise TypeError(
+                f"WriteShards was given a {type(sample).__name__}: give beam_export.Sample."
+            )
+        if self._held and (
+            len(self._held) >= BATCH_SAMPLES or self._bytes + _weight(sample) > BATCH_BYTES
+        ):
+            yield from self._spill()
+        self._held.append(sample)
+        self._bytes += _weight(sample)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for element in self._spill():
+            if isinstance(element, TaggedOutput):
+                value = GlobalWindows.windowed_value(element.value)
+                yield TaggedOutput(element.tag, value)
+            else:
+                yield GlobalWindows.windowed_value(element)
+        self._stack.close()
+
+    def _spill(self) -> Iterator[Any]:
+        held, self._held, self._bytes = self._held, [], 0
+        checked = [(sample, _fault(sample)) for sample in held]
+        inside = [
+            sample for sample, fault in checked if fault is None and sample.image is not None
+        ]
+        images: list[ImageInput] = [sample.image for sample in inside if sample.image is not None]
+        exts = [os.path.splitext(sample.path)[1][1:].lower() for sample in inside]
+        results = iter(process_batch(images, exts, self._encoder))
+        refs: list[PackedRef] = []
+        for sample, fault in checked:
+            try:
+                if fault is not None:
+                    raise fault
+                result = next(results) if sample.image is not None else None
+                if isinstance(result, SampleError):
+                    raise result
+                refs.append(self._keyed(sample, result))
+            except SampleError as error:
+                yield TaggedOutput("failures", failure_of(_bare_ref(sample), error))
+        if refs:
+            yield pack_block(refs)
+
+    def _keyed(self, sample: Sample, image: EncodedImage | None) -> PackedRef:
+        """Returns a sample's ref; what follows the order key tells equal ids apart."""
+        ref = self._ref(sample, image)
+        key = id_key(ref.id) if self._order == "source" else shuffle_key(self._seed, ref.id)
+        source = ref.stored.source_sha256 if ref.stored else None
+        mark = hashlib.sha256(canonical.encode([ref.path, ref.size, source, ref.metadata]))
+        packed = pack_ref(ref._replace(order=key))
+        # Samples that are equal in everything may change places, but not become one.
+        return packed._replace(order=key + mark.digest()[:8] + os.urandom(6))
+
+    def _ref(self, sample: Sample, image: EncodedImage | None) -> SampleRef:
+        if image is None:
+            place = _file_member(sample.path)
+            size, stored = place.size, None
+        else:
+            place = self._append(image.ext, image.data)
+            size, source = _size_and_sha256(sample.image)
+            stored = Stored(image.ext, image.width, image.height, image.encoding, source)
+        fields = [self._append(ext, sample.fields[ext]) for ext in sorted(sample.fields)]
+        return _bare_ref(sample)._replace(
+            image=place, fields=tuple(fields), size=size, stored=stored
+        )
+
+    def _append(self, ext: str, data: bytes) -> Member:
+        if self._file is None:
+            self._file = self._stack.enter_context(self._output.spilling())
+        path, target = self._file
+        target.write(data)
+        offset, self._offset = self._offset, self._offset + len(data)
+        return Member(ext, path, offset, len(data))
+
+
+def _weight(sample: Sample) -> int:
+    if sample.image is None:
+        return 0
+    return len(sample.image) if isinstance(sample.image, bytes) else sample.image.nbytes
+
+
+def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
+    if isinstance(image, bytes):
+        return len(image), hashlib.sha256(image).hexdigest()
+    return (image.nbytes if isinstance(image, np.ndarray) else 0), None
+
+
+def _bare_ref(sample: Sample) -> SampleRef:
+    nowhere = Member("", sample.path, WHOLE, 0)
+    return SampleRef(b"", sample.id, sample.path, nowhere, (), dict(sample.metadata), 0)
+
+
+def _file_member(path: str) -> Member:
+    """Returns where an image lies that is to be read from its path.
+
+    Raises:
+        SampleError: if there is no such file.
+    """
+    ext = os.path.splitext(path)[1][1:].lower()
+    try:
+        found = FileSystems.match([path], [1])[0].metadata_list
+    except BeamIOError:
+        found = []
+    if not found:
+        raise SampleError("read", "OSError", "there is no file at its path")
+    return Member(ext, path, WHOLE, found[0].size_in_bytes)
+
+
+def _fault(sample: Sample) -> SampleError | None:
+    """Returns what is wrong with a sample as it was handed over."""
+    if not isinstance(sample.id, str):
+        return SampleError("read", "TypeError", f"its id is of type {type(sample.id).__name__}")
+    if sample.image is None and not sample.path:
+        return SampleError("read", "ValueError", "it has neither an image nor a path")
+    if sample.image is not None and not isinstance(sample.image, (bytes, np.ndarray)):
+        kind = type(sample.image).__name__
+        reason = f"its image is of type {kind}: give encoded bytes or a uint8 array"
+        return SampleError("read", "TypeError", reason)
+    return _fault_of_fields(sample.fields) or _fault_of_metadata(sample.metadata)
+
+
+def _fault_of_fields(fields: Mapping[str, bytes]) -> SampleError | None:
+    for ext, data in fields.items():
+        if clean_ext(ext) != ext:
+            reason = f"its field {ext!r} cannot be an extension in a tar: use lower-case letters"
+            return SampleError("read", "ValueError", reason)
+        if not isinstance(data, bytes):
+            reason = f"its field {ext!r} is of type {type(data).__name__}, not bytes"
+            return SampleError("read", "TypeError", reason)
+    return None
+
+
+def _fault_of_metadata(metadata: Mapping[str, Any]) -> SampleError | None:
+    try:
+        canonical.encode(metadata)
+    except TypeError as error:
+        return SampleError("read", "TypeError", str(error))
+    return None

@@ -1,0 +1,16 @@
+"""Text that any file can hold."""
+
+from __future__ import annotations
+
+__all__ = ["printable"]
+
+
+def printable(text: str) -> str:
+    r"""Returns text that is valid Unicode; bytes of a file name that are none become `\xNN`.
+
+    >>> printable("caf\udce9")
+    'caf\\xe9'
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

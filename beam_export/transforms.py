@@ -1,0 +1,352 @@
+"""The chain, wired: each step is a thin transform over functions of other modules.
+
+    ReadSamples      -> refs                      no pixels
+    AssignKeys       -> blocks of (key, ref)
+    PlanShards       -> the plan                  one small side input
+    GroupIntoShards  -> (shard, [block, ...])     GroupIntoBatches, then Reshuffle
+    WriteEachShard   -> ShardResult               sort, read, encode, write tar and Parquet
+    WriteManifest    -> Manifest                  last
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.options.pipeline_options import DirectOptions
+from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.transforms.window import GlobalWindows
+
+from beam_export import progress, sharding
+from beam_export.encoders import Encoder
+from beam_export.encoders.pillow import PillowEncoder
+from beam_export.errors import InputError
+from beam_export.finishing import WriteManifest
+from beam_export.manifest import Manifest
+from beam_export.naming import ShardNames
+from beam_export.options import ExportOptions
+from beam_export.parquet import read_rows
+from beam_export.patterns import parse_inputs
+from beam_export.planning import AssignKeys, PlanShards, open_plan
+from beam_export.samples import Failure, Sample, unpack, unpack_ref
+from beam_export.schema import ColumnTypes, check_declared
+from beam_export.shard import ShardResult
+from beam_export.sinks import Output
+from beam_export.sources import ReadSamples
+from beam_export.spill import SpillSamples
+from beam_export.writing import GroupIntoShards, WriteEachShard
+
+__all__ = ["ExportImages", "ExportResult", "WriteShards"]
+
+
+class _Outputs(NamedTuple):
+    shards: PCollection[ShardResult]
+    failures: PCollection[Failure]
+    manifest: PCollection[Manifest]
+    plan: PCollection[bytes]
+
+
+class ExportResult(_Outputs):
+    """What an export gives.
+
+    Attributes:
+        shards: a `ShardResult` a shard.
+        failures: every sample that is not in the export, and why.
+        manifest: one `Manifest`, when everything is written.
+        plan: the layout, packed.
+    """
+
+    _output: Output
+    _with_images: bool
+    _samples: PCollection[Sample] | None = None
+
+    @property
+    def samples(self) -> PCollection[Sample]:
+        """A `Sample` each as it stands in the export; its metadata is its row of the Parquet.
+
+        Read back from the shards, and only if somebody asks.
+        """
+        if self._samples is None:
+            self._samples = self.shards | "ReadBack" >> beam.FlatMap(
+                _read_back, AsSingleton(self.plan), self._output, self._with_images
+            ).with_output_types(Sample)
+        return self._samples
+
+
+def _read_back(
+    result: ShardResult, plan: bytes, output: Output, with_images: bool
+) -> Iterator[Sample]:
+    names = ShardNames(open_plan(plan).hash)
+    with output.read(names.parquet(result.number)) as table, output.read(
+        names.tar(result.number)
+    ) as tar:
+        for row in read_rows(table):
+            image = None
+            if with_images:
+                tar.seek(row.offset)
+                image = tar.read(row.size)
+            facts = {**row._asdict(), **row.metadata}
+            del facts["metadata"]
+            yield Sample(row.image_id, image, row.original_path, facts)
+
+
+@dataclasses.dataclass
+class _WriteBlocks(beam.PTransform):
+    """Plans and writes what is in blocks of refs: the part that every way in shares."""
+
+    options: ExportOptions
+    output: Output
+    encoder: Encoder
+    watcher: str | None
+    schema: pa.Schema | None
+    failures: PCollection[Failure]
+    skipped: PCollection[str]
+    remove_image_data: bool = True
+
+    def expand(self, blocks: PCollection[bytes]) -> ExportResult:
+        name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
+        announce = _Announce(self.output, self.watcher)
+        planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce)
+        columns = blocks | "FindColumns" >> _FindColumns(self.schema)
+        shards = (
+            blocks
+            | "GroupIntoShards"
+            >> GroupIntoShards(planned.plan, planned.decisions, self.options.images_per_tar)
+            | "WriteShards"
+            >> WriteEachShard(
+                self.options,
+                self.output,
+                self.encoder,
+                self.watcher,
+                planned.plan,
+                planned.decisions,
+                columns,
+            )
+        )
+        manifest = shards | "WriteManifest" >> WriteManifest(
+            self.options,
+            self.output,
+            self.encoder,
+            self.watcher,
+            time.time(),
+            planned,
+            columns,
+            self.failures,
+            self.skipped,
+        )
+        late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
+        failures = (self.failures, late) | "AllFailures" >> beam.Flatten()
+        result = ExportResult(shards, failures, manifest, planned.plan)
+        result._output, result._with_images = self.output, not self.remove_image_data
+        return result
+
+
+def _failures_of(result: ShardResult) -> tuple[Failure, ...]:
+    return result.failures
+
+
+@dataclasses.dataclass(frozen=True)
+class _Announce:
+    """What is done with a finished plan, before anything is written."""
+
+    output: Output
+    watcher: str | None
+
+    def __call__(self, plan: sharding.Plan) -> None:
+        self.output.refuse_others(plan.hash)
+        facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
+        progress.tell(self.watcher, facts)
+
+
+@dataclasses.dataclass
+class _FindColumns(beam.PTransform):
+    """Finds the metadata columns, declared or inferred from all of the input."""
+
+    schema: pa.Schema | None
+
+    def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
+        if self.schema is not None:
+            declared = check_declared(self.schema).serialize().to_pybytes()
+            return blocks.pipeline | "Declared" >> beam.Create([declared])
+        return blocks | "InferColumns" >> beam.CombineGlobally(_ColumnTypes())
+
+
+class _ColumnTypes(beam.CombineFn):
+    """Infers one schema from the metadata of all samples."""
+
+    def create_accumulator(self) -> ColumnTypes:
+        return ColumnTypes()
+
+    def add_input(self, types: ColumnTypes, block: bytes) -> ColumnTypes:
+        for packed in unpack(block):
+            ref = unpack_ref(packed)
+            if ref.metadata:
+                types.add(ref.metadata, ref.path or ref.id)
+        return types
+
+    def merge_accumulators(self, parts: Iterable[ColumnTypes]) -> ColumnTypes:
+        merged = ColumnTypes()
+        for part in parts:
+            merged.merge(part)
+        return merged
+
+    def extract_output(self, types: ColumnTypes) -> bytes:
+        serialized: bytes = types.finish().serialize().to_pybytes()
+        return serialized
+
+
+@dataclasses.dataclass
+class ExportImages(beam.PTransform):
+    """Exports the images behind patterns: what the command line runs.
+
+    Attributes:
+        input: as `--input`.
+        options: of the export.
+        workers: threads that encode in each worker process.
+        watcher: address for `progress.tell`.
+    """
+
+    input: str
+    options: ExportOptions
+    workers: int = 1
+    watcher: str | None = None
+    output: Output | None = None
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
+        patterns = parse_inputs(self.input)
+        output = self.output or _prepared(self.options)
+        samples = pbegin | "ReadSamples" >> ReadSamples(patterns, self.options.output_dir)
+        blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
+        return blocks | "Export" >> _WriteBlocks(
+            self.options,
+            output,
+            PillowEncoder(self.options.spec(), self.workers),
+            self.watcher,
+            None,
+            samples.failures,
+            samples.skipped,
+        )
+
+
+class WriteShards(beam.PTransform):
+    """Writes a PCollection of `Sample` as shards; gives an `ExportResult`.
+
+    Every keyword means what the flag of that name means (`ExportOptions`); `order="source"` is by
+    id here. Elements are computed once: bytes and arrays are encoded and spilled to a temporary
+    place under `output_dir`, and only refs go on.
+
+    Args:
+        output_dir: local directory, or one on any file system that Beam knows.
+        images_per_tar: samples a shard.
+        deterministic_name: whether `{hash}` is made of the content; else of a random token.
+        remove_image_data: whether `result.samples` come without their image.
+        verbose: whether to log a line a shard.
+        schema: types of the metadata columns, in their order; None infers them from all samples.
+
+    Raises:
+        InputError: if an option makes no sense, or the directory cannot be written to.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        images_per_tar: int = 1000,
+        deterministic_name: bool = True,
+        remove_image_data: bool = False,
+        verbose: bool = False,
+        *,
+        schema: pa.Schema | None = None,
+        member_names: str = "id",
+        order: str = "source",
+        seed: int = 0,
+        encode: str = "auto",
+        encoder: str = "auto",
+        quality: int = 92,
+        subsampling: str = "420",
+        resize: int | None = None,
+        resize_mode: str = "keep_ratio",
+        limit: int | None = None,
+        duplicates: str = "error",
+        max_failed_fraction: float = 0.01,
+        max_pixels: int = 250_000_000,
+        max_image_bytes: int = 268_435_456,
+    ) -> None:
+        super().__init__()
+        self._remove_image_data = remove_image_data
+        self._schema = schema
+        self._options = ExportOptions(
+            output_dir=output_dir,
+            images_per_tar=images_per_tar,
+            deterministic_name=deterministic_name,
+            verbose=verbose,
+            member_names=member_names,
+            order=order,
+            seed=seed,
+            encode=encode,
+            encoder=encoder,
+            quality=quality,
+            subsampling=subsampling,
+            resize=resize,
+            resize_mode=resize_mode,
+            limit=limit,
+            duplicates=duplicates,
+            max_failed_fraction=max_failed_fraction,
+            max_pixels=max_pixels,
+            max_image_bytes=max_image_bytes,
+        )
+
+    def expand(self, samples: PCollection[Sample]) -> ExportResult:
+        if not samples.is_bounded:
+            raise InputError(
+                "WriteShards was given an unbounded PCollection, whose shards would never be "
+                "complete: give it a bounded one, a window's files written by a batch pipeline say."
+            )
+        options = self._options
+        output = _prepared(options)
+        encoder = PillowEncoder(options.spec(), _threads(samples.pipeline))
+        spilled = (
+            samples
+            | "OneWindow" >> beam.WindowInto(GlobalWindows())
+            | "SpillSamples"
+            >> beam.ParDo(
+                SpillSamples(output, encoder, options.order, options.seed)
+            ).with_outputs("failures", main="blocks")
+        )
+        # A checkpoint: whatever computed the samples is not run again for the steps to come.
+        blocks = spilled.blocks | "Checkpoint" >> beam.Reshuffle().with_output_types(bytes)
+        failures = spilled.failures | "CheckpointFailures" >> beam.Reshuffle()
+        nothing = samples.pipeline | "NothingSkipped" >> beam.Create([], reshuffle=False)
+        return blocks | "Export" >> _WriteBlocks(
+            options,
+            output,
+            encoder,
+            None,
+            self._schema,
+            failures,
+            nothing,
+            self._remove_image_data,
+        )
+
+
+def _prepared(options: ExportOptions) -> Output:
+    output = Output(options.output_dir, uuid.uuid4().hex)
+    output.prepare()
+    return output
+
+
+def _threads(pipeline: beam.Pipeline) -> int:
+    """Returns how many threads should encode in each worker process.
+
+    One process of the local runner has all cores to itself; elsewhere a worker's processes and
+    their threads are the runner's to choose, and one thread a shard fills them.
+    """
+    if "Direct" in type(pipeline.runner).__name__ or "FnApi" in type(pipeline.runner).__name__:
+        workers = pipeline.options.view_as(DirectOptions).direct_num_workers
+        return (os.cpu_count() or 1) if workers == 1 else 1
+    return 1

@@ -1,0 +1,292 @@
+"""From planned refs to shards: group by shard, then read, encode and write each in one loop."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+
+from beam_export import naming, sharding
+from beam_export.encoders import Encoder
+from beam_export.errors import RunError
+from beam_export.feeding import feed
+from beam_export.options import ExportOptions
+from beam_export.parquet import read_facts, read_rows
+from beam_export.planning import open_decisions, open_plan
+from beam_export.progress import tell
+from beam_export.reading import Reader
+from beam_export.samples import Failure, PackedRef, SampleRef, pack_block, unpack, unpack_ref
+from beam_export.shard import ReadySample, ShardResult, failures_from_json, write_shard
+from beam_export.sinks import Output
+
+__all__ = ["GroupIntoShards", "WriteEachShard"]
+
+#: Refs that a bundle holds back to let those of one shard travel together.
+_HELD_REFS = 50_000
+#: Seconds between two words to whoever watches.
+_TELL_EVERY = 0.2
+
+
+@dataclasses.dataclass
+class GroupIntoShards(beam.PTransform):
+    """Brings the refs of each shard together.
+
+    A key's batch size is the size of a shard, so each shard comes as one whole batch: of blocks,
+    since a block that one bundle has for a shard holds one ref at least.
+    """
+
+    plan: PCollection[bytes]
+    decisions: PCollection[bytes]
+    images_per_tar: int
+
+    def expand(self, blocks: PCollection[bytes]) -> PCollection[tuple[int, list[bytes]]]:
+        return (
+            blocks
+            | "AssignShards"
+            >> beam.ParDo(_AssignShards(), AsSingleton(self.plan), AsSingleton(self.decisions))
+            | "GroupIntoBatches" >> beam.GroupIntoBatches(self.images_per_tar)
+            # A stage with state runs on one worker of the local runner, and all that is fused to
+            # it; this lets the shards spread again.
+            | "SpreadShards" >> beam.Reshuffle()
+        )  # (shard, [block, ...])
+
+
+class _AssignShards(beam.DoFn):
+    """Yields (shard, block); a bundle's refs of one shard leave in as few blocks as can be."""
+
+    def start_bundle(self) -> None:
+        self._held: dict[int, list[PackedRef]] = collections.defaultdict(list)
+        self._count = 0
+
+    def process(self, block: bytes, plan: bytes, decisions: bytes) -> Iterator[tuple[int, bytes]]:
+        shard_of = open_plan(plan).shard_of
+        dropped = open_decisions(decisions).dropped
+        for packed in unpack(block):
+            shard = None if packed.order in dropped else shard_of(packed.order)
+            if shard is not None:
+                self._held[shard].append(packed)
+                self._count += 1
+        if self._count >= _HELD_REFS:
+            yield from self._release()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for element in self._release():
+            yield GlobalWindows.windowed_value(element)
+
+    def _release(self) -> Iterator[tuple[int, bytes]]:
+        held, self._held, self._count = self._held, collections.defaultdict(list), 0
+        for shard, refs in held.items():
+            yield shard, pack_block(refs)
+
+    def infer_output_type(self, input_type: object) -> object:
+        # The key of a stateful step needs a deterministic coder: an int has one.
+        return tuple[int, bytes]
+
+
+@dataclasses.dataclass
+class WriteEachShard(beam.PTransform):
+    """Writes the shards; gives a `ShardResult` for each.
+
+    Attributes:
+        options: of the export.
+        output: where to.
+        encoder: of the pixels that are encoded.
+        workers: workers of this machine; 0 if there are others.
+        watcher: address for `progress.tell`.
+        plan: packed `Plan`, of one element.
+        decisions: packed `Decisions`, of one element.
+        columns: metadata columns as a serialized Arrow schema, of one element.
+    """
+
+    options: ExportOptions
+    output: Output
+    encoder: Encoder
+    watcher: str | None
+    plan: PCollection[bytes]
+    decisions: PCollection[bytes]
+    columns: PCollection[bytes]
+
+    def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
+        return groups | "WriteShard" >> beam.ParDo(
+            _WriteShard(self.options, self.output, self.encoder, self.watcher),
+            AsSingleton(self.plan),
+            AsSingleton(self.decisions),
+            AsSingleton(self.columns),
+        ).with_output_types(ShardResult)
+
+
+class _WriteShard(beam.DoFn):
+    """Writes one shard an element, or finds it finished."""
+
+    def __init__(
+        self, options: ExportOptions, output: Output, encoder: Encoder, watcher: str | None
+    ) -> None:
+        self._options, self._output = options, output
+        self._encoder, self._watcher = encoder, watcher
+
+    def setup(self) -> None:
+        self._encoder.open()
+
+    def teardown(self) -> None:
+        self._encoder.close()
+
+    def process(
+        self, group: tuple[int, Iterable[bytes]], plan: bytes, decisions: bytes, columns: bytes
+    ) -> Iterator[ShardResult]:
+        number, blocks = group
+        layout = open_plan(plan)
+        names = naming.ShardNames(layout.hash)
+        refs, digest = _collect(blocks)
+        if not layout.agrees(number, len(refs), digest):
+            raise RunError(
+                f"shard {number} was planned with {layout.count(number)} samples and other refs "
+                f"than the {len(refs)} that came: the input has changed while it was read; run "
+                "again."
+            )
+        wanted = self._plan_digest(number, len(refs), digest, columns)
+        result = find_finished(self._output, names, number, wanted)
+        if result is None:
+            renamed = open_decisions(decisions).renamed
+            result = self._write(
+                number, layout, self._keyed(refs, layout.starts[number], renamed), columns, wanted
+            )
+        _count(result)
+        yield result
+
+    def _plan_digest(self, number: int, count: int, digest: int, columns: bytes) -> str:
+        """Returns a digest of all that decides this shard's bytes."""
+        text = json.dumps([number, count, self._encoder.identity()], sort_keys=True)
+        parts = (text.encode(), digest.to_bytes(32, "big"), self._options.digest(), columns)
+        return hashlib.sha256(b"".join(parts)).hexdigest()
+
+    def _keyed(
+        self, refs: list[PackedRef], start: int, renamed: dict[bytes, str]
+    ) -> Iterator[tuple[SampleRef, str]]:
+        sequential = self._options.member_names == "sequential"
+        for place, packed in enumerate(refs):
+            ref = unpack_ref(packed)
+            if packed.order in renamed:
+                ref = ref._replace(id=renamed[packed.order])
+            key = naming.sequential_key(start + place) if sequential else naming.key_of(ref.id)
+            yield ref, key
+
+    def _write(
+        self,
+        number: int,
+        layout: sharding.Plan,
+        keyed: Iterator[tuple[SampleRef, str]],
+        columns: bytes,
+        plan: str,
+    ) -> ShardResult:
+        names = naming.ShardNames(layout.hash)
+        self._output.remove(names.parquet(number))
+        with (
+            Reader(self._options.max_image_bytes) as reader,
+            self._output.writing(names.parquet(number)) as parquet,
+        ):
+            # The tar takes its name first: a shard is finished when its Parquet is there.
+            with self._output.writing(names.tar(number)) as tar:
+                result = write_shard(
+                    self._watched(feed(keyed, reader, self._encoder)),
+                    tar,
+                    parquet,
+                    number=number,
+                    names=names,
+                    columns=pa.ipc.read_schema(pa.py_buffer(columns)),
+                    plan=plan,
+                )
+                if result.samples == 0:
+                    raise RunError(_all_failed(result))
+        return result
+
+    def _watched(
+        self, samples: Iterator[ReadySample | Failure]
+    ) -> Iterator[ReadySample | Failure]:
+        """Passes samples on, and tells whoever watches now and then."""
+        counts: collections.Counter[str] = collections.Counter()
+        told = time.monotonic()
+        for sample in samples:
+            if isinstance(sample, Failure):
+                counts["failed"] += 1
+            else:
+                counts[sample.image.encoding] += 1
+                counts["bytes"] += len(sample.image.data)
+            if time.monotonic() - told > _TELL_EVERY:
+                tell(self._watcher, counts)
+                counts.clear()
+                told = time.monotonic()
+            yield sample
+        tell(self._watcher, counts)
+
+
+def _collect(blocks: Iterable[bytes]) -> tuple[list[PackedRef], int]:
+    """Returns a shard's refs in order, and the sum of their digests."""
+    refs: list[PackedRef] = []
+    total = 0
+    for block in blocks:
+        for packed in unpack(block):
+            total = sharding.digest_sum([packed.digest], total)
+            # A shard's refs are all that the writer holds: their digests would be a fifth of it.
+            refs.append(packed._replace(digest=b""))
+    refs.sort()
+    return refs, total
+
+
+def find_finished(
+    output: Output, names: naming.ShardNames, number: int, plan: str
+) -> ShardResult | None:
+    """Returns the result of a shard that stands there already, if it is of the same plan."""
+    name = names.parquet(number)
+    if not (output.exists(name) and output.exists(names.tar(number))):
+        return None
+    with output.read(name) as source:
+        data = source.read()
+    facts = read_facts(pa.BufferReader(data))
+    if facts.get("beam_export.plan") != plan:
+        return None
+    encodings = collections.Counter(row.encoding for row in read_rows(pa.BufferReader(data)))
+    return ShardResult(
+        number=number,
+        samples=sum(encodings.values()),
+        copied=encodings["copied"],
+        encoded=encodings["encoded"],
+        bytes=int(facts["beam_export.tar_bytes"]),
+        parquet_bytes=len(data),
+        tar_sha256=facts["beam_export.tar_sha256"],
+        parquet_sha256=hashlib.sha256(data).hexdigest(),
+        plan=plan,
+        failures=failures_from_json(facts["beam_export.failures"]),
+        kept=True,
+    )
+
+
+def _count(result: ShardResult) -> None:
+    counts = {
+        "copied-samples": result.copied,
+        "encoded-samples": result.encoded,
+        "failed-samples": len(result.failures),
+        "written-shards": int(not result.kept),
+        "kept-shards": int(result.kept),
+        "written-bytes": 0 if result.kept else result.bytes + result.parquet_bytes,
+    }
+    for name, count in counts.items():
+        Metrics.counter("beam_export", name).inc(count)
+
+
+def _all_failed(result: ShardResult) -> str:
+    first = result.failures[0]
+    return (
+        f"all {len(result.failures)} images of shard {result.number} failed, the first, "
+        f"{first.original_path}, with: {first.message}; an empty shard is never written: leave "
+        "such images out of the input, or give a larger --images_per_tar."
+    )
