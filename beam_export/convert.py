@@ -87,6 +87,7 @@ class _Fitter:
         self._items = _Fitter(kind.value_type) if is_list(kind) else None
         fields = kind if pat.is_struct(kind) else ()
         self._fields = {field.name: _Fitter(field.type) for field in fields}
+        self._timed = pat.is_timestamp(kind) or pat.is_duration(kind)
         self._nested = is_list(kind) or pat.is_struct(kind) or pat.is_map(kind)
         safe, self._fit_scalar = _rule(kind)
         self.safe = frozenset((type(None), *safe))
@@ -102,8 +103,10 @@ class _Fitter:
             return value
         if isinstance(value, np.ndarray):
             value = self._open_array(value)
+        if isinstance(value, (np.datetime64, np.timedelta64)) and self._timed:
+            return self._fit_numpy_time(value)
         if isinstance(value, np.generic):
-            value = self._open_scalar(value)
+            value = value.item()
         if value is None or (not self._nested and isinstance(value, Mapping) and not value):
             return None
         if self._items is not None:
@@ -133,10 +136,8 @@ class _Fitter:
         # Rows stay arrays; times as Python values would be cut or turned to integers.
         return list(value) if value.ndim > 1 or value.dtype.kind in "mM" else value.tolist()
 
-    def _open_scalar(self, value: np.generic) -> Any:
-        timed = pat.is_timestamp(self._kind) or pat.is_duration(self._kind)
-        if not timed or not isinstance(value, (np.datetime64, np.timedelta64)):
-            return value.item()
+    def _fit_numpy_time(self, value: np.datetime64 | np.timedelta64) -> int | None:
+        """Returns the number that Arrow stores for a moment or a duration."""
         if np.isnat(value):
             return None
         letter = "M" if isinstance(value, np.datetime64) else "m"
@@ -152,7 +153,7 @@ def _is_plain_number(kind: pa.DataType) -> bool:
     return bool(pat.is_integer(kind) or pat.is_floating(kind))
 
 
-def _fit_int(value: Any) -> int:
+def _fit_int(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return _only(value, int)
@@ -162,7 +163,7 @@ def _fit_float(value: Any) -> float:
     return float(_only(value, (int, float)))
 
 
-def _fit_text(value: Any) -> str:
+def _fit_text(value: Any) -> Any:
     return _only(value, str).encode("utf-8", "backslashreplace").decode()
 
 
@@ -170,7 +171,7 @@ def _fit_bytes(value: Any) -> bytes:
     return bytes(_only(value, (bytes, bytearray, memoryview)))
 
 
-def _fit_date(value: Any) -> datetime.date:
+def _fit_date(value: Any) -> Any:
     if isinstance(value, datetime.datetime):
         raise TypeError
     return _only(value, datetime.date)
@@ -199,8 +200,6 @@ _RULES: tuple[tuple[Callable[[pa.DataType], bool], _Rule], ...] = (
     (pat.is_null, ((), lambda value: _only(value, type(None)))),
     (pat.is_boolean, ((bool,), lambda value: _only(value, bool))),
     (pat.is_integer, ((int,), _fit_int)),
-    # Arrow makes infinity of an integer that is too large for float16, and raises for others.
-    (pat.is_float16, ((float,), _fit_float)),
     (pat.is_floating, ((float, int), _fit_float)),
     (is_text, ((str,), _fit_text)),
     (is_bytes, ((bytes,), _fit_bytes)),

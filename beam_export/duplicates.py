@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import re
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
@@ -52,7 +53,7 @@ def find_clashes(rows: Iterable[bytes]) -> list[bytes]:
     """Returns the first 16 bytes of those rows whose key comes more than once, each once."""
     ordered = sorted(rows)
     clashes: list[bytes] = []
-    for before, row in zip(ordered, ordered[1:], strict=False):
+    for before, row in itertools.pairwise(ordered):
         if before[:16] == row[:16] and (not clashes or clashes[-1] != row[:16]):
             clashes.append(row[:16])
     return clashes

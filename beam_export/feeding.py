@@ -11,11 +11,10 @@ from beam_export.encoders import Encoder, ImageInput, Result
 from beam_export.encoders.policy import process_batch
 from beam_export.errors import SampleError
 from beam_export.reading import Reader
-from beam_export.samples import EncodedImage, Failure, SampleRef
+from beam_export.samples import EncodedImage, Failure, SampleRef, failure_of
 from beam_export.shard import ReadySample
-from beam_export.text import printable
 
-__all__ = ["BATCH_BYTES", "BATCH_SAMPLES", "failure_of", "feed"]
+__all__ = ["BATCH_BYTES", "BATCH_SAMPLES", "feed"]
 
 #: A batch is full at either: enough for an encoder to work on, little enough to hold three of.
 BATCH_SAMPLES = 32
@@ -28,13 +27,6 @@ class _Loaded(NamedTuple):
     image: bytes
     sha256: str
     fields: list[tuple[str, bytes]]
-
-
-def failure_of(ref: SampleRef, error: SampleError) -> Failure:
-    """Returns the row of the failures table for a sample."""
-    return Failure(
-        printable(ref.id), printable(ref.path), error.stage, error.error, error.message
-    )
 
 
 def feed(

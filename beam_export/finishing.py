@@ -188,7 +188,12 @@ class _Finish(beam.DoFn):
         """Returns the processing, in order, with how many samples each step let through."""
         options = self._options
         return [
-            {"step": "read", "samples": sums.read, "failed": listed, "skipped": dict(skipped)},
+            {
+                "step": "read",
+                "samples": sums.read,
+                "failed": listed,
+                "skipped": dict(sorted(skipped.items())),
+            },
             {
                 "step": "settle equal ids",
                 "duplicates": options.duplicates,
@@ -209,9 +214,10 @@ class _Finish(beam.DoFn):
 
     def _write_card(self, manifest: Manifest) -> None:
         """Writes the dataset card, unless somebody's own README stands there."""
-        with contextlib.suppress(FileNotFoundError, BeamIOError), self._output.read(
-            "README.md"
-        ) as source:
+        with (
+            contextlib.suppress(FileNotFoundError, BeamIOError),
+            self._output.read("README.md") as source,
+        ):
             if MARK.encode() not in source.read():
                 return
         with self._output.writing("README.md") as target:

@@ -74,8 +74,12 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_layout(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--images_per_tar", type=int, help="samples a shard, exact in all but the last")
-    _add_boolean(group, "--deterministic_name", "name files by their content, else by a random token")
+    group.add_argument(
+        "--images_per_tar", type=int, help="samples a shard, exact in all but the last"
+    )
+    _add_boolean(
+        group, "--deterministic_name", "name files by their content, else by a random token"
+    )
     group.add_argument("--member_names", help="name samples in the tars by id or by their rank")
     group.add_argument("--order", help="the input's order, or a shuffle by --seed")
     group.add_argument("--seed", type=int, help="names the permutation of --order=shuffled")

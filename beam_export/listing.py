@@ -7,6 +7,7 @@ a link to a directory above itself is passed by and counted.
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 import re
 import stat
@@ -25,7 +26,21 @@ from beam_export.text import printable
 __all__ = ["IMAGE_SUFFIXES", "Listed", "Skipped", "is_local", "list_images"]
 
 IMAGE_SUFFIXES = frozenset(
-    "jpg jpeg jpe jfif png apng webp gif tif tiff bmp dib avif".split()  # format.md, part 5
+    [
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "png",
+        "apng",
+        "webp",
+        "gif",
+        "tif",
+        "tiff",
+        "bmp",
+        "dib",
+        "avif",
+    ]  # format.md, part 5
 )
 
 
@@ -248,9 +263,7 @@ def _suffix(name: str) -> str:
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 
-def _pair(
-    files: Iterable[_Entry], folder: str
-) -> Iterator[tuple[str, Listed | Failure | Skipped]]:
+def _pair(files: Iterable[_Entry], folder: str) -> Iterator[tuple[str, Listed | Failure | Skipped]]:
     """Yields a directory's images, each with the files of the same stem, by their place."""
     images = [file for file in files if _suffix(file.name) in IMAGE_SUFFIXES]
     stems = {image.name.rpartition(".")[0] for image in images}
@@ -271,7 +284,7 @@ def _pair(
 
 
 def _with_sidecars(image: _Entry, relative: str, fields: list[Member]) -> Listed | Failure:
-    for one, other in zip(fields, fields[1:], strict=False):
+    for one, other in itertools.pairwise(fields):
         if one.ext == other.ext:
             names = " and ".join(printable(os.path.basename(each.uri)) for each in (one, other))
             ident = printable(relative.rpartition(".")[0])

@@ -15,7 +15,15 @@ from beam_export.parquet import FAILURES, SHARDS, STRUCTURAL
 from beam_export.samples import Failure
 from beam_export.shard import ShardResult
 
-__all__ = ["FORMAT", "Manifest", "Totals", "describe_schema", "failures_table", "shards_table", "totals"]
+__all__ = [
+    "FORMAT",
+    "Manifest",
+    "Totals",
+    "describe_schema",
+    "failures_table",
+    "shards_table",
+    "totals",
+]
 
 #: Version of the layout that format.md, part 4, describes.
 FORMAT = 1
@@ -132,9 +140,7 @@ def totals(
 
 def describe_schema(columns: pa.Schema) -> list[dict[str, str]]:
     """Returns name and type of every column of the shards' Parquet files."""
-    return [
-        {"name": field.name, "type": str(field.type)} for field in [*STRUCTURAL, *columns]
-    ]
+    return [{"name": field.name, "type": str(field.type)} for field in [*STRUCTURAL, *columns]]
 
 
 def shards_table(results: Iterable[ShardResult], names: ShardNames) -> pa.Table:

@@ -96,8 +96,8 @@ class ExportOptions:
             raise InputError(f"--quality={self.quality} is above 100: give 1 to 100.")
         if self.encode == "never" and self.resize is not None:
             raise InputError(
-                f"--encode=never with --resize={self.resize} contradict each other, since a resized "
-                "image must be encoded: drop one of the two."
+                f"--encode=never with --resize={self.resize} contradict each other, since a "
+                "resized image must be encoded: drop one of the two."
             )
 
     def spec(self) -> EncodeSpec:

@@ -11,19 +11,27 @@ import collections
 import dataclasses
 import functools
 import pickle
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from beam_export import duplicates, sharding
+from beam_export import duplicates, progress, sharding
 from beam_export.duplicates import Decisions, Namesake
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
-from beam_export.samples import SampleRef, pack_block, pack_ref, unpack, unpack_ref
+from beam_export.samples import (
+    PackedRef,
+    SampleRef,
+    pack_block,
+    pack_ref,
+    unpack,
+    unpack_ref,
+)
+from beam_export.sinks import Output
 
-__all__ = ["AssignKeys", "Planned", "PlanShards", "open_decisions", "open_plan"]
+__all__ = ["Announce", "AssignKeys", "PlanShards", "Planned", "open_decisions", "open_plan"]
 
 _ROW = 24
 
@@ -71,7 +79,7 @@ def assign_keys(refs: list[SampleRef], order: str, seed: int) -> bytes:
     return pack_block(_shuffled(ref, seed) for ref in refs)
 
 
-def _shuffled(ref: SampleRef, seed: int) -> Any:
+def _shuffled(ref: SampleRef, seed: int) -> PackedRef:
     packed = pack_ref(ref._replace(order=sharding.shuffle_key(seed, ref.id)))
     return packed._replace(order=packed.order + ref.order)
 
@@ -90,6 +98,20 @@ class Planned(NamedTuple):
     census: PCollection[tuple[int, int]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Announce:
+    """What is done with a finished plan, before anything is written."""
+
+    output: Output | None
+    watcher: str | None
+
+    def __call__(self, plan: sharding.Plan) -> None:
+        if self.output is not None:
+            self.output.refuse_others(plan.hash)
+        facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
+        progress.tell(self.watcher, facts)
+
+
 @dataclasses.dataclass
 class PlanShards(beam.PTransform):
     """Lays the dataset out: settles equal ids, ranks the keys, finds each shard's first key.
@@ -102,7 +124,7 @@ class PlanShards(beam.PTransform):
 
     options: ExportOptions
     name: str | None
-    announce: Callable[[sharding.Plan], None]
+    announce: Announce
 
     def expand(self, blocks: PCollection[bytes]) -> Planned:
         sample = blocks | "SampleKeys" >> beam.CombineGlobally(_SampleKeys())
@@ -110,8 +132,9 @@ class PlanShards(beam.PTransform):
         ranked = (
             blocks
             | "BucketKeys"
-            >> beam.FlatMap(bucket_keys, AsSingleton(sample), AsSingleton(decisions))
-            .with_output_types(tuple[int, bytes])
+            >> beam.FlatMap(
+                bucket_keys, AsSingleton(sample), AsSingleton(decisions)
+            ).with_output_types(tuple[int, bytes])
             | "GroupKeys" >> beam.GroupByKey()
         )  # (bucket, [packed (order key, digest) pairs])
         counts = (
@@ -246,7 +269,7 @@ def _make_plan(
     parts: list[sharding.Segment],
     options: ExportOptions,
     name: str | None,
-    announce: Callable[[sharding.Plan], None],
+    announce: Announce,
 ) -> bytes:
     if not parts:
         raise InputError(

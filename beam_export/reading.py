@@ -24,8 +24,8 @@ __all__ = ["Reader"]
 
 #: Errors that another try will not mend.
 _LASTING = frozenset(
-    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
-    + (errno.ENAMETOOLONG, errno.ENXIO)
+    getattr(errno, name)
+    for name in ["ENOENT", "EACCES", "EPERM", "EISDIR", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "ENXIO"]
 )
 _TRIES = 3
 _OPEN_FILES = 16

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from beam_export import canonical
+from beam_export.errors import SampleError
+from beam_export.text import printable
 
 __all__ = [
     "WHOLE",
@@ -27,6 +29,7 @@ __all__ = [
     "Sample",
     "SampleRef",
     "Stored",
+    "failure_of",
     "pack",
     "pack_block",
     "pack_ref",
@@ -129,6 +132,11 @@ class Failure(NamedTuple):
     message: str
 
 
+def failure_of(ref: SampleRef, error: SampleError) -> Failure:
+    """Returns the row of the failures table for a sample."""
+    return Failure(printable(ref.id), printable(ref.path), error.stage, error.error, error.message)
+
+
 class PackedRef(NamedTuple):
     """A ref in a block: what planning needs stands outside, the rest is one opaque value."""
 
@@ -145,7 +153,7 @@ def sample_digest(ref: SampleRef) -> bytes:
     so that the same samples have the same digests wherever they lie.
     """
     sizes = [ref.size, *(field.size for field in ref.fields)]
-    names = [field.ext for field in ref.fields]
+    names = [ref.image.ext, *(field.ext for field in ref.fields)]
     return hashlib.sha256(
         canonical.encode([ref.order, ref.id, sizes, names, ref.metadata])
     ).digest()

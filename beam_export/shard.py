@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -158,7 +158,7 @@ def write_shard(
         plan: hex digest of what the shard is to hold.
     """
     tar_out, parquet_out = HashingFile(tar_fh), HashingFile(parquet_fh)
-    tar, table = TarWriter(tar_out), ShardTable(parquet_out, columns)
+    tar, table = TarWriter(tar_out), ShardTable(cast(BinaryIO, parquet_out), columns)
     members = _Members(tar, table, names.tar(number))
     failures: list[Failure] = []
     for sample in samples:

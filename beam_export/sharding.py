@@ -133,8 +133,8 @@ class Segment(NamedTuple):
     shard: int
     first: bytes
     last: bytes
-    count: int
-    digest_sum: int
+    samples: int
+    digest: int
 
 
 def segments(
@@ -223,21 +223,21 @@ def make_plan(parts: Iterable[Segment], options_digest: bytes, name: str | None)
                 part.shard,
                 joined.first,
                 part.last,
-                joined.count + part.count,
-                (joined.digest_sum + part.digest_sum) % _MOD_256,
+                joined.samples + part.samples,
+                (joined.digest + part.digest) % _MOD_256,
             )
         shards.append(part)
     starts, total = [], 0
     for shard in shards:
         starts.append(total)
-        total += shard.count
-    content = sum(shard.digest_sum for shard in shards) % _MOD_256
+        total += shard.samples
+    content = sum(shard.digest for shard in shards) % _MOD_256
     return Plan(
         hash=name or _content_hash(options_digest, total, content),
         firsts=[shard.first for shard in shards],
         last=shards[-1].last if shards else b"",
         starts=starts,
-        checks=[shard.digest_sum % _MOD_64 for shard in shards],
+        checks=[shard.digest % _MOD_64 for shard in shards],
         total=total,
     )
 

@@ -13,11 +13,10 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.errors import SampleError
-from beam_export.feeding import failure_of
 from beam_export.listing import Listed, Skipped, list_images
 from beam_export.patterns import Pattern
 from beam_export.reading import Reader
-from beam_export.samples import Failure, Member, SampleRef
+from beam_export.samples import Failure, Member, SampleRef, failure_of
 from beam_export.sharding import source_key
 from beam_export.text import printable
 
@@ -59,7 +58,8 @@ class ReadSamples(beam.PTransform):
         listed = (
             pbegin
             | "Patterns" >> beam.Create(self.patterns)
-            | "ListImages" >> beam.ParDo(_ListImages(self.exclude)).with_outputs(
+            | "ListImages"
+            >> beam.ParDo(_ListImages(self.exclude)).with_outputs(
                 "failures", "skipped", main="blocks"
             )
         )

@@ -23,17 +23,17 @@ from beam_export import canonical
 from beam_export.encoders import Encoder, ImageInput
 from beam_export.encoders.policy import process_batch
 from beam_export.errors import SampleError
-from beam_export.feeding import BATCH_BYTES, BATCH_SAMPLES, failure_of
+from beam_export.feeding import BATCH_BYTES, BATCH_SAMPLES
 from beam_export.naming import clean_ext
 from beam_export.samples import (
     WHOLE,
     EncodedImage,
-    Failure,
     Member,
     PackedRef,
     Sample,
     SampleRef,
     Stored,
+    failure_of,
     pack_block,
     pack_ref,
 )
@@ -87,9 +87,7 @@ class SpillSamples(beam.DoFn):
     def _spill(self) -> Iterator[Any]:
         held, self._held, self._bytes = self._held, [], 0
         checked = [(sample, _fault(sample)) for sample in held]
-        inside = [
-            sample for sample, fault in checked if fault is None and sample.image is not None
-        ]
+        inside = [sample for sample, fault in checked if fault is None and sample.image is not None]
         images: list[ImageInput] = [sample.image for sample in inside if sample.image is not None]
         exts = [os.path.splitext(sample.path)[1][1:].lower() for sample in inside]
         results = iter(process_batch(images, exts, self._encoder))
@@ -153,7 +151,7 @@ def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
 
 def _bare_ref(sample: Sample) -> SampleRef:
     nowhere = Member("", sample.path, WHOLE, 0)
-    return SampleRef(b"", sample.id, sample.path, nowhere, (), dict(sample.metadata), 0)
+    return SampleRef(b"", str(sample.id), sample.path, nowhere, (), dict(sample.metadata), 0)
 
 
 def _file_member(path: str) -> Member:

@@ -1,11 +1,11 @@
 """The chain, wired: each step is a thin transform over functions of other modules.
 
-    ReadSamples      -> refs                      no pixels
-    AssignKeys       -> blocks of (key, ref)
-    PlanShards       -> the plan                  one small side input
-    GroupIntoShards  -> (shard, [block, ...])     GroupIntoBatches, then Reshuffle
-    WriteEachShard   -> ShardResult               sort, read, encode, write tar and Parquet
-    WriteManifest    -> Manifest                  last
+ReadSamples      -> refs                      no pixels
+AssignKeys       -> blocks of (key, ref)
+PlanShards       -> the plan                  one small side input
+GroupIntoShards  -> (shard, [block, ...])     GroupIntoBatches, then Reshuffle
+WriteEachShard   -> ShardResult               sort, read, encode, write tar and Parquet
+WriteManifest    -> Manifest                  last
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import dataclasses
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -23,7 +23,7 @@ from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.transforms.window import GlobalWindows
 
-from beam_export import progress, sharding
+from beam_export.columns import FindColumns
 from beam_export.encoders import Encoder
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.errors import InputError
@@ -33,9 +33,8 @@ from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.parquet import read_rows
 from beam_export.patterns import parse_inputs
-from beam_export.planning import AssignKeys, PlanShards, open_plan
-from beam_export.samples import Failure, Sample, unpack, unpack_ref
-from beam_export.schema import ColumnTypes, check_declared
+from beam_export.planning import Announce, AssignKeys, PlanShards, open_plan
+from beam_export.samples import Failure, Sample
 from beam_export.shard import ShardResult
 from beam_export.sinks import Output
 from beam_export.sources import ReadSamples
@@ -83,9 +82,10 @@ def _read_back(
     result: ShardResult, plan: bytes, output: Output, with_images: bool
 ) -> Iterator[Sample]:
     names = ShardNames(open_plan(plan).hash)
-    with output.read(names.parquet(result.number)) as table, output.read(
-        names.tar(result.number)
-    ) as tar:
+    with (
+        output.read(names.parquet(result.number)) as table,
+        output.read(names.tar(result.number)) as tar,
+    ):
         for row in read_rows(table):
             image = None
             if with_images:
@@ -111,9 +111,9 @@ class _WriteBlocks(beam.PTransform):
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
-        announce = _Announce(self.output, self.watcher)
+        announce = Announce(self.output, self.watcher)
         planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce)
-        columns = blocks | "FindColumns" >> _FindColumns(self.schema)
+        columns = blocks | "FindColumns" >> FindColumns(self.schema)
         shards = (
             blocks
             | "GroupIntoShards"
@@ -149,56 +149,6 @@ class _WriteBlocks(beam.PTransform):
 
 def _failures_of(result: ShardResult) -> tuple[Failure, ...]:
     return result.failures
-
-
-@dataclasses.dataclass(frozen=True)
-class _Announce:
-    """What is done with a finished plan, before anything is written."""
-
-    output: Output
-    watcher: str | None
-
-    def __call__(self, plan: sharding.Plan) -> None:
-        self.output.refuse_others(plan.hash)
-        facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
-        progress.tell(self.watcher, facts)
-
-
-@dataclasses.dataclass
-class _FindColumns(beam.PTransform):
-    """Finds the metadata columns, declared or inferred from all of the input."""
-
-    schema: pa.Schema | None
-
-    def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
-        if self.schema is not None:
-            declared = check_declared(self.schema).serialize().to_pybytes()
-            return blocks.pipeline | "Declared" >> beam.Create([declared])
-        return blocks | "InferColumns" >> beam.CombineGlobally(_ColumnTypes())
-
-
-class _ColumnTypes(beam.CombineFn):
-    """Infers one schema from the metadata of all samples."""
-
-    def create_accumulator(self) -> ColumnTypes:
-        return ColumnTypes()
-
-    def add_input(self, types: ColumnTypes, block: bytes) -> ColumnTypes:
-        for packed in unpack(block):
-            ref = unpack_ref(packed)
-            if ref.metadata:
-                types.add(ref.metadata, ref.path or ref.id)
-        return types
-
-    def merge_accumulators(self, parts: Iterable[ColumnTypes]) -> ColumnTypes:
-        merged = ColumnTypes()
-        for part in parts:
-            merged.merge(part)
-        return merged
-
-    def extract_output(self, types: ColumnTypes) -> bytes:
-        serialized: bytes = types.finish().serialize().to_pybytes()
-        return serialized
 
 
 @dataclasses.dataclass
@@ -314,9 +264,9 @@ class WriteShards(beam.PTransform):
             samples
             | "OneWindow" >> beam.WindowInto(GlobalWindows())
             | "SpillSamples"
-            >> beam.ParDo(
-                SpillSamples(output, encoder, options.order, options.seed)
-            ).with_outputs("failures", main="blocks")
+            >> beam.ParDo(SpillSamples(output, encoder, options.order, options.seed)).with_outputs(
+                "failures", main="blocks"
+            )
         )
         # A checkpoint: whatever computed the samples is not run again for the steps to come.
         blocks = spilled.blocks | "Checkpoint" >> beam.Reshuffle().with_output_types(bytes)

@@ -193,25 +193,23 @@ class _WriteShard(beam.DoFn):
         with (
             Reader(self._options.max_image_bytes) as reader,
             self._output.writing(names.parquet(number)) as parquet,
+            # Left first, the tar takes its name first: a shard whose Parquet is there is finished.
+            self._output.writing(names.tar(number)) as tar,
         ):
-            # The tar takes its name first: a shard is finished when its Parquet is there.
-            with self._output.writing(names.tar(number)) as tar:
-                result = write_shard(
-                    self._watched(feed(keyed, reader, self._encoder)),
-                    tar,
-                    parquet,
-                    number=number,
-                    names=names,
-                    columns=pa.ipc.read_schema(pa.py_buffer(columns)),
-                    plan=plan,
-                )
-                if result.samples == 0:
-                    raise RunError(_all_failed(result))
+            result = write_shard(
+                self._watched(feed(keyed, reader, self._encoder)),
+                tar,
+                parquet,
+                number=number,
+                names=names,
+                columns=pa.ipc.read_schema(pa.py_buffer(columns)),
+                plan=plan,
+            )
+            if result.samples == 0:
+                raise RunError(_all_failed(result))
         return result
 
-    def _watched(
-        self, samples: Iterator[ReadySample | Failure]
-    ) -> Iterator[ReadySample | Failure]:
+    def _watched(self, samples: Iterator[ReadySample | Failure]) -> Iterator[ReadySample | Failure]:
         """Passes samples on, and tells whoever watches now and then."""
         counts: collections.Counter[str] = collections.Counter()
         told = time.monotonic()

@@ -47,6 +47,11 @@ class EncodeSpec:
     max_pixels: int = 250_000_000
     max_image_bytes: int = 268_435_456
 
+    @property
+    def resizes(self) -> bool:
+        """Whether images are to be of another size than they are."""
+        return self.resize is not None and self.resize_mode != "no"
+
 
 class Encoder(Protocol):
     """Turns images into JPEG. Made where the plan is made, used where the shards are written.

@@ -1,0 +1,74 @@
+"""The command line: flags to options to pipeline, and what the run says and returns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from beam_export._version import __version__
+from beam_export.errors import InputError, find_error
+
+__all__ = ["main"]
+
+_HELP = f"""beam-export {__version__}: images into exact, reproducible shards of tar and Parquet
+
+  beam-export export --input DIR --output_dir OUT [flags]
+  beam-export export --help
+
+With no command and a leading --, export is meant.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code (format.md, part 2)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments in (["--help"], ["-h"], ["help"]):
+        print(_HELP, end="")
+        return 0
+    if arguments == ["--version"]:
+        print(f"beam-export {__version__}")
+        return 0
+    if arguments[0].startswith("--"):
+        arguments.insert(0, "export")
+    verbose = "--verbose" in arguments or "--verbose=true" in arguments
+    _quieten(verbose)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("beam-export: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _report(error, verbose)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command, flags = arguments[0], arguments[1:]
+    if command != "export":
+        raise InputError(f"{command!r} is no command: give export, or see beam-export --help.")
+    from beam_export.flags import parse_export
+    from beam_export.running import run_export
+
+    return run_export(parse_export(flags))
+
+
+def _quieten(verbose: bool) -> None:
+    """Beam's own log is for those who look into Beam; a run's faults are told in one sentence."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def _report(error: Exception, verbose: bool) -> int:
+    text = "".join(traceback.format_exception(error))
+    # The first one in the text: a runner may raise it again with words of its own.
+    known = find_error(text)
+    if verbose:
+        print(text, file=sys.stderr)
+    if known is not None:
+        print(f"beam-export: {known.sentence}", file=sys.stderr)
+        return 2 if isinstance(known, InputError) else 1
+    last = text.strip().splitlines()[-1]
+    print(f"beam-export: the run failed: {last} (--verbose shows more)", file=sys.stderr)
+    return 1

@@ -1,0 +1,142 @@
+"""What a run shows while it works, and what it says at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import tqdm
+
+__all__ = ["Progress", "size", "summary"]
+
+#: Seconds between two lines where there is no terminal to draw a bar on.
+_LINE_EVERY = 10.0
+
+
+def size(count: float) -> str:
+    """Returns a number of bytes for people.
+
+    >>> size(1_234_567)
+    '1.23 MB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+class Progress:
+    """Shows how far a run is: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+        self._started = time.monotonic()
+        self._writing_since = self._started
+        self._last_line = self._started
+        self._done = self._bytes = self._planned = 0
+        self._bar: tqdm.tqdm | None = None
+        self._draws = stream.isatty()
+        if self._draws:
+            self._open_bar("listing", None)
+
+    def _open_bar(self, title: str, total: int | None) -> None:
+        self._close_bar()
+        self._bar = tqdm.tqdm(
+            desc=title,
+            total=total,
+            unit=" images",
+            file=self._stream,
+            dynamic_ncols=True,
+            leave=False,
+            mininterval=0.2,
+        )
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def heard(self, counts: Mapping[str, int]) -> None:
+        """Takes what the workers tell (`progress.tell`)."""
+        if "planned" in counts:
+            self._planned = counts["planned"]
+            self._writing_since = time.monotonic()
+            if self._draws:
+                self._open_bar("writing", self._planned)
+            else:
+                self._line(f"planned {self._planned} images in {counts['planned_shards']} shards")
+        if "shard" in counts:
+            self._shard(counts)
+        if "finished" not in counts:
+            self._advance(counts)
+
+    def _advance(self, counts: Mapping[str, int]) -> None:
+        done = sum(counts.get(name, 0) for name in ("copied", "encoded", "failed", "kept"))
+        self._done += done
+        self._bytes += counts.get("bytes", 0)
+        now = time.monotonic()
+        rate = self._bytes / max(1e-9, now - self._writing_since)
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{size(rate)}/s", refresh=False)
+            self._bar.update(done)
+        elif done and now - self._last_line >= _LINE_EVERY:
+            pace = self._done / max(1e-9, now - self._writing_since)
+            left = (self._planned - self._done) / max(1e-9, pace)
+            self._line(
+                f"{self._done} of {self._planned} images, {pace:.0f} images/s, {size(rate)}/s, "
+                f"about {left:.0f} s left"
+            )
+
+    def _shard(self, counts: Mapping[str, Any]) -> None:
+        self._line(
+            f"shard {counts['shard']:06d}: {counts['samples']} images, {size(counts['size'])}"
+            + (", finished before" if counts["found"] else "")
+        )
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        self._close_bar()
+
+
+def summary(manifest: Mapping[str, Any], output_dir: str, seconds: float) -> str:
+    """Returns what is said at the end of a run, for people."""
+    totals = manifest["totals"]
+    bytes_ = totals["bytes"] + totals["parquet_bytes"]
+    lines = [
+        f"{totals['written']} images in {totals['shards']} shards, {size(bytes_)}, "
+        f"in {seconds:.1f} s",
+        f"  copied {totals['copied']}, encoded {totals['encoded']}, failed {totals['failed']}",
+    ]
+    skipped: Mapping[str, int] = next(
+        (step["skipped"] for step in manifest["steps"] if step["step"] == "read"), {}
+    )
+    if totals["duplicate"] or totals["limited"]:
+        lines.append(
+            f"  left out {totals['duplicate']} duplicates, {totals['limited']} beyond --limit"
+        )
+    if skipped:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
+        lines.append(f"  passed by files that are no images: {told}")
+    failures = [one["name"] for one in manifest["tables"] if "failures" in one["name"]]
+    lines.extend(f"  each failure with its reason: {output_dir}/{name}" for name in failures)
+    lines.append(f"  {output_dir}/images-{manifest['hash']}-manifest.json")
+    return "\n".join(lines)
+
+
+def plan(facts: Mapping[str, int]) -> str:
+    """Returns what `--dry_run` says: the plan, and that nothing was written."""
+    return (
+        f"would write {facts['planned']} images in {facts['planned_shards']} shards: "
+        f"{facts['copied']} copied ({size(facts['copied_bytes'])}), {facts['encoded']} encoded "
+        f"(from {size(facts['encoded_bytes'])}), judged by their suffix; nothing was written"
+    )

@@ -1,0 +1,196 @@
+"""Runs an export: which runner, with how many workers, watched how, and cleaned up after."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms import environments
+
+from beam_export import display, progress
+from beam_export.dryrun import DryRun
+from beam_export.errors import InputError
+from beam_export.flags import ExportCommand
+from beam_export.options import ExportOptions
+from beam_export.sinks import Output
+from beam_export.transforms import ExportImages
+from beam_export.worker import QUIET, command_line
+
+__all__ = ["run_export"]
+
+_LOCAL = (None, "DirectRunner", "FnApiRunner")
+
+
+def run_export(command: ExportCommand) -> int:
+    """Runs `export`; returns its exit code."""
+    started = time.monotonic()
+    runner, flags = _split_runner(command.beam_flags)
+    if command.dry_run:
+        _dry_run(command)
+        return 0
+    output = Output(command.options.output_dir, uuid.uuid4().hex)
+    output.prepare()
+    if runner in _LOCAL:
+        _run_locally(command, flags, output)
+    else:
+        _run_elsewhere(command, output)
+    print(_summary(command.options, output, time.monotonic() - started))
+    return 0
+
+
+def _split_runner(flags: list[str]) -> tuple[str | None, list[str]]:
+    """Returns the runner that is asked for, and the flags without it."""
+    runner = PipelineOptions(flags).view_as(StandardOptions).runner
+    rest, skip = [], False
+    for flag in flags:
+        if skip or flag.startswith("--runner="):
+            skip = False
+        elif flag == "--runner":
+            skip = True
+        else:
+            rest.append(flag)
+    return (runner.rpartition(".")[2] if runner else None), rest
+
+
+def _local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
+    """Returns the local runner's options and its number of workers: one a core by default.
+
+    Raises:
+        InputError: if they make no sense.
+    """
+    options = PipelineOptions(flags)
+    direct = options.view_as(DirectOptions)
+    given = {flag.partition("=")[0] for flag in flags}
+    workers = direct.direct_num_workers if "--direct_num_workers" in given else 0
+    if workers < 0:
+        raise InputError(
+            f"--direct_num_workers={workers} is negative: give 0 for all cores, or a number."
+        )
+    if direct.direct_running_mode == "multi_threading":
+        raise InputError(
+            "--direct_running_mode=multi_threading is refused, since this version of Beam corrupts "
+            "streams in it: give multi_processing or in_memory."
+        )
+    workers = workers or _cores()
+    if "--direct_running_mode" in given and direct.direct_running_mode == "in_memory":
+        workers = 1
+    # The runner would start workers of its own making if it were told of multi_processing.
+    direct.direct_running_mode = "in_memory"
+    direct.direct_num_workers = workers
+    return options, workers
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _local_runner(workers: int, verbose: bool) -> FnApiRunner:
+    """Returns Beam's fast local runner; with several workers, each is a process."""
+    if workers == 1:
+        return FnApiRunner()
+    if not verbose:
+        os.environ[QUIET] = "1"
+    command = command_line()
+    return FnApiRunner(environments.SubprocessSDKEnvironment.from_command_string(command))
+
+
+def _run_locally(command: ExportCommand, flags: list[str], output: Output) -> None:
+    options, workers = _local_options(flags)
+    shown = display.Progress()
+    try:
+        with (
+            progress.listening(shown.heard) as watcher,
+            _quiet(command.options.verbose),
+            _no_orphans(),
+            _swept(output),
+        ):
+            runner = _local_runner(workers, command.options.verbose)
+            pipeline = beam.Pipeline(runner=runner, options=options)
+            pipeline | "Export" >> ExportImages(
+                command.input, command.options, workers, watcher, output
+            )
+            pipeline.run().wait_until_finish()
+    finally:
+        shown.close()
+
+
+def _run_elsewhere(command: ExportCommand, output: Output) -> None:
+    with beam.Pipeline(options=PipelineOptions(command.beam_flags)) as pipeline:
+        pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
+
+
+def _dry_run(command: ExportCommand) -> None:
+    """Makes the plan on this machine, whatever the runner, and prints it."""
+    facts: dict[str, int] = {}
+    with progress.listening(facts.update) as watcher, _quiet(command.options.verbose):
+        pipeline = beam.Pipeline(runner=FnApiRunner())
+        pipeline | "DryRun" >> DryRun(command.input, command.options, watcher)
+        pipeline.run().wait_until_finish()
+    print(display.plan(facts))
+
+
+def _summary(options: ExportOptions, output: Output, seconds: float) -> str:
+    name = next(name for name in output.names() if name.endswith("-manifest.json"))
+    with output.read(name) as source:
+        manifest: dict[str, Any] = json.loads(source.read())
+    return display.summary(manifest, output.directory, seconds)
+
+
+@contextlib.contextmanager
+def _quiet(verbose: bool) -> Iterator[None]:
+    """Keeps tracebacks off the terminal that Beam prints of what it also raises."""
+    with contextlib.ExitStack() as stack:
+        if not verbose:
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield
+
+
+@contextlib.contextmanager
+def _swept(output: Output) -> Iterator[None]:
+    """Removes the run's temporary files however it ends; a finished run has done so itself."""
+    try:
+        yield
+    except BaseException:
+        output.sweep()
+        raise
+
+
+@contextlib.contextmanager
+def _no_orphans() -> Iterator[None]:
+    """Ends the worker processes that the runner leaves behind if a run is cut short."""
+    before = set(_descendants(os.getpid()))
+    try:
+        yield
+    finally:
+        for process in _descendants(os.getpid()):
+            if process not in before:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+
+def _descendants(process: int) -> list[int]:
+    """Returns the processes below one, nearest first; none where /proc does not tell."""
+    try:
+        tasks = os.listdir(f"/proc/{process}/task")
+    except FileNotFoundError:
+        return []
+    found: list[int] = []
+    for task in tasks:
+        with (
+            contextlib.suppress(FileNotFoundError, ProcessLookupError),
+            open(f"/proc/{process}/task/{task}/children") as children,
+        ):
+            found.extend(int(child) for child in children.read().split())
+    return found + [below for child in found for below in _descendants(child)]

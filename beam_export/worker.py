@@ -1,0 +1,47 @@
+"""A worker process of the local runner: Beam's own, made to fit a command line.
+
+It ends with whoever started it, leaves Ctrl-C to them, and keeps its log off the terminal that
+the progress bar is drawn on; what goes wrong in it travels to the runner and is told there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import shlex
+import signal
+import sys
+
+__all__ = ["QUIET", "command_line", "main"]
+
+#: Environment variable that tells a worker to keep its log to itself.
+QUIET = "BEAM_EXPORT_QUIET_WORKERS"
+
+#: `prctl(2)`: the signal that a process gets when the one that started it ends.
+_PR_SET_PDEATHSIG = 1
+
+
+def command_line() -> str:
+    """Returns what a shell runs to start a worker."""
+    return f"exec {shlex.quote(sys.executable)} -m beam_export.worker"
+
+
+def main() -> None:
+    """Runs until the runner has no more work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get(QUIET):
+        logging.disable(logging.CRITICAL)
+        # Beam prints the traceback that it also sends to the runner. What a codec prints as it
+        # crashes goes to the descriptor underneath, and is seen.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process is)
+    # Beam logs while it is imported.
+    from apache_beam.runners.worker import sdk_worker_main
+
+    sdk_worker_main.main(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
