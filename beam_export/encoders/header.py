@@ -31,7 +31,6 @@ except ImportError:  # an AVIF is then a failure that says so
     AvifImagePlugin = None  # type: ignore[assignment]
 
 __all__ = [
-    "UNREADABLE",
     "check_bytes",
     "check_pixels",
     "failure",
@@ -42,7 +41,6 @@ __all__ = [
     "sniff",
 ]
 
-UNREADABLE = "it does not begin as an image: JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"
 
 # Only these are ever parsed: Pillow reads some forty formats more, and several of their readers
 # run other programs or are hardly looked after. JPEG is not in the list, see `open_image`.
@@ -179,16 +177,25 @@ def read_size(data: bytes, spec: EncodeSpec) -> tuple[int, int] | None:
         return None
 
 
-def failure(stage: str, error: Exception) -> SampleError:
+def failure(stage: str, error: Exception, data: bytes = b"") -> SampleError:
     """Returns the failure that an exception of an image library stands for.
 
     Its message is the same on every run: the addresses of objects are taken out.
+
+    Args:
+        stage: `read`, `decode` or `encode`.
+        error: what was raised.
+        data: the encoded image, if there is one.
     """
     if isinstance(error, SampleError):
         # A fresh one: that which was raised holds the frames it came through, pixels and all.
         return SampleError(error.stage, error.error, error.message)
     if isinstance(error, UnidentifiedImageError):
-        return SampleError(stage, "UnidentifiedImageError", UNREADABLE)
+        kind = sniff(data)
+        text = f"the image begins as {kind}, but its header is broken or of a kind not read here"
+        if kind is None:
+            text = "the image does not begin as a JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"
+        return SampleError(stage, "UnidentifiedImageError", text)
     text = _ADDRESS.sub("<object>", " ".join(str(error).split()))[:300]
     return SampleError(stage, type(error).__name__, text or "no reason was given")
 

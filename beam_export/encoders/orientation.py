@@ -8,6 +8,8 @@ Source: CIPA DC-008 (Exif 2.32) 4.6.2 and 4.6.5; TIFF 6.0, section 2.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from PIL import Image
 
 __all__ = ["read_orientation", "upright"]
@@ -34,6 +36,7 @@ def read_orientation(exif: bytes) -> int:
     """
     if exif[:6] == b"Exif\0\0":
         exif = exif[6:]
+    order: Literal["little", "big"]
     if exif[:4] == b"II*\0":
         order = "little"
     elif exif[:4] == b"MM\0*":
@@ -42,7 +45,7 @@ def read_orientation(exif: bytes) -> int:
         return 1
 
     def number(at: int, size: int) -> int:
-        return int.from_bytes(exif[at : at + size], order)  # type: ignore[arg-type]
+        return int.from_bytes(exif[at : at + size], order)
 
     first = number(4, 4)
     for at in range(first + 2, first + 2 + 12 * number(first, 2), 12):

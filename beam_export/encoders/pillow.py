@@ -110,7 +110,7 @@ class PillowEncoder:
         except MemoryError:
             raise
         except Exception as error:
-            return header.failure(stage, error)
+            return header.failure(stage, error, image if isinstance(image, bytes) else b"")
         return EncodedImage(data, "jpg", picture.width, picture.height, "encoded")
 
     def _resize(self, im: Image.Image) -> Image.Image:
