@@ -394,6 +394,17 @@ def test_srgb_under_any_name_changes_nothing() -> None:
     assert encoded(tagged) == encoded(plain)
 
 
+def test_what_is_srgb_to_the_eye_is_left_as_it_is() -> None:
+    im = Image.fromarray(smooth())
+    rounded = bytearray(rgb_profile())
+    rounded[rounded.index(b"XYZ \0\0\0\0", 128) + 11] ^= 3  # the last bits of a primary
+    for profile in (rgb_profile(), bytes(rounded)):
+        same, kept = icc.to_srgb(im, profile)
+        assert same is im
+        assert kept is None
+    assert icc.to_srgb(im, rgb_profile(gamma=2.2))[0] is not im
+
+
 def test_gamma_profile_is_converted() -> None:
     data = save(
         Image.new("RGB", (8, 8), (128, 128, 128)), "PNG", icc_profile=rgb_profile(gamma=1.0)
@@ -716,9 +727,9 @@ def test_addresses_are_taken_out_of_messages() -> None:
 
 
 def test_failures_hold_no_frames() -> None:
-    error = failed(b"junk")
-    assert error.__traceback__ is None
-    assert error.__context__ is None
+    for error in (failed(b"junk"), failed(PNG, max_pixels=1), *process([b""])):
+        assert error.__traceback__ is None
+        assert error.__context__ is None
 
 
 def bmp_header(width: int, height: int) -> bytes:
