@@ -61,7 +61,7 @@ def _without_encoding(image: ImageInput, ext: str, spec: EncodeSpec) -> Result |
 
 def _copy(data: bytes, spec: EncodeSpec) -> EncodedImage | None:
     """Returns a JPEG that may be copied; None for anything else."""
-    if spec.resize is not None and spec.resize_mode != "no":
+    if spec.resizes:
         return None
     try:
         facts = jpeg.inspect(data)
