@@ -11,36 +11,25 @@ import itertools
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import InputError
 from beam_export.naming import clean_ext
-from beam_export.patterns import Pattern
+from beam_export.patterns import Pattern, translate_glob
 from beam_export.samples import WHOLE, Failure, Member
 from beam_export.text import printable
 
 __all__ = ["IMAGE_SUFFIXES", "Listed", "Skipped", "is_local", "list_images"]
 
+#: Of the formats of format.md, part 5.
 IMAGE_SUFFIXES = frozenset(
-    [
-        "jpg",
-        "jpeg",
-        "jpe",
-        "jfif",
-        "png",
-        "apng",
-        "webp",
-        "gif",
-        "tif",
-        "tiff",
-        "bmp",
-        "dib",
-        "avif",
-    ]  # format.md, part 5
+    {
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff"),
+        *("bmp", "dib", "avif"),
+    }
 )
 
 
@@ -58,8 +47,6 @@ class Skipped(NamedTuple):
     kind: str
 
 
-#: Deeper than any path is long.
-_ANY_DEPTH = 1 << 16
 #: What a directory's iterator gives when it has nothing more.
 _END = ("", None)
 
@@ -108,57 +95,92 @@ class _Found(NamedTuple):
 
 def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | Skipped]:
     path = os.path.abspath(pattern.path)
-    root = os.path.abspath(pattern.root) if pattern.root else ""
+    # What is there under just that name is meant as such: its wildcards are letters.
+    literal = pattern.path == pattern.given and os.path.lexists(path)
+    root = os.path.abspath(pattern.root) if pattern.root and not literal else ""
     if os.path.isdir(path):
-        prefix = os.path.relpath(path, root) + "/" if root and root != path else ""
-        return _walk(path, exclude, None, prefix)
+        return _walk(_Folder(path, _below(path, root), frozenset()), exclude, None)
     if os.path.lexists(path):
         folder, name = os.path.split(path)
-        prefix = os.path.relpath(folder, root) + "/" if root and root != folder else ""
-        return _walk(folder, exclude, re.compile(re.escape(name)), prefix, 0)
+        place = _below(folder, root)
+        wanted = re.compile(re.escape(_join(place, name)))
+        return _walk(_Folder(folder, place, frozenset()), exclude, wanted)
     if pattern.is_glob and os.path.isdir(root):
-        inside = os.path.relpath(path, root)
-        depth = _ANY_DEPTH if "**" in inside else inside.count("/")
-        return _walk(root, exclude, _translate(inside), "", depth)
-    raise InputError(
-        f"--input={pattern.given}: there is no {printable(pattern.path)}: give a directory, a file "
-        "or a pattern that exists."
+        glob = os.path.relpath(path, root)
+        top = _Folder(root, "", frozenset())
+        walk = _walk(top, exclude, _or_below(glob), _folders_above(glob))
+        return _or_refuse(walk, pattern)
+    raise _nothing_at(pattern)
+
+
+def _or_refuse(
+    found: Iterator[Listed | Failure | Skipped], pattern: Pattern
+) -> Iterator[Listed | Failure | Skipped]:
+    """Yields what is found, and makes sure that it is not nothing at all."""
+    nothing = True
+    for item in found:
+        nothing = False
+        yield item
+    if nothing:
+        raise _nothing_at(pattern)
+
+
+def _nothing_at(pattern: Pattern) -> InputError:
+    return InputError(
+        f"--input={printable(pattern.given)}: there is no {printable(pattern.path)}: give a "
+        "directory, a file or a pattern that exists."
     )
 
 
-def _translate(glob: str) -> re.Pattern[str]:
+def _below(path: str, root: str) -> str:
+    return os.path.relpath(path, root) if root and root != path else ""
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _or_below(glob: str) -> re.Pattern[str]:
     """Returns what matches a glob, or what lies below a directory that matches it."""
-    expression = FileSystem.translate_pattern(glob)
-    return re.compile(re.sub(r"\\[Zz]$", "", expression) + r"(/.*)?")
+    return re.compile(translate_glob(glob) + "(?s:/.*)?")
+
+
+def _folders_above(glob: str) -> re.Pattern[str] | None:
+    """Returns what matches the directories in which something that matches a glob may lie."""
+    parts = glob.split("/")
+    globs = []
+    for depth, part in enumerate(parts):
+        if "**" in part:
+            globs.append("/".join([*parts[:depth], part[: part.index("**") + 2]]))
+            break
+        if depth < len(parts) - 1:
+            globs.append("/".join(parts[: depth + 1]))
+    return re.compile("|".join(map(translate_glob, globs))) if globs else None
 
 
 def _walk(
-    root: str,
+    top: _Folder,
     exclude: str,
     wanted: re.Pattern[str] | None,
-    prefix: str,
-    depth: int = _ANY_DEPTH,
+    above: re.Pattern[str] | None = None,
 ) -> Iterator[Listed | Failure | Skipped]:
     """Walks a directory in order of whole paths; the stack holds what is open on the way down.
 
     Args:
-        root: where to begin.
+        top: where to begin.
         exclude: real path of a directory to leave out.
         wanted: what the relative path of a file, or of a directory above it, has to match.
-        prefix: what stands before the relative paths in the result.
-        depth: directories further down are entered only if they match.
+        above: what matches directories that are entered though not all in them is wanted.
     """
-    stack = [_scan(_Folder(root, "", frozenset()), exclude)]
+    stack = [_scan(top, exclude)]
     while stack:
         place, item = next(stack[-1], _END)
         matches = wanted is None or wanted.fullmatch(place)
         if item is None:
             stack.pop()
         elif isinstance(item, _Folder):
-            if matches or len(stack) <= depth:
+            if matches or (above is not None and above.fullmatch(place)):
                 stack.append(_scan(item, exclude))
-        elif isinstance(item, Listed) and matches:
-            yield item._replace(relative=prefix + item.relative)
         elif matches or (isinstance(item, Failure) and item.error == "BrokenSource"):
             yield item
 
@@ -180,7 +202,7 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
     others: list[_Found] = []
     below = folder.above | {me}
     for entry in entries:
-        inner = f"{folder.relative}/{entry.name}" if folder.relative else entry.name
+        inner = _join(folder.relative, entry.name)
         found = _look(entry, inner, below)
         if isinstance(found, _Entry):
             files.append(found)
@@ -211,8 +233,8 @@ def _look(
 
 def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | Skipped:
     """What cannot be looked at is lost if it is named like an image, and skipped if not."""
-    if _suffix(entry.name) not in IMAGE_SUFFIXES:
-        return Skipped("." + printable(_suffix(entry.name)))
+    if _split(entry.name)[1] not in IMAGE_SUFFIXES:
+        return Skipped(_kind(entry.name))
     ident = printable(inner.rpartition(".")[0])
     return Failure(ident, printable(entry.path), "list", "OSError", reason)
 
@@ -233,54 +255,77 @@ def _broken(folder: _Folder, error: OSError) -> Failure:
 def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | Skipped]:
     path = pattern.path
     root = pattern.root or path.rstrip("/") + "/"
-    globs = [path, path.rstrip("/") + "/**"] if pattern.is_glob else [path.rstrip("/") + "/**"]
-    files = _match(globs)
-    if not files and not pattern.is_glob:
-        files = _match([path])
+    wanted = re.compile("(?s:.*)")
+    if pattern.is_glob:
+        files, wanted = _match(_before_suffix(pattern.fixed)), _or_below(path)
+    elif not (files := _match(path.rstrip("/") + "/")):
+        files, wanted = _match(_before_suffix(path)), re.compile(re.escape(path))
         root = pattern.root or path[: path.rfind("/") + 1]
-    if not files:
-        raise InputError(f"--input={pattern.given}: nothing is found there: check the path.")
+    if not any(map(wanted.fullmatch, files)):
+        raise _nothing_at(pattern)
     folders: dict[str, list[_Entry]] = collections.defaultdict(list)
+    # As of local files, the output is left out where it lies inside what is listed.
     skip = exclude.rstrip("/") + "/"
+    inside = skip.startswith(root) and skip != root
     for uri, size in files.items():
-        if not uri.startswith(skip) and not uri.endswith("/"):
+        if not (inside and uri.startswith(skip)) and not uri.endswith("/"):
             folder, _, name = uri.removeprefix(root).rpartition("/")
             folders[folder].append(_Entry(name, uri, size))
     found = [pair for folder, entries in folders.items() for pair in _pair(entries, folder)]
-    for _, item in sorted(found, key=lambda pair: os.fsencode(pair[0])):
-        yield item
+    for place, item in sorted(found, key=lambda pair: os.fsencode(pair[0])):
+        if wanted.fullmatch(root + place):
+            yield item
 
 
-def _match(globs: Sequence[str]) -> dict[str, int]:
-    results = FileSystems.match(list(globs))
-    return {file.path: file.size_in_bytes for one in results for file in one.metadata_list}
+def _before_suffix(uri: str) -> str:
+    """Returns what the paths of a file and of its sidecars have in common."""
+    folder, slash, name = uri.rpartition("/")
+    return folder + slash + (name.rpartition(".")[0] if "." in name else name)
+
+
+def _match(prefix: str) -> dict[str, int]:
+    """Returns the sizes of all files whose path begins so; it costs a listing of those alone."""
+    (result,) = FileSystems.match([prefix + "**"])
+    return {file.path: file.size_in_bytes for file in result.metadata_list}
 
 
 # Images and their sidecars.
 
 
-def _suffix(name: str) -> str:
-    return name.rpartition(".")[2].lower() if "." in name else ""
+def _split(name: str) -> tuple[str, str]:
+    """Returns a name's stem and its suffix, which is in lower case and without the dot."""
+    stem, dot, suffix = name.rpartition(".")
+    return (stem, suffix.lower()) if dot else (name, "")
+
+
+def _kind(name: str) -> str:
+    """Returns what a skipped file is counted as; odd suffixes can be many, and count as one."""
+    suffix = _split(name)[1]
+    if not suffix:
+        return "(no suffix)"
+    return f".{suffix}" if clean_ext(suffix) else "(other suffix)"
 
 
 def _pair(files: Iterable[_Entry], folder: str) -> Iterator[tuple[str, Listed | Failure | Skipped]]:
     """Yields a directory's images, each with the files of the same stem, by their place."""
-    images = [file for file in files if _suffix(file.name) in IMAGE_SUFFIXES]
-    stems = {image.name.rpartition(".")[0] for image in images}
-    sidecars: dict[str, list[Member]] = {}
-    prefix = f"{folder}/" if folder else ""
+    images: list[tuple[str, _Entry]] = []
+    others: list[tuple[str, str | None, _Entry]] = []
     for file in files:
-        stem, _, suffix = file.name.rpartition(".")
-        if suffix.lower() in IMAGE_SUFFIXES:
-            continue
-        ext = clean_ext(suffix)
+        stem, suffix = _split(file.name)
+        if suffix in IMAGE_SUFFIXES:
+            images.append((stem, file))
+        else:
+            others.append((stem, clean_ext(suffix), file))
+    stems = {stem for stem, _ in images}
+    sidecars: dict[str, list[Member]] = {}
+    for stem, ext, file in others:
         if stem in stems and ext is not None:
             sidecars.setdefault(stem, []).append(Member(ext, file.uri, WHOLE, file.size))
         else:
-            yield prefix + file.name, Skipped("." + printable(_suffix(file.name)))
-    for image in images:
-        fields = sorted(sidecars.get(image.name.rpartition(".")[0], ()))
-        yield prefix + image.name, _with_sidecars(image, prefix + image.name, fields)
+            yield _join(folder, file.name), Skipped(_kind(file.name))
+    for stem, image in images:
+        place = _join(folder, image.name)
+        yield place, _with_sidecars(image, place, sorted(sidecars.get(stem, ())))
 
 
 def _with_sidecars(image: _Entry, relative: str, fields: list[Member]) -> Listed | Failure:
@@ -290,5 +335,5 @@ def _with_sidecars(image: _Entry, relative: str, fields: list[Member]) -> Listed
             ident = printable(relative.rpartition(".")[0])
             reason = f"its sidecars {names} would have the same name in the tar"
             return Failure(ident, printable(image.uri), "list", "ValueError", reason)
-    member = Member(_suffix(image.name), image.uri, WHOLE, image.size)
+    member = Member(_split(image.name)[1], image.uri, WHOLE, image.size)
     return Listed(relative, member, tuple(fields))

@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 from beam_export.errors import InputError
 
-__all__ = ["Pattern", "expand_braces", "parse_inputs", "split_inputs"]
+__all__ = ["Pattern", "expand_braces", "parse_inputs", "split_inputs", "translate_glob"]
 
-_BRACE = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)\Z")
-_SPECIAL = re.compile(r"[*?\[{]")
+# Braces without a comma or a range stand for themselves, as in a shell: names may have them.
+_BRACE = re.compile(r"\{([^{},]*,[^{}]*|[0-9]{1,18}\.\.[0-9]{1,18})\}")
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_WILDCARD = re.compile(r"[*?\[]")
+_GLOB_PART = re.compile(r"(?P<folders>(?<![^/])\*\*/)|\*\*|\*|\?|\[(?P<not>!?)(?P<set>\]?[^\]]*)\]")
 #: A typing error in a range should not become a million listings.
 _MOST_EXPANDED = 1_000_000
 
@@ -35,7 +37,13 @@ class Pattern(NamedTuple):
     @property
     def is_glob(self) -> bool:
         """Whether the path holds a wildcard."""
-        return bool(_SPECIAL.search(self.path))
+        return bool(_WILDCARD.search(self.path))
+
+    @property
+    def fixed(self) -> str:
+        """What stands before the path's first wildcard."""
+        found = _WILDCARD.search(self.path)
+        return self.path[: found.start()] if found else self.path
 
 
 def split_inputs(text: str) -> list[str]:
@@ -46,7 +54,7 @@ def split_inputs(text: str) -> list[str]:
     """
     parts, depth, start = [], 0, 0
     for place, letter in enumerate(text):
-        depth += (letter == "{") - (letter == "}")
+        depth = max(0, depth + (letter == "{") - (letter == "}"))
         if letter == "," and depth == 0:
             parts.append(text[start:place])
             start = place + 1
@@ -70,31 +78,79 @@ def expand_braces(text: str) -> Iterator[str]:
 
 
 def _choices(inside: str) -> Iterator[str]:
-    numbers = _RANGE.match(inside)
+    numbers = _RANGE.fullmatch(inside)
     if numbers is None:
         yield from inside.split(",")
         return
     first, last = int(numbers[1]), int(numbers[2])
-    width = max(len(numbers[1]), len(numbers[2])) if "0" in (numbers[1][0], numbers[2][0]) else 0
+    padded = any(len(end) > 1 and end[0] == "0" for end in numbers.groups())
+    width = max(map(len, numbers.groups())) if padded else 0
     step = 1 if first <= last else -1
     for number in range(first, last + step, step):
         yield f"{number:0{width}d}"
 
 
+def translate_glob(glob: str) -> str:
+    """Returns the regular expression of the paths that a glob stands for.
+
+    `*`, `?` and `[...]` stay inside one name, as in a shell; `**` does not, and `**/` stands for
+    any number of directories, none too.
+
+    >>> bool(re.fullmatch(translate_glob("**/x*"), "x1.jpg"))
+    True
+
+    Raises:
+        InputError: if a range in brackets is backwards.
+    """
+    parts, at = [], 0
+    for found in _GLOB_PART.finditer(glob):
+        parts += [re.escape(glob[at : found.start()]), _expression(found)]
+        at = found.end()
+    expression = f"(?s:{''.join(parts)}{re.escape(glob[at:])})"
+    try:
+        re.compile(expression)
+    except re.error as error:
+        raise InputError(
+            f"{glob!r} is no pattern, since its brackets hold a range that runs backwards: give "
+            "[a-z], not [z-a]."
+        ) from error
+    return expression
+
+
+def _expression(part: re.Match[str]) -> str:
+    if part["set"]:
+        inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", part["set"])
+        return f"(?!/)[{'^' if part['not'] else ''}{inside}]"
+    if part["folders"]:
+        return "(?:.*/)?"
+    return {"**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part[0], re.escape(part[0]))
+
+
 def _fixed_root(text: str) -> str:
-    found = _SPECIAL.search(text)
-    return text[: text.rfind("/", 0, found.start()) + 1] if found else ""
+    found = [found.start() for kind in (_WILDCARD, _BRACE) if (found := kind.search(text))]
+    return (text[: text.rfind("/", 0, min(found)) + 1] or "./") if found else ""
+
+
+def _refuse_nested(given: str) -> None:
+    for found in _BRACE.finditer(given):
+        before, after = given[: found.start()], given[found.end() :]
+        if before.count("{") > before.count("}") and after.count("}") > after.count("{"):
+            raise InputError(
+                f"--input={given} has braces within braces, which are not understood: write the "
+                "inputs one by one, with commas between them."
+            )
 
 
 def parse_inputs(text: str) -> list[Pattern]:
     """Returns the patterns that `--input` names, in their order.
 
     Raises:
-        InputError: if there is none, or a brace range is absurdly long.
+        InputError: if there is none, braces are nested, or a range is absurdly long.
     """
     patterns: list[Pattern] = []
     for given in split_inputs(text):
-        for path in expand_braces(given):
+        _refuse_nested(given)
+        for path in filter(None, expand_braces(given)):
             if len(patterns) >= _MOST_EXPANDED:
                 raise InputError(
                     f"--input={given} stands for more than {_MOST_EXPANDED} paths: "
