@@ -7,54 +7,24 @@ a link to a directory above itself is passed by and counted.
 from __future__ import annotations
 
 import collections
-import itertools
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import InputError
-from beam_export.naming import clean_ext
+from beam_export.pairing import IMAGE_SUFFIXES, Entry, Listed, Skipped, join, kind_of, pair, split
 from beam_export.patterns import Pattern, translate_glob
-from beam_export.samples import WHOLE, Failure, Member
+from beam_export.samples import Failure
 from beam_export.text import printable
 
-__all__ = ["IMAGE_SUFFIXES", "Listed", "Skipped", "is_local", "list_images"]
-
-#: Of the formats of format.md, part 5.
-IMAGE_SUFFIXES = frozenset(
-    {
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff"),
-        *("bmp", "dib", "avif"),
-    }
-)
-
-
-class Listed(NamedTuple):
-    """An image file: its path relative to the root, where it lies, and its sidecars."""
-
-    relative: str
-    image: Member
-    fields: tuple[Member, ...]
-
-
-class Skipped(NamedTuple):
-    """Something that is not exported, by what it is: a suffix, or a few words in brackets."""
-
-    kind: str
-
+__all__ = ["Listed", "Skipped", "is_local", "list_images"]
 
 #: What a directory's iterator gives when it has nothing more.
 _END = ("", None)
-
-
-class _Entry(NamedTuple):
-    name: str
-    uri: str
-    size: int
 
 
 def is_local(path: str) -> bool:
@@ -103,7 +73,7 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | S
     if os.path.lexists(path):
         folder, name = os.path.split(path)
         place = _below(folder, root)
-        wanted = re.compile(re.escape(_join(place, name)))
+        wanted = re.compile(re.escape(join(place, name)))
         return _walk(_Folder(folder, place, frozenset()), exclude, wanted)
     if pattern.is_glob and os.path.isdir(root):
         glob = os.path.relpath(path, root)
@@ -134,10 +104,6 @@ def _nothing_at(pattern: Pattern) -> InputError:
 
 def _below(path: str, root: str) -> str:
     return os.path.relpath(path, root) if root and root != path else ""
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
 
 
 def _or_below(glob: str) -> re.Pattern[str]:
@@ -198,17 +164,17 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
     if me in folder.above:
         yield _Found(folder.relative, Skipped("(link to a directory above itself)"))
         return
-    files: list[_Entry] = []
+    files: list[Entry] = []
     others: list[_Found] = []
     below = folder.above | {me}
     for entry in entries:
-        inner = _join(folder.relative, entry.name)
+        inner = join(folder.relative, entry.name)
         found = _look(entry, inner, below)
-        if isinstance(found, _Entry):
+        if isinstance(found, Entry):
             files.append(found)
         elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == exclude):
             others.append(_Found(inner, found))
-    pairs = [_Found(*pair) for pair in _pair(files, folder.relative)]
+    pairs = [_Found(*one) for one in pair(files, folder.relative)]
     yield from sorted(pairs + others, key=_sort_key)
 
 
@@ -219,7 +185,7 @@ def _sort_key(found: _Found) -> bytes:
 
 def _look(
     entry: os.DirEntry[str], inner: str, above: frozenset[tuple[int, int]]
-) -> _Entry | _Folder | Failure | Skipped:
+) -> Entry | _Folder | Failure | Skipped:
     try:
         status = entry.stat()
     except OSError as error:
@@ -227,14 +193,14 @@ def _look(
     if stat.S_ISDIR(status.st_mode):
         return _Folder(entry.path, inner, above)
     if stat.S_ISREG(status.st_mode):
-        return _Entry(entry.name, entry.path, status.st_size)
+        return Entry(entry.name, entry.path, status.st_size)
     return _unreadable(entry, inner, "not a regular file")
 
 
 def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | Skipped:
     """What cannot be looked at is lost if it is named like an image, and skipped if not."""
-    if _split(entry.name)[1] not in IMAGE_SUFFIXES:
-        return Skipped(_kind(entry.name))
+    if split(entry.name)[1] not in IMAGE_SUFFIXES:
+        return Skipped(kind_of(entry.name))
     ident = printable(inner.rpartition(".")[0])
     return Failure(ident, printable(entry.path), "list", "OSError", reason)
 
@@ -263,16 +229,16 @@ def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | 
         root = pattern.root or path[: path.rfind("/") + 1]
     if not any(map(wanted.fullmatch, files)):
         raise _nothing_at(pattern)
-    folders: dict[str, list[_Entry]] = collections.defaultdict(list)
+    folders: dict[str, list[Entry]] = collections.defaultdict(list)
     # As of local files, the output is left out where it lies inside what is listed.
     skip = exclude.rstrip("/") + "/"
     inside = skip.startswith(root) and skip != root
     for uri, size in files.items():
         if not (inside and uri.startswith(skip)) and not uri.endswith("/"):
             folder, _, name = uri.removeprefix(root).rpartition("/")
-            folders[folder].append(_Entry(name, uri, size))
-    found = [pair for folder, entries in folders.items() for pair in _pair(entries, folder)]
-    for place, item in sorted(found, key=lambda pair: os.fsencode(pair[0])):
+            folders[folder].append(Entry(name, uri, size))
+    found = [one for folder, entries in folders.items() for one in pair(entries, folder)]
+    for place, item in sorted(found, key=lambda one: os.fsencode(one[0])):
         if wanted.fullmatch(root + place):
             yield item
 
@@ -287,53 +253,3 @@ def _match(prefix: str) -> dict[str, int]:
     """Returns the sizes of all files whose path begins so; it costs a listing of those alone."""
     (result,) = FileSystems.match([prefix + "**"])
     return {file.path: file.size_in_bytes for file in result.metadata_list}
-
-
-# Images and their sidecars.
-
-
-def _split(name: str) -> tuple[str, str]:
-    """Returns a name's stem and its suffix, which is in lower case and without the dot."""
-    stem, dot, suffix = name.rpartition(".")
-    return (stem, suffix.lower()) if dot else (name, "")
-
-
-def _kind(name: str) -> str:
-    """Returns what a skipped file is counted as; odd suffixes can be many, and count as one."""
-    suffix = _split(name)[1]
-    if not suffix:
-        return "(no suffix)"
-    return f".{suffix}" if clean_ext(suffix) else "(other suffix)"
-
-
-def _pair(files: Iterable[_Entry], folder: str) -> Iterator[tuple[str, Listed | Failure | Skipped]]:
-    """Yields a directory's images, each with the files of the same stem, by their place."""
-    images: list[tuple[str, _Entry]] = []
-    others: list[tuple[str, str | None, _Entry]] = []
-    for file in files:
-        stem, suffix = _split(file.name)
-        if suffix in IMAGE_SUFFIXES:
-            images.append((stem, file))
-        else:
-            others.append((stem, clean_ext(suffix), file))
-    stems = {stem for stem, _ in images}
-    sidecars: dict[str, list[Member]] = {}
-    for stem, ext, file in others:
-        if stem in stems and ext is not None:
-            sidecars.setdefault(stem, []).append(Member(ext, file.uri, WHOLE, file.size))
-        else:
-            yield _join(folder, file.name), Skipped(_kind(file.name))
-    for stem, image in images:
-        place = _join(folder, image.name)
-        yield place, _with_sidecars(image, place, sorted(sidecars.get(stem, ())))
-
-
-def _with_sidecars(image: _Entry, relative: str, fields: list[Member]) -> Listed | Failure:
-    for one, other in itertools.pairwise(fields):
-        if one.ext == other.ext:
-            names = " and ".join(printable(os.path.basename(each.uri)) for each in (one, other))
-            ident = printable(relative.rpartition(".")[0])
-            reason = f"its sidecars {names} would have the same name in the tar"
-            return Failure(ident, printable(image.uri), "list", "ValueError", reason)
-    member = Member(_split(image.name)[1], image.uri, WHOLE, image.size)
-    return Listed(relative, member, tuple(fields))

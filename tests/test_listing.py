@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_export.errors import InputError
-from beam_export.listing import IMAGE_SUFFIXES, Listed, Skipped, is_local, list_images
+from beam_export.listing import Listed, Skipped, is_local, list_images
+from beam_export.pairing import IMAGE_SUFFIXES
 from beam_export.patterns import parse_inputs
 from beam_export.samples import WHOLE, Failure
 
