@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import InputError
 from beam_export.naming import parse
+from beam_export.paths import check_reachable
 
 __all__ = ["Output"]
 
@@ -45,6 +47,7 @@ class Output:
         Raises:
             InputError: if it cannot.
         """
+        check_reachable("--output_dir", self.directory)
         probe = f"{self.workspace}/probe-{uuid.uuid4().hex}"
         try:
             self._make_parent(probe)
@@ -59,9 +62,7 @@ class Output:
 
     def names(self) -> list[str]:
         """Returns the names of the files of this tool that stand in the directory."""
-        found = FileSystems.match([f"{self.directory}/images-*"])[0].metadata_list
-        names = (file.path.rpartition("/")[2] for file in found)
-        return sorted(name for name in names if parse(name) is not None)
+        return sorted(name for name in self._listed("images-*") if parse(name) is not None)
 
     def refuse_others(self, hash_: str) -> None:
         """Makes sure that no dataset of another hash stands in the directory.
@@ -81,13 +82,24 @@ class Output:
         """Tells whether a file is there, whole."""
         return FileSystems.exists(self.path(name))
 
+    def size(self, name: str) -> int:
+        """Returns the bytes of a file that is there."""
+        path = self.path(name)
+        return int(FileSystems.get_filesystem(path).size(path))
+
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
         """Opens a file for writing that takes its name when the block ends without an error."""
         temporary = f"{self.workspace}/{uuid.uuid4().hex}"
         self._make_parent(temporary)
-        with self._create(temporary) as target:
-            yield target
+        try:
+            with self._create(temporary) as target:
+                yield target
+        except BaseException:
+            # What is wrong is to be told, not that the rest of it cannot be removed either.
+            with contextlib.suppress(OSError, BeamIOError):
+                FileSystems.delete([temporary])
+            raise
         self.publish(temporary, name)
 
     @contextlib.contextmanager
@@ -118,12 +130,25 @@ class Output:
 
     def sweep(self) -> None:
         """Removes this run's temporary files, and the directory of all runs' if it is empty."""
+        if not self._local:
+            # A store of objects has no directories: the files are all that there is.
+            left = self._listed(f"_tmp/{self.token}/*")
+            FileSystems.delete([f"{self.workspace}/{name}" for name in left])
+            return
         if FileSystems.exists(self.workspace):
             FileSystems.delete([self.workspace])
+        # Another run's temporary files may be there, or that run may just have removed it.
+        with contextlib.suppress(OSError):
+            os.rmdir(self.path("_tmp"))
+
+    def _listed(self, pattern: str) -> list[str]:
+        """Returns the last parts of the paths that match a pattern below the directory."""
         if self._local:
-            # Another run's temporary files may be there, or that run may just have removed it.
-            with contextlib.suppress(OSError):
-                os.rmdir(self.path("_tmp"))
+            # Beam would take a bracket or a star in the directory's own name for a pattern.
+            folder = glob.escape(self.directory)
+            return [os.path.basename(path) for path in glob.glob(f"{folder}/{pattern}")]
+        found = FileSystems.match([self.path(pattern)])[0].metadata_list
+        return [file.path.rpartition("/")[2] for file in found]
 
     def _make_parent(self, path: str) -> None:
         if self._local:

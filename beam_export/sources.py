@@ -14,6 +14,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.errors import SampleError
 from beam_export.listing import Listed, Skipped, list_images
+from beam_export.paths import check_reachable
 from beam_export.patterns import Pattern
 from beam_export.reading import Reader
 from beam_export.samples import Failure, Member, SampleRef, failure_of
@@ -55,6 +56,8 @@ class ReadSamples(beam.PTransform):
     exclude: str
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
+        for pattern in self.patterns:
+            check_reachable("--input", pattern.path)
         listed = (
             pbegin
             | "Patterns" >> beam.Create(self.patterns)
@@ -143,6 +146,9 @@ def _read_metadata(ref: SampleRef, reader: Reader) -> dict[str, Any]:
     """
     for field in ref.fields:
         if field.ext == "json":
+            if field.size > _MAX_JSON:
+                reason = f"the .json has {field.size} bytes; its keys are columns up to {_MAX_JSON}"
+                raise SampleError("list", "TooLarge", reason)
             try:
                 content = json.loads(reader.read(field))
             except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterable, Iterator
 
@@ -17,19 +18,22 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_export import naming, sharding
+from beam_export.blocks import PackedRef, open_block, pack_block, unpack_ref
 from beam_export.encoders import Encoder
 from beam_export.errors import RunError
 from beam_export.feeding import feed
+from beam_export.finished import find_finished
 from beam_export.options import ExportOptions
-from beam_export.parquet import read_facts, read_rows
 from beam_export.planning import open_decisions, open_plan
 from beam_export.progress import tell
 from beam_export.reading import Reader
-from beam_export.samples import Failure, PackedRef, SampleRef, pack_block, unpack, unpack_ref
-from beam_export.shard import ReadySample, ShardResult, failures_from_json, write_shard
+from beam_export.samples import Failure, SampleRef
+from beam_export.shard import ReadySample, ShardResult, write_shard
 from beam_export.sinks import Output
 
 __all__ = ["GroupIntoShards", "WriteEachShard"]
+
+_LOG = logging.getLogger(__name__)
 
 #: Refs that a bundle holds back to let those of one shard travel together.
 _HELD_REFS = 50_000
@@ -53,7 +57,12 @@ class GroupIntoShards(beam.PTransform):
         return (
             blocks
             | "AssignShards"
-            >> beam.ParDo(_AssignShards(), AsSingleton(self.plan), AsSingleton(self.decisions))
+            >> beam.ParDo(
+                _AssignShards(),
+                AsSingleton(self.plan),
+                AsSingleton(self.decisions),
+                # The key of a stateful step needs a deterministic coder: an int has one.
+            ).with_output_types(tuple[int, bytes])
             | "GroupIntoBatches" >> beam.GroupIntoBatches(self.images_per_tar)
             # A stage with state runs on one worker of the local runner, and all that is fused to
             # it; this lets the shards spread again.
@@ -71,7 +80,7 @@ class _AssignShards(beam.DoFn):
     def process(self, block: bytes, plan: bytes, decisions: bytes) -> Iterator[tuple[int, bytes]]:
         shard_of = open_plan(plan).shard_of
         dropped = open_decisions(decisions).dropped
-        for packed in unpack(block):
+        for packed in open_block(block).refs():
             shard = None if packed.order in dropped else shard_of(packed.order)
             if shard is not None:
                 self._held[shard].append(packed)
@@ -87,10 +96,6 @@ class _AssignShards(beam.DoFn):
         held, self._held, self._count = self._held, collections.defaultdict(list), 0
         for shard, refs in held.items():
             yield shard, pack_block(refs)
-
-    def infer_output_type(self, input_type: object) -> object:
-        # The key of a stateful step needs a deterministic coder: an int has one.
-        return tuple[int, bytes]
 
 
 @dataclasses.dataclass
@@ -154,14 +159,35 @@ class _WriteShard(beam.DoFn):
                 "again."
             )
         wanted = self._plan_digest(number, len(refs), digest, columns)
-        result = find_finished(self._output, names, number, wanted)
+        result = find_finished(self._output, names, number, wanted, refs)
         if result is None:
             renamed = open_decisions(decisions).renamed
             result = self._write(
                 number, layout, self._keyed(refs, layout.starts[number], renamed), columns, wanted
             )
         _count(result)
+        self._report(result)
         yield result
+
+    def _report(self, result: ShardResult) -> None:
+        """Tells whoever watches of a whole shard, or the log where nobody does."""
+        if result.kept:
+            tell(self._watcher, {"kept": result.samples + len(result.failures)})
+        if not self._options.verbose:
+            return
+        if self._watcher is None:
+            found = ", finished before" if result.kept else ""
+            _LOG.info("shard %06d: %d images%s", result.number, result.samples, found)
+            return
+        tell(
+            self._watcher,
+            {
+                "shard": result.number,
+                "samples": result.samples,
+                "size": result.bytes,
+                "found": int(result.kept),
+            },
+        )
 
     def _plan_digest(self, number: int, count: int, digest: int, columns: bytes) -> str:
         """Returns a digest of all that decides this shard's bytes."""
@@ -189,6 +215,8 @@ class _WriteShard(beam.DoFn):
         plan: str,
     ) -> ShardResult:
         names = naming.ShardNames(layout.hash)
+        # Whatever stood there was complete; from here on it is not.
+        self._output.remove(names.manifest)
         self._output.remove(names.parquet(number))
         with (
             Reader(self._options.max_image_bytes) as reader,
@@ -232,40 +260,12 @@ def _collect(blocks: Iterable[bytes]) -> tuple[list[PackedRef], int]:
     refs: list[PackedRef] = []
     total = 0
     for block in blocks:
-        for packed in unpack(block):
-            total = sharding.digest_sum([packed.digest], total)
-            # A shard's refs are all that the writer holds: their digests would be a fifth of it.
-            refs.append(packed._replace(digest=b""))
+        opened = open_block(block)
+        total = sharding.digest_sum(opened.digests, total)
+        # A shard's refs are all that the writer holds: their digests would be a fifth of it.
+        refs.extend(ref._replace(digest=b"") for ref in opened.refs())
     refs.sort()
     return refs, total
-
-
-def find_finished(
-    output: Output, names: naming.ShardNames, number: int, plan: str
-) -> ShardResult | None:
-    """Returns the result of a shard that stands there already, if it is of the same plan."""
-    name = names.parquet(number)
-    if not (output.exists(name) and output.exists(names.tar(number))):
-        return None
-    with output.read(name) as source:
-        data = source.read()
-    facts = read_facts(pa.BufferReader(data))
-    if facts.get("beam_export.plan") != plan:
-        return None
-    encodings = collections.Counter(row.encoding for row in read_rows(pa.BufferReader(data)))
-    return ShardResult(
-        number=number,
-        samples=sum(encodings.values()),
-        copied=encodings["copied"],
-        encoded=encodings["encoded"],
-        bytes=int(facts["beam_export.tar_bytes"]),
-        parquet_bytes=len(data),
-        tar_sha256=facts["beam_export.tar_sha256"],
-        parquet_sha256=hashlib.sha256(data).hexdigest(),
-        plan=plan,
-        failures=failures_from_json(facts["beam_export.failures"]),
-        kept=True,
-    )
 
 
 def _count(result: ShardResult) -> None:

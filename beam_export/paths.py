@@ -1,0 +1,38 @@
+"""Which file system a path is on, and whether it can be reached from here."""
+
+from __future__ import annotations
+
+from apache_beam.io.filesystem import FileSystem
+from apache_beam.io.filesystems import FileSystems
+
+from beam_export.errors import InputError
+
+__all__ = ["check_reachable"]
+
+#: What has to be installed for a scheme, where that is an extra of this package.
+_EXTRAS = {"gs": "gcp"}
+
+
+def check_reachable(flag: str, path: str) -> None:
+    """Makes sure that there is a file system for a path's scheme.
+
+    Args:
+        flag: the flag that gave the path.
+        path: a local path, or one of the form `scheme://...`.
+
+    Raises:
+        InputError: if there is none.
+    """
+    scheme = FileSystems.get_scheme(path)
+    if scheme in {system.scheme() for system in FileSystem.get_all_subclasses()}:
+        return
+    extra = _EXTRAS.get(scheme or "")
+    if extra is None:
+        raise InputError(
+            f"{flag}={path}: Beam has no file system here for {scheme}://: give a local path or "
+            "gs://bucket/prefix."
+        )
+    raise InputError(
+        f"{flag}={path}: what {scheme}:// needs is not installed: install the extra {extra!r}, "
+        f"pip install 'beam_export[{extra}]'."
+    )
