@@ -1,6 +1,6 @@
 """From refs to the plan: only keys move, and each ref is looked at where it is.
 
-Every step reads blocks (`samples.pack_block`): a bundle's keys travel together, one value for each
+Every step reads blocks (`blocks.pack_block`): a bundle's keys travel together, one value for each
 bucket that they fall into.
 """
 
@@ -10,25 +10,21 @@ import bisect
 import collections
 import dataclasses
 import functools
+import hashlib
 import pickle
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from beam_export import duplicates, progress, sharding
+from beam_export import canonical, duplicates, progress, sharding
+from beam_export.blocks import PackedRef, open_block, pack_block, pack_ref, unpack_ref
 from beam_export.duplicates import Decisions, Namesake
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
-from beam_export.samples import (
-    PackedRef,
-    SampleRef,
-    pack_block,
-    pack_ref,
-    unpack,
-    unpack_ref,
-)
+from beam_export.samples import SampleRef
 from beam_export.sinks import Output
 
 __all__ = ["Announce", "AssignKeys", "PlanShards", "Planned", "open_decisions", "open_plan"]
@@ -120,11 +116,13 @@ class PlanShards(beam.PTransform):
         options: of the export.
         name: names the files instead of the content's hash, if given.
         announce: called with the finished plan before anything is written.
+        schema: the metadata columns, if they are declared.
     """
 
     options: ExportOptions
     name: str | None
     announce: Announce
+    schema: pa.Schema | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> Planned:
         sample = blocks | "SampleKeys" >> beam.CombineGlobally(_SampleKeys())
@@ -149,10 +147,18 @@ class PlanShards(beam.PTransform):
                 _cut_segments, AsSingleton(counts), self.options.images_per_tar, self.options.limit
             )
             | "Segments" >> beam.combiners.ToList()
-            | "MakePlan" >> beam.Map(_make_plan, self.options, self.name, self.announce)
+            | "MakePlan" >> beam.Map(_make_plan, self._digest(), self.name, self.announce)
         )
         census = counts | "Census" >> beam.Map(_census, AsSingleton(sample))
         return Planned(plan, decisions, census)
+
+    def _digest(self) -> bytes:
+        """Returns a digest of all that is asked for, as far as it shapes the output."""
+        asked = self.options.digest()
+        if self.schema is None:
+            return asked
+        columns = [[field.name, str(field.type), field.nullable] for field in self.schema]
+        return hashlib.sha256(asked + canonical.encode(columns)).digest()
 
 
 class _SampleKeys(beam.CombineFn):
@@ -162,8 +168,8 @@ class _SampleKeys(beam.CombineFn):
         return sharding.KeySample()
 
     def add_input(self, sample: sharding.KeySample, block: bytes) -> sharding.KeySample:
-        refs = unpack(block)
-        sample.add(((ref.digest, ref.order) for ref in refs), len(refs))
+        opened = open_block(block)
+        sample.add(zip(opened.digests, opened.orders, strict=True), len(opened.orders))
         return sample
 
     def merge_accumulators(self, samples: Iterable[sharding.KeySample]) -> sharding.KeySample:
@@ -206,8 +212,8 @@ def name_rows(block: bytes, sample: bytes) -> Iterator[tuple[int, bytes]]:
     """Yields (bucket, rows of `duplicates.name_row`), a value a bucket."""
     buckets = _open_sample(sample)[1]
     found: dict[int, list[bytes]] = collections.defaultdict(list)
-    for ref in unpack(block):
-        row = duplicates.name_row(ref.id)
+    for ident in open_block(block).ids:
+        row = duplicates.name_row(ident)
         found[int.from_bytes(row[:4], "big") % buckets].append(row)
     for bucket, rows in found.items():
         yield bucket, b"".join(rows)
@@ -223,7 +229,7 @@ def namesakes(block: bytes, clashes: list[bytes], policy: str) -> Iterator[Names
     if not clashes:
         return
     concerned, renaming = frozenset(clashes), policy == "rename"
-    for packed in unpack(block):
+    for packed in open_block(block).refs():
         if duplicates.is_concerned(packed.id, concerned, renaming):
             yield Namesake(packed.order, packed.id, unpack_ref(packed).path)
 
@@ -237,10 +243,10 @@ def bucket_keys(block: bytes, sample: bytes, decisions: bytes) -> Iterator[tuple
     cuts = _open_sample(sample)[2]
     dropped = open_decisions(decisions).dropped
     found: dict[int, list[tuple[bytes, bytes]]] = collections.defaultdict(list)
-    for ref in unpack(block):
-        if ref.order not in dropped:
-            bucket = bisect.bisect_right(cuts, ref.order)
-            found[bucket].append((ref.order, ref.digest))
+    opened = open_block(block)
+    for pair in zip(opened.orders, opened.digests, strict=True):
+        if pair[0] not in dropped:
+            found[bisect.bisect_right(cuts, pair[0])].append(pair)
     for bucket, pairs in found.items():
         yield bucket, pickle.dumps(pairs, protocol=5)
 
@@ -267,7 +273,7 @@ def _cut_segments(
 
 def _make_plan(
     parts: list[sharding.Segment],
-    options: ExportOptions,
+    digest: bytes,
     name: str | None,
     announce: Announce,
 ) -> bytes:
@@ -276,7 +282,7 @@ def _make_plan(
             "the input holds no image that can be exported: give a directory, a file or a pattern "
             "with images in it."
         )
-    plan = sharding.make_plan(parts, options.digest(), name)
+    plan = sharding.make_plan(parts, digest, name)
     announce(plan)
     return plan.pack()
 

@@ -6,15 +6,17 @@ Parquet's columns.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
 from beam_export import naming
 from beam_export._version import __version__
+from beam_export.errors import InputError
 from beam_export.parquet import Row, ShardTable
 from beam_export.samples import EncodedImage, Failure, SampleRef
 from beam_export.tar import TarWriter
@@ -117,22 +119,22 @@ class _Members:
         copied = image.encoding == "copied"
         known = copied and sample.source_sha256 is not None
         sha256 = sample.source_sha256 if known else hashlib.sha256(image.data).hexdigest()
-        self._table.append(
-            Row(
-                image_id=printable(ref.id),
-                tar_file=self._tar_file,
-                member_name=name,
-                original_path=printable(ref.path),
-                offset=offset,
-                size=len(image.data),
-                width=image.width,
-                height=image.height,
-                sha256=sha256 or "",
-                source_sha256=sample.source_sha256,
-                encoding=image.encoding,
-                metadata=ref.metadata,
-            )
+        row = Row(
+            image_id=printable(ref.id),
+            tar_file=self._tar_file,
+            member_name=name,
+            original_path=printable(ref.path),
+            offset=offset,
+            size=len(image.data),
+            width=image.width,
+            height=image.height,
+            sha256=sha256 or "",
+            source_sha256=sample.source_sha256,
+            encoding=image.encoding,
+            metadata=ref.metadata,
         )
+        with _fitting():
+            self._table.append(row)
         self.copied += copied
         self.encoded += not copied
 
@@ -156,6 +158,9 @@ def write_shard(
         names: names of the export's files.
         columns: metadata columns of the dataset.
         plan: hex digest of what the shard is to hold.
+
+    Raises:
+        InputError: if a value does not fit its column.
     """
     tar_out, parquet_out = HashingFile(tar_fh), HashingFile(parquet_fh)
     tar, table = TarWriter(tar_out), ShardTable(cast(BinaryIO, parquet_out), columns)
@@ -168,7 +173,8 @@ def write_shard(
             members.add(sample)
     tar.close()
     failures.sort()
-    table.close(_facts(plan, tar_out, failures))
+    with _fitting():
+        table.close(_facts(plan, tar_out, failures))
     return ShardResult(
         number=number,
         samples=members.copied + members.encoded,
@@ -181,6 +187,15 @@ def write_shard(
         plan=plan,
         failures=tuple(failures),
     )
+
+
+@contextlib.contextmanager
+def _fitting() -> Iterator[None]:
+    """Turns a value that does not fit its column into the fault of whoever declared the column."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{error}.") from error
 
 
 def _facts(plan: str, tar: HashingFile, failures: list[Failure]) -> Mapping[str, str]:

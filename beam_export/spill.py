@@ -20,22 +20,21 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export import canonical
+from beam_export.blocks import PackedRef, pack_block, pack_ref
 from beam_export.encoders import Encoder, ImageInput
 from beam_export.encoders.policy import process_batch
-from beam_export.errors import SampleError
+from beam_export.errors import InputError, SampleError
 from beam_export.feeding import BATCH_BYTES, BATCH_SAMPLES
 from beam_export.naming import clean_ext
+from beam_export.paths import check_reachable
 from beam_export.samples import (
     WHOLE,
     EncodedImage,
     Member,
-    PackedRef,
     Sample,
     SampleRef,
     Stored,
     failure_of,
-    pack_block,
-    pack_ref,
 )
 from beam_export.sharding import id_key, shuffle_key
 from beam_export.sinks import Output
@@ -64,16 +63,25 @@ class SpillSamples(beam.DoFn):
         self._offset = 0
 
     def process(self, sample: Sample) -> Iterator[Any]:
-        if not isinstance(sample, Sample):
-            raise TypeError(
-                f"WriteShards was given a {type(sample).__name__}: give beam_export.Sample."
-            )
+        self._refuse(sample)
         if self._held and (
             len(self._held) >= BATCH_SAMPLES or self._bytes + _weight(sample) > BATCH_BYTES
         ):
             yield from self._spill()
         self._held.append(sample)
         self._bytes += _weight(sample)
+
+    def _refuse(self, sample: object) -> None:
+        """Refuses what is the pipeline's fault, and no sample's."""
+        if not isinstance(sample, Sample):
+            raise InputError(
+                f"WriteShards was given a {type(sample).__name__}: give it beam_export.Sample."
+            )
+        if isinstance(sample.image, np.ndarray) and self._encoder.spec.mode == "never":
+            raise InputError(
+                f"--encode=never was given with sample {sample.id!r}, whose image is an array and "
+                "has no bytes to keep: give --encode=auto, or encoded bytes."
+            )
 
     def finish_bundle(self) -> Iterator[Any]:
         for element in self._spill():
@@ -89,7 +97,7 @@ class SpillSamples(beam.DoFn):
         checked = [(sample, _fault(sample)) for sample in held]
         inside = [sample for sample, fault in checked if fault is None and sample.image is not None]
         images: list[ImageInput] = [sample.image for sample in inside if sample.image is not None]
-        exts = [os.path.splitext(sample.path)[1][1:].lower() for sample in inside]
+        exts = [_ext(sample.path) for sample in inside]
         results = iter(process_batch(images, exts, self._encoder))
         refs: list[PackedRef] = []
         for sample, fault in checked:
@@ -109,11 +117,9 @@ class SpillSamples(beam.DoFn):
         """Returns a sample's ref; what follows the order key tells equal ids apart."""
         ref = self._ref(sample, image)
         key = id_key(ref.id) if self._order == "source" else shuffle_key(self._seed, ref.id)
-        source = ref.stored.source_sha256 if ref.stored else None
-        mark = hashlib.sha256(canonical.encode([ref.path, ref.size, source, ref.metadata]))
         packed = pack_ref(ref._replace(order=key))
         # Samples that are equal in everything may change places, but not become one.
-        return packed._replace(order=key + mark.digest()[:8] + os.urandom(6))
+        return packed._replace(order=key + _mark(sample, image) + os.urandom(6))
 
     def _ref(self, sample: Sample, image: EncodedImage | None) -> SampleRef:
         if image is None:
@@ -125,7 +131,11 @@ class SpillSamples(beam.DoFn):
             stored = Stored(image.ext, image.width, image.height, image.encoding, source)
         fields = [self._append(ext, sample.fields[ext]) for ext in sorted(sample.fields)]
         return _bare_ref(sample)._replace(
-            image=place, fields=tuple(fields), size=size, stored=stored
+            image=place,
+            fields=tuple(fields),
+            metadata=dict(sample.metadata),
+            size=size,
+            stored=stored,
         )
 
     def _append(self, ext: str, data: bytes) -> Member:
@@ -137,10 +147,16 @@ class SpillSamples(beam.DoFn):
         return Member(ext, path, offset, len(data))
 
 
+def _mark(sample: Sample, image: EncodedImage | None) -> bytes:
+    """Returns 8 bytes that change with all that a sample is, so that equal ids have an order."""
+    parts = [sample.path, sample.metadata, sample.fields, image.data if image else None]
+    return hashlib.sha256(canonical.encode(parts)).digest()[:8]
+
+
 def _weight(sample: Sample) -> int:
-    if sample.image is None:
-        return 0
-    return len(sample.image) if isinstance(sample.image, bytes) else sample.image.nbytes
+    if isinstance(sample.image, np.ndarray):
+        return int(sample.image.nbytes)
+    return len(sample.image) if isinstance(sample.image, bytes) else 0
 
 
 def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
@@ -150,8 +166,8 @@ def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
 
 
 def _bare_ref(sample: Sample) -> SampleRef:
-    nowhere = Member("", sample.path, WHOLE, 0)
-    return SampleRef(b"", str(sample.id), sample.path, nowhere, (), dict(sample.metadata), 0)
+    nowhere = Member("", str(sample.path), WHOLE, 0)
+    return SampleRef(b"", str(sample.id), nowhere.uri, nowhere, (), {}, 0)
 
 
 def _file_member(path: str) -> Member:
@@ -160,20 +176,33 @@ def _file_member(path: str) -> Member:
     Raises:
         SampleError: if there is no such file.
     """
-    ext = os.path.splitext(path)[1][1:].lower()
+    check_reachable("path", path)
+    # Not by a match: a bracket or a star in a name is a name to whoever gives a path.
+    system = FileSystems.get_filesystem(path)
     try:
-        found = FileSystems.match([path], [1])[0].metadata_list
-    except BeamIOError:
-        found = []
-    if not found:
-        raise SampleError("read", "OSError", "there is no file at its path")
-    return Member(ext, path, WHOLE, found[0].size_in_bytes)
+        size = int(system.size(path))
+    except (OSError, BeamIOError) as error:
+        if system.exists(path):
+            raise
+        raise SampleError("read", "OSError", "there is no file at its path") from error
+    return Member(_ext(path), path, WHOLE, size)
+
+
+def _ext(path: str) -> str:
+    return os.path.splitext(path)[1][1:].lower()
 
 
 def _fault(sample: Sample) -> SampleError | None:
     """Returns what is wrong with a sample as it was handed over."""
-    if not isinstance(sample.id, str):
-        return SampleError("read", "TypeError", f"its id is of type {type(sample.id).__name__}")
+    for name, value, kind in [
+        ("id", sample.id, str),
+        ("path", sample.path, str),
+        ("metadata", sample.metadata, Mapping),
+        ("fields", sample.fields, Mapping),
+    ]:
+        if not isinstance(value, kind):
+            reason = f"its {name} is of type {type(value).__name__}, not {kind.__name__}"
+            return SampleError("read", "TypeError", reason)
     if sample.image is None and not sample.path:
         return SampleError("read", "ValueError", "it has neither an image nor a path")
     if sample.image is not None and not isinstance(sample.image, (bytes, np.ndarray)):
@@ -185,7 +214,7 @@ def _fault(sample: Sample) -> SampleError | None:
 
 def _fault_of_fields(fields: Mapping[str, bytes]) -> SampleError | None:
     for ext, data in fields.items():
-        if clean_ext(ext) != ext:
+        if not isinstance(ext, str) or clean_ext(ext) != ext:
             reason = f"its field {ext!r} cannot be an extension in a tar: use lower-case letters"
             return SampleError("read", "ValueError", reason)
         if not isinstance(data, bytes):

@@ -112,7 +112,7 @@ class _WriteBlocks(beam.PTransform):
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
         announce = Announce(self.output, self.watcher)
-        planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce)
+        planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce, self.schema)
         columns = blocks | "FindColumns" >> FindColumns(self.schema)
         shards = (
             blocks
@@ -196,7 +196,7 @@ class WriteShards(beam.PTransform):
         images_per_tar: samples a shard.
         deterministic_name: whether `{hash}` is made of the content; else of a random token.
         remove_image_data: whether `result.samples` come without their image.
-        verbose: whether to log a line a shard.
+        verbose: whether to log a line a shard, at level INFO.
         schema: types of the metadata columns, in their order; None infers them from all samples.
 
     Raises:
