@@ -31,7 +31,8 @@ def size(count: float) -> str:
 class Progress:
     """Shows how far a run is: a bar on a terminal, elsewhere a line now and then."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        stream = stream or sys.stderr
         self._stream = stream
         self._started = time.monotonic()
         self._writing_since = self._started

@@ -112,8 +112,9 @@ def _run_locally(command: ExportCommand, flags: list[str], output: Output) -> No
         with (
             progress.listening(shown.heard) as watcher,
             _quiet(command.options.verbose),
-            _no_orphans(),
+            # In this order: a worker that still lives would write on after the sweep.
             _swept(output),
+            _no_orphans(),
         ):
             runner = _local_runner(workers, command.options.verbose)
             pipeline = beam.Pipeline(runner=runner, options=options)
