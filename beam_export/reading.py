@@ -87,15 +87,23 @@ class Reader:
 
     def _read(self, member: Member) -> bytes:
         if member.offset != WHOLE:
-            source = self._handle(member.uri)
-            source.seek(member.offset)
-            return source.read(member.size)
+            return self._read_range(member)
         # One byte more than there should be tells a file that has grown, and costs nothing.
         if is_local(member.uri):
             with open(member.uri, "rb", buffering=0) as source:
                 return _read_up_to(source, member.size + 1)
-        with FileSystems.open(member.uri, compression_type="uncompressed") as source:
+        with _open_remote(member.uri) as source:
             return source.read(member.size + 1)
+
+    def _read_range(self, member: Member) -> bytes:
+        source = self._handle(member.uri)
+        try:
+            source.seek(member.offset)
+            return source.read(member.size)
+        except OSError:
+            # A handle that has failed once (a stale one of a network's) may fail for ever.
+            self._open.pop(member.uri).close()
+            raise
 
     def _handle(self, uri: str) -> BinaryIO:
         if uri in self._open:
@@ -103,13 +111,26 @@ class Reader:
         else:
             if len(self._open) >= _OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
-            local = is_local(uri)
             self._open[uri] = (
                 open(uri, "rb")  # noqa: SIM115 (closed in __exit__)
-                if local
-                else FileSystems.open(uri, compression_type="uncompressed")
+                if is_local(uri)
+                else _open_remote(uri)
             )
         return self._open[uri]
+
+
+def _open_remote(uri: str) -> BinaryIO:
+    """Opens a file on a file system of Beam's.
+
+    Raises:
+        FileNotFoundError: if there is none; file systems say so each in its own way.
+    """
+    try:
+        return FileSystems.open(uri, compression_type="uncompressed")
+    except Exception as error:
+        if FileSystems.exists(uri):
+            raise
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri) from error
 
 
 def _read_up_to(source: BinaryIO, size: int) -> bytes:

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apache_beam.io.filesystems import FileSystems
+
+from beam_export import reading
+from beam_export.errors import SampleError
+from beam_export.reading import Reader
+from beam_export.samples import WHOLE, Member
+
+CONTENT = bytes(range(200))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "x.jpg"
+    path.write_bytes(CONTENT)
+    return path
+
+
+@pytest.fixture
+def reader() -> Iterator[Reader]:
+    with Reader(1000) as reader:
+        yield reader
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were slept, without sleeping."""
+    slept: list[float] = []
+    monkeypatch.setattr(reading.time, "sleep", slept.append)
+    return slept
+
+
+def whole(path: object, size: int = len(CONTENT)) -> Member:
+    return Member("jpg", str(path), WHOLE, size)
+
+
+def failing(times: int, error: Exception, then: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns what fails so many times, and does as `then` after that."""
+    left = [times]
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return then(*args, **kwargs)
+
+    return call
+
+
+def test_whole_files(path: Path, reader: Reader) -> None:
+    assert reader.read(whole(path)) == CONTENT
+    path.write_bytes(b"")
+    assert reader.read(whole(path, 0)) == b""
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 200), (0, 1), (7, 50), (199, 1), (200, 0)])
+def test_ranges(path: Path, reader: Reader, offset: int, size: int) -> None:
+    assert reader.read(Member("jpg", str(path), offset, size)) == CONTENT[offset : offset + size]
+
+
+@pytest.mark.parametrize(
+    ("member", "now"),
+    [
+        (whole("{}", 201), "200"),
+        (whole("{}", 199), "more"),
+        (whole("{}", 0), "more"),
+        (Member("jpg", "{}", 150, 51), "50"),
+        (Member("jpg", "{}", 300, 10), "0"),
+    ],
+)
+def test_another_size_than_listed_is_the_samples_failure(
+    path: Path, reader: Reader, member: Member, now: str
+) -> None:
+    with pytest.raises(SampleError) as caught:
+        reader.read(member._replace(uri=str(path)))
+    error = caught.value
+    assert (error.stage, error.error) == ("read", "SourceChanged")
+    assert error.message == (
+        f"the .jpg had {member.size} bytes when it was listed, and has {now} now"
+    )
+
+
+@pytest.mark.parametrize("offset", [WHOLE, 0])
+def test_what_will_not_go_away_is_the_samples_failure(
+    tmp_path: Path, reader: Reader, slept: list[float], offset: int
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    for name, code in {
+        "no": errno.ENOENT,
+        "": errno.EISDIR,
+        "loop": errno.ELOOP,
+        "file/x": errno.ENOTDIR,
+        "x" * 300: errno.ENAMETOOLONG,
+    }.items():
+        with pytest.raises(SampleError) as caught:
+            reader.read(Member("jpg", str(tmp_path / name), offset, 5))
+        # No path: the message must be the same wherever the input lies.
+        reason = f"the .jpg cannot be read: {os.strerror(code)}"
+        assert caught.value.args == ("read", "OSError", reason)
+    assert slept == []
+
+
+def test_no_permission_is_the_samples_failure(
+    path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch, slept: list[float]
+) -> None:
+    refuse = failing(1, PermissionError(errno.EACCES, "no"), open)
+    monkeypatch.setattr(reading, "open", refuse, raising=False)
+    with pytest.raises(SampleError, match="Permission denied"):
+        reader.read(whole(path))
+    assert slept == []
+
+
+@pytest.mark.parametrize("offset", [WHOLE, 0])
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_may_go_away_is_tried_again(
+    path: Path,
+    reader: Reader,
+    monkeypatch: pytest.MonkeyPatch,
+    slept: list[float],
+    offset: int,
+    times: int,
+) -> None:
+    opened = failing(times, OSError(errno.EIO, "bad moment"), open)
+    monkeypatch.setattr(reading, "open", opened, raising=False)
+    assert reader.read(whole(path)._replace(offset=offset)) == CONTENT
+    assert len(slept) == times
+    assert slept == sorted(slept)
+
+
+def test_what_does_not_go_away_is_raised(
+    path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch, slept: list[float]
+) -> None:
+    error = OSError(errno.EIO, "bad disk")
+    monkeypatch.setattr(reading, "open", failing(99, error, open), raising=False)
+    with pytest.raises(OSError, match="bad disk") as caught:
+        reader.read(whole(path))
+    assert caught.value is error
+    assert len(slept) == 2
+
+
+def test_a_handle_that_has_failed_is_not_used_again(
+    path: Path, reader: Reader, slept: list[float]
+) -> None:
+    member = Member("jpg", str(path), 10, 20)
+    reader.read(member)
+
+    class Stale(io.BytesIO):
+        def read(self, *_: Any) -> bytes:
+            raise OSError(errno.ESTALE, "stale")
+
+    stale = Stale()
+    reader._open[str(path)].close()
+    reader._open[str(path)] = stale
+    assert reader.read(member) == CONTENT[10:30]
+    assert stale.closed
+    assert len(slept) == 1
+
+
+def test_what_is_too_large_is_not_even_opened(tmp_path: Path, reader: Reader) -> None:
+    for offset in (WHOLE, 5):
+        with pytest.raises(SampleError) as caught:
+            reader.read(Member("txt", str(tmp_path / "no"), offset, 1001))
+        assert caught.value.args == (
+            "read",
+            "TooLarge",
+            "the .txt has 1001 bytes, more than --max_image_bytes=1000",
+        )
+    (tmp_path / "x").write_bytes(bytes(1000))
+    assert len(reader.read(whole(tmp_path / "x", 1000))) == 1000
+
+
+def test_reads_that_give_less_than_is_there_go_on() -> None:
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(size or 0, 7))
+
+    for size in (0, 6, 7, 8, 199, 200, 201):
+        assert reading._read_up_to(Slow(CONTENT), size) == CONTENT[:size]
+
+
+def test_few_files_are_open_at_a_time_and_none_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def spy(*args: Any) -> Any:
+        opened.append(open(*args))  # noqa: SIM115 (the reader closes it)
+        return opened[-1]
+
+    monkeypatch.setattr(reading, "open", spy, raising=False)
+    paths = [tmp_path / str(number) for number in range(40)]
+    with Reader(1000) as reader:
+        for number, path in enumerate(paths):
+            path.write_bytes(bytes([number]) * 10)
+            assert reader.read(Member("jpg", str(path), 5, 5)) == bytes([number]) * 5
+            # The first is asked for all the time, so it is never the one to go.
+            assert reader.read(Member("jpg", str(paths[0]), 0, 2)) == b"\0\0"
+            assert sum(not one.closed for one in opened) <= reading._OPEN_FILES
+    assert len(opened) == len(paths)
+    assert all(one.closed for one in opened)
+
+
+# Other file systems than the local one.
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What there is, by its uri: bytes, or an error that reading gives."""
+    files: dict[str, Any] = {}
+
+    def opened(uri: str, compression_type: str) -> io.BytesIO:
+        assert compression_type == "uncompressed"
+        if isinstance(files[uri], bytes):
+            return io.BytesIO(files[uri])
+        raise files[uri]
+
+    monkeypatch.setattr(FileSystems, "open", opened)
+    monkeypatch.setattr(FileSystems, "exists", files.__contains__)
+    return files
+
+
+@pytest.mark.parametrize("offset", [WHOLE, 0])
+def test_other_file_systems(
+    cloud: dict[str, Any], reader: Reader, slept: list[float], offset: int
+) -> None:
+    cloud["gs://b/x.jpg"] = CONTENT
+    member = Member("jpg", "gs://b/x.jpg", offset, 200)
+    assert reader.read(member) == CONTENT
+    assert reader.read(member._replace(offset=150, size=50)) == CONTENT[150:]
+    with pytest.raises(SampleError, match="has 200 now"):
+        reader.read(member._replace(size=201))
+    # Not found is an error of every file system's own making.
+    with pytest.raises(SampleError) as caught:
+        reader.read(member._replace(uri="gs://b/no.jpg"))
+    reason = f"the .jpg cannot be read: {os.strerror(errno.ENOENT)}"
+    assert caught.value.args == ("read", "OSError", reason)
+    assert slept == []
+
+
+def test_errors_of_other_file_systems_are_raised(
+    cloud: dict[str, Any], reader: Reader, slept: list[float]
+) -> None:
+    cloud["gs://b/x.jpg"] = OSError("the network is gone")
+    with pytest.raises(OSError, match="network is gone"):
+        reader.read(Member("jpg", "gs://b/x.jpg", WHOLE, 5))
+    assert len(slept) == 2
+    cloud["gs://b/y.jpg"] = RuntimeError("403")
+    with pytest.raises(RuntimeError, match="403"):
+        reader.read(Member("jpg", "gs://b/y.jpg", WHOLE, 5))
