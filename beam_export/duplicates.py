@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 from beam_export.errors import InputError
 from beam_export.naming import key_of
+from beam_export.text import printable
 
 __all__ = ["Decisions", "Namesake", "decide", "find_clashes", "is_concerned", "name_row"]
 
-_NUMBERED = re.compile(r"(?s)(.+)-[1-9][0-9]*\Z")
+_NUMBERED = re.compile(r"(?s)(.*)-[1-9][0-9]*\Z")
 #: Namesakes are settled in one place; more than this would not fit there.
 _MOST = 1_000_000
 
@@ -121,12 +122,13 @@ def _refuse_equal_keys(groups: dict[str, list[Namesake]]) -> None:
 
 def _describe(doubled: dict[str, list[Namesake]]) -> str:
     shown = [
-        f"{ident!r} ({group[0].path} and {group[1].path})"
+        f"{ident!r} ({printable(group[0].path)} and {printable(group[1].path)})"
         for ident, group in list(doubled.items())[:5]
     ]
     more = f" and {len(doubled) - 5} more" if len(doubled) > 5 else ""
+    count = "1 id comes" if len(doubled) == 1 else f"{len(doubled)} ids come"
     return (
-        f"{len(doubled)} ids come more than once, {', '.join(shown)}{more}: give "
+        f"{count} more than once, {', '.join(shown)}{more}: give "
         "--duplicates=rename to keep all, --duplicates=first to keep the first of each, or rename "
         "the images."
     )

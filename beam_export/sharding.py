@@ -54,8 +54,15 @@ def shuffle_key(seed: int, ident: str) -> bytes:
 
 
 def id_key(ident: str) -> bytes:
-    """Returns the order key that sorts by id; no id's key is the start of another's."""
-    return ident.encode("utf-8", "surrogatepass") + b"\0"
+    """Returns the order key that sorts by id; no id's key is the start of another's.
+
+    So whatever is put behind a key cannot change the order of different ids. A zero byte ends the
+    key, and those of the id are written in a way that sorts alike.
+    """
+    name = ident.encode("utf-8", "surrogatepass")
+    if b"\0" in name or b"\1" in name:
+        name = name.replace(b"\1", b"\1\2").replace(b"\0", b"\1\1")
+    return name + b"\0"
 
 
 def digest_sum(digests: Iterable[bytes], start: int = 0) -> int:
