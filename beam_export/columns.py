@@ -9,7 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 
-from beam_export.samples import unpack, unpack_ref
+from beam_export.blocks import has_metadata, open_block, unpack_ref
 from beam_export.schema import ColumnTypes, check_declared
 
 __all__ = ["FindColumns"]
@@ -35,9 +35,9 @@ class _ColumnTypes(beam.CombineFn):
         return ColumnTypes()
 
     def add_input(self, types: ColumnTypes, block: bytes) -> ColumnTypes:
-        for packed in unpack(block):
-            ref = unpack_ref(packed)
-            if ref.metadata:
+        for packed in open_block(block).refs():
+            if has_metadata(packed):
+                ref = unpack_ref(packed)
                 types.add(ref.metadata, ref.path or ref.id)
         return types
 

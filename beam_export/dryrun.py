@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import progress
+from beam_export.blocks import open_block, unpack_ref
 from beam_export.options import ExportOptions
 from beam_export.patterns import parse_inputs
 from beam_export.planning import (
@@ -19,7 +20,6 @@ from beam_export.planning import (
     open_decisions,
     open_plan,
 )
-from beam_export.samples import unpack, unpack_ref
 from beam_export.sources import ReadSamples
 
 __all__ = ["DryRun"]
@@ -57,7 +57,7 @@ def _weigh(
 ) -> Iterator[tuple[str, int]]:
     shard_of, dropped = open_plan(plan).shard_of, open_decisions(decisions).dropped
     counts = collections.Counter({"copied": 0, "encoded": 0, "copied_bytes": 0, "encoded_bytes": 0})
-    for packed in unpack(block):
+    for packed in open_block(block).refs():
         if packed.order not in dropped and shard_of(packed.order) is not None:
             ref = unpack_ref(packed)
             what = "copied" if _looks_copied(ref.image.ext, options) else "encoded"

@@ -10,9 +10,9 @@ import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
+from beam_export.blocks import PackedRef, unpack_ref
 from beam_export.naming import ShardNames
 from beam_export.parquet import read_facts, read_rows
-from beam_export.blocks import PackedRef, unpack_ref
 from beam_export.shard import ShardResult, failures_from_json
 from beam_export.sinks import Output
 

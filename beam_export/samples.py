@@ -1,22 +1,17 @@
-"""What travels: samples, where they lie, and the blocks in which refs move.
+"""What travels: samples, where they lie, and what becomes of them.
 
 A `Sample` is what a user's own pipeline hands over. Everything after the first step moves
-`SampleRef`s, which say where the bytes lie, in packed blocks: a block is one `bytes` value, so a
-runner shuffles and holds it without knowing what is inside, at a tenth of the cost of an element
-a sample.
+`SampleRef`s, which say where the bytes lie.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from beam_export import canonical
 from beam_export.errors import SampleError
 from beam_export.text import printable
 
@@ -25,17 +20,10 @@ __all__ = [
     "EncodedImage",
     "Failure",
     "Member",
-    "PackedRef",
     "Sample",
     "SampleRef",
     "Stored",
     "failure_of",
-    "pack",
-    "pack_block",
-    "pack_ref",
-    "sample_digest",
-    "unpack",
-    "unpack_ref",
 ]
 
 #: `Member.offset` of a file that is read as a whole.
@@ -135,63 +123,3 @@ class Failure(NamedTuple):
 def failure_of(ref: SampleRef, error: SampleError) -> Failure:
     """Returns the row of the failures table for a sample."""
     return Failure(printable(ref.id), printable(ref.path), error.stage, error.error, error.message)
-
-
-class PackedRef(NamedTuple):
-    """A ref in a block: what planning needs stands outside, the rest is one opaque value."""
-
-    order: bytes
-    digest: bytes
-    id: str
-    body: bytes
-
-
-def sample_digest(ref: SampleRef) -> bytes:
-    """Returns 32 bytes that change with whatever of a sample can change its shard's bytes.
-
-    These are its order key, id, sizes, the names of its members and its metadata; never a path,
-    so that the same samples have the same digests wherever they lie.
-    """
-    sizes = [ref.size, *(field.size for field in ref.fields)]
-    names = [ref.image.ext, *(field.ext for field in ref.fields)]
-    return hashlib.sha256(
-        canonical.encode([ref.order, ref.id, sizes, names, ref.metadata])
-    ).digest()
-
-
-def pack(refs: Iterable[SampleRef]) -> bytes:
-    """Packs refs into a block."""
-    return pickle.dumps([tuple(pack_ref(ref)) for ref in refs], protocol=5)
-
-
-def pack_ref(ref: SampleRef) -> PackedRef:
-    """Packs one ref; planning reads the outside, `unpack_ref` brings the whole back."""
-    fields = tuple(tuple(field) for field in ref.fields)
-    stored = tuple(ref.stored) if ref.stored else None
-    body = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, stored)
-    return PackedRef(ref.order, sample_digest(ref), ref.id, pickle.dumps(body, protocol=5))
-
-
-def unpack_ref(packed: PackedRef) -> SampleRef:
-    """Returns the ref that `pack_ref` packed."""
-    path, image, fields, metadata, size, stored = pickle.loads(packed.body)
-    return SampleRef(
-        packed.order,
-        packed.id,
-        path,
-        Member(*image),
-        tuple(Member(*field) for field in fields),
-        metadata,
-        size,
-        Stored(*stored) if stored else None,
-    )
-
-
-def pack_block(packed: Iterable[PackedRef]) -> bytes:
-    """Packs refs that are packed one by one already."""
-    return pickle.dumps([tuple(one) for one in packed], protocol=5)
-
-
-def unpack(block: bytes) -> list[PackedRef]:
-    """Returns the packed refs of a block."""
-    return [PackedRef(*one) for one in pickle.loads(block)]

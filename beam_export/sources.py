@@ -119,7 +119,7 @@ class _MakeRefs(beam.DoFn):
             ):
                 ref = _make_ref(source_key(number, place), relative, Member(*image), fields)
                 try:
-                    refs.append(ref._replace(metadata=_read_metadata(ref, reader)))
+                    refs.append(_with_metadata(ref, reader) if fields else ref)
                 except SampleError as error:
                     yield TaggedOutput("failures", failure_of(ref, error))
         if refs:
@@ -138,8 +138,8 @@ def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> 
     )
 
 
-def _read_metadata(ref: SampleRef, reader: Reader) -> dict[str, Any]:
-    """Returns the top-level keys of a sample's `.json`.
+def _with_metadata(ref: SampleRef, reader: Reader) -> SampleRef:
+    """Returns the ref with the top-level keys of its `.json`, if it has one, as metadata.
 
     Raises:
         SampleError: if it cannot be read, or is no JSON.
@@ -154,5 +154,5 @@ def _read_metadata(ref: SampleRef, reader: Reader) -> dict[str, Any]:
             except (ValueError, RecursionError) as error:
                 reason = f"the .json is not valid JSON: {type(error).__name__}"
                 raise SampleError("list", "ValueError", reason) from error
-            return content if isinstance(content, dict) else {}
-    return {}
+            return ref._replace(metadata=content) if isinstance(content, dict) else ref
+    return ref

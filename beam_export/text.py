@@ -13,4 +13,9 @@ def printable(text: str) -> str:
     """
     if text.isascii():
         return text
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        coded = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # No file name, but JSON can hold any surrogate.
+        coded = text.encode("utf-8", "backslashreplace")
+    return coded.decode("utf-8", "backslashreplace")
