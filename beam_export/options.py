@@ -40,6 +40,8 @@ SHAPING = (
     "max_image_bytes",
 )
 
+_BOOLEANS = ("deterministic_name", "allow_broken_sources", "verbose")
+
 _AT_LEAST = {
     "images_per_tar": 1,
     "quality": 1,
@@ -83,14 +85,19 @@ class ExportOptions:
             _check_choice(name, getattr(self, name), words)
         for name, least in _AT_LEAST.items():
             _check_at_least(name, getattr(self, name), least)
-        if not self.output_dir:
-            raise InputError("--output_dir is empty: name a directory or gs://bucket/prefix.")
+        for name in _BOOLEANS:
+            _check_boolean(name, getattr(self, name))
+        if not isinstance(self.output_dir, str) or not self.output_dir.strip():
+            raise InputError(
+                f"--output_dir={self.output_dir!r} is no path: give a directory or "
+                "gs://bucket/prefix, as text."
+            )
         if type(self.seed) is not int:
             raise InputError(f"--seed={self.seed!r} is not a whole number: give one, 0 or 42 say.")
-        if not 0 <= self.max_failed_fraction <= 1:
+        if not _is_fraction(self.max_failed_fraction):
             raise InputError(
-                f"--max_failed_fraction={self.max_failed_fraction} is not between 0 and 1: "
-                "give the share of images that may fail, 0.01 for one in a hundred."
+                f"--max_failed_fraction={self.max_failed_fraction!r} is not a number between 0 and "
+                "1: give the share of images that may fail, 0.01 for one in a hundred."
             )
         if self.quality > 100:
             raise InputError(f"--quality={self.quality} is above 100: give 1 to 100.")
@@ -124,7 +131,19 @@ class ExportOptions:
 
 def _check_choice(name: str, given: Any, words: tuple[str, ...]) -> None:
     if given not in words:
-        raise InputError(f"--{name}={given} is not a choice: give one of {', '.join(words)}.")
+        choices = ", ".join(map(repr, words))
+        raise InputError(f"--{name}={given!r} is not a choice: give one of {choices}.")
+
+
+def _check_boolean(name: str, given: Any) -> None:
+    # Not whatever is true or false: the text "false" is true.
+    if not isinstance(given, bool):
+        raise InputError(f"--{name}={given!r} is neither True nor False: give one of the two.")
+
+
+def _is_fraction(given: Any) -> bool:
+    number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    return number and 0 <= given <= 1
 
 
 def _check_at_least(name: str, given: Any, least: int) -> None:
@@ -132,5 +151,5 @@ def _check_at_least(name: str, given: Any, least: int) -> None:
         return
     if type(given) is not int or given < least:
         raise InputError(
-            f"--{name}={given} is not a whole number of at least {least}: give such a number."
+            f"--{name}={given!r} is not a whole number of at least {least}: give such a number."
         )

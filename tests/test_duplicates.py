@@ -177,7 +177,7 @@ def test_two_ids_of_one_key_are_refused(policy: str, monkeypatch: pytest.MonkeyP
 def test_more_than_can_be_settled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_MOST", 3)
     assert decide(samples(["x"] * 3), "rename").renamed
-    with pytest.raises(InputError, match="4 samples share their id .* more than the 3"):
+    with pytest.raises(InputError, match=r"4 samples share their id .* more than the 3"):
         decide(samples(["x"] * 4), "rename")
 
 

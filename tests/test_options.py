@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from beam_export.errors import InputError
+from beam_export.options import CHOICES, SHAPING, ExportOptions
+
+#: Of every option another value than the default, that is valid beside the others' defaults.
+OTHERS: dict[str, Any] = {
+    "output_dir": "/elsewhere",
+    "images_per_tar": 7,
+    "deterministic_name": False,
+    "member_names": "sequential",
+    "order": "shuffled",
+    "seed": 1,
+    "encode": "always",
+    "encoder": "pillow",
+    "quality": 80,
+    "subsampling": "444",
+    "resize": 256,
+    "resize_mode": "border",
+    "limit": 5,
+    "duplicates": "rename",
+    "max_failed_fraction": 0.5,
+    "allow_broken_sources": True,
+    "max_pixels": 1000,
+    "max_image_bytes": 1000,
+    "verbose": True,
+}
+
+
+def options(**given: Any) -> ExportOptions:
+    return ExportOptions(**{"output_dir": "/out", **given})
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    # format.md, part 2.
+    defaults = dataclasses.asdict(options())
+    assert defaults == {
+        "output_dir": "/out",
+        "images_per_tar": 1000,
+        "deterministic_name": True,
+        "member_names": "id",
+        "order": "source",
+        "seed": 0,
+        "encode": "auto",
+        "encoder": "auto",
+        "quality": 92,
+        "subsampling": "420",
+        "resize": None,
+        "resize_mode": "keep_ratio",
+        "limit": None,
+        "duplicates": "error",
+        "max_failed_fraction": 0.01,
+        "allow_broken_sources": False,
+        "max_pixels": 250_000_000,
+        "max_image_bytes": 268_435_456,
+        "verbose": False,
+    }
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_choice_can_be_made(name: str) -> None:
+    for word in CHOICES[name]:
+        assert getattr(options(**{name: word}), name) == word
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in CHOICES for value in ("banana", "", None, ["auto"], 420)),
+        *(("images_per_tar", value) for value in (0, -1, None, 1.0, "5", True)),
+        *(("resize", value) for value in (0, -256, 0.5, "256", True)),
+        *(("limit", value) for value in (0, -1, 1.5, "all")),
+        *(("quality", value) for value in (0, 101, -5, "92", None)),
+        *(("max_pixels", value) for value in (0, -1, None)),
+        *(("max_image_bytes", value) for value in (0, 1e6, None)),
+        *(("seed", value) for value in (None, 1.5, "0", True)),
+        *(
+            ("max_failed_fraction", value)
+            for value in (-0.01, 1.01, float("nan"), float("inf"), None, "0.1", True)
+        ),
+        *(
+            (name, value)
+            for name in ("deterministic_name", "allow_broken_sources", "verbose")
+            for value in ("false", 0, None)
+        ),
+        *(("output_dir", value) for value in ("", " ", None, pathlib.Path("/out"))),
+    ],
+)
+def test_a_wrong_value_is_a_sentence_that_says_so_and_what_to_do(name: str, value: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        options(**{name: value})
+    sentence = caught.value.sentence
+    assert sentence.startswith(f"--{name}=")
+    assert str(value) in sentence
+    assert ": give" in sentence
+    assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("value", [0, 1, 0.0, 1.0, 0.5])
+def test_fractions(value: float) -> None:
+    assert options(max_failed_fraction=value).max_failed_fraction == value
+
+
+def test_never_and_resize_contradict_each_other() -> None:
+    with pytest.raises(InputError, match="--encode=never with --resize=256 contradict"):
+        options(encode="never", resize=256)
+    assert options(encode="never").spec().mode == "never"
+
+
+def test_options_are_frozen_and_by_keyword() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options().seed = 5  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        ExportOptions("/out")  # type: ignore[misc]
+
+
+def test_others_are_all_options() -> None:
+    assert list(OTHERS) == [field.name for field in dataclasses.fields(ExportOptions)]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_digest_changes_with_what_shapes_the_output_alone(name: str) -> None:
+    changed = options(**{name: OTHERS[name]})
+    assert getattr(changed, name) != getattr(options(), name)
+    shapes = name in SHAPING
+    assert (changed.digest() != options().digest()) == shapes
+    assert (name in changed.shaping()) == shapes
+
+
+def test_what_does_not_shape_the_output() -> None:
+    # Neither where it lies nor how it is named, what is put up with, nor who encodes: the last
+    # is part of each shard's plan, as what it resolves to.
+    assert set(OTHERS) - set(SHAPING) == {
+        *("output_dir", "deterministic_name", "encoder", "verbose"),
+        *("max_failed_fraction", "allow_broken_sources"),
+    }
+
+
+def test_what_shapes_the_output_can_stand_in_the_manifest() -> None:
+    shaping = options().shaping()
+    assert tuple(shaping) == SHAPING
+    assert json.loads(json.dumps(shaping)) == shaping
+
+
+@pytest.mark.parametrize(
+    "name", ["quality", "subsampling", "resize", "resize_mode", "max_pixels", "max_image_bytes"]
+)
+def test_spec_is_what_an_encoder_has_to_know(name: str) -> None:
+    assert getattr(options(**{name: OTHERS[name]}).spec(), name) == OTHERS[name]
+
+
+def test_spec_has_the_mode() -> None:
+    assert options(encode="always").spec().mode == "always"
