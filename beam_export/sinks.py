@@ -53,7 +53,7 @@ class Output:
             self._make_parent(probe)
             with self._create(probe) as target:
                 target.write(b"\0")
-            FileSystems.delete([probe])
+            self._delete(probe)
         except (OSError, BeamIOError, ValueError) as error:
             raise InputError(
                 f"--output_dir={self.directory} cannot be written to ({_reason(error)}): "
@@ -98,7 +98,7 @@ class Output:
         except BaseException:
             # What is wrong is to be told, not that the rest of it cannot be removed either.
             with contextlib.suppress(OSError, BeamIOError):
-                FileSystems.delete([temporary])
+                self._delete(temporary)
             raise
         self.publish(temporary, name)
 
@@ -122,7 +122,7 @@ class Output:
     def remove(self, name: str) -> None:
         """Removes a file, if it is there."""
         if self.exists(name):
-            FileSystems.delete([self.path(name)])
+            self._delete(self.path(name))
 
     def read(self, name: str) -> BinaryIO:
         """Opens a file for reading."""
@@ -130,16 +130,22 @@ class Output:
 
     def sweep(self) -> None:
         """Removes this run's temporary files, and the directory of all runs' if it is empty."""
-        if not self._local:
-            # A store of objects has no directories: the files are all that there is.
-            left = self._listed(f"_tmp/{self.token}/*")
-            FileSystems.delete([f"{self.workspace}/{name}" for name in left])
-            return
-        if FileSystems.exists(self.workspace):
-            FileSystems.delete([self.workspace])
-        # Another run's temporary files may be there, or that run may just have removed it.
-        with contextlib.suppress(OSError):
-            os.rmdir(self.path("_tmp"))
+        for name in self._listed(f"_tmp/{self.token}/*"):
+            self._delete(f"{self.workspace}/{name}")
+        if self._local:
+            # Another run's temporary files may be there, or that run may just have removed it.
+            with contextlib.suppress(OSError):
+                os.rmdir(self.workspace)
+                os.rmdir(self.path("_tmp"))
+
+    def _delete(self, path: str) -> None:
+        # Not by Beam if it is local: to it a bracket in a directory's name would be a pattern.
+        if self._local:
+            # Another attempt at the same shard may have been faster.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        else:
+            FileSystems.delete([path])
 
     def _listed(self, pattern: str) -> list[str]:
         """Returns the last parts of the paths that match a pattern below the directory."""
