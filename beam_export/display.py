@@ -9,23 +9,12 @@ from typing import Any, TextIO
 
 import tqdm
 
-__all__ = ["Progress", "size", "summary"]
+from beam_export.text import printable, size
+
+__all__ = ["Progress", "plan", "summary"]
 
 #: Seconds between two lines where there is no terminal to draw a bar on.
 _LINE_EVERY = 10.0
-
-
-def size(count: float) -> str:
-    """Returns a number of bytes for people.
-
-    >>> size(1_234_567)
-    '1.23 MB'
-    """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
 
 
 class Progress:
@@ -85,7 +74,7 @@ class Progress:
             self._bar.update(done)
         elif done and now - self._last_line >= _LINE_EVERY:
             pace = self._done / max(1e-9, now - self._writing_since)
-            left = (self._planned - self._done) / max(1e-9, pace)
+            left = max(0, self._planned - self._done) / max(1e-9, pace)
             self._line(
                 f"{self._done} of {self._planned} images, {pace:.0f} images/s, {size(rate)}/s, "
                 f"about {left:.0f} s left"
@@ -128,9 +117,10 @@ def summary(manifest: Mapping[str, Any], output_dir: str, seconds: float) -> str
     if skipped:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
         lines.append(f"  passed by files that are no images: {told}")
+    folder = printable(output_dir.rstrip("/"))
     failures = [one["name"] for one in manifest["tables"] if "failures" in one["name"]]
-    lines.extend(f"  each failure with its reason: {output_dir}/{name}" for name in failures)
-    lines.append(f"  {output_dir}/images-{manifest['hash']}-manifest.json")
+    lines.extend(f"  each failure with its reason: {folder}/{name}" for name in failures)
+    lines.append(f"  {folder}/images-{manifest['hash']}-manifest.json")
     return "\n".join(lines)
 
 

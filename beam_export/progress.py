@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 __all__ = ["listening", "tell"]
 
 _LARGEST = 65_536
+#: An address has at most 108 bytes (unix(7)); with a longer TMPDIR the socket lies elsewhere.
+_LONGEST_FOLDER = 70
 
 
 def tell(address: str | None, counts: Mapping[str, int]) -> None:
@@ -29,18 +31,20 @@ def tell(address: str | None, counts: Mapping[str, int]) -> None:
     """
     if address is None:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+    # Whoever watches may have gone, or be slow: neither is the writer's concern.
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
         sender.setblocking(False)
-        # Whoever watches may have gone, or be slow: neither is the writer's concern.
-        with contextlib.suppress(OSError):
-            sender.sendto(json.dumps(counts).encode(), address)
+        sender.sendto(json.dumps(counts).encode(), address)
 
 
 @contextlib.contextmanager
 def listening(heard: Callable[[Mapping[str, int]], None]) -> Iterator[str]:
     """Listens while the block runs, calling `heard` from a thread; gives the socket's path."""
     with (
-        tempfile.TemporaryDirectory(prefix="beam_export-") as folder,
+        tempfile.TemporaryDirectory(prefix="beam_export-", dir=_place()) as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
     ):
         address = os.path.join(folder, "progress")
@@ -54,6 +58,11 @@ def listening(heard: Callable[[Mapping[str, int]], None]) -> Iterator[str]:
         finally:
             done.set()
             listener.join()
+
+
+def _place() -> str:
+    place = tempfile.gettempdir()
+    return place if len(os.fsencode(place)) <= _LONGEST_FOLDER else "/tmp"
 
 
 def _listen(

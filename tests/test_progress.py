@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from beam_export.progress import listening, tell
+
+
+def test_what_is_told_is_heard_in_order() -> None:
+    heard: list[Mapping[str, int]] = []
+    told = [{"copied": number, "bytes": 2**40} for number in range(5)]
+    with listening(heard.append) as address:
+        for counts in told:
+            tell(address, counts)
+    # Nothing that was sent before the end is lost.
+    assert heard == told
+
+
+def test_it_is_heard_by_another_thread() -> None:
+    threads: list[threading.Thread] = []
+    with listening(lambda _: threads.append(threading.current_thread())) as address:
+        tell(address, {})
+    (thread,) = threads
+    assert thread is not threading.current_thread()
+    assert not thread.is_alive()
+
+
+def test_nothing_is_left_behind() -> None:
+    with listening(print) as address:
+        assert os.path.exists(address)
+    assert not os.path.exists(os.path.dirname(address))
+    tell(address, {"copied": 1})
+
+
+def test_it_ends_with_the_block_whatever_happens() -> None:
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), listening(print) as address:
+        raise KeyboardInterrupt
+    assert threading.active_count() == before
+    assert not os.path.exists(address)
+
+
+@pytest.mark.parametrize("address", [None, "/no/where", "x" * 200, ""])
+def test_nobody_listening_is_no_error(address: str | None) -> None:
+    tell(address, {"copied": 1})
+
+
+def test_no_socket_to_be_had_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    tell("/no/where", {"copied": 1})
+
+
+def test_a_slow_listener_does_not_hold_up() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+    ):
+        address = os.path.join(folder, "x")
+        receiver.bind(address)
+        # Nobody reads: the queue fills, and what does not fit is dropped.
+        for _ in range(2000):
+            tell(address, {"copied": 1})
+
+
+def test_what_is_too_large_is_dropped() -> None:
+    heard: list[Mapping[str, int]] = []
+    with listening(heard.append) as address:
+        tell(address, {"x" * 2**22: 1})
+        tell(address, {"copied": 1})
+    assert heard == [{"copied": 1}]
+
+
+def test_a_long_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ("d" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    heard: list[Mapping[str, int]] = []
+    with listening(heard.append) as address:
+        tell(address, {"copied": 1})
+    assert heard == [{"copied": 1}]
