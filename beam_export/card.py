@@ -2,97 +2,113 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from beam_export.manifest import Manifest
 from beam_export.naming import ShardNames
+from beam_export.text import size
 
 __all__ = ["MARK", "dataset_card"]
 
 #: Stands in every card of ours; a README without it is somebody's own.
 MARK = "<!-- made by beam_export -->"
 
-
-def dataset_card(manifest: Manifest) -> bytes:
-    """Returns the card, as Markdown with the front matter that a hub reads."""
-    totals, names = manifest.totals, ShardNames(manifest.hash)
-    tars = f"images-{manifest.hash}-{{000000..{totals.shards - 1:06d}}}.tar"
-    return f"""---
+# Front matter as the Hugging Face hub reads it ("Dataset Cards" in its documentation).
+_TEMPLATE = """---
 configs:
 - config_name: default
-  data_files: images-{manifest.hash}-*.tar
+  data_files: {some_tars}
 size_categories:
-- {_size_category(totals.written)}
+- {size_category}
 task_categories:
 - image-classification
 ---
-{MARK}
+{mark}
 
-# Images, {totals.written:,} in {totals.shards:,} shards
+# Images, {written:,} in {shards:,} shards
 
-{totals.written:,} images, {_size(totals.bytes)} of tar, `{manifest.options["images_per_tar"]}` a
-shard. Each `.tar` (WebDataset) stands beside a `.parquet` with one row an image: where its bytes
-lie, what it is, and all that was known of it.
+{written:,} images, {size} of tar, {images_per_tar} a shard. Each `.tar` (WebDataset) stands beside
+a `.parquet` with one row an image: where its bytes lie, what it is, and all that was known of it.
 
 ## Read it
 
 ```python
 import webdataset
-dataset = webdataset.WebDataset("{tars}", shardshuffle=False).decode("pil")
+dataset = webdataset.WebDataset("{all_tars}", shardshuffle=False).decode("pil")
 ```
 
 ```python
 import datasets
-dataset = datasets.load_dataset("webdataset", data_files="images-{manifest.hash}-*.tar")
+dataset = datasets.load_dataset("webdataset", data_files="{some_tars}")
 ```
 
 ```python
 import glob, pyarrow.dataset
-table = pyarrow.dataset.dataset(sorted(glob.glob("images-{manifest.hash}-*.parquet"))).to_table()
+table = pyarrow.dataset.dataset(sorted(glob.glob("{some_tables}"))).to_table()
 ```
 
 ## Columns
 
 | column | type |
 |---|---|
-{_rows((column["name"], column["type"]) for column in manifest.schema)}
+{columns}
 
 ## How it came to be
 
 | step | |
 |---|---|
-{_rows((step["step"], _told(step)) for step in manifest.steps)}
+{steps}
 
-`{names.manifest}` holds the same for programs, with the versions of all software that shaped it.
-""".encode("utf-8", "backslashreplace")
-
-
-def _rows(pairs: object) -> str:
-    return "\n".join(f"| `{_cell(name)}` | {_cell(text)} |" for name, text in pairs)  # type: ignore[attr-defined]
+`{manifest}` holds the same for programs, with the versions of all software that shaped it.
+"""
 
 
-def _cell(text: object) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")
+def dataset_card(manifest: Manifest) -> bytes:
+    """Returns the card, as Markdown with the front matter that a hub reads."""
+    totals, names = manifest.totals, ShardNames(manifest.hash)
+    text = _TEMPLATE.format(
+        mark=MARK,
+        some_tars=f"images-{manifest.hash}-*.tar",
+        some_tables=f"images-{manifest.hash}-*.parquet",
+        all_tars=f"images-{manifest.hash}-{{000000..{totals.shards - 1:06d}}}.tar",
+        size_category=_size_category(totals.written),
+        written=totals.written,
+        shards=totals.shards,
+        size=size(totals.bytes),
+        images_per_tar=manifest.options["images_per_tar"],
+        columns=_rows((column["name"], column["type"]) for column in manifest.schema),
+        steps=_rows((step["step"], _told(step)) for step in manifest.steps),
+        manifest=names.manifest,
+    )
+    return text.encode("utf-8", "backslashreplace")
 
 
-def _told(step: object) -> str:
-    facts = {name: value for name, value in dict(step).items() if name != "step"}  # type: ignore[call-overload]
-    return ", ".join(f"{name}: {value}" for name, value in facts.items())
+def _rows(pairs: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"| {_code(name)} | {_cell(text)} |" for name, text in pairs)
 
 
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.4g} {unit}"
-        count /= 1000
-    return f"{count:.4g} TB"
+def _code(name: str) -> str:
+    """Returns a name in a cell, set as code where it can be: names may have backticks."""
+    return _cell(name) if "`" in name else f"`{_cell(name)}`"
+
+
+def _cell(text: str) -> str:
+    """Returns text that does not end its cell: a bar would, and so would any end of a line."""
+    return " ".join(text.splitlines()).replace("|", "\\|")
+
+
+def _told(step: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in step.items() if name != "step")
 
 
 def _size_category(samples: int) -> str:
     """Returns the hub's own word for a dataset's size."""
-    bounds = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
-    words = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
-    if samples < bounds[0]:
+    if samples < 1_000:
         return "n<1K"
-    for upper, low, high in zip(bounds[1:], words, words[1:], strict=False):
-        if samples < upper:
+    words = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+    for power, (low, high) in enumerate(itertools.pairwise(words), 4):
+        if samples < 10**power:
             return f"{low}<n<{high}"
     return "n>1B"

@@ -61,7 +61,12 @@ class Totals:
             RunError: if the sums disagree.
         """
         gone = self.duplicate + self.limited + self.failed + self.written
-        if self.read != gone or self.copied + self.encoded != self.written:
+        if self.copied + self.encoded != self.written:
+            raise RunError(
+                f"{self.written} samples were written, but {self.copied} copied and {self.encoded} "
+                "encoded: a shard's Parquet is not what was written; give an empty --output_dir."
+            )
+        if self.read != gone:
             raise RunError(
                 f"{self.read} samples were read, but {self.written} written, {self.failed} failed, "
                 f"{self.duplicate} duplicates and {self.limited} beyond the limit make {gone}: the "
