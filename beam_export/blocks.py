@@ -8,7 +8,9 @@ the writer needs it.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import pickle
+import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -21,16 +23,21 @@ __all__ = [
     "Block",
     "PackedRef",
     "has_metadata",
+    "merged",
     "open_block",
     "pack_block",
     "pack_ref",
+    "pack_sorted",
     "sample_digest",
     "unpack_ref",
 ]
 
 #: Paths share their beginnings: a block of local files becomes a third, for 1 us a ref.
 _CODEC = "zstd"
-_LENGTH = 8
+#: Before the compressed columns: their length, that of the first order key, and that key.
+_HEAD = struct.Struct(">QI")
+#: Refs a block of `pack_sorted`.
+_SORTED_REFS = 1000
 
 
 class PackedRef(NamedTuple):
@@ -100,13 +107,50 @@ def has_metadata(packed: PackedRef) -> bool:
 
 def pack_block(refs: Iterable[PackedRef]) -> bytes:
     """Returns a block of packed refs."""
-    data = pickle.dumps(tuple(zip(*refs, strict=True)) or ((), (), (), ()), protocol=5)
+    columns = tuple(zip(*refs, strict=True)) or ((), (), (), ())
+    data = pickle.dumps(columns, protocol=5)
+    first = min(columns[0], default=b"")
+    head = _HEAD.pack(len(data), len(first)) + first
     packed: bytes = pa.compress(data, codec=_CODEC, asbytes=True)
-    return len(data).to_bytes(_LENGTH, "big") + packed
+    return head + packed
+
+
+def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
+    """Yields blocks of refs, sorted and small, so that `merged` holds little of them."""
+    refs.sort()
+    for start in range(0, len(refs), _SORTED_REFS):
+        yield pack_block(refs[start : start + _SORTED_REFS])
 
 
 def open_block(block: bytes) -> Block:
     """Returns the columns of a block."""
-    length = int.from_bytes(block[:_LENGTH], "big")
-    data = pa.decompress(block[_LENGTH:], decompressed_size=length, codec=_CODEC, asbytes=True)
+    length, first = _HEAD.unpack_from(block)
+    packed = memoryview(block)[_HEAD.size + first :]
+    data = pa.decompress(packed, decompressed_size=length, codec=_CODEC, asbytes=True)
     return Block(*pickle.loads(data))
+
+
+def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
+    """Yields the refs of blocks in order; a block is opened when its turn comes.
+
+    Blocks that follow one another are open one at a time, however many there are; in all, as many
+    as overlap.
+    """
+    waiting = sorted(blocks, key=_first_order, reverse=True)
+    heap: list[tuple[PackedRef, int, Iterator[PackedRef]]] = []
+    while waiting or heap:
+        while waiting and (not heap or _first_order(waiting[-1]) <= heap[0][0].order):
+            refs = iter(sorted(open_block(waiting.pop()).refs()))
+            heapq.heappush(heap, (next(refs), len(waiting), refs))
+        ref, number, refs = heap[0]
+        yield ref
+        following = next(refs, None)
+        if following is None:
+            heapq.heappop(heap)
+        else:
+            heapq.heapreplace(heap, (following, number, refs))
+
+
+def _first_order(block: bytes) -> bytes:
+    length = _HEAD.unpack_from(block)[1]
+    return block[_HEAD.size : _HEAD.size + length]

@@ -25,7 +25,7 @@ from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
 from beam_export.worker import QUIET, command_line
 
-__all__ = ["run_export"]
+__all__ = ["local_options", "local_runner", "run_export"]
 
 _LOCAL = (None, "DirectRunner", "FnApiRunner")
 
@@ -61,7 +61,7 @@ def _split_runner(flags: list[str]) -> tuple[str | None, list[str]]:
     return (runner.rpartition(".")[2] if runner else None), rest
 
 
-def _local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
+def local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
     """Returns the local runner's options and its number of workers: one a core by default.
 
     Raises:
@@ -95,7 +95,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _local_runner(workers: int, verbose: bool) -> FnApiRunner:
+def local_runner(workers: int, verbose: bool) -> FnApiRunner:
     """Returns Beam's fast local runner; with several workers, each is a process."""
     if workers == 1:
         return FnApiRunner()
@@ -106,7 +106,7 @@ def _local_runner(workers: int, verbose: bool) -> FnApiRunner:
 
 
 def _run_locally(command: ExportCommand, flags: list[str], output: Output) -> None:
-    options, workers = _local_options(flags)
+    options, workers = local_options(flags)
     shown = display.Progress()
     try:
         with (
@@ -116,7 +116,7 @@ def _run_locally(command: ExportCommand, flags: list[str], output: Output) -> No
             _swept(output),
             _no_orphans(),
         ):
-            runner = _local_runner(workers, command.options.verbose)
+            runner = local_runner(workers, command.options.verbose)
             pipeline = beam.Pipeline(runner=runner, options=options)
             pipeline | "Export" >> ExportImages(
                 command.input, command.options, workers, watcher, output

@@ -18,7 +18,7 @@ from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_export import naming, sharding
-from beam_export.blocks import PackedRef, open_block, pack_block, unpack_ref
+from beam_export.blocks import PackedRef, merged, open_block, pack_sorted, unpack_ref
 from beam_export.encoders import Encoder
 from beam_export.errors import RunError
 from beam_export.feeding import feed
@@ -95,7 +95,8 @@ class _AssignShards(beam.DoFn):
     def _release(self) -> Iterator[tuple[int, bytes]]:
         held, self._held, self._count = self._held, collections.defaultdict(list), 0
         for shard, refs in held.items():
-            yield shard, pack_block(refs)
+            for block in pack_sorted(refs):
+                yield shard, block
 
 
 @dataclasses.dataclass
@@ -151,20 +152,20 @@ class _WriteShard(beam.DoFn):
         number, blocks = group
         layout = open_plan(plan)
         names = naming.ShardNames(layout.hash)
-        refs, digest = _collect(blocks)
-        if not layout.agrees(number, len(refs), digest):
+        blocks = list(blocks)
+        count, digest = _weigh(blocks)
+        if not layout.agrees(number, count, digest):
             raise RunError(
                 f"shard {number} was planned with {layout.count(number)} samples and other refs "
-                f"than the {len(refs)} that came: the input has changed while it was read; run "
+                f"than the {count} that came: the input has changed while it was read; run "
                 "again."
             )
-        wanted = self._plan_digest(number, len(refs), digest, columns)
-        result = find_finished(self._output, names, number, wanted, refs)
+        wanted = self._plan_digest(number, count, digest, columns)
+        result = find_finished(self._output, names, number, wanted, merged(blocks))
         if result is None:
             renamed = open_decisions(decisions).renamed
-            result = self._write(
-                number, layout, self._keyed(refs, layout.starts[number], renamed), columns, wanted
-            )
+            keyed = self._keyed(merged(blocks), layout.starts[number], renamed)
+            result = self._write(number, layout, keyed, columns, wanted)
         _count(result)
         self._report(result)
         yield result
@@ -196,7 +197,7 @@ class _WriteShard(beam.DoFn):
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def _keyed(
-        self, refs: list[PackedRef], start: int, renamed: dict[bytes, str]
+        self, refs: Iterable[PackedRef], start: int, renamed: dict[bytes, str]
     ) -> Iterator[tuple[SampleRef, str]]:
         sequential = self._options.member_names == "sequential"
         for place, packed in enumerate(refs):
@@ -255,17 +256,14 @@ class _WriteShard(beam.DoFn):
         tell(self._watcher, counts)
 
 
-def _collect(blocks: Iterable[bytes]) -> tuple[list[PackedRef], int]:
-    """Returns a shard's refs in order, and the sum of their digests."""
-    refs: list[PackedRef] = []
-    total = 0
+def _weigh(blocks: Iterable[bytes]) -> tuple[int, int]:
+    """Returns how many refs there are, and the sum of their digests."""
+    count = total = 0
     for block in blocks:
-        opened = open_block(block)
-        total = sharding.digest_sum(opened.digests, total)
-        # A shard's refs are all that the writer holds: their digests would be a fifth of it.
-        refs.extend(ref._replace(digest=b"") for ref in opened.refs())
-    refs.sort()
-    return refs, total
+        digests = open_block(block).digests
+        count += len(digests)
+        total = sharding.digest_sum(digests, total)
+    return count, total
 
 
 def _count(result: ShardResult) -> None:
@@ -285,6 +283,6 @@ def _all_failed(result: ShardResult) -> str:
     first = result.failures[0]
     return (
         f"all {len(result.failures)} images of shard {result.number} failed, the first, "
-        f"{first.original_path or first.image_id}, with: {first.message}; an empty shard is never written: leave "
-        "such images out of the input, or give a larger --images_per_tar."
+        f"{first.original_path or first.image_id}, with: {first.message}; an empty shard is never "
+        "written: leave such images out of the input, or give a larger --images_per_tar."
     )

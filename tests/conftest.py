@@ -64,7 +64,7 @@ def run_pipeline(
     """
     options = PipelineOptions(["--direct_num_workers", str(workers)])
     chosen = runner or (
-        FnApiRunner() if workers == 1 else running._local_runner(workers, verbose=False)
+        FnApiRunner() if workers == 1 else running.local_runner(workers, verbose=False)
     )
     with running._no_orphans():
         pipeline = beam.Pipeline(runner=chosen, options=options)
@@ -186,5 +186,5 @@ def left_over(out: Path | str) -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _package_on_path() -> None:
     """Lets processes that tests start find the package, wherever pytest was started from."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)

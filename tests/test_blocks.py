@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.blocks import open_block, pack_block, pack_ref, sample_digest, unpack_ref
+import beam_export.blocks
+from beam_export.blocks import (
+    merged,
+    open_block,
+    pack_block,
+    pack_ref,
+    pack_sorted,
+    sample_digest,
+    unpack_ref,
+)
 from beam_export.samples import WHOLE, Member, SampleRef, Stored
 
 PLAIN = SampleRef(
@@ -129,3 +138,31 @@ def test_digest_tells_a_date_from_its_midnight() -> None:
 def test_digest_refuses_what_no_column_holds() -> None:
     with pytest.raises(TypeError, match="complex"):
         sample_digest(PLAIN._replace(metadata={"value": 1j}))
+
+
+@given(st.lists(st.lists(st.binary(max_size=3), max_size=6), max_size=6))
+def test_merged_yields_all_refs_in_order(orders: list[list[bytes]]) -> None:
+    blocks = [
+        pack_block([pack_ref(PLAIN._replace(order=order)) for order in block])
+        for block in orders
+        if block
+    ]
+    found = [packed.order for packed in merged(blocks)]
+    assert found == sorted(order for block in orders for order in block)
+
+
+def test_merged_opens_a_block_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    refs = [pack_ref(PLAIN._replace(order=bytes([0, number]))) for number in range(30)]
+    monkeypatch.setattr(beam_export.blocks, "_SORTED_REFS", 10)
+    blocks = list(pack_sorted(refs[::-1]))
+    assert len(blocks) == 3
+    opened: list[bytes] = []
+    real = beam_export.blocks.open_block
+    monkeypatch.setattr(
+        beam_export.blocks, "open_block", lambda block: opened.append(block) or real(block)
+    )
+    following = merged(blocks[::-1])
+    for _ in range(9):
+        next(following)
+    assert len(opened) == 1
+    assert len(list(following)) == 21

@@ -104,6 +104,8 @@ def reached(module: str) -> set[str]:
 def opens_for_writing(call: ast.Call) -> bool:
     match call.func:
         case ast.Name(id="open"):
+            if ast.unparse(call.args[0]) == "os.devnull":
+                return False
             modes = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "mode")]
             # A mode that is worked out may be any mode.
             return any(not isinstance(mode, ast.Constant) or is_writing(mode) for mode in modes)

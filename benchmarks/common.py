@@ -1,0 +1,157 @@
+"""What the benchmarks share: made-up photographs, the machine's name, memory of processes."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["PeakMemory", "machine", "make_photos", "median", "save"]
+
+_SIZE = (640, 480)
+_TARGET = 50_000
+
+
+def machine() -> dict[str, Any]:
+    """Returns what figures depend on."""
+    model = platform.processor()
+    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def median(values: Sequence[float]) -> float:
+    """Returns the median, rounded for reading."""
+    return round(statistics.median(values), 4)
+
+
+def save(name: str, content: dict[str, Any]) -> None:
+    """Writes a benchmark's result beside those of other benchmarks, and prints it."""
+    text = json.dumps({"machine": machine(), **content}, indent=2)
+    path = pathlib.Path(__file__).parent / "results" / f"{name}.json"
+    path.write_text(text + "\n")
+    print(text)
+    print(f"-> {path}")
+
+
+def _texture(seed: int, size: int = 2048) -> np.ndarray:
+    """Returns pixels with detail at every scale, as photographs have: shape (size, size, 3)."""
+    random = np.random.default_rng(seed)
+    total = np.zeros((size, size, 3))
+    cells = 4
+    while cells <= size:
+        noise = random.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+        layer = Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC)
+        total += (np.asarray(layer) - 127.5) / cells**0.75
+        cells *= 2
+    total -= total.min()
+    return (total * (255 / total.max())).astype(np.uint8)
+
+
+def _quality(textures: Sequence[Image.Image]) -> int:
+    """Returns the quality at which a crop has about 50 KB."""
+    crop = textures[0].crop((0, 0, *_SIZE))
+    for quality in range(60, 97):
+        buffer = io.BytesIO()
+        crop.save(buffer, "JPEG", quality=quality)
+        if buffer.tell() >= _TARGET:
+            return quality
+    return 96
+
+
+def _make_range(task: tuple[str, int, int]) -> None:
+    folder, start, stop = task
+    textures = [Image.fromarray(_texture(seed)) for seed in range(4)]
+    quality = _quality(textures)
+    for number in range(start, stop):
+        random = np.random.default_rng(1_000_000 + number)
+        left, top = (int(x) for x in random.integers(0, 2048 - max(_SIZE), 2))
+        crop = textures[number % 4].crop((left, top, left + _SIZE[0], top + _SIZE[1]))
+        path = pathlib.Path(folder, f"{number // 1000:04d}", f"photo_{number:08d}.jpg")
+        path.parent.mkdir(exist_ok=True)
+        crop.save(path, "JPEG", quality=quality)
+
+
+def make_photos(folder: pathlib.Path, count: int) -> None:
+    """Makes `count` distinct JPEGs of 640x480 and about 50 KB, 1000 a directory."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks = [(str(folder), start, min(start + 500, count)) for start in range(0, count, 500)]
+    with multiprocessing.Pool() as pool:
+        pool.map(_make_range, tasks, chunksize=1)
+
+
+class PeakMemory:
+    """Watches the resident memory of a process and of all below it; bytes, sampled.
+
+    Pages that processes share are counted in each, so the true figure is never higher.
+    """
+
+    def __init__(self, process: int, every: float = 0.05) -> None:
+        self._process, self._every = process, every
+        self.peak = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._every):
+            self.peak = max(self.peak, sum(map(_resident, _tree(self._process))))
+
+
+def _tree(process: int) -> list[int]:
+    found = [process]
+    for task in pathlib.Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            below = task.read_text().split()
+        except OSError:  # it has ended since
+            continue
+        for child in below:
+            found.extend(_tree(int(child)))
+    return found
+
+
+def _resident(process: int) -> int:
+    try:
+        fields = pathlib.Path(f"/proc/{process}/statm").read_text().split()
+    except OSError:  # it has ended since
+        return 0
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def in_fresh_process(script: str, arguments: Sequence[str], watch: Callable[[int], Any]) -> str:
+    """Runs `script` with Python, `watch` called with its process id; returns what it printed."""
+    command = [sys.executable, script, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with watch(process.pid):
+        output = process.communicate()[0]
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return output

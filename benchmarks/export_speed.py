@@ -1,0 +1,133 @@
+"""How fast an export is, against `tar cf` and a bare Pillow loop on the same files and disk.
+
+    python benchmarks/export_speed.py [--images 20000] [--runs 5] [--folder DIR]
+
+All that is compared runs alternately, so that a noisy moment of the machine hits everything. The
+start-up, the same command on one image, is measured in each run and subtracted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from common import make_photos, median, save
+from PIL import Image
+
+
+def export(source: pathlib.Path, target: pathlib.Path, workers: int, encode: str) -> None:
+    """Runs the command line; removes what it wrote."""
+    command = [sys.executable, "-m", "beam_export", "export"]
+    flags = [f"--input={source}", f"--output_dir={target}", f"--encode={encode}"]
+    subprocess.run(
+        [*command, *flags, f"--direct_num_workers={workers}"], check=True, capture_output=True
+    )
+
+
+def tar(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Packs the same files with the system's tar."""
+    target.mkdir()
+    subprocess.run(["tar", "cf", str(target / "all.tar"), "-C", str(source), "."], check=True)
+
+
+def _recode(path: str) -> int:
+    with Image.open(path) as image:
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, "JPEG", quality=92, subsampling="4:2:0")
+    return buffer.tell()
+
+
+def bare_loop(source: pathlib.Path, pool: multiprocessing.pool.Pool) -> None:
+    """Decodes and encodes every file with Pillow on all cores, and writes nothing."""
+    paths = [str(path) for path in sorted(source.rglob("*.jpg"))]
+    for _ in pool.imap_unordered(_recode, paths, chunksize=64):
+        pass
+
+
+def timed(work: Callable[[], None], target: pathlib.Path) -> float:
+    """Returns how many seconds `work` takes; what it wrote to `target` is removed."""
+    os.sync()
+    began = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - began
+    shutil.rmtree(target, ignore_errors=True)
+    return seconds
+
+
+def measure(many: pathlib.Path, one: pathlib.Path, target: pathlib.Path, runs: int) -> dict:
+    """Returns seconds by what was run, a list of one a run each."""
+    seconds: dict[str, list[float]] = {}
+    with multiprocessing.Pool() as pool:
+        work: dict[str, Callable[[], None]] = {
+            "tar": lambda: tar(many, target),
+            "bare loop": lambda: bare_loop(many, pool),
+        }
+        for workers in (2, 1):
+            for encode in ("auto", "always"):
+                name = f"{encode} {workers}"
+                work[name] = lambda w=workers, e=encode: export(many, target, w, e)
+                work[f"{name} start"] = lambda w=workers, e=encode: export(one, target, w, e)
+        for run in range(runs):
+            for name, task in work.items():
+                seconds.setdefault(name, []).append(timed(task, target))
+                print(f"run {run + 1}: {name}: {seconds[name][-1]:.2f} s", file=sys.stderr)
+    return seconds
+
+
+def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
+    """Returns medians over the runs of what is promised, start-up subtracted."""
+
+    def net(name: str) -> list[float]:
+        pairs = zip(seconds[name], seconds[f"{name} start"], strict=True)
+        return [whole - start for whole, start in pairs]
+
+    def over(one: list[float], other: list[float]) -> float:
+        return median([a / b for a, b in zip(one, other, strict=True)])
+
+    return {
+        "copying, of tar cf": over(seconds["tar"], net("auto 2")),
+        "encoding, of a bare Pillow loop on all cores": over(seconds["bare loop"], net("always 2")),
+        "copying, 2 workers against 1": over(net("auto 1"), net("auto 2")),
+        "encoding, 2 workers against 1": over(net("always 1"), net("always 2")),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--folder", help="where to work; a temporary directory by default")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        many, one = pathlib.Path(folder, "many"), pathlib.Path(folder, "one")
+        make_photos(many, arguments.images)
+        make_photos(one, 1)
+        seconds = measure(many, one, pathlib.Path(folder, "out"), arguments.runs)
+        size = sum(path.stat().st_size for path in many.rglob("*.jpg"))
+    result = {
+        "images": arguments.images,
+        "mean_kb": round(size / arguments.images / 1000, 1),
+        "ratios": ratios(seconds),
+        "median_seconds": {name: median(values) for name, values in seconds.items()},
+        "images_per_second": {
+            name: round(
+                arguments.images / (median(seconds[name]) - median(seconds[f"{name} start"]))
+            )
+            for name in ("auto 2", "always 2", "auto 1", "always 1")
+        },
+        "seconds": {name: [round(x, 3) for x in values] for name, values in seconds.items()},
+    }
+    save("export_speed", result)
+
+
+if __name__ == "__main__":
+    main()
