@@ -95,6 +95,7 @@ class Output:
         try:
             with self._create(temporary) as target:
                 yield target
+                self._settle(target)
         except BaseException:
             # What is wrong is to be told, not that the rest of it cannot be removed either.
             with contextlib.suppress(OSError, BeamIOError):
@@ -137,6 +138,12 @@ class Output:
             with contextlib.suppress(OSError):
                 os.rmdir(self.workspace)
                 os.rmdir(self.path("_tmp"))
+
+    def _settle(self, target: BinaryIO) -> None:
+        """Makes sure that a file's bytes outlive a crash of the machine, as its name will."""
+        if self._local:
+            target.flush()
+            os.fsync(target.fileno())
 
     def _delete(self, path: str) -> None:
         # Not by Beam if it is local: to it a bracket in a directory's name would be a pattern.
