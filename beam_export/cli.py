@@ -21,6 +21,11 @@ _HELP = f"""beam-export {__version__}: images into exact, reproducible shards of
 With no command and a leading --, export is meant.
 """
 
+_WORKER_LOST = (
+    "a worker process was killed, for want of memory perhaps: run again, with fewer workers "
+    "(--direct_num_workers) if need be; the shards that are finished are kept"
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code (format.md, part 2)."""
@@ -69,6 +74,6 @@ def _report(error: Exception, verbose: bool) -> int:
     if known is not None:
         print(f"beam-export: {known.sentence}", file=sys.stderr)
         return 2 if isinstance(known, InputError) else 1
-    last = text.strip().splitlines()[-1]
+    last = _WORKER_LOST if "Channel closed prematurely" in text else text.strip().splitlines()[-1]
     print(f"beam-export: the run failed: {last} (--verbose shows more)", file=sys.stderr)
     return 1

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from beam_export.worker import QUIET, command_line
 
 __all__ = ["local_options", "local_runner", "run_export"]
 
+#: Seconds that a thread of the runner may take to notice that its worker has ended.
+_LAST_WORDS = 5.0
 _LOCAL = (None, "DirectRunner", "FnApiRunner")
 
 
@@ -179,6 +182,11 @@ def _no_orphans() -> Iterator[None]:
             if process not in before:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
+        # The runner has a thread a worker, which prints a traceback when its worker is killed:
+        # let it do so while nobody listens.
+        for thread in threading.enumerate():
+            if thread.name == "run_worker":
+                thread.join(_LAST_WORDS)
 
 
 def _descendants(process: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import uuid
@@ -12,11 +13,13 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
-from beam_export.errors import InputError
+from beam_export.errors import InputError, RunError
 from beam_export.naming import parse
 from beam_export.paths import check_reachable
 
 __all__ = ["Output"]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Output:
@@ -96,10 +99,15 @@ class Output:
             with self._create(temporary) as target:
                 yield target
                 self._settle(target)
-        except BaseException:
+        except BaseException as error:
             # What is wrong is to be told, not that the rest of it cannot be removed either.
             with contextlib.suppress(OSError, BeamIOError):
                 self._delete(temporary)
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise RunError(
+                    f"--output_dir={self.directory} has no room left ({os.strerror(error.errno)}): "
+                    "free some and run again; the shards that are finished are kept."
+                ) from error
             raise
         self.publish(temporary, name)
 
