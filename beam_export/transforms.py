@@ -28,6 +28,7 @@ from beam_export.encoders import Encoder
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.errors import InputError
 from beam_export.finishing import WriteManifest
+from beam_export.grouping import GroupIntoShards
 from beam_export.manifest import Manifest
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
@@ -39,7 +40,7 @@ from beam_export.shard import ShardResult
 from beam_export.sinks import Output
 from beam_export.sources import ReadSamples
 from beam_export.spill import SpillSamples
-from beam_export.writing import GroupIntoShards, WriteEachShard
+from beam_export.writing import WriteEachShard
 
 __all__ = ["ExportImages", "ExportResult", "WriteShards"]
 

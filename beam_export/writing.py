@@ -1,4 +1,4 @@
-"""From planned refs to shards: group by shard, then read, encode and write each in one loop."""
+"""From planned refs to shards: read, encode and write each in one loop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, PCollection
-from apache_beam.transforms.window import GlobalWindows
-from apache_beam.utils.windowed_value import WindowedValue
 
 from beam_export import naming, sharding
-from beam_export.blocks import PackedRef, merged, open_block, pack_sorted, unpack_ref
+from beam_export.blocks import PackedRef, merged, open_block, unpack_ref
 from beam_export.encoders import Encoder
 from beam_export.errors import RunError
 from beam_export.feeding import feed
@@ -31,72 +29,12 @@ from beam_export.samples import Failure, SampleRef
 from beam_export.shard import ReadySample, ShardResult, write_shard
 from beam_export.sinks import Output
 
-__all__ = ["GroupIntoShards", "WriteEachShard"]
+__all__ = ["WriteEachShard"]
 
 _LOG = logging.getLogger(__name__)
 
-#: Refs that a bundle holds back to let those of one shard travel together.
-_HELD_REFS = 50_000
 #: Seconds between two words to whoever watches.
 _TELL_EVERY = 0.2
-
-
-@dataclasses.dataclass
-class GroupIntoShards(beam.PTransform):
-    """Brings the refs of each shard together.
-
-    A key's batch size is the size of a shard, so each shard comes as one whole batch: of blocks,
-    since a block that one bundle has for a shard holds one ref at least.
-    """
-
-    plan: PCollection[bytes]
-    decisions: PCollection[bytes]
-    images_per_tar: int
-
-    def expand(self, blocks: PCollection[bytes]) -> PCollection[tuple[int, list[bytes]]]:
-        return (
-            blocks
-            | "AssignShards"
-            >> beam.ParDo(
-                _AssignShards(),
-                AsSingleton(self.plan),
-                AsSingleton(self.decisions),
-                # The key of a stateful step needs a deterministic coder: an int has one.
-            ).with_output_types(tuple[int, bytes])
-            | "GroupIntoBatches" >> beam.GroupIntoBatches(self.images_per_tar)
-            # A stage with state runs on one worker of the local runner, and all that is fused to
-            # it; this lets the shards spread again.
-            | "SpreadShards" >> beam.Reshuffle()
-        )  # (shard, [block, ...])
-
-
-class _AssignShards(beam.DoFn):
-    """Yields (shard, block); a bundle's refs of one shard leave in as few blocks as can be."""
-
-    def start_bundle(self) -> None:
-        self._held: dict[int, list[PackedRef]] = collections.defaultdict(list)
-        self._count = 0
-
-    def process(self, block: bytes, plan: bytes, decisions: bytes) -> Iterator[tuple[int, bytes]]:
-        shard_of = open_plan(plan).shard_of
-        dropped = open_decisions(decisions).dropped
-        for packed in open_block(block).refs():
-            shard = None if packed.order in dropped else shard_of(packed.order)
-            if shard is not None:
-                self._held[shard].append(packed)
-                self._count += 1
-        if self._count >= _HELD_REFS:
-            yield from self._release()
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        for element in self._release():
-            yield GlobalWindows.windowed_value(element)
-
-    def _release(self) -> Iterator[tuple[int, bytes]]:
-        held, self._held, self._count = self._held, collections.defaultdict(list), 0
-        for shard, refs in held.items():
-            for block in pack_sorted(refs):
-                yield shard, block
 
 
 @dataclasses.dataclass

@@ -40,12 +40,12 @@ def plan(folder: str) -> None:
     import apache_beam as beam
 
     from beam_export import progress
+    from beam_export.grouping import GroupIntoShards
     from beam_export.options import ExportOptions
     from beam_export.patterns import parse_inputs
     from beam_export.planning import Announce, AssignKeys, PlanShards
     from beam_export.running import local_options, local_runner
     from beam_export.sources import ReadSamples
-    from beam_export.writing import GroupIntoShards
 
     options = ExportOptions(output_dir=f"{folder}-never-written")
     beam_options, workers = local_options([])

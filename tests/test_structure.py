@@ -22,6 +22,7 @@ BEAM_LAYER = {
     "finished",
     "finishing",
     "flags",
+    "grouping",
     "listing",
     "paths",
     "planning",
