@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from beam_export.jpeg_segments import EOI, FRAMES, MAX_SCANS, SOS, Segment, u16, walk
 
-__all__ = ["MAX_SIDE", "JpegFacts", "inspect", "is_copyable"]
+__all__ = ["MAX_SIDE", "JpegFacts", "inspect", "inspect_head", "is_copyable"]
 
 #: Pixels of a side that libjpeg reads and writes at most (`JPEG_MAX_DIMENSION`).
 MAX_SIDE = 65_500
@@ -82,6 +82,26 @@ def inspect(data: bytes) -> JpegFacts:
     return reader.finish()
 
 
+def inspect_head(data: bytes) -> JpegFacts | None:
+    """Returns the facts of a JPEG that has a sound head and an end; None for any other.
+
+    What lies between the first scan header and the last end-of-image marker is not walked, which
+    takes a tenth of the time: enough to tell who is to decode it.
+    """
+    if data[:2] != b"\xff\xd8":
+        return None
+    reader = _Reader(data)
+    try:
+        for segment in walk(data):
+            reader.take(segment)
+            if segment[0] == SOS:
+                whole = data.rfind(b"\xff\xd9") >= segment[4]
+                return reader.facts() if whole else None
+    except ValueError:
+        pass
+    return None
+
+
 def is_copyable(facts: JpegFacts) -> bool:
     """Tells if every JPEG reader takes it: 8-bit Huffman-coded DCT, gray or YCbCr."""
     return (
@@ -140,6 +160,9 @@ class _Reader:
             raise ValueError(f"{missing} of its components are in no scan")
         if self._process in _HUFFMAN_DCT and self._coded * 8 < self._fewest_bits():
             raise ValueError("its scans are too short for its size")
+        return self.facts()
+
+    def facts(self) -> JpegFacts:
         return JpegFacts(
             self._width,
             self._height,

@@ -143,6 +143,17 @@ def test_every_cut_is_refused(data: bytes) -> None:
             jpeg.inspect(data[:end])
 
 
+@pytest.mark.parametrize("data", [BASELINE, PROGRESSIVE, encode("L"), encode("CMYK")])
+def test_head_says_what_the_whole_says(data: bytes) -> None:
+    assert jpeg.inspect_head(data) == jpeg.inspect(data)
+    assert jpeg.inspect_head(data + b"trailer") == jpeg.inspect(data)
+    for percent in range(0, 100, 3):
+        assert jpeg.inspect_head(data[: len(data) * percent // 100]) is None
+    assert jpeg.inspect_head(data[:-2]) is None
+    assert jpeg.inspect_head(b"GIF89a" + data) is None
+    assert jpeg.inspect_head(without(data, DQT)) is None
+
+
 def test_what_follows_the_end_is_allowed() -> None:
     assert jpeg.inspect(BASELINE + b"\0junk" + BASELINE) == jpeg.inspect(BASELINE)
 

@@ -16,7 +16,7 @@ import io
 import numpy as np
 from PIL import Image, ImageChops, ImageCms
 
-__all__ = ["to_srgb"]
+__all__ = ["changes_nothing", "to_srgb"]
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 
@@ -55,6 +55,17 @@ def to_srgb(im: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes 
         plain = _plain(im, im.mode)
         return plain, profile if source == plain.mode and _is_profile(profile) else None
     return _plain(converted, im.mode), None
+
+
+def changes_nothing(mode: str, profile: bytes | None) -> bool:
+    """Tells if `to_srgb` gives an image of mode `L` or `RGB` back as it is, with no profile."""
+    source = _MODES.get(profile[16:20]) if profile else None
+    if not profile or (source != mode and (source != "RGB" or mode != "L")):
+        return True
+    try:
+        return _transform(profile, source) is None
+    except _CMS_ERRORS:
+        return False
 
 
 def _plain(im: Image.Image, mode: str) -> Image.Image:

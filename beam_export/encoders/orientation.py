@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL import Image
 
-__all__ = ["read_orientation", "upright"]
+__all__ = ["exif_block", "read_orientation", "upright"]
 
 _ORIENTATION = 0x0112
 _SHORT, _LONG = 3, 4
@@ -26,6 +26,19 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def exif_block(im: Image.Image) -> bytes:
+    """Returns an image's EXIF block, or nothing."""
+    exif = im.info.get("exif")
+    if exif is None and "Raw profile type exif" in im.info:
+        # How ImageMagick writes it into a PNG: a name, a length, then lines of hex digits.
+        lines = str(im.info["Raw profile type exif"]).split("\n")[3:]
+        try:
+            return bytes.fromhex("".join(lines))
+        except ValueError:
+            return b""
+    return exif if isinstance(exif, bytes) else b""
 
 
 def read_orientation(exif: bytes) -> int:

@@ -18,7 +18,7 @@ from PIL import __version__ as pillow_version
 
 from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header
 from beam_export.encoders.icc import to_srgb
-from beam_export.encoders.orientation import read_orientation, upright
+from beam_export.encoders.orientation import exif_block, read_orientation, upright
 from beam_export.encoders.resize import ResizePlan, plan_resize
 from beam_export.errors import SampleError
 from beam_export.jpeg import MAX_SIDE
@@ -173,20 +173,7 @@ def _decode(data: bytes, spec: EncodeSpec) -> tuple[Image.Image, bytes | None]:
         colors, alpha = color.split_alpha(im, data)
         converted, profile = to_srgb(colors, im.info.get("icc_profile"))
         picture = color.on_white(converted, alpha)
-        return upright(picture, read_orientation(_exif(im))), profile
-
-
-def _exif(im: Image.Image) -> bytes:
-    """Returns an image's EXIF block, or nothing."""
-    exif = im.info.get("exif")
-    if exif is None and "Raw profile type exif" in im.info:
-        # How ImageMagick writes it into a PNG: a name, a length, then lines of hex digits.
-        lines = str(im.info["Raw profile type exif"]).split("\n")[3:]
-        try:
-            return bytes.fromhex("".join(lines))
-        except ValueError:
-            return b""
-    return exif if isinstance(exif, bytes) else b""
+        return upright(picture, read_orientation(exif_block(im))), profile
 
 
 def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
