@@ -30,7 +30,7 @@ class Progress:
         self._bar: tqdm.tqdm | None = None
         self._draws = stream.isatty()
         if self._draws:
-            self._open_bar("listing", None)
+            self._open_bar("starting", None)
 
     def _open_bar(self, title: str, total: int | None) -> None:
         self._close_bar()
@@ -60,7 +60,10 @@ class Progress:
                 self._line(f"planned {self._planned} images in {counts['planned_shards']} shards")
         if "shard" in counts:
             self._shard(counts)
-        if "finished" not in counts:
+        if "listed" in counts and self._bar is not None:
+            self._bar.set_description("listing", refresh=False)
+            self._bar.update(counts["listed"])
+        elif "finished" not in counts:
             self._advance(counts)
 
     def _advance(self, counts: Mapping[str, int]) -> None:

@@ -16,6 +16,7 @@ from beam_export.errors import SampleError
 from beam_export.listing import Listed, Skipped, list_images
 from beam_export.paths import check_reachable
 from beam_export.patterns import Pattern
+from beam_export.progress import tell
 from beam_export.reading import Reader
 from beam_export.samples import Failure, Member, SampleRef, failure_of
 from beam_export.sharding import source_key
@@ -50,10 +51,12 @@ class ReadSamples(beam.PTransform):
     Attributes:
         patterns: what to list, in order.
         exclude: a directory to leave out, which may lie inside an input: the output.
+        watcher: address for `progress.tell`.
     """
 
     patterns: list[Pattern]
     exclude: str
+    watcher: str | None = None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
         for pattern in self.patterns:
@@ -62,7 +65,7 @@ class ReadSamples(beam.PTransform):
             pbegin
             | "Patterns" >> beam.Create(self.patterns)
             | "ListImages"
-            >> beam.ParDo(_ListImages(self.exclude)).with_outputs(
+            >> beam.ParDo(_ListImages(self.exclude, self.watcher)).with_outputs(
                 "failures", "skipped", main="blocks"
             )
         )
@@ -78,8 +81,8 @@ class ReadSamples(beam.PTransform):
 class _ListImages(beam.DoFn):
     """Yields packed blocks of (pattern number, first position, [Listed, ...])."""
 
-    def __init__(self, exclude: str) -> None:
-        self._exclude = exclude
+    def __init__(self, exclude: str, watcher: str | None) -> None:
+        self._exclude, self._watcher = exclude, watcher
 
     def process(self, pattern: Pattern) -> Iterator[Any]:
         pattern = Pattern(*pattern)
@@ -96,6 +99,7 @@ class _ListImages(beam.DoFn):
                     yield _pack_listed(pattern.number, position, block)
                     position += _BLOCK
                     block = []
+                    tell(self._watcher, {"listed": _BLOCK})
         if block:
             yield _pack_listed(pattern.number, position, block)
 
