@@ -61,7 +61,7 @@ class Progress:
         if "shard" in counts:
             self._shard(counts)
         if "listed" in counts and self._bar is not None:
-            self._bar.set_description("listing", refresh=False)
+            self._bar.set_description_str("listing", refresh=False)
             self._bar.update(counts["listed"])
         elif "finished" not in counts:
             self._advance(counts)

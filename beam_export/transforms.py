@@ -172,7 +172,9 @@ class ExportImages(beam.PTransform):
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
         output = self.output or _prepared(self.options)
-        samples = pbegin | "ReadSamples" >> ReadSamples(patterns, self.options.output_dir)
+        samples = pbegin | "ReadSamples" >> ReadSamples(
+            patterns, self.options.output_dir, self.watcher
+        )
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         return blocks | "Export" >> _WriteBlocks(
             self.options,

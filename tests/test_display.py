@@ -39,7 +39,10 @@ def lines() -> Iterator[tuple[Progress, io.StringIO]]:
 def test_a_terminal_gets_a_bar_that_goes_away() -> None:
     stream = Terminal()
     shown = Progress(stream)
-    assert "listing" in stream.getvalue()
+    assert "starting" in stream.getvalue()
+    shown.heard({"listed": 1000})
+    assert shown._bar is not None
+    assert str(shown._bar).startswith("listing: 1000 images")
     shown.heard(PLANNED)
     assert "writing" in stream.getvalue()
     assert "0/50" in stream.getvalue()
