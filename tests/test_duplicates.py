@@ -108,6 +108,7 @@ def test_first_keeps_the_lowest_order_of_each_id(names: list[str], seed: int) ->
 @given(ids, st.integers(0, 99))
 @example(["x", "x", "x-1"], 0)
 @example(["é ü", "é ü", "é ü-1"], 0)
+@example(["", "", "-1"], 0)
 def test_who_is_concerned_is_all_that_has_to_be_known(
     policy: str, names: list[str], seed: int
 ) -> None:

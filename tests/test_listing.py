@@ -411,6 +411,12 @@ def test_nothing_there_is_a_sentence(tmp_path: Path, text: str) -> None:
         listed(f"{tmp_path}/{text}")
 
 
+def test_a_name_that_is_not_there_can_be_told_even_if_it_is_no_unicode(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        listed(f"{tmp_path}/\udcff")
+    assert caught.value.sentence.count(f"{tmp_path}/\\xff") == 2
+
+
 def test_the_output_is_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a/x.jpg", "a/out/y.jpg", "a/outer/z.jpg", "out/v.jpg")
     (tmp_path / "a/link").symlink_to("out")

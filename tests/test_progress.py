@@ -4,6 +4,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def test_what_is_told_is_heard_in_order() -> None:
             tell(address, counts)
     # Nothing that was sent before the end is lost.
     assert heard == told
+
+
+def test_silence_is_not_the_end() -> None:
+    heard: list[Mapping[str, int]] = []
+    with listening(heard.append) as address:
+        time.sleep(0.5)
+        tell(address, {"copied": 1})
+    assert heard == [{"copied": 1}]
 
 
 def test_it_is_heard_by_another_thread() -> None:
