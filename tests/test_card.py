@@ -113,6 +113,11 @@ def test_odd_names_break_nothing(name: str) -> None:
     assert len(tables(text)) == 6
 
 
+def test_a_name_with_backticks_is_not_set_as_code() -> None:
+    # It would end where the name has its backtick.
+    assert "| a`b | string |" in card(schema=[{"name": "a`b", "type": "string"}])
+
+
 @given(st.text(st.characters(exclude_categories=[])))
 def test_any_text_gives_a_card(text: str) -> None:
     made = card(schema=[{"name": text, "type": text}], steps=[{"step": text, text: text}])

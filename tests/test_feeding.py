@@ -165,6 +165,23 @@ def test_no_more_than_a_batch_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> 
     assert threading.get_ident() not in reader.threads
 
 
+def test_a_batch_is_read_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
+    read_ahead = threading.Event()
+
+    class Reader(FakeReader):
+        def read(self, member: Member) -> bytes:
+            if member.uri == "7":
+                read_ahead.set()
+            return super().read(member)
+
+    refs = ((ref(str(number)), "") for number in range(20))
+    stream = feed(refs, Reader(), FakeEncoder())  # type: ignore[arg-type]
+    next(stream)
+    assert read_ahead.wait(20)
+    stream.close()
+
+
 def test_an_error_of_the_machine_is_raised_and_the_samples_before_it_are_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
