@@ -40,12 +40,13 @@ def run_export(command: ExportCommand) -> int:
     if command.dry_run:
         _dry_run(command)
         return 0
+    local = local_options(flags) if runner in _LOCAL else None
     output = Output(command.options.output_dir, uuid.uuid4().hex)
     output.prepare()
-    if runner in _LOCAL:
-        _run_locally(command, flags, output)
-    else:
+    if local is None:
         _run_elsewhere(command, output)
+    else:
+        _run_locally(command, *local, output)
     print(_summary(command.options, output, time.monotonic() - started))
     return 0
 
@@ -108,8 +109,9 @@ def local_runner(workers: int, verbose: bool) -> FnApiRunner:
     return FnApiRunner(environments.SubprocessSDKEnvironment.from_command_string(command))
 
 
-def _run_locally(command: ExportCommand, flags: list[str], output: Output) -> None:
-    options, workers = local_options(flags)
+def _run_locally(
+    command: ExportCommand, options: PipelineOptions, workers: int, output: Output
+) -> None:
     shown = display.Progress()
     try:
         with (
