@@ -6,7 +6,9 @@ PYTHON ?= $(shell python3.11 -c 'import sys; print(sys.executable)' 2>/dev/null 
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt
+# requirements.txt pins what was resolved on Python 3.11; other versions resolve for themselves.
+PINS = $(shell $(BIN)/python -c 'import sys; print("-c requirements.txt" * (sys.version_info[:2] == (3, 11)))')
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
 .PHONY: help demo test clean
 

@@ -83,7 +83,8 @@ class _Fitter:
 
     def __init__(self, kind: pa.DataType) -> None:
         self._kind = kind
-        self._dtype = kind.to_pandas_dtype() if _is_plain_number(kind) else None
+        # Not by `to_pandas_dtype`, which needs pandas.
+        self._dtype = pa.array([], kind).to_numpy().dtype if _is_plain_number(kind) else None
         self._items = _Fitter(kind.value_type) if is_list(kind) else None
         fields = kind if pat.is_struct(kind) else ()
         self._fields = {field.name: _Fitter(field.type) for field in fields}
