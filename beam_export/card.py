@@ -22,8 +22,6 @@ configs:
   data_files: {some_tars}
 size_categories:
 - {size_category}
-task_categories:
-- image-classification
 ---
 {mark}
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import collections
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import apache_beam as beam
-from apache_beam.coders import BytesCoder
 from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, SwitchingDirectRunner
-from apache_beam.transforms.userstate import BagStateSpec, CombiningValueStateSpec
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
@@ -46,9 +43,9 @@ class GroupIntoShards(beam.PTransform):
             # The key of a stateful step needs a deterministic coder: an int has one.
         ).with_output_types(tuple[int, bytes])
         if isinstance(blocks.pipeline.runner, _DIRECT):
-            grouped = assigned | "GatherShards" >> beam.ParDo(
-                _GatherShards(), AsSingleton(self.plan)
-            )
+            # It lets the watermark of a step pass before the step's timers fire, so whatever a
+            # batch that is not full flows into takes it for late, and fails.
+            grouped = assigned | "GroupByShard" >> beam.GroupByKey()
         else:
             grouped = assigned | "GroupIntoBatches" >> beam.GroupIntoBatches(self.images_per_tar)
         # A stage with state runs on one worker of the local runner, and all that is fused to it;
@@ -83,31 +80,3 @@ class _AssignShards(beam.DoFn):
         for shard, refs in held.items():
             for block in pack_sorted(refs):
                 yield shard, block
-
-
-class _GatherShards(beam.DoFn):
-    """Yields (shard, [block, ...]) as soon as the last ref of a shard has come.
-
-    In the place of `GroupIntoBatches` under Beam's own `DirectRunner`. That runner lets the
-    watermark of a step pass before the step's timers fire, so whatever a last batch (one that is
-    not full) flows into takes it for late, and fails. A shard's size is known here, so no timer
-    is needed.
-    """
-
-    _BLOCKS = BagStateSpec("blocks", BytesCoder())
-    _COUNT = CombiningValueStateSpec("count", combine_fn=sum)
-
-    def process(
-        self,
-        assigned: tuple[int, bytes],
-        plan: bytes,
-        blocks: Any = beam.DoFn.StateParam(_BLOCKS),  # noqa: B008 (how Beam names a state)
-        count: Any = beam.DoFn.StateParam(_COUNT),  # noqa: B008
-    ) -> Iterator[tuple[int, list[bytes]]]:
-        shard, block = assigned
-        blocks.add(block)
-        count.add(len(open_block(block).orders))
-        if count.read() >= open_plan(plan).count(shard):
-            yield shard, list(blocks.read())
-            blocks.clear()
-            count.clear()
