@@ -130,7 +130,7 @@ class _Finish(beam.DoFn):
         manifest = Manifest(
             hash=layout.hash,
             options=self._options.shaping(),
-            software=self._software(),
+            software=self._software(results),
             steps=self._steps(sums, skipped, len(settled.renamed), len(listed)),
             schema=manifests.describe_schema(schema),
             totals=sums,
@@ -140,7 +140,7 @@ class _Finish(beam.DoFn):
             ],
         )
         self._write_card(manifest)
-        self._write_run(names, sums)
+        self._write_run(names, sums, results)
         with self._output.writing(names.manifest) as target:
             target.write(manifest.to_json())
         self._output.sweep()
@@ -175,12 +175,20 @@ class _Finish(beam.DoFn):
             target.write(buffer.getvalue())
         return hashlib.sha256(buffer.getvalue()).hexdigest()
 
-    def _software(self) -> dict[str, str]:
+    def _software(self, results: Sequence[ShardResult]) -> dict[str, str]:
         return {
             "beam_export": __version__,
             "pyarrow": pa.__version__,
-            **self._encoder.identity(),
+            **self._identity(results),
         }
+
+    def _identity(self, results: Sequence[ShardResult]) -> dict[str, str]:
+        """Returns the encoder's identity with the devices of those that encoded.
+
+        This step may run where no GPU is. Workers with GPUs of several models are all named.
+        """
+        devices = sorted({result.device for result in results})
+        return {**self._encoder.identity(), "device": ", ".join(devices)}
 
     def _steps(
         self, sums: Totals, skipped: Mapping[str, int], renamed: int, listed: int
@@ -223,7 +231,7 @@ class _Finish(beam.DoFn):
         with self._output.writing("README.md") as target:
             target.write(dataset_card(manifest))
 
-    def _write_run(self, names: ShardNames, sums: Totals) -> None:
+    def _write_run(self, names: ShardNames, sums: Totals, results: Sequence[ShardResult]) -> None:
         seconds = time.time() - self._started
         facts = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
@@ -232,7 +240,7 @@ class _Finish(beam.DoFn):
             "machine": platform.machine(),
             "python": platform.python_version(),
             "images_per_second": round(sums.written / seconds, 1) if seconds > 0 else None,
-            **self._encoder.identity(),
+            **self._identity(results),
         }
         with self._output.writing(names.run) as target:
             target.write(json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n")

@@ -93,7 +93,10 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
         help="auto copies a JPEG that needs no change and makes JPEG of all else; always encodes "
         "all; never copies all",
     )
-    group.add_argument("--encoder", help="what encodes")
+    group.add_argument(
+        "--encoder", help="what encodes; auto is DALI where it has a GPU, and else Pillow"
+    )
+    group.add_argument("--device", help="where DALI works; auto is the GPU where there is one")
     group.add_argument("--quality", type=int, help="of JPEGs that are encoded, 1 to 100")
     group.add_argument("--subsampling", help="chroma subsampling of JPEGs that are encoded")
     group.add_argument("--resize", type=int, help="target in pixels")

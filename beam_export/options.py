@@ -17,7 +17,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "member_names": ("id", "sequential"),
     "order": ("source", "shuffled"),
     "encode": ("auto", "always", "never"),
-    "encoder": ("auto", "pillow"),
+    "encoder": ("auto", "pillow", "dali"),
+    "device": ("auto", "cpu", "gpu"),
     "subsampling": ("420", "422", "444"),
     "resize_mode": ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"),
     "duplicates": ("error", "first", "rename"),
@@ -68,6 +69,7 @@ class ExportOptions:
     seed: int = 0
     encode: str = "auto"
     encoder: str = "auto"
+    device: str = "auto"
     quality: int = 92
     subsampling: str = "420"
     resize: int | None = None

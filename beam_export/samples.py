@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from beam_export.arrays import DeviceArray
 from beam_export.errors import SampleError
 from beam_export.text import printable
 
@@ -37,14 +38,15 @@ class Sample:
     Attributes:
         id: the sample's name, unique in the dataset.
         image: encoded bytes (JPEG, PNG, ...), or a uint8 array of shape (H, W), (H, W, 1),
-            (H, W, 3) or (H, W, 4), or None: then `path` is read.
+            (H, W, 3) or (H, W, 4), or None: then `path` is read. An array in the memory of a GPU
+            (CuPy, torch) is taken by the DALI encoder on a GPU, without a copy.
         path: where the image came from; kept as `original_path`.
         metadata: column name to value; a typed column of the shard's Parquet each.
         fields: extension to bytes; a further member of the tar each (`{"txt": b"a cat"}`).
     """
 
     id: str
-    image: bytes | np.ndarray | None
+    image: bytes | np.ndarray | DeviceArray | None
     path: str = ""
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     fields: Mapping[str, bytes] = dataclasses.field(default_factory=dict)

@@ -54,6 +54,7 @@ class ShardResult(NamedTuple):
         plan: hex digest of what the shard was to hold.
         failures: samples that were planned and are not in it.
         kept: whether it stood there already, finished by an earlier attempt.
+        device: what encoded it: `cpu`, or the model of the GPU, which only its worker knows.
     """
 
     number: int
@@ -67,6 +68,7 @@ class ShardResult(NamedTuple):
     plan: str
     failures: tuple[Failure, ...]
     kept: bool = False
+    device: str = "cpu"
 
 
 class HashingFile:

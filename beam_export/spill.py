@@ -13,16 +13,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export import canonical
+from beam_export.arrays import is_array, nbytes
 from beam_export.blocks import PackedRef, pack_block, pack_ref
 from beam_export.encoders import Encoder, ImageInput
 from beam_export.encoders.policy import process_batch
+from beam_export.encoding import count_ways
 from beam_export.errors import InputError, SampleError
 from beam_export.feeding import BATCH_BYTES, BATCH_SAMPLES
 from beam_export.naming import clean_ext
@@ -65,11 +66,11 @@ class SpillSamples(beam.DoFn):
     def process(self, sample: Sample) -> Iterator[Any]:
         self._refuse(sample)
         if self._held and (
-            len(self._held) >= BATCH_SAMPLES or self._bytes + _weight(sample) > BATCH_BYTES
+            len(self._held) >= BATCH_SAMPLES or self._bytes + _size(sample.image) > BATCH_BYTES
         ):
             yield from self._spill()
         self._held.append(sample)
-        self._bytes += _weight(sample)
+        self._bytes += _size(sample.image)
 
     def _refuse(self, sample: object) -> None:
         """Refuses what is the pipeline's fault, and no sample's."""
@@ -77,7 +78,7 @@ class SpillSamples(beam.DoFn):
             raise InputError(
                 f"WriteShards was given a {type(sample).__name__}: give it beam_export.Sample."
             )
-        if isinstance(sample.image, np.ndarray) and self._encoder.spec.mode == "never":
+        if is_array(sample.image) and self._encoder.spec.mode == "never":
             raise InputError(
                 f"--encode=never was given with sample {sample.id!r}, whose image is an array and "
                 "has no bytes to keep: give --encode=auto, or encoded bytes."
@@ -99,6 +100,7 @@ class SpillSamples(beam.DoFn):
         images: list[ImageInput] = [sample.image for sample in inside if sample.image is not None]
         exts = [_ext(sample.path) for sample in inside]
         results = iter(process_batch(images, exts, self._encoder))
+        count_ways(self._encoder)
         refs: list[PackedRef] = []
         for sample, fault in checked:
             try:
@@ -153,16 +155,17 @@ def _mark(sample: Sample, image: EncodedImage | None) -> bytes:
     return hashlib.sha256(canonical.encode(parts)).digest()[:8]
 
 
-def _weight(sample: Sample) -> int:
-    if isinstance(sample.image, np.ndarray):
-        return int(sample.image.nbytes)
-    return len(sample.image) if isinstance(sample.image, bytes) else 0
-
-
 def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
     if isinstance(image, bytes):
         return len(image), hashlib.sha256(image).hexdigest()
-    return (image.nbytes if isinstance(image, np.ndarray) else 0), None
+    return _size(image), None
+
+
+def _size(image: ImageInput | None) -> int:
+    """Returns the bytes of an image as it came; for an array, of its pixels."""
+    if image is None or isinstance(image, bytes):
+        return len(image or b"")
+    return nbytes(image) if is_array(image) else 0
 
 
 def _bare_ref(sample: Sample) -> SampleRef:
@@ -205,9 +208,9 @@ def _fault(sample: Sample) -> SampleError | None:
             return SampleError("read", "TypeError", reason)
     if sample.image is None and not sample.path:
         return SampleError("read", "ValueError", "it has neither an image nor a path")
-    if sample.image is not None and not isinstance(sample.image, (bytes, np.ndarray)):
-        kind = type(sample.image).__name__
-        reason = f"its image is of type {kind}: give encoded bytes or a uint8 array"
+    if not (sample.image is None or isinstance(sample.image, bytes) or is_array(sample.image)):
+        given = type(sample.image).__name__
+        reason = f"its image is of type {given}: give encoded bytes or a uint8 array"
         return SampleError("read", "TypeError", reason)
     return _fault_of_fields(sample.fields) or _fault_of_metadata(sample.metadata)
 

@@ -11,7 +11,6 @@ WriteManifest    -> Manifest                  last
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -19,13 +18,12 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.columns import FindColumns
 from beam_export.encoders import Encoder
-from beam_export.encoders.pillow import PillowEncoder
+from beam_export.encoding import encoder_for, threads_for
 from beam_export.errors import InputError
 from beam_export.finishing import WriteManifest
 from beam_export.grouping import GroupIntoShards
@@ -171,6 +169,7 @@ class ExportImages(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
+        encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
         output = self.output or _prepared(self.options)
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns, self.options.output_dir, self.watcher
@@ -179,7 +178,7 @@ class ExportImages(beam.PTransform):
         return blocks | "Export" >> _WriteBlocks(
             self.options,
             output,
-            PillowEncoder(self.options.spec(), self.workers),
+            encoder,
             self.watcher,
             None,
             samples.failures,
@@ -220,6 +219,7 @@ class WriteShards(beam.PTransform):
         seed: int = 0,
         encode: str = "auto",
         encoder: str = "auto",
+        device: str = "auto",
         quality: int = 92,
         subsampling: str = "420",
         resize: int | None = None,
@@ -243,6 +243,7 @@ class WriteShards(beam.PTransform):
             seed=seed,
             encode=encode,
             encoder=encoder,
+            device=device,
             quality=quality,
             subsampling=subsampling,
             resize=resize,
@@ -261,8 +262,8 @@ class WriteShards(beam.PTransform):
                 "complete: give it a bounded one, a window's files written by a batch pipeline say."
             )
         options = self._options
+        encoder = encoder_for(options, samples.pipeline, threads_for(samples.pipeline))
         output = _prepared(options)
-        encoder = PillowEncoder(options.spec(), _threads(samples.pipeline))
         spilled = (
             samples
             | "OneWindow" >> beam.WindowInto(GlobalWindows())
@@ -291,15 +292,3 @@ def _prepared(options: ExportOptions) -> Output:
     output = Output(options.output_dir, uuid.uuid4().hex)
     output.prepare()
     return output
-
-
-def _threads(pipeline: beam.Pipeline) -> int:
-    """Returns how many threads should encode in each worker process.
-
-    One process of the local runner has all cores to itself; elsewhere a worker's processes and
-    their threads are the runner's to choose, and one thread a shard fills them.
-    """
-    if "Direct" in type(pipeline.runner).__name__ or "FnApi" in type(pipeline.runner).__name__:
-        workers = pipeline.options.view_as(DirectOptions).direct_num_workers
-        return (os.cpu_count() or 1) if workers == 1 else 1
-    return 1

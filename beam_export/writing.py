@@ -18,6 +18,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beam_export import naming, sharding
 from beam_export.blocks import PackedRef, merged, open_block, unpack_ref
 from beam_export.encoders import Encoder
+from beam_export.encoding import count_ways
 from beam_export.errors import RunError
 from beam_export.feeding import feed
 from beam_export.finished import find_finished
@@ -104,7 +105,9 @@ class _WriteShard(beam.DoFn):
             renamed = open_decisions(decisions).renamed
             keyed = self._keyed(merged(blocks), layout.starts[number], renamed)
             result = self._write(number, layout, keyed, columns, wanted)
+        result = result._replace(device=self._encoder.identity()["device"])
         _count(result)
+        count_ways(self._encoder)
         self._report(result)
         yield result
 

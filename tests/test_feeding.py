@@ -48,6 +48,9 @@ class FakeEncoder:
     def identity(self) -> dict[str, str]:
         return {"encoder": "fake"}
 
+    def take_counts(self) -> dict[str, int]:
+        return {}
+
     def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
         self.batches.append(len(images))
         return [self._encode(image) for image in images]

@@ -18,6 +18,7 @@ BEAM_LAYER = {
     "cli",
     "columns",
     "dryrun",
+    "encoding",
     "feeding",
     "finished",
     "finishing",

@@ -12,13 +12,14 @@ from typing import Protocol
 
 import numpy as np
 
+from beam_export.arrays import DeviceArray
 from beam_export.errors import SampleError
 from beam_export.samples import EncodedImage
 
 __all__ = ["EncodeSpec", "Encoder", "ImageInput", "Result"]
 
 #: An image on its way in: encoded bytes, or uint8 pixels of shape (H, W[, 1 | 3 | 4]).
-ImageInput = bytes | np.ndarray
+ImageInput = bytes | np.ndarray | DeviceArray
 
 #: What becomes of it; a bad image is a value, so that it never takes its batch with it.
 Result = EncodedImage | SampleError
@@ -77,3 +78,6 @@ class Encoder(Protocol):
 
     def identity(self) -> dict[str, str]:
         """Returns what shapes the bytes: encoder, device and versions of the codecs."""
+
+    def take_counts(self) -> dict[str, int]:
+        """Returns how many images went which way since the last call, by the way's name."""

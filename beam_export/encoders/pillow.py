@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
+from beam_export.arrays import array_fault, is_on_device
 from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header
 from beam_export.encoders.icc import to_srgb
 from beam_export.encoders.orientation import exif_block, read_orientation, upright
@@ -97,6 +98,10 @@ class PillowEncoder:
             **{name: version or "none" for name, version in versions.items()},
         }
 
+    def take_counts(self) -> dict[str, int]:
+        """Returns nothing: there is one way through this encoder."""
+        return {}
+
     def _encode(self, image: ImageInput) -> Result:
         stage = "decode" if isinstance(image, bytes) else "encode"
         try:
@@ -136,7 +141,8 @@ class PillowEncoder:
                 buffer,
                 "JPEG",
                 quality=self.spec.quality,
-                subsampling=_SUBSAMPLINGS[self.spec.subsampling],
+                # Of gray, 4:2:0 would only put a factor of 2 into the header, where others have 1.
+                subsampling=_SUBSAMPLINGS["444" if im.mode == "L" else self.spec.subsampling],
                 progressive=False,
                 optimize=False,
                 icc_profile=profile,
@@ -182,17 +188,19 @@ def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
     Raises:
         ValueError: if it is no uint8 array of a shape that is taken.
     """
-    if not isinstance(pixels, np.ndarray):
-        raise ValueError(f"the image is a {type(pixels).__name__}; it must be bytes or an array")
-    shape = pixels.shape
-    known = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-    if pixels.dtype != np.uint8 or not known or not pixels.size:
+    name = type(pixels).__name__
+    if is_on_device(pixels):
         raise ValueError(
-            f"the image is an array of dtype {pixels.dtype} and shape {shape}; it must be uint8 "
-            "of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), with a pixel at least"
+            f"the image is a {name} on a GPU, where only --encoder=dali with --device=gpu takes "
+            "it; copy it to the host first"
         )
-    header.check_pixels(shape[0] * shape[1], spec, "encode")
-    if len(shape) == 3 and shape[2] == 1:
+    if not isinstance(pixels, np.ndarray):
+        raise ValueError(f"the image is a {name}; it must be bytes or an array")
+    fault = array_fault(pixels)
+    if fault is not None:
+        raise ValueError(fault)
+    header.check_pixels(pixels.shape[0] * pixels.shape[1], spec, "encode")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     im = Image.fromarray(np.ascontiguousarray(pixels))
     if im.mode != "RGBA":

@@ -1,0 +1,77 @@
+"""What this machine has of what DALI needs, found out without loading DALI.
+
+The driver is asked through its own library, so that a machine without one answers in microseconds
+and prints nothing. It obeys CUDA_VISIBLE_DEVICES.
+
+Source: CUDA driver API, parts 6.2 (cuInit) and 6.5 (cuDeviceGetCount, cuDeviceGetName).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.metadata
+import importlib.util
+from collections.abc import Mapping
+
+__all__ = ["HOW_TO_INSTALL", "dali_is_installed", "gpu_names", "versions"]
+
+HOW_TO_INSTALL = (
+    "pip install 'beam_export[gpu-cu13]' (driver 580 or later) or 'beam_export[gpu]' (CUDA 12)"
+)
+
+_NAME_BYTES = 256
+
+#: Distributions by what they are called in the manifest; one of each is installed.
+_DALI = {
+    "dali": ("nvidia-dali-cuda130", "nvidia-dali-cuda120"),
+    "nvimgcodec": ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12"),
+}
+_GPU = {"nvjpeg": ("nvidia-nvjpeg", "nvidia-nvjpeg-cu12")}
+
+
+def dali_is_installed() -> bool:
+    """Tells if DALI and nvImageCodec can be imported."""
+    try:
+        return all(importlib.util.find_spec(f"nvidia.{name}") for name in ("dali", "nvimgcodec"))
+    except ModuleNotFoundError:
+        # No package of NVIDIA's at all.
+        return False
+
+
+@functools.lru_cache(maxsize=1)
+def gpu_names() -> tuple[str, ...]:
+    """Returns the names of the GPUs that this process can use, in the driver's order."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return ()
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return ()
+    return tuple(_name(driver, number) for number in range(count.value))
+
+
+def _name(driver: ctypes.CDLL, number: int) -> str:
+    device = ctypes.c_int()
+    text = ctypes.create_string_buffer(_NAME_BYTES)
+    if driver.cuDeviceGet(ctypes.byref(device), number) or driver.cuDeviceGetName(
+        text, _NAME_BYTES, device
+    ):
+        return "unknown"
+    return text.value.decode("utf-8", "replace")
+
+
+def versions(on_gpu: bool) -> dict[str, str]:
+    """Returns the versions of what shapes the bytes, `none` for what is not installed by pip."""
+    wanted = {**_DALI, **_GPU} if on_gpu else _DALI
+    return {name: _version(name, wanted) for name in wanted}
+
+
+def _version(name: str, wanted: Mapping[str, tuple[str, ...]]) -> str:
+    for distribution in wanted[name]:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "none"
