@@ -16,7 +16,7 @@ from beam_export.shard import ReadySample
 
 __all__ = ["BATCH_BYTES", "BATCH_SAMPLES", "feed"]
 
-#: A batch is full at either: enough for an encoder to work on, little enough to hold three of.
+#: A batch is full at either: enough for an encoder to work on, little enough to hold four of.
 BATCH_SAMPLES = 32
 BATCH_BYTES = 32 << 20
 
@@ -34,7 +34,7 @@ def feed(
 ) -> Iterator[ReadySample | Failure]:
     """Yields samples ready to be stored, in order, and failures in their places.
 
-    While one batch is encoded and written, the next is being read.
+    While one batch is written, the next is being encoded and the one after it read.
 
     Args:
         refs: (ref, key in the tar).
@@ -42,12 +42,20 @@ def feed(
         encoder: open.
     """
     batches = _batches(refs)
-    with concurrent.futures.ThreadPoolExecutor(1, "read-ahead") as ahead:
-        pending = _submit(ahead, batches, reader)
-        while pending is not None:
-            loaded = pending.result()
-            pending = _submit(ahead, batches, reader)
-            yield from _encode(loaded, encoder)
+    with (
+        concurrent.futures.ThreadPoolExecutor(1, "read-ahead") as ahead,
+        concurrent.futures.ThreadPoolExecutor(1, "encode-ahead") as coder,
+    ):
+        reading = _submit(ahead, batches, reader)
+        encoding: concurrent.futures.Future[list[ReadySample | Failure]] | None = None
+        while reading is not None or encoding is not None:
+            following = None
+            if reading is not None:
+                following = coder.submit(_encode, reading, encoder)
+                reading = _submit(ahead, batches, reader)
+            if encoding is not None:
+                yield from encoding.result()
+            encoding = following
 
 
 def _submit(
@@ -86,21 +94,27 @@ def _load(ref: SampleRef, key: str, reader: Reader) -> _Loaded | Failure:
     return _Loaded(ref, key, image, hashlib.sha256(image).hexdigest(), fields)
 
 
-def _encode(loaded: list[_Loaded | Failure], encoder: Encoder) -> Iterator[ReadySample | Failure]:
+def _encode(
+    reading: concurrent.futures.Future[list[_Loaded | Failure]], encoder: Encoder
+) -> list[ReadySample | Failure]:
+    """Encodes a batch when it is read; what its reading raises is raised in its place."""
+    loaded = reading.result()
     raw = [one for one in loaded if isinstance(one, _Loaded) and one.ref.stored is None]
     images: list[ImageInput] = [one.image for one in raw]
     results = iter(process_batch(images, [one.ref.image.ext for one in raw], encoder))
+    ready: list[ReadySample | Failure] = []
     for one in loaded:
         if isinstance(one, Failure):
-            yield one
+            ready.append(one)
         elif one.ref.stored is not None:
             stored = one.ref.stored
             image = EncodedImage(
                 one.image, stored.ext, stored.width, stored.height, stored.encoding
             )
-            yield _ready(one, image, stored.source_sha256)
+            ready.append(_ready(one, image, stored.source_sha256))
         else:
-            yield _ready(one, next(results), one.sha256)
+            ready.append(_ready(one, next(results), one.sha256))
+    return ready
 
 
 def _ready(one: _Loaded, image: Result, source_sha256: str | None) -> ReadySample | Failure:

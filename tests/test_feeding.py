@@ -146,7 +146,7 @@ def test_an_encoder_gets_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert encoder.batches == [4, 4, 2]
 
 
-def test_no_more_than_a_batch_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_two_batches_are_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
     taken: list[str] = []
 
@@ -159,12 +159,12 @@ def test_no_more_than_a_batch_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> 
     stream = feed(keyed(), reader, FakeEncoder())  # type: ignore[arg-type]
     for number, _ in zip(range(40), stream, strict=False):
         batches_begun = number // 4 + 1
-        # The batch at hand and the next; one ref more tells that a batch is full.
-        assert len(reader.read_uris) <= (batches_begun + 1) * 4
-        assert len(taken) <= (batches_begun + 1) * 4 + 1
+        # The batch at hand and the next two; one ref more tells that a batch is full.
+        assert len(reader.read_uris) <= (batches_begun + 2) * 4
+        assert len(taken) <= (batches_begun + 2) * 4 + 1
     stream.close()
     read = len(reader.read_uris)
-    assert read <= 44
+    assert read <= 48
     assert threading.get_ident() not in reader.threads
 
 
@@ -183,6 +183,23 @@ def test_a_batch_is_read_while_another_is_used(monkeypatch: pytest.MonkeyPatch) 
     next(stream)
     assert read_ahead.wait(20)
     stream.close()
+
+
+def test_a_batch_is_encoded_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 2)
+    second = threading.Event()
+
+    class Encoder(FakeEncoder):
+        def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
+            if self.batches:
+                second.set()
+            return super().encode_batch(images)
+
+    refs = ((ref(name), "") for name in "abcd")
+    stream = feed(refs, FakeReader(), Encoder())  # type: ignore[arg-type]
+    next(stream)
+    assert second.wait(10)
+    assert len(list(stream)) == 3
 
 
 def test_an_error_of_the_machine_is_raised_and_the_samples_before_it_are_not_lost(
