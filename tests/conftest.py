@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms import userstate
 from PIL import Image
 
 import beam_export
@@ -188,3 +189,23 @@ def _package_on_path() -> None:
     """Lets processes that tests start find the package, wherever pytest was started from."""
     paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _beam_looks_at_a_class_once() -> Iterator[None]:
+    """Saves a third of a small run: Beam looks for states in each step's class hundreds of times.
+
+    What it finds are parameters of the class's methods, the same each time.
+    """
+    look = userstate.get_dofn_specs
+    found: dict[type, Any] = {}
+
+    def look_once(dofn: beam.DoFn) -> Any:
+        kind = type(dofn)
+        if kind not in found:
+            found[kind] = look(dofn)
+        return found[kind]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(userstate, "get_dofn_specs", look_once)
+        yield

@@ -241,7 +241,7 @@ def read_terminal(leader: int, process: subprocess.Popen[bytes]) -> str:
 def test_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    command = [*COMMAND, "--input", str(images), "--output_dir", str(tmp_path / "out")]
+    command = [*COMMAND, "--input", str(images), "--output_dir", str(tmp_path / "out"), IN_MEMORY]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower)
     os.close(follower)
     said = read_terminal(leader, process)
