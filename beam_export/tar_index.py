@@ -17,8 +17,6 @@ __all__ = ["TarIndexError", "dali_members"]
 
 #: Larger indexes are refused: they are held as a whole. This is some 10^6 samples.
 _MAX_INDEX = 1 << 28
-#: Bytes of a header's name field. Of longer names in tars by GNU tar `wds2idx` gives wrong offsets.
-_LONG_NAME = 100
 _FIRST_LINE = re.compile(rb"v1\.([12]) ([0-9]{1,12})")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
@@ -38,19 +36,15 @@ class _Gap(NamedTuple):
         """Bytes, the member's own header among them."""
         return self.member.offset - self.start
 
-    @property
-    def has_long_name(self) -> bool:
-        """Whether the name may stand in an extended header."""
-        return len(self.member.name.encode("utf-8", "surrogateescape")) >= _LONG_NAME
-
 
 def dali_members(index: BinaryIO, tar: BinaryIO, size: int) -> list[TarMember]:
     """Returns the members that an index by DALI's `wds2idx` lists, in order.
 
     The format is that of DALI 2.4.0 (`tools/wds2idx.py`): a line `v1.2 SAMPLES`, then a line a
     sample with `EXT OFFSET SIZE NAME` for each of its members. All offsets are held against each
-    other and against the tar's size. Headers are read of the first and the last member, of those
-    with long names, and once for each distance between members, so that no member is passed by.
+    other and against the tar's size. Headers are read of the first and the last member, and once
+    for each distance between members, so that no member is passed by; the offsets that `wds2idx`
+    gives for long names of GNU tar are wrong, and stand out by their distance.
 
     Args:
         index: the `.idx` file.
@@ -67,7 +61,7 @@ def dali_members(index: BinaryIO, tar: BinaryIO, size: int) -> list[TarMember]:
     checked: set[int] = set()
     for gap in gaps:
         ends = gap is gaps[0] or gap is gaps[-1]
-        if ends or gap.size not in checked or gap.has_long_name:
+        if ends or gap.size not in checked:
             if next(walk(tar, size, start=gap.start), None) != gap.member:
                 raise TarIndexError(f"the tar has no such member at {gap.member.offset}")
             checked.add(gap.size)

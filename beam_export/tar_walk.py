@@ -31,6 +31,8 @@ _DATALESS = {
     b"5": "directory",
     b"6": "FIFO",
 }
+#: What GNU tar writes beside files, with data of its own.
+_NO_FILES = {b"D": "directory", b"V": "volume label"}
 
 
 class TarMember(NamedTuple):
@@ -269,6 +271,8 @@ class _Headers:
         if kind == b"S" or sparse_name is not None:
             self._pass_sparse_map(kind == b"S" and header.more)
             return _Entry(name, offset, size, "sparse file", "SparseFile")
+        if kind in _NO_FILES:
+            return _Entry(name, offset, size, _NO_FILES[kind], "NotAFile")
         if kind not in _REGULAR:
             what = f"member of the unknown type {ascii(kind)[1:]}"
             return _Entry(name, offset, size, what, "UnknownType")

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import random
+import zlib
 
 import pytest
 from hypothesis import given
@@ -97,12 +98,15 @@ def test_a_network_that_fails_is_no_damage() -> None:
 
 
 def test_a_memory_limit_holds_for_xz() -> None:
-    # A dictionary of 1.5 GiB, which is what the header's filter asks for.
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 16}]
-    packed = bytearray(lzma.compress(b"x", check=lzma.CHECK_NONE, filters=filters))
-    at = packed.index(b"\x21\x01") + 2
-    packed[at] = 39
-    with pytest.raises(CompressionError):
+    packed = bytearray(lzma.compress(b"x", filters=filters))
+    # The header of the block: its size, flags, filter 0x21 and one byte of size of dictionary.
+    end = 12 + 4 * packed[12]
+    assert packed[14:16] == b"\x21\x01"
+    packed[16] = 37
+    packed[end : end + 4] = zlib.crc32(packed[12:end]).to_bytes(4, "little")
+    assert lzma.decompress(packed) == b"x"
+    with pytest.raises(CompressionError, match="damaged"):
         unpack(bytes(packed), "xz")
 
 
