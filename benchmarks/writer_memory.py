@@ -9,6 +9,7 @@ blocks of refs in, tar and Parquet out. Reported is the peak of its resident mem
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import pathlib
 import pickle
@@ -25,9 +26,10 @@ SIZES = (100, 1_000, 10_000, 100_000)
 _BYTES = 1024
 
 
+@functools.cache
 def _small_jpeg(number: int) -> bytes:
     """Returns a JPEG of 1 KB, padded after its end, as readers allow."""
-    random = np.random.default_rng(number % 50)
+    random = np.random.default_rng(number)
     buffer = io.BytesIO()
     Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(buffer, "JPEG")
     return buffer.getvalue().ljust(_BYTES, b"\0")
@@ -50,7 +52,7 @@ def write(folder: str, count: int) -> None:
     if not source.exists():
         with source.open("wb") as target:
             for number in range(SIZES[-1]):
-                target.write(_small_jpeg(number))
+                target.write(_small_jpeg(number % 50))
 
     def plan_of(packed: list[bytes]) -> Iterator[Segment]:
         """One segment a block, as the planning step's buckets give them."""
