@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.insert(0, "export")
     verbose = "--verbose" in arguments or "--verbose=true" in arguments
     _quieten(verbose)
+    # Pillow gives the memory of each image back, and page faults can take as long as its codecs.
+    # Read when it is imported, here and in the workers; at most 16 MiB a block.
+    os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")
     try:
         return _run(arguments)
     except KeyboardInterrupt:

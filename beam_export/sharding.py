@@ -84,11 +84,14 @@ class KeySample:
 
     count: int = 0
     kept: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
+    #: No digest above this can be among the smallest any more.
+    bound: bytes = b"\xff" * 33
 
     def add(self, pairs: Iterable[tuple[bytes, bytes]], count: int) -> None:
         """Adds `count` pairs of (digest, order key)."""
         self.count += count
-        self.kept.extend(pairs)
+        bound = self.bound
+        self.kept.extend([pair for pair in pairs if pair[0] <= bound])
         if len(self.kept) > 2 * _SAMPLE_KEYS:
             self._trim()
 
@@ -100,6 +103,8 @@ class KeySample:
     def _trim(self) -> None:
         self.kept.sort()
         del self.kept[_SAMPLE_KEYS:]
+        if len(self.kept) == _SAMPLE_KEYS:
+            self.bound = self.kept[-1][0]
 
     def buckets(self) -> int:
         """Returns how many buckets such a number of keys wants."""
