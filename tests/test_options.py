@@ -20,6 +20,7 @@ OTHERS: dict[str, Any] = {
     "seed": 1,
     "encode": "always",
     "encoder": "pillow",
+    "device": "cpu",
     "quality": 80,
     "subsampling": "444",
     "resize": 256,
@@ -50,6 +51,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "seed": 0,
         "encode": "auto",
         "encoder": "auto",
+        "device": "auto",
         "quality": 92,
         "subsampling": "420",
         "resize": None,
@@ -138,7 +140,7 @@ def test_what_does_not_shape_the_output() -> None:
     # Neither where it lies nor how it is named, what is put up with, nor who encodes: the last
     # is part of each shard's plan, as what it resolves to.
     assert set(OTHERS) - set(SHAPING) == {
-        *("output_dir", "deterministic_name", "encoder", "verbose"),
+        *("output_dir", "deterministic_name", "encoder", "device", "verbose"),
         *("max_failed_fraction", "allow_broken_sources"),
     }
 
