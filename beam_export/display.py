@@ -46,6 +46,8 @@ class Progress:
 
     def _close_bar(self) -> None:
         if self._bar is not None:
+            # A short run may have been over before the bar was drawn a second time.
+            self._bar.refresh()
             self._bar.close()
             self._bar = None
 
