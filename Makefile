@@ -10,11 +10,12 @@ DEMO := demo
 PINS = $(shell $(BIN)/python -c 'import sys; print("-c requirements.txt" * (sys.version_info[:2] == (3, 11)))')
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
-.PHONY: help demo test clean
+.PHONY: help demo test dali clean
 
 help:
 	@echo "make demo    makes sample images and exports them to $(DEMO)/out"
 	@echo "make test    runs ruff, mypy and the tests (without those marked slow)"
+	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/gpu.py run"
 	@echo "make clean   removes $(VENV), $(DEMO) and what the tools leave"
 
 $(BIN)/python:
@@ -27,6 +28,10 @@ $(VENV)/.installed: $(BIN)/python setup.py requirements.txt
 $(VENV)/.installed-test: $(BIN)/python setup.py requirements.txt
 	$(INSTALL) --editable '.[test]'
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-dali: $(VENV)/.installed-test
+	$(INSTALL) --editable '.[test,gpu-cu13]'
+	@touch $@
 
 demo: $(VENV)/.installed
 	rm -rf $(DEMO)
@@ -42,6 +47,8 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto -m "not slow"
+
+dali: $(VENV)/.installed-dali
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -85,13 +85,10 @@ class DaliEncoder:
             if self._lanes is None:
                 self._check_machine()
                 self._pillow.open()
-                shared = self.device == "gpu"
-                lanes = share(self._key, self._make_lanes) if shared else self._make_lanes()
-                _try_out(lanes)
-                workers = max(self.threads, _GPU_LANES if shared else 1)
+                self._lanes = self._take_lanes()
+                workers = max(self.threads, _GPU_LANES if self.device == "gpu" else 1)
                 if workers > 1:
                     self._pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
-                self._lanes = lanes
 
     def _check_machine(self) -> None:
         if not dali_is_installed():
@@ -101,6 +98,20 @@ class DaliEncoder:
                 "this worker has no NVIDIA GPU, and --device=gpu was chosen: give the workers one, "
                 "or give --device=cpu or --encoder=pillow."
             )
+
+    def _take_lanes(self) -> Lanes:
+        """Returns lanes that were tried: on a GPU the process's, else new ones."""
+        if self.device == "cpu":
+            lanes = self._make_lanes()
+            _try_out(lanes)
+            return lanes
+        lanes = share(self._key, self._make_lanes)
+        try:
+            _try_out(lanes)
+        except BaseException:
+            release(self._key)
+            raise
+        return lanes
 
     def close(self) -> None:
         """Lets go of the engines; `open` makes new ones."""

@@ -136,12 +136,11 @@ class DaliEngine:
         for (decoder, channels), places in groups.items():
             made = self._read(decoder, [jobs[at].data for at in places], channels)
             for at, one in zip(places, made, strict=True):
-                pixels[at] = self._read_again(jobs[at]) if one is None else one
-        shapes = [(job.height, job.width, job.channels) for job in jobs]
-        return [
-            one if one is not None and tuple(one.shape) == shape else None
-            for one, shape in zip(pixels, shapes, strict=True)
-        ]
+                job = jobs[at]
+                one = self._read_again(job) if one is None else one
+                fits = one is not None and one.shape == (job.height, job.width, job.channels)
+                pixels[at] = one if fits else None
+        return pixels
 
     def _read(self, decoder: str, files: Sequence[bytes], channels: int) -> list[Any]:
         """Returns the files' pixels, in the device's memory; None for what cannot be decoded."""
@@ -177,12 +176,19 @@ class DaliEngine:
         return None
 
     def _wrap(self, job: Job) -> Any:
-        """Returns an array's pixels on the device: where they are, if they are there."""
+        """Returns an array's pixels on the device: where they are, if they are there.
+
+        Raises:
+            RuntimeError: if the device has no room for them.
+        """
         if self._device_id is None:
             return job.data
-        if isinstance(job.data, np.ndarray):
-            return self._codec.as_image(job.data).cuda()
-        return self._codec.as_image(_contiguous(job.data))
+        if not isinstance(job.data, np.ndarray):
+            return self._codec.as_image(_contiguous(job.data))
+        pixels = self._codec.as_image(job.data).cuda()
+        if pixels is None:
+            raise RuntimeError(f"it has no room for {job.width} x {job.height} pixels")
+        return pixels
 
     def _compress(self, jobs: Sequence[Job], pixels: Sequence[Any]) -> list[bytes]:
         """Returns pixels of shape (H, W, 1 | 3) as JPEG."""

@@ -108,24 +108,34 @@ class Pipelines:
 
 
 def _graph(kind: Kind, pixels: Any, fn: Any, types: Any) -> Any:
-    """Returns what becomes of `pixels`; the arguments are those of `_arguments`."""
+    """Returns what becomes of `pixels`; the arguments are those of `_arguments`.
+
+    Pillow scales the rows first, then the columns, and rounds to 8 bits in between. Done so, and
+    not in one pass, the result is some 15 dB nearer to Pillow's. Rows are scaled lying on their
+    side: on a CPU DALI is four times as fast with columns, and a turn costs less.
+    """
+
+    def source(name: str, dtype: Any, ndim: int) -> Any:
+        return fn.external_source(name=name, dtype=dtype, ndim=ndim)
+
+    def turn(image: Any) -> Any:
+        # The names of the axes stay where they are: rows are rows again.
+        return fn.transpose(image, perm=[1, 0, 2], transpose_layout=False, output_layout="HWC")
+
+    def scale(image: Any, name: str) -> Any:
+        size = source(name, types.FLOAT, 1)
+        return fn.resize(image, size=size, interp_type=types.INTERP_LANCZOS3, antialias=True)
+
     if kind.channels == 4:
         pixels = _on_white(pixels, fn, types)
-    if kind.turned:
-        # The names of the axes stay where they are: rows are rows again.
-        pixels = fn.transpose(pixels, perm=[1, 0, 2], transpose_layout=False, output_layout="HWC")
-    flips = [fn.external_source(name=name, dtype=types.INT32, ndim=0) for name in ("flip", "flop")]
+    if kind.turned != kind.resized:
+        pixels = turn(pixels)
+    flips = [source(name, types.INT32, 0) for name in ("flip", "flop")]
     pixels = fn.flip(pixels, horizontal=flips[0], vertical=flips[1])
     if not kind.resized:
         return pixels
-    for name in ("widened", "scaled"):
-        # Rows first, and rounded to 8 bits in between, as Pillow does it: in one pass DALI's
-        # result is some 15 dB further away.
-        size = fn.external_source(name=name, dtype=types.FLOAT, ndim=1)
-        pixels = fn.resize(pixels, size=size, interp_type=types.INTERP_LANCZOS3, antialias=True)
-    corner, shape = (
-        fn.external_source(name=name, dtype=types.INT32, ndim=1) for name in ("corner", "shape")
-    )
+    pixels = scale(turn(scale(pixels, "widened")), "scaled")
+    corner, shape = (source(name, types.INT32, 1) for name in ("corner", "shape"))
     return fn.slice(pixels, corner, shape, axes=[0, 1], out_of_bounds_policy="pad", fill_values=255)
 
 
@@ -140,23 +150,22 @@ def _on_white(pixels: Any, fn: Any, types: Any) -> Any:
 
 def _arguments(kind: Kind, jobs: Sequence[Job]) -> dict[str, list[np.ndarray]]:
     """Returns the arguments of a batch: one array a job, by the name of its source."""
-    flips = [_FLIPS[job.orientation] for job in jobs]
+    # Lying on its side, an image is flipped the other way.
+    flips = [_FLIPS[job.orientation][:: -1 if kind.resized else 1] for job in jobs]
     arguments: dict[str, list[np.ndarray]] = {
         "flip": [np.array(flip, np.int32) for flip, _ in flips],
         "flop": [np.array(flop, np.int32) for _, flop in flips],
     }
     if not kind.resized:
         return arguments
-    plans = [(job, job.plan) for job in jobs if job.plan is not None]
-    heights = [job.width if job.turned else job.height for job, _ in plans]
-    arguments["widened"] = [
-        np.array([height, plan.scaled_width], np.float32)
-        for height, (_, plan) in zip(heights, plans, strict=True)
-    ]
+    plans = [job.plan for job in jobs if job.plan is not None]
+    heights = [job.width if job.turned else job.height for job in jobs]
+    widened = [(p.scaled_width, height) for p, height in zip(plans, heights, strict=True)]
     for name, kind_of_number, pairs in (
-        ("scaled", np.float32, [(p.scaled_height, p.scaled_width) for _, p in plans]),
-        ("corner", np.int32, [(p.top, p.left) for _, p in plans]),
-        ("shape", np.int32, [(p.height, p.width) for _, p in plans]),
+        ("widened", np.float32, widened),
+        ("scaled", np.float32, [(p.scaled_height, p.scaled_width) for p in plans]),
+        ("corner", np.int32, [(p.top, p.left) for p in plans]),
+        ("shape", np.int32, [(p.height, p.width) for p in plans]),
     ):
         arguments[name] = [np.array(pair, kind_of_number) for pair in pairs]
     return arguments
