@@ -39,6 +39,8 @@ setup(
         # Beam's own bounds on the others are wider or narrower with each version; these are what
         # the tests were run with.
         "apache-beam>=2.77,<2.78",
+        # Reads the expressions of --filter, and nothing else; imported where there is one.
+        "duckdb>=2,<3",
         "numpy",
         "pillow>=12,<13",
         "pyarrow>=18,<26",

@@ -30,6 +30,7 @@ __all__ = [
     "pack_sorted",
     "sample_digest",
     "unpack_ref",
+    "with_change",
 ]
 
 #: Paths share their beginnings: a block of local files becomes a third, for 1 us a ref.
@@ -98,6 +99,19 @@ def unpack_ref(packed: PackedRef) -> SampleRef:
         size,
         Stored(*stored) if stored else None,
     )
+
+
+def with_change(packed: PackedRef, ref: SampleRef, change: bytes) -> PackedRef:
+    """Returns a packed ref with new content; its order key and its id stay.
+
+    Args:
+        packed: the ref as it was.
+        ref: as it is now.
+        change: what has become of it, in bytes that are the same on every run. The digest follows
+            from it and the old one: what stands behind an order key is no part of either.
+    """
+    digest = hashlib.sha256(packed.digest + change).digest()
+    return packed._replace(digest=digest, body=pack_ref(ref).body)
 
 
 def has_metadata(packed: PackedRef) -> bool:

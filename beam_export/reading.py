@@ -58,6 +58,8 @@ class Reader:
             SampleError: if they cannot be had, for good.
             OSError: if they cannot be had at present.
         """
+        if member.data is not None:
+            return member.data
         if member.size > self._max_bytes:
             raise SampleError(
                 "read",

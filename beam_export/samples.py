@@ -70,12 +70,16 @@ class EncodedImage(NamedTuple):
 
 
 class Member(NamedTuple):
-    """Where one member of a sample lies: `size` bytes of `uri` from `offset` (or `WHOLE`)."""
+    """Where one member of a sample lies: `size` bytes of `uri` from `offset` (or `WHOLE`).
+
+    A small one that lies nowhere, since it was made of something else, brings its bytes as `data`.
+    """
 
     ext: str
     uri: str
     offset: int
     size: int
+    data: bytes | None = None
 
 
 class Stored(NamedTuple):

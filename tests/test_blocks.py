@@ -16,6 +16,7 @@ from beam_export.blocks import (
     pack_sorted,
     sample_digest,
     unpack_ref,
+    with_change,
 )
 from beam_export.samples import WHOLE, Member, SampleRef, Stored
 
@@ -30,7 +31,14 @@ PLAIN = SampleRef(
 )
 
 sizes = st.integers(0, 2**40)
-members = st.builds(Member, st.text(max_size=5), st.text(max_size=9), st.integers(WHOLE), sizes)
+members = st.builds(
+    Member,
+    st.text(max_size=5),
+    st.text(max_size=9),
+    st.integers(WHOLE),
+    sizes,
+    st.none() | st.binary(max_size=5),
+)
 scalars = (
     st.none()
     | st.booleans()
@@ -77,6 +85,17 @@ def test_types_come_back_too(ref: SampleRef) -> None:
 def test_what_planning_needs_stands_outside() -> None:
     packed = pack_ref(PLAIN)
     assert (packed.order, packed.id, packed.digest) == (b"\0\1", "cats/1", sample_digest(PLAIN))
+
+
+def test_change_reaches_content_and_digest_alone() -> None:
+    packed = pack_ref(PLAIN)._replace(order=b"a key and what tells equal ids apart")
+    more = unpack_ref(packed)._replace(metadata={"score": 1.0})
+    changed = with_change(packed, more, b"score")
+    assert unpack_ref(changed) == more
+    assert (changed.order, changed.id) == (packed.order, packed.id)
+    # Not of the order key, whose end may be another on the next run.
+    assert changed.digest == with_change(packed._replace(order=b"x"), more, b"score").digest
+    assert len({packed.digest, changed.digest, with_change(packed, more, b"scores").digest}) == 3
 
 
 def test_blocks_of_nothing() -> None:

@@ -257,3 +257,8 @@ def test_errors_of_other_file_systems_are_raised(
     cloud["gs://b/y.jpg"] = RuntimeError("403")
     with pytest.raises(RuntimeError, match="403"):
         reader.read(Member("jpg", "gs://b/y.jpg", WHOLE, 5))
+
+
+def test_member_that_brings_its_bytes_is_not_looked_for(reader: Reader) -> None:
+    assert reader.read(Member("txt", "", WHOLE, 5, b"a cat")) == b"a cat"
+    assert reader.read(Member("txt", "/nowhere", WHOLE, 0, b"")) == b""
