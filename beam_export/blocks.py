@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from beam_export import canonical
-from beam_export.samples import Member, SampleRef, Stored
+from beam_export.samples import Member, Probed, SampleRef, Stored
 
 __all__ = [
     "Block",
@@ -31,6 +31,7 @@ __all__ = [
     "sample_digest",
     "unpack_ref",
     "with_change",
+    "with_probed",
 ]
 
 #: Paths share their beginnings: a block of local files becomes a third, for 1 us a ref.
@@ -82,13 +83,14 @@ def pack_ref(ref: SampleRef) -> PackedRef:
     """Packs one ref; `unpack_ref` brings the whole back."""
     fields = tuple([tuple(field) for field in ref.fields])
     stored = tuple(ref.stored) if ref.stored else None
-    body = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, stored)
+    probed = tuple(ref.probed) if ref.probed else None
+    body = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, stored, probed)
     return PackedRef(ref.order, sample_digest(ref), ref.id, pickle.dumps(body, protocol=5))
 
 
 def unpack_ref(packed: PackedRef) -> SampleRef:
     """Returns the ref that `pack_ref` packed."""
-    path, image, fields, metadata, size, stored = pickle.loads(packed.body)
+    path, image, fields, metadata, size, stored, probed = pickle.loads(packed.body)
     return SampleRef(
         packed.order,
         packed.id,
@@ -98,6 +100,7 @@ def unpack_ref(packed: PackedRef) -> SampleRef:
         metadata,
         size,
         Stored(*stored) if stored else None,
+        Probed(*probed) if probed else None,
     )
 
 
@@ -112,6 +115,11 @@ def with_change(packed: PackedRef, ref: SampleRef, change: bytes) -> PackedRef:
     """
     digest = hashlib.sha256(packed.digest + change).digest()
     return packed._replace(digest=digest, body=pack_ref(ref).body)
+
+
+def with_probed(packed: PackedRef, probed: Probed) -> PackedRef:
+    """Returns a packed ref that knows what a look at its image has found; all else stays."""
+    return packed._replace(body=pack_ref(unpack_ref(packed)._replace(probed=probed)).body)
 
 
 def has_metadata(packed: PackedRef) -> bool:

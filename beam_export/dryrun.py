@@ -20,6 +20,7 @@ from beam_export.planning import (
     open_decisions,
     open_plan,
 )
+from beam_export.probing import ProbeImages
 from beam_export.sources import ReadSamples
 
 __all__ = ["DryRun"]
@@ -37,6 +38,7 @@ class DryRun(beam.PTransform):
         patterns = parse_inputs(self.input)
         samples = pbegin | "ReadSamples" >> ReadSamples(patterns, self.options.output_dir)
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
+        blocks = (blocks | "ProbeImages" >> ProbeImages(self.options)).blocks
         planned = blocks | "PlanShards" >> PlanShards(
             self.options, None, Announce(None, self.watcher)
         )

@@ -14,7 +14,7 @@ from beam_export.reading import Reader
 from beam_export.samples import EncodedImage, Failure, SampleRef, failure_of
 from beam_export.shard import ReadySample
 
-__all__ = ["BATCH_BYTES", "BATCH_SAMPLES", "feed"]
+__all__ = ["BATCH_BYTES", "BATCH_SAMPLES", "check_names", "feed"]
 
 #: A batch is full at either: enough for an encoder to work on, little enough to hold four of.
 BATCH_SAMPLES = 32
@@ -120,7 +120,15 @@ def _encode(
 def _ready(one: _Loaded, image: Result, source_sha256: str | None) -> ReadySample | Failure:
     if isinstance(image, SampleError):
         return failure_of(one.ref, image)
-    if any(ext == image.ext for ext, _ in one.fields):
-        reason = f"it has a field {image.ext!r}, the name that its image takes in the tar"
-        return failure_of(one.ref, SampleError("write", "ValueError", reason))
+    try:
+        check_names(image.ext, one.ref)
+    except SampleError as error:
+        return failure_of(one.ref, error)
     return ReadySample(one.ref, one.key, image, source_sha256, one.fields)
+
+
+def check_names(ext: str, ref: SampleRef) -> None:
+    """Raises SampleError (`write`) if a field has the name that the image takes in the tar."""
+    if any(field.ext == ext for field in ref.fields):
+        reason = f"it has a field {ext!r}, the name that its image takes in the tar"
+        raise SampleError("write", "ValueError", reason)

@@ -47,7 +47,8 @@ class WriteManifest(beam.PTransform):
         started: seconds since the epoch.
         planned: what planning found out.
         columns: metadata columns as a serialized Arrow schema, of one element.
-        failures: samples that failed before planning.
+        failures: samples that the sources know and could not give.
+        probed: samples that failed when they were looked at before planning.
         skipped: files that are no samples, by what they are.
     """
 
@@ -59,6 +60,7 @@ class WriteManifest(beam.PTransform):
     planned: Planned
     columns: PCollection[bytes]
     failures: PCollection[Failure]
+    probed: PCollection[Failure]
     skipped: PCollection[str]
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[Manifest]:
@@ -80,6 +82,7 @@ class WriteManifest(beam.PTransform):
                 AsSingleton(self.planned.census),
                 AsSingleton(self.columns),
                 AsList(self.failures),
+                AsList(self.probed),
                 AsSingleton(skipped),
             ).with_output_types(Manifest)
         )
@@ -107,6 +110,7 @@ class _Finish(beam.DoFn):
         census: tuple[int, int],
         columns: bytes,
         listed: Sequence[Failure],
+        probed: Sequence[Failure],
         skipped: Mapping[str, int],
     ) -> Iterator[Manifest]:
         results = sorted(ShardResult(*result) for result in group[1])
@@ -115,12 +119,12 @@ class _Finish(beam.DoFn):
         layout = open_plan(plan)
         sums = manifests.totals(
             results,
-            len(listed),
+            len(listed) + len(probed),
             counted=counted,
             duplicate=len(settled.dropped),
             limited=ranked - layout.total,
         )
-        failures = [*listed, *(one for result in results for one in result.failures)]
+        failures = [*listed, *probed, *(one for result in results for one in result.failures)]
         names = ShardNames(layout.hash)
         failures_sha256 = self._write_failures(names, failures)
         sums.check()
@@ -131,7 +135,7 @@ class _Finish(beam.DoFn):
             hash=layout.hash,
             options=self._options.shaping(),
             software=self._software(results),
-            steps=self._steps(sums, skipped, len(settled.renamed), len(listed)),
+            steps=self._steps(sums, skipped, len(settled.renamed), len(listed), len(probed)),
             schema=manifests.describe_schema(schema),
             totals=sums,
             tables=[
@@ -191,7 +195,7 @@ class _Finish(beam.DoFn):
         return {**self._encoder.identity(), "device": ", ".join(devices)}
 
     def _steps(
-        self, sums: Totals, skipped: Mapping[str, int], renamed: int, listed: int
+        self, sums: Totals, skipped: Mapping[str, int], renamed: int, listed: int, probed: int
     ) -> list[dict[str, Any]]:
         """Returns the processing, in order, with how many samples each step let through."""
         options = self._options
@@ -202,6 +206,7 @@ class _Finish(beam.DoFn):
                 "failed": listed,
                 "skipped": dict(sorted(skipped.items())),
             },
+            {"step": "probe", "probe": options.probe, "failed": probed},
             {
                 "step": "settle equal ids",
                 "duplicates": options.duplicates,
@@ -215,7 +220,7 @@ class _Finish(beam.DoFn):
                 "encode": options.encode,
                 "copied": sums.copied,
                 "encoded": sums.encoded,
-                "failed": sums.failed - listed,
+                "failed": sums.failed - listed - probed,
             },
             {"step": "write", "samples": sums.written, "shards": sums.shards},
         ]

@@ -85,6 +85,11 @@ def _add_layout(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, help="names the permutation of --order=shuffled")
     group.add_argument("--limit", type=int, help="export only the first N samples in order")
     group.add_argument("--duplicates", help="of equal ids: stop, keep the first, or rename")
+    group.add_argument(
+        "--probe",
+        help="before planning, look at each image's header, or decode it in full, so that shards "
+        "are exact over what can be read",
+    )
 
 
 def _add_images(group: argparse._ArgumentGroup) -> None:

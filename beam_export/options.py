@@ -22,6 +22,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "subsampling": ("420", "422", "444"),
     "resize_mode": ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"),
     "duplicates": ("error", "first", "rename"),
+    "probe": ("off", "header", "full"),
 }
 
 #: Options that shape the output: these, and no others, go into the hash and the manifest.
@@ -76,6 +77,7 @@ class ExportOptions:
     resize_mode: str = "keep_ratio"
     limit: int | None = None
     duplicates: str = "error"
+    probe: str = "off"
     max_failed_fraction: float = 0.01
     allow_broken_sources: bool = False
     max_pixels: int = 250_000_000

@@ -21,6 +21,7 @@ __all__ = [
     "EncodedImage",
     "Failure",
     "Member",
+    "Probed",
     "Sample",
     "SampleRef",
     "Stored",
@@ -92,6 +93,19 @@ class Stored(NamedTuple):
     source_sha256: str | None
 
 
+class Probed(NamedTuple):
+    """What a look at an image has found before planning.
+
+    Attributes:
+        width, height: pixels as the image came, before any EXIF orientation.
+        format: `jpg`, `png`, `webp`, `gif`, `tiff`, `bmp` or `avif`, by its first bytes.
+    """
+
+    width: int
+    height: int
+    format: str
+
+
 class SampleRef(NamedTuple):
     """Where a sample lies, without its bytes.
 
@@ -104,6 +118,7 @@ class SampleRef(NamedTuple):
         metadata: column name to value.
         size: bytes of the image as it came; for an array, bytes of its pixels.
         stored: set if the bytes at `image` are to be stored as they are.
+        probed: set if the image was looked at before planning; shapes no byte of the output.
     """
 
     order: bytes
@@ -114,6 +129,7 @@ class SampleRef(NamedTuple):
     metadata: dict[str, Any]
     size: int
     stored: Stored | None = None
+    probed: Probed | None = None
 
 
 class Failure(NamedTuple):

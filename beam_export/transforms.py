@@ -33,6 +33,7 @@ from beam_export.options import ExportOptions
 from beam_export.parquet import read_rows
 from beam_export.patterns import parse_inputs
 from beam_export.planning import Announce, AssignKeys, PlanShards, open_plan
+from beam_export.probing import ProbeImages
 from beam_export.samples import Failure, Sample
 from beam_export.shard import ShardResult
 from beam_export.sinks import Output
@@ -106,9 +107,12 @@ class _WriteBlocks(beam.PTransform):
     schema: pa.Schema | None
     failures: PCollection[Failure]
     skipped: PCollection[str]
+    threads: int = 1
     remove_image_data: bool = True
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
+        probed = blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
+        blocks = probed.blocks
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
         announce = Announce(self.output, self.watcher)
         planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce, self.schema)
@@ -137,10 +141,11 @@ class _WriteBlocks(beam.PTransform):
             planned,
             columns,
             self.failures,
+            probed.failures,
             self.skipped,
         )
         late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
-        failures = (self.failures, late) | "AllFailures" >> beam.Flatten()
+        failures = (self.failures, probed.failures, late) | "AllFailures" >> beam.Flatten()
         result = ExportResult(shards, failures, manifest, planned.plan)
         result._output, result._with_images = self.output, not self.remove_image_data
         return result
@@ -183,6 +188,7 @@ class ExportImages(beam.PTransform):
             None,
             samples.failures,
             samples.skipped,
+            self.workers,
         )
 
 
@@ -226,6 +232,7 @@ class WriteShards(beam.PTransform):
         resize_mode: str = "keep_ratio",
         limit: int | None = None,
         duplicates: str = "error",
+        probe: str = "off",
         max_failed_fraction: float = 0.01,
         max_pixels: int = 250_000_000,
         max_image_bytes: int = 268_435_456,
@@ -250,6 +257,7 @@ class WriteShards(beam.PTransform):
             resize_mode=resize_mode,
             limit=limit,
             duplicates=duplicates,
+            probe=probe,
             max_failed_fraction=max_failed_fraction,
             max_pixels=max_pixels,
             max_image_bytes=max_image_bytes,
@@ -262,7 +270,8 @@ class WriteShards(beam.PTransform):
                 "complete: give it a bounded one, a window's files written by a batch pipeline say."
             )
         options = self._options
-        encoder = encoder_for(options, samples.pipeline, threads_for(samples.pipeline))
+        threads = threads_for(samples.pipeline)
+        encoder = encoder_for(options, samples.pipeline, threads)
         output = _prepared(options)
         spilled = (
             samples
@@ -284,6 +293,7 @@ class WriteShards(beam.PTransform):
             self._schema,
             failures,
             nothing,
+            threads,
             self._remove_image_data,
         )
 

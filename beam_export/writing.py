@@ -225,5 +225,5 @@ def _all_failed(result: ShardResult) -> str:
     return (
         f"all {len(result.failures)} images of shard {result.number} failed, the first, "
         f"{first.original_path or first.image_id}, with: {first.message}; an empty shard is never "
-        "written: leave such images out of the input, or give a larger --images_per_tar."
+        "written: give --probe=full, which leaves such images out before shards are planned."
     )

@@ -17,8 +17,9 @@ from beam_export.blocks import (
     sample_digest,
     unpack_ref,
     with_change,
+    with_probed,
 )
-from beam_export.samples import WHOLE, Member, SampleRef, Stored
+from beam_export.samples import WHOLE, Member, Probed, SampleRef, Stored
 
 PLAIN = SampleRef(
     order=b"\0\1",
@@ -62,6 +63,7 @@ refs = st.builds(
     metadata=columns,
     size=sizes,
     stored=st.none() | stored,
+    probed=st.none() | st.builds(Probed, sizes, sizes, st.just("png")),
 )
 
 
@@ -73,11 +75,21 @@ def test_unpack_gives_back_what_was_packed(given_refs: list[SampleRef]) -> None:
 
 
 @given(refs)
+def test_what_was_probed_is_added_and_nothing_else_changes(ref: SampleRef) -> None:
+    packed, probed = pack_ref(ref), Probed(3, 4, "jpg")
+    found = with_probed(packed, probed)
+    assert unpack_ref(found) == ref._replace(probed=probed)
+    # The digest too: what a probe finds shapes no byte.
+    assert found[:3] == packed[:3]
+
+
+@given(refs)
 def test_types_come_back_too(ref: SampleRef) -> None:
     back = unpack_ref(pack_ref(ref))
     assert isinstance(back.image, Member)
     assert all(isinstance(field, Member) for field in back.fields)
     assert back.stored is None or isinstance(back.stored, Stored)
+    assert back.probed is None or isinstance(back.probed, Probed)
     for name, value in ref.metadata.items():
         assert type(back.metadata[name]) is type(value)
 

@@ -27,6 +27,7 @@ OTHERS: dict[str, Any] = {
     "resize_mode": "border",
     "limit": 5,
     "duplicates": "rename",
+    "probe": "full",
     "max_failed_fraction": 0.5,
     "allow_broken_sources": True,
     "max_pixels": 1000,
@@ -58,6 +59,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "resize_mode": "keep_ratio",
         "limit": None,
         "duplicates": "error",
+        "probe": "off",
         "max_failed_fraction": 0.01,
         "allow_broken_sources": False,
         "max_pixels": 250_000_000,
@@ -141,7 +143,8 @@ def test_what_does_not_shape_the_output() -> None:
     # is part of each shard's plan, as what it resolves to.
     assert set(OTHERS) - set(SHAPING) == {
         *("output_dir", "deterministic_name", "encoder", "device", "verbose"),
-        *("max_failed_fraction", "allow_broken_sources"),
+        # A probe only tells earlier which samples there are; those are in the hash.
+        *("probe", "max_failed_fraction", "allow_broken_sources"),
     }
 
 

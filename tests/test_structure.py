@@ -27,6 +27,7 @@ BEAM_LAYER = {
     "listing",
     "paths",
     "planning",
+    "probing",
     "reading",
     "running",
     "sinks",

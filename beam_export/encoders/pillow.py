@@ -25,7 +25,7 @@ from beam_export.errors import SampleError
 from beam_export.jpeg import MAX_SIDE
 from beam_export.samples import EncodedImage
 
-__all__ = ["PillowEncoder"]
+__all__ = ["PillowEncoder", "decode", "planned_resize"]
 
 _SUBSAMPLINGS = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
 _CODECS = {
@@ -106,7 +106,7 @@ class PillowEncoder:
         stage = "decode" if isinstance(image, bytes) else "encode"
         try:
             if isinstance(image, bytes):
-                picture, profile = _decode(image, self.spec)
+                picture, profile = decode(image, self.spec)
             else:
                 picture, profile = _from_array(image, self.spec), None
             stage = "encode"
@@ -119,20 +119,8 @@ class PillowEncoder:
         return EncodedImage(data, "jpg", picture.width, picture.height, "encoded")
 
     def _resize(self, im: Image.Image) -> Image.Image:
-        spec = self.spec
-        if spec.resize is not None:
-            plan = plan_resize(*im.size, spec.resize, spec.resize_mode)
-            # A strip of 1 x 60,000 pixels would be scaled to gigapixels.
-            header.check_pixels(plan.scaled_width * plan.scaled_height, spec, "encode")
-            im = _apply(plan, im)
-        if max(im.size) > MAX_SIDE:
-            raise SampleError(
-                "encode",
-                "ValueError",
-                f"the image has {im.width} x {im.height} pixels, and a side of a JPEG has at most "
-                f"{MAX_SIDE}",
-            )
-        return im
+        plan = planned_resize(im.size, self.spec)
+        return im if plan is None else _apply(plan, im)
 
     def _save(self, im: Image.Image, profile: bytes | None) -> bytes:
         """Returns the image as a baseline JPEG that carries nothing but, maybe, a profile."""
@@ -169,8 +157,35 @@ def _buffer() -> io.FileIO | io.BytesIO:
         return io.BytesIO()
 
 
-def _decode(data: bytes, spec: EncodeSpec) -> tuple[Image.Image, bytes | None]:
-    """Returns an upright `L` or `RGB` image, and the profile it is to carry if it is not sRGB."""
+def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None:
+    """Returns how an upright image of that size is resized, None if it is not.
+
+    Raises:
+        SampleError: if it would be larger than it may be, or than a JPEG can be.
+    """
+    plan = None
+    if spec.resize is not None:
+        plan = plan_resize(*size, spec.resize, spec.resize_mode)
+        # A strip of 1 x 60,000 pixels would be scaled to gigapixels.
+        header.check_pixels(plan.scaled_width * plan.scaled_height, spec, "encode")
+        size = (plan.width, plan.height)
+    if max(size) > MAX_SIDE:
+        raise SampleError(
+            "encode",
+            "ValueError",
+            f"the image has {size[0]} x {size[1]} pixels, and a side of a JPEG has at most "
+            f"{MAX_SIDE}",
+        )
+    return plan
+
+
+def decode(data: bytes, spec: EncodeSpec) -> tuple[Image.Image, bytes | None]:
+    """Returns an upright `L` or `RGB` image, and the profile it is to carry if it is not sRGB.
+
+    Raises:
+        SampleError: if it is larger than it may be.
+        Exception: what Pillow raises for what it cannot read; see `header.failure`.
+    """
     header.check_bytes(data, spec)
     with header.open_image(data, spec) as im:
         im.load()

@@ -10,7 +10,7 @@ from beam_export.encoders import Encoder, EncodeSpec, ImageInput, Result, header
 from beam_export.errors import SampleError
 from beam_export.samples import EncodedImage
 
-__all__ = ["process_batch"]
+__all__ = ["name_of", "process_batch"]
 
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 
@@ -75,8 +75,13 @@ def _copy(data: bytes, spec: EncodeSpec) -> EncodedImage | None:
 
 
 def _as_it_came(data: bytes, source_ext: str, spec: EncodeSpec) -> EncodedImage:
-    ext = header.sniff(data) or source_ext.lower().lstrip(".")
-    if not _EXTENSION.fullmatch(ext):
-        ext = "bin"
     width, height = header.read_size(data, spec) or (None, None)
-    return EncodedImage(data, ext, width, height, "copied")
+    return EncodedImage(data, name_of(data, source_ext, spec), width, height, "copied")
+
+
+def name_of(data: bytes, source_ext: str, spec: EncodeSpec) -> str:
+    """Returns the extension that an image's member takes, whatever becomes of the image."""
+    if spec.mode != "never":
+        return "jpg"
+    ext = header.sniff(data) or source_ext.lower().lstrip(".")
+    return ext if _EXTENSION.fullmatch(ext) else "bin"
