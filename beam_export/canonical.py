@@ -29,7 +29,13 @@ def encode(value: Any) -> bytes:
 
 
 def _write(value: Any, parts: list[bytes]) -> None:
-    if isinstance(value, (np.ndarray, np.generic)):
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        value = _from_numpy_time(value)
+    elif isinstance(value, np.ndarray):
+        # Item by item where `tolist` would make nanoseconds mere numbers.
+        times = value.ndim and value.dtype.kind in "mM"
+        value = list(value) if times else value.tolist()
+    elif isinstance(value, np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
         _write_mapping(value, parts)
@@ -52,6 +58,20 @@ def _write_items(letter: bytes, items: Iterable[Any], count: int, parts: list[by
         _write(item, parts)
 
 
+def _from_numpy_time(value: np.datetime64 | np.timedelta64) -> Any:
+    """Returns what Python has for a moment or a duration: the same however finely it is told.
+
+    Where Python has nothing, for nanoseconds and for far years, the value stays as it is.
+    """
+    if np.datetime_data(value.dtype)[0] == "ns" and not np.isnat(value):
+        whole = value.astype("M8[us]" if isinstance(value, np.datetime64) else "m8[us]")
+        if whole != value:
+            return value
+        value = whole
+    plain = value.tolist()
+    return value if isinstance(plain, int) else plain
+
+
 def _scalar(value: Any) -> tuple[bytes, bytes]:
     if value is None:
         return b"n", b""
@@ -70,4 +90,6 @@ def _scalar(value: Any) -> tuple[bytes, bytes]:
         return b"t", f"{type(value).__name__} {value.isoformat()}".encode()
     if isinstance(value, (datetime.timedelta, decimal.Decimal)):
         return b"d", f"{type(value).__name__} {value!s}".encode()
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return b"u", f"{type(value).__name__} {value!s}".encode()
     raise TypeError(f"a value of type {type(value).__name__} cannot be a metadata value")

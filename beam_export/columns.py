@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import AsSingleton, PCollection
 
-from beam_export.blocks import has_metadata, open_block, unpack_ref
+from beam_export.blocks import open_block, untyped_metadata
 from beam_export.schema import ColumnTypes, check_declared
 
 __all__ = ["FindColumns"]
@@ -17,29 +17,33 @@ __all__ = ["FindColumns"]
 
 @dataclasses.dataclass
 class FindColumns(beam.PTransform):
-    """Finds the metadata columns, declared or inferred from all of the input."""
+    """Finds the metadata columns; gives a serialized Arrow schema.
+
+    Attributes:
+        schema: all columns, if the user has declared them.
+        columns: (serialized Arrow schema, where it is from) of columns whose types the inputs
+            declare. These are joined with what the other columns' values show.
+    """
 
     schema: pa.Schema | None
+    columns: PCollection[tuple[bytes, str]] | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
         if self.schema is not None:
             declared = check_declared(self.schema).serialize().to_pybytes()
             return blocks.pipeline | "Declared" >> beam.Create([declared])
-        return blocks | "InferColumns" >> beam.CombineGlobally(_ColumnTypes())
+        inferred = blocks | "InferColumns" >> beam.CombineGlobally(_InferredTypes())
+        if self.columns is None:
+            return inferred | "Finish" >> beam.Map(_finish)
+        typed = self.columns | "TypedColumns" >> beam.CombineGlobally(_DeclaredTypes())
+        return inferred | "Finish" >> beam.Map(_finish, AsSingleton(typed))
 
 
-class _ColumnTypes(beam.CombineFn):
-    """Infers one schema from the metadata of all samples."""
+class _Types(beam.CombineFn):
+    """Collects types; the order in which they come is of no matter."""
 
     def create_accumulator(self) -> ColumnTypes:
         return ColumnTypes()
-
-    def add_input(self, types: ColumnTypes, block: bytes) -> ColumnTypes:
-        for packed in open_block(block).refs():
-            if has_metadata(packed):
-                ref = unpack_ref(packed)
-                types.add(ref.metadata, ref.path or ref.id)
-        return types
 
     def merge_accumulators(self, parts: Iterable[ColumnTypes]) -> ColumnTypes:
         merged = ColumnTypes()
@@ -47,6 +51,34 @@ class _ColumnTypes(beam.CombineFn):
             merged.merge(part)
         return merged
 
-    def extract_output(self, types: ColumnTypes) -> bytes:
-        serialized: bytes = types.finish().serialize().to_pybytes()
-        return serialized
+    def extract_output(self, types: ColumnTypes) -> ColumnTypes:
+        return types
+
+
+class _InferredTypes(_Types):
+    """Collects what the values of all samples show."""
+
+    def add_input(self, types: ColumnTypes, block: bytes) -> ColumnTypes:
+        for packed in open_block(block).refs():
+            metadata, path = untyped_metadata(packed)
+            if metadata:
+                types.add(metadata, path or packed.id)
+        return types
+
+
+class _DeclaredTypes(_Types):
+    """Collects what schemas declare."""
+
+    def add_input(self, types: ColumnTypes, declared: tuple[bytes, str]) -> ColumnTypes:
+        schema, where = declared
+        types.add_schema(pa.ipc.read_schema(pa.py_buffer(schema)), where)
+        return types
+
+
+def _finish(inferred: ColumnTypes, typed: ColumnTypes | None = None) -> bytes:
+    types = ColumnTypes()
+    types.merge(inferred)
+    if typed is not None:
+        types.merge(typed)
+    serialized: bytes = types.finish().serialize().to_pybytes()
+    return serialized

@@ -36,7 +36,9 @@ class DryRun(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[None]:
         patterns = parse_inputs(self.input)
-        samples = pbegin | "ReadSamples" >> ReadSamples(patterns, self.options.output_dir)
+        samples = pbegin | "ReadSamples" >> ReadSamples(
+            patterns, self.options.output_dir, input_format=self.options.input_format
+        )
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         blocks = (blocks | "ProbeImages" >> ProbeImages(self.options)).blocks
         planned = blocks | "PlanShards" >> PlanShards(

@@ -68,7 +68,10 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--input",
         required=True,
-        help="directory, image file, glob, {000..123} range, or a comma-separated list of these",
+        help="directory, file, glob, {000..123} range, or a comma-separated list of these",
+    )
+    group.add_argument(
+        "--input_format", help="what is read of it; auto looks at the names of what is inside"
     )
     group.add_argument("--output_dir", required=True, help="directory to write to")
 

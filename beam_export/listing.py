@@ -16,7 +16,18 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import InputError
-from beam_export.pairing import IMAGE_SUFFIXES, Entry, Listed, Skipped, join, kind_of, pair, split
+from beam_export.pairing import (
+    IMAGE_SUFFIXES,
+    Entry,
+    Listed,
+    Skipped,
+    Source,
+    join,
+    kind_of,
+    pair,
+    source_kind,
+    split,
+)
 from beam_export.patterns import Pattern, translate_glob
 from beam_export.samples import Failure
 from beam_export.text import printable
@@ -32,8 +43,8 @@ def is_local(path: str) -> bool:
     return FileSystems.get_scheme(path) is None
 
 
-def list_images(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | Skipped]:
-    """Yields the images behind a pattern, in order, and what is wrong or not an image.
+def list_images(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields the images and sources behind a pattern, in order, and what is wrong or neither.
 
     Args:
         pattern: what to list.
@@ -60,10 +71,10 @@ class _Found(NamedTuple):
     """An item and its place: the path, relative to where the walk began, that it is sorted by."""
 
     place: str
-    item: Listed | Failure | Skipped | _Folder
+    item: Listed | Source | Failure | Skipped | _Folder
 
 
-def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | Skipped]:
+def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
     path = os.path.abspath(pattern.path)
     # What is there under just that name is meant as such: its wildcards are letters.
     literal = pattern.path == pattern.given and os.path.lexists(path)
@@ -84,8 +95,8 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | S
 
 
 def _or_refuse(
-    found: Iterator[Listed | Failure | Skipped], pattern: Pattern
-) -> Iterator[Listed | Failure | Skipped]:
+    found: Iterator[Listed | Source | Failure | Skipped], pattern: Pattern
+) -> Iterator[Listed | Source | Failure | Skipped]:
     """Yields what is found, and makes sure that it is not nothing at all."""
     nothing = True
     for item in found:
@@ -129,7 +140,7 @@ def _walk(
     exclude: str,
     wanted: re.Pattern[str] | None,
     above: re.Pattern[str] | None = None,
-) -> Iterator[Listed | Failure | Skipped]:
+) -> Iterator[Listed | Source | Failure | Skipped]:
     """Walks a directory in order of whole paths; the stack holds what is open on the way down.
 
     Args:
@@ -199,6 +210,9 @@ def _look(
 
 def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | Skipped:
     """What cannot be looked at is lost if it is named like an image, and skipped if not."""
+    if source_kind(entry.name) is not None:
+        reason = f"the file cannot be read: {reason}"
+        return Failure(printable(inner), printable(entry.path), "list", "BrokenSource", reason)
     if split(entry.name)[1] not in IMAGE_SUFFIXES:
         return Skipped(kind_of(entry.name))
     ident = printable(inner.rpartition(".")[0])
@@ -218,7 +232,7 @@ def _broken(folder: _Folder, error: OSError) -> Failure:
 # Any file system that Beam knows.
 
 
-def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Failure | Skipped]:
+def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
     path = pattern.path
     root = pattern.root or path.rstrip("/") + "/"
     wanted = re.compile("(?s:.*)")

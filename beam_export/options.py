@@ -14,6 +14,7 @@ __all__ = ["CHOICES", "SHAPING", "ExportOptions"]
 
 #: The words that an option may be, by option.
 CHOICES: dict[str, tuple[str, ...]] = {
+    "input_format": ("auto", "files", "webdataset", "parquet", "table"),
     "member_names": ("id", "sequential"),
     "order": ("source", "shuffled"),
     "encode": ("auto", "always", "never"),
@@ -63,6 +64,7 @@ class ExportOptions:
     """
 
     output_dir: str
+    input_format: str = "auto"
     images_per_tar: int = 1000
     deterministic_name: bool = True
     member_names: str = "id"

@@ -11,7 +11,18 @@ from beam_export.naming import clean_ext
 from beam_export.samples import WHOLE, Failure, Member
 from beam_export.text import printable
 
-__all__ = ["IMAGE_SUFFIXES", "Entry", "Listed", "Skipped", "join", "kind_of", "pair", "split"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Entry",
+    "Listed",
+    "Skipped",
+    "Source",
+    "join",
+    "kind_of",
+    "pair",
+    "source_kind",
+    "split",
+]
 
 #: Of the formats of format.md, part 5.
 IMAGE_SUFFIXES = frozenset(
@@ -21,6 +32,13 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 
+#: How files that hold many samples end, by what they are.
+_SOURCES = {
+    "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst"),
+    "parquet": (".parquet",),
+    "table": (".csv", ".tsv", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz"),
+}
+
 
 class Listed(NamedTuple):
     """An image file: its path relative to the root, where it lies, and its sidecars."""
@@ -28,6 +46,24 @@ class Listed(NamedTuple):
     relative: str
     image: Member
     fields: tuple[Member, ...]
+
+
+class Source(NamedTuple):
+    """A file that holds many samples.
+
+    Attributes:
+        kind: `webdataset` (a tar), `parquet`, or `table` (CSV, JSONL).
+        relative: its path relative to the root.
+        uri: where it lies.
+        size: bytes.
+        order: its place among all inputs; what its samples' order keys begin with.
+    """
+
+    kind: str
+    relative: str
+    uri: str
+    size: int
+    order: bytes = b""
 
 
 class Skipped(NamedTuple):
@@ -63,8 +99,19 @@ def kind_of(name: str) -> str:
     return f".{suffix}" if clean_ext(suffix) else "(other suffix)"
 
 
-def pair(files: Iterable[Entry], folder: str) -> Iterator[tuple[str, Listed | Failure | Skipped]]:
-    """Yields a directory's images, each with the files of the same stem, by their place."""
+def source_kind(name: str) -> str | None:
+    """Returns the kind of `Source` that a file's name tells, None if it is none."""
+    lower = name.lower()
+    return next((kind for kind, ends in _SOURCES.items() if lower.endswith(ends)), None)
+
+
+def pair(
+    files: Iterable[Entry], folder: str
+) -> Iterator[tuple[str, Listed | Source | Failure | Skipped]]:
+    """Yields a directory's images, each with the files of the same stem, and its sources.
+
+    Each comes with its place, the path that it is sorted by.
+    """
     images: list[tuple[str, Entry]] = []
     others: list[tuple[str, str | None, Entry]] = []
     for file in files:
@@ -79,7 +126,10 @@ def pair(files: Iterable[Entry], folder: str) -> Iterator[tuple[str, Listed | Fa
         if stem in stems and ext is not None:
             sidecars.setdefault(stem, []).append(Member(ext, file.uri, WHOLE, file.size))
         else:
-            yield join(folder, file.name), Skipped(kind_of(file.name))
+            place = join(folder, file.name)
+            kind = source_kind(file.name)
+            source = Source(kind, place, file.uri, file.size) if kind else None
+            yield place, source or Skipped(kind_of(file.name))
     for stem, image in images:
         place = join(folder, image.name)
         yield place, _with_sidecars(image, place, sorted(sidecars.get(stem, ())))

@@ -119,6 +119,8 @@ class SampleRef(NamedTuple):
         size: bytes of the image as it came; for an array, bytes of its pixels.
         stored: set if the bytes at `image` are to be stored as they are.
         probed: set if the image was looked at before planning; shapes no byte of the output.
+        typed: names of metadata whose Arrow types a schema declares (`Samples.columns`); they are
+            not inferred from the values.
     """
 
     order: bytes
@@ -130,6 +132,7 @@ class SampleRef(NamedTuple):
     size: int
     stored: Stored | None = None
     probed: Probed | None = None
+    typed: tuple[str, ...] = ()
 
 
 class Failure(NamedTuple):

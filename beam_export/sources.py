@@ -1,4 +1,4 @@
-"""From patterns to refs: image files under directories and globs, with their sidecars."""
+"""From patterns to refs: what is listed, and image files with their sidecars."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.errors import SampleError
-from beam_export.listing import Listed, Skipped, list_images
+from beam_export.inputs import choose
+from beam_export.listing import list_images
+from beam_export.pairing import Listed, Skipped, Source, kind_of
 from beam_export.paths import check_reachable
 from beam_export.patterns import Pattern
 from beam_export.progress import tell
@@ -37,26 +39,31 @@ class Samples(NamedTuple):
         refs: lists of refs whose `order` is their place in source order.
         failures: samples that are known and cannot be had.
         skipped: what is no image, by suffix.
+        columns: (serialized Arrow schema, where it is from) of metadata whose types the inputs
+            declare: those that refs name as `typed`.
     """
 
     refs: PCollection[list[SampleRef]]
     failures: PCollection[Failure]
     skipped: PCollection[str]
+    columns: PCollection[tuple[bytes, str]]
 
 
 @dataclasses.dataclass
 class ReadSamples(beam.PTransform):
-    """Lists the images behind patterns; reads none of them.
+    """Finds the samples behind patterns; reads none of the images.
 
     Attributes:
         patterns: what to list, in order.
         exclude: a directory to leave out, which may lie inside an input: the output.
         watcher: address for `progress.tell`.
+        input_format: as the flag.
     """
 
     patterns: list[Pattern]
     exclude: str
     watcher: str | None = None
+    input_format: str = "auto"
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
         for pattern in self.patterns:
@@ -64,44 +71,62 @@ class ReadSamples(beam.PTransform):
         listed = (
             pbegin
             | "Patterns" >> beam.Create(self.patterns)
-            | "ListImages"
-            >> beam.ParDo(_ListImages(self.exclude, self.watcher)).with_outputs(
-                "failures", "skipped", main="blocks"
+            | "ListInputs"
+            >> beam.ParDo(_ListInputs(self.exclude, self.input_format, self.watcher)).with_outputs(
+                "failures", "skipped", "webdataset", "tables", main="blocks"
             )
         )
-        refs = (
+        files = (
             listed.blocks
             | "SpreadBlocks" >> beam.Reshuffle()
             | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
         )
-        failures = (listed.failures, refs.failures) | "ListFailures" >> beam.Flatten()
-        return Samples(refs.refs, failures, listed.skipped)
+        unread = (
+            (listed.webdataset, listed.tables)
+            | "Sources" >> beam.Flatten()
+            | "SkipSources" >> beam.Map(_kind_of_source).with_output_types(str)
+        )
+        failures = (listed.failures, files.failures) | "ListFailures" >> beam.Flatten()
+        skipped = (listed.skipped, unread) | "Skipped" >> beam.Flatten()
+        columns = pbegin | "Columns" >> beam.Create([], reshuffle=False)
+        return Samples(files.refs, failures, skipped, columns)
 
 
-class _ListImages(beam.DoFn):
-    """Yields packed blocks of (pattern number, first position, [Listed, ...])."""
+def _kind_of_source(source: Source) -> str:
+    return kind_of(Source(*source).relative)
 
-    def __init__(self, exclude: str, watcher: str | None) -> None:
-        self._exclude, self._watcher = exclude, watcher
+
+class _ListInputs(beam.DoFn):
+    """Yields packed blocks of (pattern number, first position, [Listed, ...]), and `Source`s."""
+
+    def __init__(self, exclude: str, input_format: str, watcher: str | None) -> None:
+        self._exclude, self._format, self._watcher = exclude, input_format, watcher
 
     def process(self, pattern: Pattern) -> Iterator[Any]:
         pattern = Pattern(*pattern)
         block: list[Listed] = []
         position = 0
-        for item in list_images(pattern, self._exclude):
+        for item in choose(list_images(pattern, self._exclude), self._format):
+            if block and (len(block) == _BLOCK or isinstance(item, Source)):
+                yield self._close(pattern, position, block)
+                position += len(block)
+                block = []
             if isinstance(item, Failure):
                 yield TaggedOutput("failures", item)
             elif isinstance(item, Skipped):
                 yield TaggedOutput("skipped", item.kind)
+            elif isinstance(item, Source):
+                placed = item._replace(order=source_key(pattern.number, position))
+                position += 1
+                yield TaggedOutput("webdataset" if item.kind == "webdataset" else "tables", placed)
             else:
                 block.append(item)
-                if len(block) == _BLOCK:
-                    yield _pack_listed(pattern.number, position, block)
-                    position += _BLOCK
-                    block = []
-                    tell(self._watcher, {"listed": _BLOCK})
         if block:
-            yield _pack_listed(pattern.number, position, block)
+            yield self._close(pattern, position, block)
+
+    def _close(self, pattern: Pattern, position: int, block: list[Listed]) -> bytes:
+        tell(self._watcher, {"listed": len(block)})
+        return _pack_listed(pattern.number, position, block)
 
 
 def _pack_listed(number: int, position: int, block: list[Listed]) -> bytes:

@@ -108,6 +108,7 @@ class _WriteBlocks(beam.PTransform):
     failures: PCollection[Failure]
     skipped: PCollection[str]
     threads: int = 1
+    columns: PCollection[tuple[bytes, str]] | None = None
     remove_image_data: bool = True
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
@@ -116,7 +117,7 @@ class _WriteBlocks(beam.PTransform):
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
         announce = Announce(self.output, self.watcher)
         planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce, self.schema)
-        columns = blocks | "FindColumns" >> FindColumns(self.schema)
+        columns = blocks | "FindColumns" >> FindColumns(self.schema, self.columns)
         shards = (
             blocks
             | "GroupIntoShards"
@@ -177,7 +178,7 @@ class ExportImages(beam.PTransform):
         encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
         output = self.output or _prepared(self.options)
         samples = pbegin | "ReadSamples" >> ReadSamples(
-            patterns, self.options.output_dir, self.watcher
+            patterns, self.options.output_dir, self.watcher, self.options.input_format
         )
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         return blocks | "Export" >> _WriteBlocks(
@@ -189,6 +190,7 @@ class ExportImages(beam.PTransform):
             samples.failures,
             samples.skipped,
             self.workers,
+            samples.columns,
         )
 
 
@@ -294,7 +296,7 @@ class WriteShards(beam.PTransform):
             failures,
             nothing,
             threads,
-            self._remove_image_data,
+            remove_image_data=self._remove_image_data,
         )
 
 

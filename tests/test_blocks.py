@@ -16,6 +16,7 @@ from beam_export.blocks import (
     pack_sorted,
     sample_digest,
     unpack_ref,
+    untyped_metadata,
     with_change,
     with_probed,
 )
@@ -64,6 +65,7 @@ refs = st.builds(
     size=sizes,
     stored=st.none() | stored,
     probed=st.none() | st.builds(Probed, sizes, sizes, st.just("png")),
+    typed=st.lists(st.text(max_size=5), max_size=2).map(tuple),
 )
 
 
@@ -92,6 +94,14 @@ def test_types_come_back_too(ref: SampleRef) -> None:
     assert back.probed is None or isinstance(back.probed, Probed)
     for name, value in ref.metadata.items():
         assert type(back.metadata[name]) is type(value)
+
+
+def test_untyped_metadata_is_what_no_schema_declares() -> None:
+    assert untyped_metadata(pack_ref(PLAIN)) == (PLAIN.metadata, PLAIN.path)
+    typed = PLAIN._replace(typed=("score", "other"))
+    assert untyped_metadata(pack_ref(typed)) == ({"label": "cat"}, PLAIN.path)
+    # It changes the schema, not the samples.
+    assert sample_digest(typed) == sample_digest(PLAIN)
 
 
 def test_what_planning_needs_stands_outside() -> None:

@@ -94,6 +94,24 @@ def test_containers_and_numpy_values_are_what_they_hold() -> None:
     assert encode(bytearray(b"a")) == encode(memoryview(b"a")) == encode(b"a")
 
 
+def test_moments_are_the_same_however_finely_they_are_told() -> None:
+    moment = datetime.datetime(2024, 5, 6, 7, 8, 9)
+    for unit in ("s", "ms", "us", "ns"):
+        assert encode(np.datetime64(moment, unit)) == encode(moment)
+        assert encode(np.array([moment], f"M8[{unit}]")) == encode([moment])
+        assert encode(np.timedelta64(5, "s").astype(f"m8[{unit}]")) == encode(
+            datetime.timedelta(seconds=5)
+        )
+    assert encode(np.datetime64("NaT", "ns")) == encode(None)
+
+
+@pytest.mark.parametrize("kind", ["M8[ns]", "m8[ns]"])
+def test_nanoseconds_are_neither_cut_nor_numbers(kind: str) -> None:
+    one, other = np.array([1, 2], kind)
+    assert len({encode(one), encode(other), encode(1), encode(np.array(one))}) == 3
+    assert encode(np.array([one, other])) == encode([one, other])
+
+
 def test_every_nan_is_one() -> None:
     assert encode(math.nan) == encode(-math.nan) == encode(np.float32("nan"))
 

@@ -45,6 +45,7 @@ def test_every_option_has_a_flag_and_no_other_flag_is_there() -> None:
 @pytest.mark.parametrize(
     ("flag", "name", "value"),
     [
+        ("--input_format=parquet", "input_format", "parquet"),
         ("--images_per_tar=5", "images_per_tar", 5),
         ("--deterministic_name=false", "deterministic_name", False),
         ("--member_names=sequential", "member_names", "sequential"),

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from beam_export.errors import InputError
 from beam_export.listing import Listed, Skipped, is_local, list_images
-from beam_export.pairing import IMAGE_SUFFIXES
+from beam_export.pairing import IMAGE_SUFFIXES, Source
 from beam_export.patterns import parse_inputs
 from beam_export.samples import WHOLE, Failure
 
-Item = Listed | Failure | Skipped
+Item = Listed | Source | Failure | Skipped
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 FILES: dict[str, bytes] = {}
@@ -104,6 +104,28 @@ def only_images(given_input: object, exclude: str = "") -> list[str]:
     return relatives(items)
 
 
+def test_sources_come_at_their_place_with_what_they_are(tmp_path: Path) -> None:
+    make(tmp_path, "b.jpg", "a.tar", "c/x.Tar.GZ", "c/t.csv", "d.parquet", "c/t.jsonl")
+    found = [item for item in listed(tmp_path) if isinstance(item, (Listed, Source))]
+    kinds = {item.relative: item.kind for item in found if isinstance(item, Source)}
+    assert [item.relative for item in found] == [
+        *("a.tar", "b.jpg", "c/t.csv", "c/t.jsonl", "c/x.Tar.GZ", "d.parquet")
+    ]
+    assert kinds == {
+        "a.tar": "webdataset",
+        "c/t.csv": "table",
+        "c/t.jsonl": "table",
+        "c/x.Tar.GZ": "webdataset",
+        "d.parquet": "parquet",
+    }
+
+
+def test_a_source_that_cannot_be_looked_at_is_a_broken_one(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").symlink_to(tmp_path / "nowhere")
+    (failure,) = failures(listed(tmp_path))
+    assert (failure.stage, failure.error) == ("list", "BrokenSource")
+
+
 # Names.
 
 
@@ -161,15 +183,15 @@ def test_suffixes_in_any_case_are_images(tmp_path: Path) -> None:
 
 
 def test_other_files_are_counted_by_suffix(tmp_path: Path) -> None:
-    make(tmp_path, "x.jpg", "a.tar", "b.TAR", "README", "jpg", "png", ".DS_Store", "y.", "z.a b")
+    make(tmp_path, "x.jpg", "a.rar", "b.RAR", "README", "jpg", "png", ".DS_Store", "y.", "z.a b")
     found = listed(tmp_path)
     assert relatives(found) == ["x.jpg"]
     assert skipped(found) == [
         *["(no suffix)"] * 4,
         "(other suffix)",
         ".ds_store",
-        ".tar",
-        ".tar",
+        ".rar",
+        ".rar",
     ]
 
 

@@ -13,6 +13,7 @@ from beam_export.options import CHOICES, SHAPING, ExportOptions
 #: Of every option another value than the default, that is valid beside the others' defaults.
 OTHERS: dict[str, Any] = {
     "output_dir": "/elsewhere",
+    "input_format": "parquet",
     "images_per_tar": 7,
     "deterministic_name": False,
     "member_names": "sequential",
@@ -45,6 +46,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     defaults = dataclasses.asdict(options())
     assert defaults == {
         "output_dir": "/out",
+        "input_format": "auto",
         "images_per_tar": 1000,
         "deterministic_name": True,
         "member_names": "id",
@@ -142,7 +144,7 @@ def test_what_does_not_shape_the_output() -> None:
     # Neither where it lies nor how it is named, what is put up with, nor who encodes: the last
     # is part of each shard's plan, as what it resolves to.
     assert set(OTHERS) - set(SHAPING) == {
-        *("output_dir", "deterministic_name", "encoder", "device", "verbose"),
+        *("output_dir", "input_format", "deterministic_name", "encoder", "device", "verbose"),
         # A probe only tells earlier which samples there are; those are in the hash.
         *("probe", "max_failed_fraction", "allow_broken_sources"),
     }

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from beam_export.inputs import choose
+from beam_export.pairing import Listed, Skipped, Source
+from beam_export.samples import WHOLE, Failure, Member
+
+FAILURE = Failure("x", "/in/x", "list", "BrokenSource", "gone")
+
+
+def image(relative: str) -> Listed:
+    sidecar = Member("txt", "/in/x.txt", WHOLE, 3)
+    return Listed(relative, Member("jpg", f"/in/{relative}", WHOLE, 9), (sidecar,))
+
+
+def source(kind: str, relative: str) -> Source:
+    return Source(kind, relative, f"/in/{relative}", 9)
+
+
+TAR = source("webdataset", "b.tar")
+PARQUET = source("parquet", "c.parquet")
+CSV = source("table", "d.csv")
+IMAGE = image("a.jpg")
+
+
+def test_images_and_tars_are_read_and_tables_beside_them_are_not() -> None:
+    assert list(choose([PARQUET, IMAGE, FAILURE], "auto")) == [IMAGE, FAILURE, Skipped(".parquet")]
+    assert list(choose([CSV, TAR, IMAGE], "auto")) == [TAR, IMAGE, Skipped(".csv")]
+
+
+def test_tables_alone_are_read() -> None:
+    found = [PARQUET, Skipped(".md"), CSV, FAILURE]
+    assert [item for item in choose(found, "auto") if isinstance(item, Source)] == [PARQUET, CSV]
+
+
+@pytest.mark.parametrize(
+    ("input_format", "read"),
+    [
+        ("files", [IMAGE]),
+        ("webdataset", [TAR]),
+        ("parquet", [PARQUET]),
+        ("table", [PARQUET, CSV]),
+    ],
+)
+def test_what_is_said_outright_is_read_and_all_else_counted(
+    input_format: str, read: list[object]
+) -> None:
+    found = list(choose([IMAGE, TAR, FAILURE, PARQUET, CSV], input_format))
+    assert [item for item in found if isinstance(item, (Listed, Source))] == read
+    assert FAILURE in found
+    skipped = [item for item in found if isinstance(item, Skipped)]
+    # The image's sidecar is a file too.
+    assert len(skipped) == 4 - len(read) + (IMAGE not in read)
+
+
+@pytest.mark.parametrize("relative", ["_meta/x.parquet", "a/.hidden/x.tar", "_x.csv"])
+@pytest.mark.parametrize("input_format", ["auto", "table"])
+def test_what_is_hidden_is_no_source(relative: str, input_format: str) -> None:
+    suffix = relative[relative.rindex(".") :]
+    found = choose([source("parquet", relative)], input_format)
+    assert list(found) == [Skipped(suffix)]
