@@ -10,12 +10,13 @@ DEMO := demo
 PINS = $(shell $(BIN)/python -c 'import sys; print("-c requirements.txt" * (sys.version_info[:2] == (3, 11)))')
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
-.PHONY: help demo test dali clean
+.PHONY: help demo test dali engines clean
 
 help:
 	@echo "make demo    makes sample images and exports them to $(DEMO)/out"
 	@echo "make test    runs ruff, mypy and the tests (without those marked slow)"
 	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/gpu.py run"
+	@echo "make engines builds Prism and fetches Flink's job server, so that their tests run"
 	@echo "make clean   removes $(VENV), $(DEMO) and what the tools leave"
 
 $(BIN)/python:
@@ -49,6 +50,11 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 dali: $(VENV)/.installed-dali
+
+# What cannot be had is said, and its tests are skipped.
+engines:
+	engines/prism.sh --build
+	@engines/flink.sh --fetch || echo "make engines: there is no job server of Flink to be had; its tests are skipped"
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

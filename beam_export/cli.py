@@ -25,6 +25,8 @@ _WORKER_LOST = (
     "a worker process was killed, for want of memory perhaps: run again, with fewer workers "
     "(--direct_num_workers) if need be; the shards that are finished are kept"
 )
+#: What the local runner and Prism say when a worker is gone.
+_WORDS_OF_LOSS = ("Channel closed prematurely", "SDK worker disconnected")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +79,7 @@ def _report(error: Exception, verbose: bool) -> int:
     if known is not None:
         print(f"beam-export: {known.sentence}", file=sys.stderr)
         return 2 if isinstance(known, InputError) else 1
-    last = _WORKER_LOST if "Channel closed prematurely" in text else text.strip().splitlines()[-1]
+    lost = any(words in text for words in _WORDS_OF_LOSS)
+    last = _WORKER_LOST if lost else text.strip().splitlines()[-1]
     print(f"beam-export: the run failed: {last} (--verbose shows more)", file=sys.stderr)
     return 1

@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import DirectOptions
 
+from beam_export.dataflow import asks_for_gpu
 from beam_export.encoders import Encoder
 from beam_export.encoders.choose import choose_encoder
 from beam_export.options import ExportOptions
@@ -15,9 +16,6 @@ from beam_export.options import ExportOptions
 __all__ = ["count_ways", "encoder_for", "threads_for", "workers_have_gpu"]
 
 _LOCAL = ("Direct", "FnApi", "Prism", "Interactive")
-
-#: Flags in whose values a GPU is asked for, as `worker_accelerator=...` or `accelerator=...`.
-_ASKING = ("dataflow_service_options", "experiments", "resource_hints")
 
 
 def encoder_for(options: ExportOptions, pipeline: beam.Pipeline, threads: int) -> Encoder:
@@ -31,17 +29,15 @@ def encoder_for(options: ExportOptions, pipeline: beam.Pipeline, threads: int) -
         options.encoder,
         options.device,
         threads=threads,
-        workers_have_gpu=workers_have_gpu(pipeline),
+        workers_have_gpu=workers_have_gpu(pipeline, options.gpu),
     )
 
 
-def workers_have_gpu(pipeline: beam.Pipeline) -> bool | None:
+def workers_have_gpu(pipeline: beam.Pipeline, gpu: str | None = None) -> bool | None:
     """Tells if workers elsewhere are asked for with a GPU; None if they are of this machine."""
     if _is_local(pipeline):
         return None
-    given = pipeline.options.get_all_options()
-    values = [str(value) for name in _ASKING for value in given.get(name) or ()]
-    return any("accelerator=" in value for value in values)
+    return gpu is not None or asks_for_gpu(pipeline.options)
 
 
 def count_ways(encoder: Encoder) -> None:

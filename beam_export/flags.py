@@ -24,12 +24,14 @@ class ExportCommand:
         options: of the export.
         dry_run: whether only the plan is to be shown.
         beam_flags: every flag that is Beam's.
+        wait: whether to follow a job to its end; None leaves it to the runner.
     """
 
     input: str
     options: ExportOptions
     dry_run: bool
     beam_flags: list[str]
+    wait: bool | None = None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,6 +123,16 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     )
     _add_boolean(group, "--allow_broken_sources", "go on without what an unreadable source holds")
     _add_boolean(group, "--dry_run", "show the plan, made on this machine, and write nothing")
+    group.add_argument(
+        "--gpu",
+        metavar="TYPE",
+        help="accelerator of Dataflow's workers, nvidia-l4 say: sets all that they need for it",
+    )
+    _add_boolean(
+        group,
+        "--wait",
+        "follow the job to its end; if not given, false on Dataflow and true elsewhere",
+    )
     _add_boolean(group, "--verbose", "a line a shard, and tracebacks of errors")
     group.set_defaults(dry_run=False)
 
@@ -138,7 +150,8 @@ def parse_export(argv: Sequence[str]) -> ExportCommand:
     parsed, rest = export_parser().parse_known_args(argv)
     _refuse_unknown(rest)
     given = {name: getattr(parsed, name) for name in _option_names() if hasattr(parsed, name)}
-    return ExportCommand(parsed.input, ExportOptions(**given), parsed.dry_run, rest)
+    options = ExportOptions(**given)
+    return ExportCommand(parsed.input, options, parsed.dry_run, rest, parsed.wait)
 
 
 def _option_names() -> list[str]:

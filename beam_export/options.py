@@ -84,6 +84,7 @@ class ExportOptions:
     allow_broken_sources: bool = False
     max_pixels: int = 250_000_000
     max_image_bytes: int = 268_435_456
+    gpu: str | None = None
     verbose: bool = False
 
     def __post_init__(self) -> None:
@@ -107,11 +108,28 @@ class ExportOptions:
             )
         if self.quality > 100:
             raise InputError(f"--quality={self.quality} is above 100: give 1 to 100.")
+        self._check_gpu()
         if self.encode == "never" and self.resize is not None:
             raise InputError(
                 f"--encode=never with --resize={self.resize} contradict each other, since a "
                 "resized image must be encoded: drop one of the two."
             )
+
+    def _check_gpu(self) -> None:
+        """Refuses GPUs that nothing would use."""
+        if self.gpu is None:
+            return
+        if not isinstance(self.gpu, str) or not self.gpu:
+            raise InputError(
+                f"--gpu={self.gpu!r} is no accelerator type: give one such as nvidia-l4."
+            )
+        idle = [("encoder", "pillow"), ("device", "cpu"), ("encode", "never")]
+        for name, word in idle:
+            if getattr(self, name) == word:
+                raise InputError(
+                    f"--gpu={self.gpu} with --{name}={word} contradict each other, since nothing "
+                    "would use the GPUs: drop one of the two."
+                )
 
     def spec(self) -> EncodeSpec:
         """Returns the part that an encoder has to know."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import logging
 import os
 import signal
 import threading
@@ -17,7 +19,7 @@ from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions,
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms import environments
 
-from beam_export import display, progress
+from beam_export import display, elsewhere, progress
 from beam_export.dryrun import DryRun
 from beam_export.errors import InputError
 from beam_export.flags import ExportCommand
@@ -30,7 +32,7 @@ __all__ = ["local_options", "local_runner", "run_export"]
 
 #: Seconds that a thread of the runner may take to notice that its worker has ended.
 _LAST_WORDS = 5.0
-_LOCAL = (None, "DirectRunner", "FnApiRunner")
+_LOCAL = ("DirectRunner", "FnApiRunner")
 
 
 def run_export(command: ExportCommand) -> int:
@@ -40,13 +42,17 @@ def run_export(command: ExportCommand) -> int:
     if command.dry_run:
         _dry_run(command)
         return 0
-    local = local_options(flags) if runner in _LOCAL else None
     output = Output(command.options.output_dir, uuid.uuid4().hex)
-    output.prepare()
-    if local is None:
-        _run_elsewhere(command, output)
-    else:
+    if runner is None or runner in _LOCAL:
+        elsewhere.check_local(command)
+        local = local_options(flags)
+        output.prepare()
         _run_locally(command, *local, output)
+    else:
+        flags = elsewhere.flags_for(dataclasses.replace(command, beam_flags=flags), runner)
+        output.prepare()
+        if not _run_elsewhere(command, runner, flags, output):
+            return 0
     print(_summary(command.options, output, time.monotonic() - started))
     return 0
 
@@ -62,7 +68,20 @@ def _split_runner(flags: list[str]) -> tuple[str | None, list[str]]:
             skip = True
         else:
             rest.append(flag)
-    return (runner.rpartition(".")[2] if runner else None), rest
+    return (_full_name(runner) if runner else None), rest
+
+
+def _full_name(runner: str) -> str:
+    """Returns a runner's own name for any spelling that Beam takes: `dataflow`, a class's path."""
+    names = {name.lower(): name for name in (*StandardOptions.KNOWN_RUNNER_NAMES, *_LOCAL)}
+    plain = runner.lower()
+    return names.get(plain) or names.get(f"{plain}runner") or _last_part(runner)
+
+
+def _last_part(runner: str) -> str:
+    known = (*StandardOptions.ALL_KNOWN_RUNNERS, *_LOCAL)
+    ours = any(path.rpartition(".")[2] == runner.rpartition(".")[2] for path in known)
+    return runner.rpartition(".")[2] if ours else runner
 
 
 def local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
@@ -131,9 +150,18 @@ def _run_locally(
         shown.close()
 
 
-def _run_elsewhere(command: ExportCommand, output: Output) -> None:
-    with beam.Pipeline(options=PipelineOptions(command.beam_flags)) as pipeline:
-        pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
+def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output: Output) -> bool:
+    """Returns whether the export is done, and not only submitted."""
+    on_dataflow = runner == elsewhere.DATAFLOW
+    wait = not on_dataflow if command.wait is None else command.wait
+    # What a job on Dataflow says on its way is all that is seen of it.
+    with _quiet(command.options.verbose or on_dataflow):
+        job = elsewhere.submit(command, runner, flags, output)
+        if on_dataflow or not wait:
+            print(job.describe(), flush=True)
+        if wait and job.started:
+            job.follow()
+        return wait and job.started
 
 
 def _dry_run(command: ExportCommand) -> None:
@@ -160,6 +188,9 @@ def _quiet(verbose: bool) -> Iterator[None]:
         if not verbose:
             nowhere = stack.enter_context(open(os.devnull, "w"))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
+            # Some loggers of Beam set a level of their own.
+            stack.callback(logging.disable, logging.root.manager.disable)
+            logging.disable(logging.CRITICAL)
         yield
 
 

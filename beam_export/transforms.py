@@ -22,6 +22,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.columns import FindColumns
+from beam_export.dataflow import on_gpu_workers
 from beam_export.encoders import Encoder
 from beam_export.encoding import encoder_for, threads_for
 from beam_export.errors import InputError
@@ -238,6 +239,7 @@ class WriteShards(beam.PTransform):
         max_failed_fraction: float = 0.01,
         max_pixels: int = 250_000_000,
         max_image_bytes: int = 268_435_456,
+        gpu: str | None = None,
     ) -> None:
         super().__init__()
         self._remove_image_data = remove_image_data
@@ -263,6 +265,7 @@ class WriteShards(beam.PTransform):
             max_failed_fraction=max_failed_fraction,
             max_pixels=max_pixels,
             max_image_bytes=max_image_bytes,
+            gpu=gpu,
         )
 
     def expand(self, samples: PCollection[Sample]) -> ExportResult:
@@ -275,11 +278,12 @@ class WriteShards(beam.PTransform):
         threads = threads_for(samples.pipeline)
         encoder = encoder_for(options, samples.pipeline, threads)
         output = _prepared(options)
+        spill = beam.ParDo(SpillSamples(output, encoder, options.order, options.seed))
         spilled = (
             samples
             | "OneWindow" >> beam.WindowInto(GlobalWindows())
             | "SpillSamples"
-            >> beam.ParDo(SpillSamples(output, encoder, options.order, options.seed)).with_outputs(
+            >> on_gpu_workers(spill, options, samples.pipeline).with_outputs(
                 "failures", main="blocks"
             )
         )

@@ -17,6 +17,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import naming, sharding
 from beam_export.blocks import PackedRef, merged, open_block, unpack_ref
+from beam_export.dataflow import on_gpu_workers
 from beam_export.encoders import Encoder
 from beam_export.encoding import count_ways
 from beam_export.errors import RunError
@@ -62,12 +63,13 @@ class WriteEachShard(beam.PTransform):
     columns: PCollection[bytes]
 
     def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
-        return groups | "WriteShard" >> beam.ParDo(
+        write = beam.ParDo(
             _WriteShard(self.options, self.output, self.encoder, self.watcher),
             AsSingleton(self.plan),
             AsSingleton(self.decisions),
             AsSingleton(self.columns),
         ).with_output_types(ShardResult)
+        return groups | "WriteShard" >> on_gpu_workers(write, self.options, groups.pipeline)
 
 
 class _WriteShard(beam.DoFn):

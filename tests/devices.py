@@ -1,23 +1,47 @@
-"""Skips tests where there is no DALI or no GPU, and says what to install or to use."""
+"""Skips tests where what they need is not there, and says what to install or to use."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from beam_export.encoders.dali_device import dali_is_installed, gpu_names
 
-__all__ = ["need_dali", "need_gpu"]
+__all__ = ["need_dali", "need_engine", "need_gcp", "need_gpu"]
+
+ENGINES = Path(__file__).parents[1] / "engines" / ".cache"
+
+
+def _without(reason: str) -> NoReturn:
+    """Skips; where everything is to be tested, what can be had has to be there."""
+    if os.environ.get("BEAM_EXPORT_CI") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def need_gcp() -> None:
+    """Skips without the extra for Google Cloud."""
+    if importlib.util.find_spec("google.cloud.dataflow_v1beta3") is None:
+        _without("the Google Cloud extra is not installed: pip install '.[gcp]'")
+
+
+def need_engine(engine: str) -> None:
+    """Skips where an engine was not made; Flink's job server cannot be had everywhere."""
+    if any(ENGINES.glob("prism-*" if engine == "prism" else "*flink*.jar")):
+        return
+    if engine == "flink":
+        pytest.skip("there is no job server of Flink: run engines/flink.sh --fetch")
+    _without("Prism was not built: run engines/prism.sh --build")
 
 
 def need_dali() -> None:
     """Skips without DALI; where everything is to be tested, its absence is a failure."""
     if not dali_is_installed():
-        reason = "NVIDIA DALI is not installed: pip install '.[gpu-cu13]'"
-        if os.environ.get("BEAM_EXPORT_CI") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _without("NVIDIA DALI is not installed: pip install '.[gpu-cu13]'")
 
 
 def need_gpu() -> None:

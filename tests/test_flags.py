@@ -13,7 +13,7 @@ from beam_export.options import CHOICES, ExportOptions
 PLACES = ["--input=in", "--output_dir=out"]
 
 #: Flags that are no options of the export itself.
-OF_THE_COMMAND = {"input", "dry_run"}
+OF_THE_COMMAND = {"input", "dry_run", "wait"}
 
 
 def parse(*flags: str) -> ExportCommand:
@@ -63,6 +63,7 @@ def test_every_option_has_a_flag_and_no_other_flag_is_there() -> None:
         ("--allow_broken_sources", "allow_broken_sources", True),
         ("--max_pixels=9", "max_pixels", 9),
         ("--max_image_bytes=9", "max_image_bytes", 9),
+        ("--gpu=nvidia-l4", "gpu", "nvidia-l4"),
         ("--verbose", "verbose", True),
     ],
 )
@@ -73,6 +74,13 @@ def test_each_flag_sets_its_option(flag: str, name: str, value: Any) -> None:
     name, equals, text = flag.partition("=")
     if equals:
         assert parse(name, text) == given
+
+
+@pytest.mark.parametrize(
+    ("flags", "wait"), [([], None), (["--wait"], True), (["--wait=false"], False)]
+)
+def test_wait_is_left_to_the_runner_unless_given(flags: list[str], wait: bool | None) -> None:
+    assert parse(*flags).wait is wait
 
 
 def test_the_last_of_equal_flags_counts() -> None:

@@ -33,6 +33,7 @@ OTHERS: dict[str, Any] = {
     "allow_broken_sources": True,
     "max_pixels": 1000,
     "max_image_bytes": 1000,
+    "gpu": "nvidia-l4",
     "verbose": True,
 }
 
@@ -66,6 +67,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "allow_broken_sources": False,
         "max_pixels": 250_000_000,
         "max_image_bytes": 268_435_456,
+        "gpu": None,
         "verbose": False,
     }
 
@@ -144,7 +146,15 @@ def test_what_does_not_shape_the_output() -> None:
     # Neither where it lies nor how it is named, what is put up with, nor who encodes: the last
     # is part of each shard's plan, as what it resolves to.
     assert set(OTHERS) - set(SHAPING) == {
-        *("output_dir", "input_format", "deterministic_name", "encoder", "device", "verbose"),
+        *(
+            "output_dir",
+            "input_format",
+            "deterministic_name",
+            "encoder",
+            "device",
+            "gpu",
+            "verbose",
+        ),
         # A probe only tells earlier which samples there are; those are in the hash.
         *("probe", "max_failed_fraction", "allow_broken_sources"),
     }
@@ -165,3 +175,11 @@ def test_spec_is_what_an_encoder_has_to_know(name: str) -> None:
 
 def test_spec_has_the_mode() -> None:
     assert options(encode="always").spec().mode == "always"
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("encoder", "pillow"), ("device", "cpu"), ("encode", "never")]
+)
+def test_gpus_that_nothing_would_use(name: str, word: str) -> None:
+    with pytest.raises(InputError, match=f"--gpu=nvidia-l4 with --{name}={word} contradict"):
+        options(gpu="nvidia-l4", **{name: word})
