@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from beam_export.arrow_types import is_bytes, is_list, is_text
@@ -227,10 +229,39 @@ def to_values(column: pa.Array) -> list[Any]:
     """Returns the values of a column as metadata values.
 
     Nanoseconds come as numpy values, whatever else is installed: Python's own have none, and
-    `to_pylist` gives pandas objects or raises, depending on the machine.
+    `to_pylist` gives pandas objects or raises, depending on the machine. So do far years.
     """
     kind = column.type
-    if not (pat.is_timestamp(kind) or pat.is_duration(kind)) or kind.unit != "ns":
-        return list(column.to_pylist())
+    if not _has_nanoseconds(kind):
+        try:
+            return list(column.to_pylist())
+        except (OverflowError, ValueError):
+            if not (pat.is_temporal(kind) and not pat.is_time(kind)):
+                raise
+    if is_list(kind):
+        return _list_values(column)
+    if pat.is_struct(kind):
+        values = [to_values(field) for field in column.flatten()]
+        names = [field.name for field in kind]
+        rows = zip(*values, strict=True)
+        valid = column.is_valid().to_pylist()
+        return [
+            dict(zip(names, row, strict=True)) if there else None
+            for row, there in zip(rows, valid, strict=True)
+        ]
     moments = column.to_numpy(zero_copy_only=False)
     return [None if np.isnat(moment) else moment for moment in moments]
+
+
+def _list_values(column: pa.Array) -> list[Any]:
+    items = iter(to_values(column.flatten()))
+    lengths = pc.list_value_length(column).to_pylist()
+    return [None if n is None else list(itertools.islice(items, n)) for n in lengths]
+
+
+def _has_nanoseconds(kind: pa.DataType) -> bool:
+    if is_list(kind):
+        return _has_nanoseconds(kind.value_type)
+    if pat.is_struct(kind):
+        return any(_has_nanoseconds(field.type) for field in kind)
+    return bool((pat.is_timestamp(kind) or pat.is_duration(kind)) and kind.unit == "ns")

@@ -1,0 +1,178 @@
+"""Parquet tables: by row group, with the columns that are wanted and no others.
+
+Columns come without extension types: whether those are known depends on what a process has
+imported (Hugging Face's `Array2D` is one), and what they store is what counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pat
+
+from beam_export.convert import to_values
+from beam_export.tables.errors import TableError
+
+__all__ = ["MAX_ROWS", "Group", "ParquetTable", "plain_type"]
+
+#: Rows and bytes of a batch: of whichever is fewer.
+MAX_ROWS = 1_000
+_BATCH_BYTES = 8 << 20
+#: Read at a time of a column's pages; without it, Arrow reads a column of a row group as a whole.
+_BUFFER = 1 << 20
+
+
+class Group(NamedTuple):
+    """A row group: the number of its first row in the file, and how many rows it has."""
+
+    first: int
+    rows: int
+
+
+class ParquetTable:
+    """A Parquet file that is read a batch of rows at a time.
+
+    Attributes:
+        schema: the columns, without extension types.
+        groups: the row groups.
+    """
+
+    def __init__(self, fh: BinaryIO) -> None:
+        """Reads the footer.
+
+        Raises:
+            TableError: if the file is no Parquet, or two columns have one name.
+        """
+        try:
+            self._file = pq.ParquetFile(fh, pre_buffer=False, buffer_size=_BUFFER)
+            stored = self._file.schema_arrow
+        except pa.ArrowException as error:
+            raise TableError(f"is not a Parquet file that can be read: {_first(error)}") from error
+        except OSError as error:
+            raise _told(error) from error
+        names = stored.names
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise TableError(f"has two columns that are called {twice!r}; rename one of them")
+        self.schema = pa.schema([(field.name, plain_type(field.type)) for field in stored])
+        metadata = self._file.metadata
+        counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+        self.groups = [Group(sum(counts[:at]), count) for at, count in enumerate(counts)]
+
+    def batches(
+        self, group: int, columns: Collection[str] | None = None, start: int = 0
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yields (number of the first row in the file, rows) of a row group, in order.
+
+        Args:
+            group: number of the row group.
+            columns: to read; None for all.
+            start: rows of the group to leave out.
+
+        Raises:
+            TableError: if the row group is damaged.
+        """
+        wanted = [name for name in self.schema.names if columns is None or name in columns]
+        place, count = self.groups[group]
+        if not wanted:
+            yield place, pa.RecordBatch.from_struct_array(pa.array([{}] * count, pa.struct([])))
+            return
+        size = max(1, min(MAX_ROWS, _BATCH_BYTES * count // max(1, self.bytes_of(group, wanted))))
+        try:
+            for batch in self._file.iter_batches(size, row_groups=[group], columns=wanted):
+                end = place + batch.num_rows
+                if end > self.groups[group].first + start:
+                    yield place, _plain_batch(batch, [self.schema.field(name) for name in wanted])
+                place = end
+        except pa.ArrowException as error:
+            raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
+        except OSError as error:
+            raise _told(error, f" in row group {group}") from error
+        if place != sum(self.groups[group]):
+            raise TableError(f"is damaged in row group {group}: it ends before its last row")
+
+    def rows(
+        self, group: int, columns: Collection[str] | None = None
+    ) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """Yields (number of the first row in the file, rows) of a row group, as `batches` does."""
+        for first, batch in self.batches(group, columns):
+            yield first, rows_of(batch)
+
+    def bytes_of(self, group: int, columns: Collection[str]) -> int:
+        """Returns the bytes of columns of a row group, uncompressed."""
+        found = self._file.metadata.row_group(group)
+        chunks = map(found.column, range(found.num_columns))
+        return sum(
+            chunk.total_uncompressed_size
+            for chunk in chunks
+            if chunk.path_in_schema in columns or _top(chunk.path_in_schema, columns)
+        )
+
+
+def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """Returns rows as dicts of Python values.
+
+    Raises:
+        TableError: if Python has no such value.
+    """
+    names = batch.schema.names
+    if not names:
+        return [{} for _ in range(batch.num_rows)]
+    columns = [_values(name, batch.column(name)) for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(name: str, array: pa.Array) -> list[Any]:
+    try:
+        return to_values(array)
+    except (ValueError, OverflowError) as error:
+        reason = f"has values in column {name!r} that cannot be read as {array.type}: {error}"
+        raise TableError(reason) from error
+
+
+def _top(path: str, columns: Collection[str]) -> bool:
+    """Tells whether a leaf lies in one of the columns, whose names may have dots themselves."""
+    parts = path.split(".")
+    return any(".".join(parts[:depth]) in columns for depth in range(1, len(parts)))
+
+
+def _plain_batch(batch: pa.RecordBatch, fields: list[pa.Field]) -> pa.RecordBatch:
+    arrays = [_plain_array(batch.column(field.name), field.type) for field in fields]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Returns a type with what is stored in place of extension types, at any depth."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return plain_type(kind.storage_type)
+    if pat.is_list(kind):
+        return pa.list_(plain_type(kind.value_type))
+    if pat.is_large_list(kind):
+        return pa.large_list(plain_type(kind.value_type))
+    if pat.is_fixed_size_list(kind):
+        return pa.list_(plain_type(kind.value_type), kind.list_size)
+    if pat.is_struct(kind):
+        return pa.struct([(field.name, plain_type(field.type)) for field in kind])
+    return kind
+
+
+def _plain_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if array.type == kind:
+        return array
+    if isinstance(array, pa.ExtensionArray):
+        return _plain_array(array.storage, kind)
+    return array.cast(kind)
+
+
+def _told(error: OSError, where: str = "") -> Exception:
+    """Arrow's own errors have no number, and are damage; those of a disk or a network do."""
+    if error.errno is not None:
+        return error
+    return TableError(f"is damaged{where}: {_first(error)}")
+
+
+def _first(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(". ")
