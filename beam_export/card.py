@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from beam_export.manifest import Manifest
 from beam_export.naming import ShardNames
+from beam_export.provenance import tell_step
 from beam_export.text import size
 
 __all__ = ["MARK", "dataset_card"]
@@ -77,7 +77,7 @@ def dataset_card(manifest: Manifest) -> bytes:
         size=size(totals.bytes),
         images_per_tar=manifest.options["images_per_tar"],
         columns=_rows((column["name"], column["type"]) for column in manifest.schema),
-        steps=_rows((step["step"], _told(step)) for step in manifest.steps),
+        steps=_rows((step["step"], tell_step(step)) for step in manifest.steps),
         manifest=names.manifest,
     )
     return text.encode("utf-8", "backslashreplace")
@@ -95,10 +95,6 @@ def _code(name: str) -> str:
 def _cell(text: str) -> str:
     """Returns text that does not end its cell: a bar would, and so would any end of a line."""
     return " ".join(text.splitlines()).replace("|", "\\|")
-
-
-def _told(step: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in step.items() if name != "step")
 
 
 def _size_category(samples: int) -> str:

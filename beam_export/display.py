@@ -115,6 +115,8 @@ def summary(manifest: Mapping[str, Any], output_dir: str, seconds: float) -> str
     skipped: Mapping[str, int] = next(
         (step["skipped"] for step in manifest["steps"] if step["step"] == "read"), {}
     )
+    if totals["filtered"]:
+        lines.append(f"  left out {totals['filtered']} by --ids, --exclude_ids or --filter")
     if totals["duplicate"] or totals["limited"]:
         lines.append(
             f"  left out {totals['duplicate']} duplicates, {totals['limited']} beyond --limit"
@@ -131,8 +133,11 @@ def summary(manifest: Mapping[str, Any], output_dir: str, seconds: float) -> str
 
 def plan(facts: Mapping[str, int]) -> str:
     """Returns what `--dry_run` says: the plan, and that nothing was written."""
+    filtered = facts.get("filtered", 0)
+    left_out = f"{filtered} left out by --ids, --exclude_ids or --filter; " if filtered else ""
     return (
         f"would write {facts['planned']} images in {facts['planned_shards']} shards: "
         f"{facts['copied']} copied ({size(facts['copied_bytes'])}), {facts['encoded']} encoded "
-        f"(from {size(facts['encoded_bytes'])}), judged by their suffix; nothing was written"
+        f"(from {size(facts['encoded_bytes'])}), judged by their suffix; {left_out}nothing was "
+        "written"
     )

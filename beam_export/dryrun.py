@@ -11,6 +11,8 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import progress
 from beam_export.blocks import open_block, unpack_ref
+from beam_export.choosing import ChooseSamples
+from beam_export.joining import Tally
 from beam_export.options import ExportOptions
 from beam_export.patterns import parse_inputs
 from beam_export.planning import (
@@ -20,7 +22,6 @@ from beam_export.planning import (
     open_decisions,
     open_plan,
 )
-from beam_export.probing import ProbeImages
 from beam_export.sources import ReadSamples
 
 __all__ = ["DryRun"]
@@ -40,7 +41,8 @@ class DryRun(beam.PTransform):
             patterns, self.options.output_dir, input_format=self.options.input_format
         )
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
-        blocks = (blocks | "ProbeImages" >> ProbeImages(self.options)).blocks
+        chosen = blocks | "ChooseSamples" >> ChooseSamples(self.options, 1, None, samples.columns)
+        blocks = chosen.blocks
         planned = blocks | "PlanShards" >> PlanShards(
             self.options, None, Announce(None, self.watcher)
         )
@@ -52,8 +54,12 @@ class DryRun(beam.PTransform):
             )
             | "Sum" >> beam.CombinePerKey(sum)
             | "Sums" >> beam.combiners.ToDict()
-            | "Tell" >> beam.Map(lambda sums, watcher: progress.tell(watcher, sums), self.watcher)
+            | "Tell" >> beam.Map(_tell, AsSingleton(chosen.tally), self.watcher)
         )
+
+
+def _tell(sums: dict[str, int], tally: Tally, watcher: str | None) -> None:
+    progress.tell(watcher, {**sums, "filtered": tally.dropped})
 
 
 def _weigh(

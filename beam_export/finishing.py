@@ -10,6 +10,7 @@ import json
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import apache_beam as beam
@@ -23,11 +24,13 @@ from beam_export._version import __version__
 from beam_export.card import MARK, dataset_card
 from beam_export.encoders import Encoder
 from beam_export.errors import RunError
+from beam_export.joining import Tally
 from beam_export.manifest import Manifest, Totals
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.parquet import write_table
 from beam_export.planning import Planned, open_decisions, open_plan
+from beam_export.provenance import lookup_steps, selection_steps
 from beam_export.samples import Failure
 from beam_export.shard import ShardResult
 from beam_export.sinks import Output
@@ -50,6 +53,7 @@ class WriteManifest(beam.PTransform):
         failures: samples that the sources know and could not give.
         probed: samples that failed when they were looked at before planning.
         skipped: files that are no samples, by what they are.
+        tally: what tables matched, and what was left out before planning, of one element.
     """
 
     options: ExportOptions
@@ -62,6 +66,7 @@ class WriteManifest(beam.PTransform):
     failures: PCollection[Failure]
     probed: PCollection[Failure]
     skipped: PCollection[str]
+    tally: PCollection[Tally]
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[Manifest]:
         skipped = (
@@ -84,6 +89,7 @@ class WriteManifest(beam.PTransform):
                 AsList(self.failures),
                 AsList(self.probed),
                 AsSingleton(skipped),
+                AsSingleton(self.tally),
             ).with_output_types(Manifest)
         )
 
@@ -112,6 +118,7 @@ class _Finish(beam.DoFn):
         listed: Sequence[Failure],
         probed: Sequence[Failure],
         skipped: Mapping[str, int],
+        tally: Tally,
     ) -> Iterator[Manifest]:
         results = sorted(ShardResult(*result) for result in group[1])
         settled = open_decisions(decisions)
@@ -121,6 +128,7 @@ class _Finish(beam.DoFn):
             results,
             len(listed) + len(probed),
             counted=counted,
+            filtered=tally.dropped,
             duplicate=len(settled.dropped),
             limited=ranked - layout.total,
         )
@@ -135,7 +143,7 @@ class _Finish(beam.DoFn):
             hash=layout.hash,
             options=self._options.shaping(),
             software=self._software(results),
-            steps=self._steps(sums, skipped, len(settled.renamed), len(listed), len(probed)),
+            steps=self._steps(sums, skipped, tally, len(settled.renamed), len(listed), len(probed)),
             schema=manifests.describe_schema(schema),
             totals=sums,
             tables=[
@@ -183,6 +191,8 @@ class _Finish(beam.DoFn):
         return {
             "beam_export": __version__,
             "pyarrow": pa.__version__,
+            # Decides which samples there are, where it decides anything.
+            **({"duckdb": version("duckdb")} if self._options.filter is not None else {}),
             **self._identity(results),
         }
 
@@ -195,7 +205,13 @@ class _Finish(beam.DoFn):
         return {**self._encoder.identity(), "device": ", ".join(devices)}
 
     def _steps(
-        self, sums: Totals, skipped: Mapping[str, int], renamed: int, listed: int, probed: int
+        self,
+        sums: Totals,
+        skipped: Mapping[str, int],
+        tally: Tally,
+        renamed: int,
+        listed: int,
+        probed: int,
     ) -> list[dict[str, Any]]:
         """Returns the processing, in order, with how many samples each step let through."""
         options = self._options
@@ -206,7 +222,9 @@ class _Finish(beam.DoFn):
                 "failed": listed,
                 "skipped": dict(sorted(skipped.items())),
             },
+            *lookup_steps(options, tally),
             {"step": "probe", "probe": options.probe, "failed": probed},
+            *selection_steps(options, tally),
             {
                 "step": "settle equal ids",
                 "duplicates": options.duplicates,

@@ -55,6 +55,7 @@ def export_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     _add_places(parser.add_argument_group("input and output"))
+    _add_selection(parser.add_argument_group("what is known of the samples, and which are taken"))
     _add_layout(parser.add_argument_group("shards and samples"))
     _add_images(parser.add_argument_group("images"))
     _add_run(parser.add_argument_group("the run"))
@@ -76,6 +77,21 @@ def _add_places(group: argparse._ArgumentGroup) -> None:
         "--input_format", help="what is read of it; auto looks at the names of what is inside"
     )
     group.add_argument("--output_dir", required=True, help="directory to write to")
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--metadata", help="table (.parquet, .csv, .jsonl) whose columns join each sample by id"
+    )
+    group.add_argument("--metadata_key", help="the table's column with the ids")
+    group.add_argument(
+        "--filter",
+        help="keep samples for which a SQL condition over the columns, width, height, size and "
+        "format is true: score >= 0.5 and width > 256",
+    )
+    group.add_argument("--ids", help="keep these: a file of ids, one a line, or a Parquet column")
+    group.add_argument("--exclude_ids", help="leave these out; as --ids")
+    group.add_argument("--caption_column", help="text that is also written as KEY.txt")
 
 
 def _add_layout(group: argparse._ArgumentGroup) -> None:

@@ -35,6 +35,7 @@ class Totals:
 
     Attributes:
         read: samples that the inputs held.
+        filtered: left out by `--filter`, `--ids` or `--exclude_ids`.
         duplicate: left out by `--duplicates=first`.
         limited: left out by `--limit`.
         failed: in the failures.
@@ -44,6 +45,7 @@ class Totals:
     """
 
     read: int
+    filtered: int
     duplicate: int
     limited: int
     failed: int
@@ -60,7 +62,7 @@ class Totals:
         Raises:
             RunError: if the sums disagree.
         """
-        gone = self.duplicate + self.limited + self.failed + self.written
+        gone = self.filtered + self.duplicate + self.limited + self.failed + self.written
         if self.copied + self.encoded != self.written:
             raise RunError(
                 f"{self.written} samples were written, but {self.copied} copied and {self.encoded} "
@@ -69,8 +71,9 @@ class Totals:
         if self.read != gone:
             raise RunError(
                 f"{self.read} samples were read, but {self.written} written, {self.failed} failed, "
-                f"{self.duplicate} duplicates and {self.limited} beyond the limit make {gone}: the "
-                "input has changed while it was read; run again."
+                f"{self.filtered} left out by a filter, {self.duplicate} duplicates and "
+                f"{self.limited} beyond the limit make {gone}: the input has changed while it was "
+                "read; run again."
             )
 
     def check_budget(self, most: float) -> None:
@@ -117,7 +120,13 @@ class Manifest:
 
 
 def totals(
-    results: Iterable[ShardResult], listed: int, *, counted: int, duplicate: int, limited: int
+    results: Iterable[ShardResult],
+    listed: int,
+    *,
+    counted: int,
+    filtered: int,
+    duplicate: int,
+    limited: int,
 ) -> Totals:
     """Sums over the shards.
 
@@ -125,12 +134,14 @@ def totals(
         results: one a shard.
         listed: failures from before planning.
         counted: samples that came to planning, as counted there.
+        filtered: samples that were left out before.
         duplicate, limited: samples that were left out of the plan.
     """
     shards = list(results)
     failed = listed + sum(len(shard.failures) for shard in shards)
     return Totals(
-        read=counted + listed,
+        read=counted + listed + filtered,
+        filtered=filtered,
         duplicate=duplicate,
         limited=limited,
         failed=failed,

@@ -9,6 +9,7 @@ from typing import Any
 
 from beam_export.encoders import EncodeSpec
 from beam_export.errors import InputError
+from beam_export.filtering import needs_probe
 
 __all__ = ["CHOICES", "SHAPING", "ExportOptions"]
 
@@ -39,9 +40,13 @@ SHAPING = (
     "resize_mode",
     "limit",
     "duplicates",
+    "filter",
+    "caption_column",
     "max_pixels",
     "max_image_bytes",
 )
+
+_TEXTS = ("metadata", "metadata_key", "ids", "exclude_ids", "caption_column")
 
 _BOOLEANS = ("deterministic_name", "allow_broken_sources", "verbose")
 
@@ -79,6 +84,12 @@ class ExportOptions:
     resize_mode: str = "keep_ratio"
     limit: int | None = None
     duplicates: str = "error"
+    metadata: str | None = None
+    metadata_key: str = "image_id"
+    filter: str | None = None
+    ids: str | None = None
+    exclude_ids: str | None = None
+    caption_column: str | None = None
     probe: str = "off"
     max_failed_fraction: float = 0.01
     allow_broken_sources: bool = False
@@ -109,6 +120,10 @@ class ExportOptions:
         if self.quality > 100:
             raise InputError(f"--quality={self.quality} is above 100: give 1 to 100.")
         self._check_gpu()
+        for name in _TEXTS:
+            _check_text(name, getattr(self, name))
+        if self.filter is not None and needs_probe(self.filter) and self.probe == "off":
+            object.__setattr__(self, "probe", "header")
         if self.encode == "never" and self.resize is not None:
             raise InputError(
                 f"--encode=never with --resize={self.resize} contradict each other, since a "
@@ -130,6 +145,17 @@ class ExportOptions:
                     f"--gpu={self.gpu} with --{name}={word} contradict each other, since nothing "
                     "would use the GPUs: drop one of the two."
                 )
+
+    @property
+    def lookups(self) -> dict[str, str]:
+        """The files that samples are looked up in, by the option that names each."""
+        named = {name: getattr(self, name) for name in ("metadata", "ids", "exclude_ids")}
+        return {name: path for name, path in named.items() if path is not None}
+
+    @property
+    def selects(self) -> bool:
+        """Whether a sample may be left out for what it is or is called."""
+        return self.filter is not None or self.ids is not None or self.exclude_ids is not None
 
     def spec(self) -> EncodeSpec:
         """Returns the part that an encoder has to know."""
@@ -157,6 +183,11 @@ def _check_choice(name: str, given: Any, words: tuple[str, ...]) -> None:
     if given not in words:
         choices = ", ".join(map(repr, words))
         raise InputError(f"--{name}={given!r} is not a choice: give one of {choices}.")
+
+
+def _check_text(name: str, given: Any) -> None:
+    if given is not None and (not isinstance(given, str) or not given.strip()):
+        raise InputError(f"--{name}={given!r} names nothing: give a name, or leave it out.")
 
 
 def _check_boolean(name: str, given: Any) -> None:

@@ -147,7 +147,8 @@ class PlanShards(beam.PTransform):
                 _cut_segments, AsSingleton(counts), self.options.images_per_tar, self.options.limit
             )
             | "Segments" >> beam.combiners.ToList()
-            | "MakePlan" >> beam.Map(_make_plan, self._digest(), self.name, self.announce)
+            | "MakePlan"
+            >> beam.Map(_make_plan, self._digest(), self.name, self.announce, self.options.selects)
         )
         census = counts | "Census" >> beam.Map(_census, AsSingleton(sample))
         return Planned(plan, decisions, census)
@@ -276,7 +277,12 @@ def _make_plan(
     digest: bytes,
     name: str | None,
     announce: Announce,
+    selects: bool,
 ) -> bytes:
+    if not parts and selects:
+        raise InputError(
+            "no sample is left to export after --filter, --ids and --exclude_ids: ask for less."
+        )
     if not parts:
         raise InputError(
             "the input holds no image that can be exported: give a directory, a file or a pattern "

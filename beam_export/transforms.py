@@ -2,6 +2,7 @@
 
 ReadSamples      -> refs                      no pixels
 AssignKeys       -> blocks of (key, ref)
+ChooseSamples    -> blocks                    tables joined, images probed, samples selected
 PlanShards       -> the plan                  one small side input
 GroupIntoShards  -> (shard, [block, ...])     GroupIntoBatches, then Reshuffle
 WriteEachShard   -> ShardResult               sort, read, encode, write tar and Parquet
@@ -21,7 +22,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.transforms.window import GlobalWindows
 
-from beam_export.columns import FindColumns
+from beam_export.choosing import ChooseSamples
 from beam_export.dataflow import on_gpu_workers
 from beam_export.encoders import Encoder
 from beam_export.encoding import encoder_for, threads_for
@@ -34,7 +35,6 @@ from beam_export.options import ExportOptions
 from beam_export.parquet import read_rows
 from beam_export.patterns import parse_inputs
 from beam_export.planning import Announce, AssignKeys, PlanShards, open_plan
-from beam_export.probing import ProbeImages
 from beam_export.samples import Failure, Sample
 from beam_export.shard import ShardResult
 from beam_export.sinks import Output
@@ -113,12 +113,13 @@ class _WriteBlocks(beam.PTransform):
     remove_image_data: bool = True
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
-        probed = blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
-        blocks = probed.blocks
+        chosen = blocks | "ChooseSamples" >> ChooseSamples(
+            self.options, self.threads, self.schema, self.columns
+        )
+        blocks, columns = chosen.blocks, chosen.columns
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
         announce = Announce(self.output, self.watcher)
         planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce, self.schema)
-        columns = blocks | "FindColumns" >> FindColumns(self.schema, self.columns)
         shards = (
             blocks
             | "GroupIntoShards"
@@ -143,11 +144,12 @@ class _WriteBlocks(beam.PTransform):
             planned,
             columns,
             self.failures,
-            probed.failures,
+            chosen.failures,
             self.skipped,
+            chosen.tally,
         )
         late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
-        failures = (self.failures, probed.failures, late) | "AllFailures" >> beam.Flatten()
+        failures = (self.failures, chosen.failures, late) | "AllFailures" >> beam.Flatten()
         result = ExportResult(shards, failures, manifest, planned.plan)
         result._output, result._with_images = self.output, not self.remove_image_data
         return result
@@ -235,6 +237,12 @@ class WriteShards(beam.PTransform):
         resize_mode: str = "keep_ratio",
         limit: int | None = None,
         duplicates: str = "error",
+        metadata: str | None = None,
+        metadata_key: str = "image_id",
+        filter: str | None = None,
+        ids: str | None = None,
+        exclude_ids: str | None = None,
+        caption_column: str | None = None,
         probe: str = "off",
         max_failed_fraction: float = 0.01,
         max_pixels: int = 250_000_000,
@@ -261,6 +269,12 @@ class WriteShards(beam.PTransform):
             resize_mode=resize_mode,
             limit=limit,
             duplicates=duplicates,
+            metadata=metadata,
+            metadata_key=metadata_key,
+            filter=filter,
+            ids=ids,
+            exclude_ids=exclude_ids,
+            caption_column=caption_column,
             probe=probe,
             max_failed_fraction=max_failed_fraction,
             max_pixels=max_pixels,

@@ -128,7 +128,17 @@ def test_it_goes_where_errors_go_when_it_is_made(monkeypatch: pytest.MonkeyPatch
 
 
 def manifest(**totals: int) -> dict[str, Any]:
-    names = ["read", "duplicate", "limited", "failed", "written", "copied", "encoded", "shards"]
+    names = [
+        "read",
+        "filtered",
+        "duplicate",
+        "limited",
+        "failed",
+        "written",
+        "copied",
+        "encoded",
+        "shards",
+    ]
     zeros = dict.fromkeys([*names, "bytes", "parquet_bytes"], 0)
     return {
         "hash": "0123456789ab",
@@ -150,10 +160,11 @@ def test_summary() -> None:
 
 
 def test_summary_of_what_is_not_there() -> None:
-    made = manifest(duplicate=3, limited=4)
+    made = manifest(filtered=2, duplicate=3, limited=4)
     made["steps"][0]["skipped"] = {".txt": 2, "(no suffix)": 1}
     made["tables"].append({"name": "_meta/images-0123456789ab-failures.parquet"})
-    assert summary(made, "gs://b/out", 0).splitlines()[2:5] == [
+    assert summary(made, "gs://b/out", 0).splitlines()[2:6] == [
+        "  left out 2 by --ids, --exclude_ids or --filter",
         "  left out 3 duplicates, 4 beyond --limit",
         "  passed by files that are no images: 1 (no suffix), 2 .txt",
         "  each failure with its reason: gs://b/out/_meta/images-0123456789ab-failures.parquet",

@@ -72,9 +72,10 @@ def manifest(**given_values: Any) -> Manifest:
 
 def test_totals_add_up() -> None:
     results = [shard(0), shard(1, copied=5, encoded=0, failed=0), shard(2, 0, 1, 2)]
-    total = totals(results, 4, counted=20, duplicate=3, limited=3)
+    total = totals(results, 4, counted=20, filtered=5, duplicate=3, limited=3)
     assert total == Totals(
-        read=24,
+        read=29,
+        filtered=5,
         duplicate=3,
         limited=3,
         failed=7,
@@ -90,14 +91,14 @@ def test_totals_add_up() -> None:
 
 def test_totals_can_come_from_anything_that_is_gone_through_once() -> None:
     results = [shard(0), shard(1)]
-    given_once = totals(iter(results), 0, counted=12, duplicate=0, limited=0)
-    assert given_once == totals(results, 0, counted=12, duplicate=0, limited=0)
+    given_once = totals(iter(results), 0, counted=12, filtered=0, duplicate=0, limited=0)
+    assert given_once == totals(results, 0, counted=12, filtered=0, duplicate=0, limited=0)
 
 
-SOUND = sums(read=20, duplicate=2, limited=3, failed=4, written=11, copied=5, encoded=6)
+SOUND = sums(read=21, filtered=1, duplicate=2, limited=3, failed=4, written=11, copied=5, encoded=6)
 
 
-@pytest.mark.parametrize("name", ["read", "duplicate", "limited", "failed", "written"])
+@pytest.mark.parametrize("name", ["read", "filtered", "duplicate", "limited", "failed", "written"])
 @pytest.mark.parametrize("by", [-1, 1])
 def test_a_sample_lost_or_counted_twice_is_an_error(name: str, by: int) -> None:
     SOUND.check()

@@ -28,6 +28,12 @@ OTHERS: dict[str, Any] = {
     "resize_mode": "border",
     "limit": 5,
     "duplicates": "rename",
+    "metadata": "scores.csv",
+    "metadata_key": "id",
+    "filter": "score > 0.5",
+    "ids": "ids.txt",
+    "exclude_ids": "not.txt",
+    "caption_column": "caption",
     "probe": "full",
     "max_failed_fraction": 0.5,
     "allow_broken_sources": True,
@@ -62,6 +68,12 @@ def test_defaults_are_those_of_the_contract() -> None:
         "resize_mode": "keep_ratio",
         "limit": None,
         "duplicates": "error",
+        "metadata": None,
+        "metadata_key": "image_id",
+        "filter": None,
+        "ids": None,
+        "exclude_ids": None,
+        "caption_column": None,
         "probe": "off",
         "max_failed_fraction": 0.01,
         "allow_broken_sources": False,
@@ -98,6 +110,12 @@ def test_every_choice_can_be_made(name: str) -> None:
             for name in ("deterministic_name", "allow_broken_sources", "verbose")
             for value in ("false", 0, None)
         ),
+        *(
+            (name, value)
+            for name in ("metadata", "metadata_key", "ids", "exclude_ids", "caption_column")
+            for value in ("", " ", 5)
+        ),
+        *(("filter", value) for value in ("", " ", 5)),
         *(("output_dir", value) for value in ("", " ", None, pathlib.Path("/out"))),
     ],
 )
@@ -120,6 +138,12 @@ def test_never_and_resize_contradict_each_other() -> None:
     with pytest.raises(InputError, match="--encode=never with --resize=256 contradict"):
         options(encode="never", resize=256)
     assert options(encode="never").spec().mode == "never"
+
+
+def test_filter_on_what_headers_hold_sets_the_probe() -> None:
+    assert options(filter="score > 1").probe == "off"
+    assert options(filter="width > 1").probe == "header"
+    assert options(filter="width > 1", probe="full").probe == "full"
 
 
 def test_options_are_frozen_and_by_keyword() -> None:
@@ -156,6 +180,8 @@ def test_what_does_not_shape_the_output() -> None:
             "verbose",
         ),
         # A probe only tells earlier which samples there are; those are in the hash.
+        # What tables hold is in the samples' digests, wherever the tables lie.
+        *("metadata", "metadata_key", "ids", "exclude_ids"),
         *("probe", "max_failed_fraction", "allow_broken_sources"),
     }
 

@@ -13,6 +13,9 @@ PACKAGE = Path(__file__).parents[1] / "beam_export"
 
 #: Modules that know Beam, or read through it; every other one is core and works on file objects.
 BEAM_LAYER = {
+    "selecting",
+    "lookup",
+    "choosing",
     "__init__",
     "__main__",
     "cli",

@@ -1,0 +1,64 @@
+"""Between keys and the plan: what else is known of the samples, and which of them are planned."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import PCollection
+
+from beam_export.columns import FindColumns
+from beam_export.joining import Tally
+from beam_export.options import ExportOptions
+from beam_export.probing import ProbeImages
+from beam_export.samples import Failure
+from beam_export.selecting import JoinTables, SelectSamples
+
+__all__ = ["ChooseSamples", "Chosen"]
+
+
+class Chosen(NamedTuple):
+    """The samples that are planned.
+
+    Attributes:
+        blocks: packed refs.
+        columns: metadata columns of all samples as a serialized Arrow schema, of one element.
+        failures: samples whose images proved bad.
+        tally: what matched and what was left out, of one element.
+    """
+
+    blocks: PCollection[bytes]
+    columns: PCollection[bytes]
+    failures: PCollection[Failure]
+    tally: PCollection[Tally]
+
+
+@dataclasses.dataclass
+class ChooseSamples(beam.PTransform):
+    """Joins tables, looks at images and leaves samples out, each if it is asked for.
+
+    In this order: no image is looked at that `--ids` leaves out, and a filter knows all columns,
+    with the types that they have over the whole of the input.
+
+    Attributes:
+        options: of the export.
+        threads: images in work at the same time in each worker process.
+        schema: the metadata columns, if they are declared.
+        columns: (serialized Arrow schema, where it is from) of the samples' own columns.
+    """
+
+    options: ExportOptions
+    threads: int
+    schema: pa.Schema | None
+    columns: PCollection[tuple[bytes, str]] | None
+
+    def expand(self, blocks: PCollection[bytes]) -> Chosen:
+        joined = blocks | "JoinTables" >> JoinTables(self.options, self.columns)
+        columns = joined.blocks | "FindColumns" >> FindColumns(self.schema, joined.columns)
+        probed = joined.blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
+        selected = probed.blocks | "SelectSamples" >> SelectSamples(
+            self.options, columns, joined.tally
+        )
+        return Chosen(selected.blocks, columns, probed.failures, selected.tally)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from beam_export.errors import InputError
+from beam_export.filtering import Filter, needs_probe
+
+DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.timezone.utc) for day in (1, 2, 3, 4)]
+COLUMNS = {
+    "score": pa.array([0.1, float("nan"), None, 0.9], pa.float32()),
+    "caption": pa.array(["a cat", "dog", None, "it's"]),
+    "Tags": pa.array([["a"], [], None, ["b", "c"]]),
+    "my col": pa.array([1, 2, 3, 4]),
+    "half": pa.array([1.5, 2.5, None, 1.0], pa.float16()),
+    "big": pa.array([1, 2, 3, 4], pa.decimal256(50, 2)),
+    "day": pa.array(DAYS, pa.timestamp("us", "UTC")),
+    "nothing": pa.nulls(4),
+    "meta": pa.array([{"x": 1}, {"x": 2}, None, {"x": 3}]),
+    "split": pa.array(["train", "val", "train", "test"]).dictionary_encode(),
+}
+TYPES = {name: column.type for name, column in COLUMNS.items()}
+
+
+def kept(text: str) -> list[int]:
+    bound = Filter(text).bind(TYPES)
+    keep = bound.keep({name: COLUMNS[name] for name in bound.types}, 4)
+    return [place for place, one in enumerate(keep) if one]
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("score >= 0.1", [0, 3]),
+        ("score >= 0.1 and not split = 'test'", [0]),
+        ("score == 0.9 or caption like '%cat'", [0, 3]),
+        ("score is null", [1, 2]),
+        ("SCORE > 0.5", [3]),
+        ("split in ('train', 'val')", [0, 1, 2]),
+        ("split not in ('train', 'val')", [3]),
+        ("split != 'train'", [1, 3]),
+        ('"my col" between 2 and 3', [1, 2]),
+        ('"my col" % 2 = 0', [1, 3]),
+        ("'b' in Tags", [3]),
+        ("list_contains(tags, 'a')", [0]),
+        ("len(caption) > 3 and lower(caption) <> 'dog'", [0, 3]),
+        ("caption = 'it''s'", [3]),
+        ("coalesce(score, 1) > 0.5", [1, 2, 3]),
+        ("case when score > 0.5 then true end", [3]),
+        ("half > 1.2", [0, 1]),
+        ("big >= 3", [2, 3]),
+        ("day > '2024-05-02'", [2, 3]),
+        ("year(day) = 2024 and day < date '2024-05-02'", [0]),
+        ("nothing is null", [0, 1, 2, 3]),
+        ("nothing > 1", []),
+        ("meta.x = 2", [1]),
+        ("true", [0, 1, 2, 3]),
+        ("1 = 2 -- a remark", []),
+    ],
+)
+def test_filter_keeps(text: str, places: list[int]) -> None:
+    assert kept(text) == places
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is no expression"),
+        ("score >", 'syntax error at or near ")"'),
+        ("score > 0.5; drop table t", 'syntax error at or near ";"'),
+        ("1) from t where (1", "more than one expression"),
+        ("score in (select 1)", "a subquery"),
+        ("sum(score) > 1", "sum()"),
+        ("row_number() over () > 1", "a window"),
+        ("score > $1", "a parameter"),
+        ("*", "a star"),
+        ("random() > 0.5", "random()"),
+        ("day < now()", "now()"),
+        ("age(day) > interval 1 day", "age()"),
+        ("getenv('HOME') = 'x'", "getenv()"),
+        ("read_text('/etc/passwd') = 'x'", "read_text()"),
+        ("current_setting('threads') = '1'", "current_setting()"),
+    ],
+)
+def test_what_is_no_expression_on_a_sample_is_refused_before_all_else(text: str, said: str) -> None:
+    with pytest.raises(InputError, match="--filter=") as caught:
+        Filter(text)
+    assert said in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("scor > 0.5", "names 'scor', and the columns are score (float), caption (string), Tags"),
+        ("current_date > day", "names 'current_date'"),
+        ("caption > 5", "Cannot compare values of type VARCHAR"),
+        ("lower(score) = 'x'", "No function matches"),
+        ("score > 'abc'", "Could not convert string 'abc'"),
+        ("caption", "is of type string, neither true nor false"),
+        ("score, caption", "neither true nor false"),
+        ("meta.y = 1", 'Could not find key "y"'),
+    ],
+)
+def test_what_does_not_fit_the_columns_is_one_sentence(text: str, said: str) -> None:
+    with pytest.raises(InputError, match="--filter=") as caught:
+        Filter(text).bind(TYPES)
+    assert said in caught.value.sentence
+    assert "\n" not in caught.value.sentence
+
+
+def test_value_that_fails_is_one_sentence_too() -> None:
+    with pytest.raises(InputError, match=r"Could not convert string 'a cat'.*caption \(string\)"):
+        kept("cast(caption as int) > 1")
+
+
+def test_names_that_differ_in_case_alone_must_be_written_as_they_are() -> None:
+    types = {"Score": pa.int64(), "score": pa.int64(), "SCORE": pa.int64()}
+    bound = Filter("score > 1").bind(types)
+    assert list(bound.types) == ["score"]
+    with pytest.raises(InputError, match="which may be Score, score, SCORE"):
+        Filter("sCore > 1").bind(types)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.none() | st.floats(width=32), max_size=9), st.floats(0, 1, width=16))
+def test_numbers_compare_as_in_python(values: list[float | None], bound: float) -> None:
+    types = {"x": pa.float32()}
+    keep = (
+        Filter(f"x >= {bound!r}")
+        .bind(types)
+        .keep({"x": pa.array(values, pa.float32())}, len(values))
+    )
+    assert keep == [value is not None and value >= bound for value in values]
+
+
+@pytest.mark.parametrize(
+    ("text", "needs"),
+    [("Width > 10", True), ("format = 'png'", True), ("size > 3 and width_ok", False)],
+)
+def test_only_what_stands_in_headers_needs_a_look_at_them(text: str, needs: bool) -> None:
+    assert needs_probe(text) is needs
+
+
+def test_files_cannot_be_reached_even_by_a_statement() -> None:
+    import duckdb
+
+    from beam_export import filtering
+
+    connection: Any = filtering._connect()
+    for statement in ("SELECT * FROM read_text('/etc/hostname')", "SET threads = 2"):
+        with pytest.raises(duckdb.Error):
+            connection.execute(statement)
