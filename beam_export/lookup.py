@@ -199,7 +199,11 @@ def read_ids(path: str, flag: str) -> Iterator[bytes]:
         raise InputError(f"{flag}={path} is a directory: give a file of ids, one a line.")
     parquet = path.lower().endswith(".parquet")
     with _opened(flag, path, "uncompressed" if parquet else "auto") as file:
-        ids = parquet_ids(ParquetTable(file), flag, path) if parquet else text_ids(file)
+        ids = (
+            parquet_ids(ParquetTable(file), flag, path)
+            if parquet
+            else text_ids(iter(file.readline, b""))
+        )
         while piece := [Row(ident) for ident in itertools.islice(ids, _IDS)]:
             yield pack_rows(piece)
 

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_export import lookup, rows
+from beam_export.errors import InputError
+from beam_export.joining import unpack_rows
+from beam_export.tables import BadRow, ParquetTable
+
+
+def ids(path: Path, content: bytes) -> list[str]:
+    path.write_bytes(content)
+    packed = lookup.read_ids(str(path), "--ids")
+    return [row.key for piece in packed for row in unpack_rows(piece)]
+
+
+def parquet(**columns: list[Any]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file, row_group_size=2)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("i.txt", b"\xef\xbb\xbfa\r\n b \n\n\nc/d.jpg", ["a", "b", "c/d.jpg"]),
+        ("i.txt", "räk\n".encode() + b"\xff", ["räk", "\\xff"]),
+        ("i.txt.gz", gzip.compress(b"a\nb\n"), ["a", "b"]),
+        ("i.txt", b"", []),
+        ("i.parquet", parquet(n=[1, 2, 3], image_id=["a", None, "c"]), ["a", "c"]),
+        ("i.parquet", parquet(x=["no", "no", "no"], key=[7, 8, 9]), ["7", "8", "9"]),
+        ("i.PARQUET", parquet(n=[1], x=["a"], y=["b"]), ["a"]),
+    ],
+)
+def test_ids_of_a_file(tmp_path: Path, name: str, content: bytes, found: list[str]) -> None:
+    assert ids(tmp_path / name, content) == found
+
+
+def test_many_ids_come_in_pieces(tmp_path: Path) -> None:
+    (tmp_path / "i.txt").write_text("\n".join(map(str, range(25_000))), encoding="utf-8")
+    pieces = [unpack_rows(piece) for piece in lookup.read_ids(str(tmp_path / "i.txt"), "--ids")]
+    assert [len(piece) for piece in pieces] == [10_000, 10_000, 5_000]
+    assert [row.key for piece in pieces for row in piece] == [*map(str, range(25_000))]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("i.parquet", parquet(n=[1]), "has no column of ids, but n: call one image_id"),
+        ("i.parquet", b"no parquet", "is not a Parquet file that can be read"),
+        ("", b"", "is a directory: give a file of ids, one a line"),
+        ("nowhere.txt", None, "cannot be opened: give a file that is there"),
+    ],
+)
+def test_what_is_no_list_of_ids(
+    tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    if name and content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="--ids=") as caught:
+        list(lookup.read_ids(str(tmp_path / name).rstrip("/"), "--ids"))
+    assert said in caught.value.sentence
+
+
+def test_tables_of_a_directory_and_of_a_pattern(tmp_path: Path) -> None:
+    (tmp_path / "_meta").mkdir()
+    for name in ("b.csv", "a.parquet", "c.jsonl", "d.txt", "_meta/e.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    for given in (f"{tmp_path}", f"{tmp_path}/*", f"{tmp_path}/a.parquet,{tmp_path}/[bc].*"):
+        found = [Path(uri).name for uri in lookup.list_tables(given)]
+        assert found == ["a.parquet", "b.csv", "c.jsonl"]
+    for given in (f"{tmp_path}/d.txt", f"{tmp_path}/nowhere.csv"):
+        with pytest.raises(InputError, match=r"--metadata=.* names no table: give a \.parquet"):
+            lookup.list_tables(given)
+
+
+def test_rows_go_by_their_key() -> None:
+    found = rows.keyed_rows([(0, {"k": 7, "n": 1}), (1, {"k": "a", "n": 2})], "k", True, "t")
+    assert [(row.key, pickle.loads(row.values), row.typed) for row in found] == [
+        ("7", {"n": 1}, ("n",)),
+        ("a", {"n": 2}, ("n",)),
+    ]
+    assert rows.keyed_rows([(0, {"k": "a", "n": 1})], "k", False, "t")[0].typed == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((4, {"n": 1, "m": 2}), "t.csv (row 5) has no column 'k' to find samples by, but n, m"),
+        ((4, {"k": None}), "t.csv has no id in column 'k' of row 5"),
+        ((4, {"k": 1.5}), "t.csv has 1.5 for an id in column 'k' of row 5"),
+        ((4, {"k": True}), "t.csv has True for an id"),
+        (BadRow(4, "it is empty"), "t.csv has a row 5 that cannot be read (it is empty)"),
+    ],
+)
+def test_row_that_cannot_be_joined(row: Any, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        rows.keyed_rows([row], "k", False, "t.csv")
+    assert f"--metadata={said}" in caught.value.sentence
+
+
+def test_ids_must_be_text_or_whole_numbers() -> None:
+    table = ParquetTable(io.BytesIO(parquet(a=[1.5], b=["x"], c=[1])))
+    for name in ("b", "c"):
+        rows.check_key(table.schema, name, "t")
+    with pytest.raises(InputError, match="has ids of type double in column 'a'"):
+        rows.check_key(table.schema, "a", "t")
+    with pytest.raises(InputError, match="has no column 'd' to find samples by, but a, b, c"):
+        rows.check_key(table.schema, "d", "t")
