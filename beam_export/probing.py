@@ -143,7 +143,7 @@ def probe_sample(ref: SampleRef, reader: Reader, spec: EncodeSpec, full: bool) -
 
 
 def _probe_head(image: Member, reader: Reader, spec: EncodeSpec) -> Probed:
-    if 0 < image.size <= spec.max_image_bytes:
+    if image.column is None and 0 < image.size <= spec.max_image_bytes:
         for size in HEAD_BYTES:
             if size >= image.size:
                 break

@@ -12,15 +12,17 @@ import errno
 import os
 import time
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import SampleError
 from beam_export.listing import is_local
 from beam_export.samples import WHOLE, Member
+from beam_export.tables.cells import Cells
+from beam_export.tables.errors import TableError
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "is_lasting", "open_source"]
 
 #: Errors that another try will not mend.
 _LASTING = frozenset(
@@ -38,6 +40,7 @@ class Reader:
         """Makes a reader that refuses members of more than `max_bytes`."""
         self._max_bytes = max_bytes
         self._open: collections.OrderedDict[str, BinaryIO] = collections.OrderedDict()
+        self._cells = Cells(open_source)
 
     def __enter__(self) -> Reader:
         return self
@@ -50,6 +53,7 @@ class Reader:
     ) -> None:
         while self._open:
             self._open.popitem()[1].close()
+        self._cells.close()
 
     def read(self, member: Member) -> bytes:
         """Returns a member's bytes.
@@ -72,7 +76,7 @@ class Reader:
                 data = self._read(member)
                 break
             except OSError as error:
-                if _is_lasting(error):
+                if is_lasting(error):
                     reason = f"the .{member.ext} cannot be read: {os.strerror(error.errno or 0)}"
                     raise SampleError("read", "OSError", reason) from error
                 if attempt == _TRIES:
@@ -88,6 +92,8 @@ class Reader:
         return data
 
     def _read(self, member: Member) -> bytes:
+        if member.column is not None:
+            return self._read_cell(member, member.column)
         if member.offset != WHOLE:
             return self._read_range(member)
         # One byte more than there should be tells a file that has grown, and costs nothing.
@@ -107,6 +113,15 @@ class Reader:
             self._open.pop(member.uri).close()
             raise
 
+    def _read_cell(self, member: Member, column: str) -> bytes:
+        try:
+            return self._cells.read(member.uri, column, member.offset) or b""
+        except TableError as error:
+            raise SampleError("read", "SourceChanged", f"its Parquet file {error}") from error
+        except OSError:
+            self._cells.forget(member.uri)
+            raise
+
     def _handle(self, uri: str) -> BinaryIO:
         if uri in self._open:
             self._open.move_to_end(uri)
@@ -119,6 +134,17 @@ class Reader:
                 else _open_remote(uri)
             )
         return self._open[uri]
+
+
+def open_source(uri: str) -> BinaryIO:
+    """Opens a file for reading, unbuffered if it is local.
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    if is_local(uri):
+        return cast(BinaryIO, open(uri, "rb", buffering=0))
+    return _open_remote(uri)
 
 
 def _open_remote(uri: str) -> BinaryIO:
@@ -148,5 +174,6 @@ def _read_up_to(source: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _is_lasting(error: OSError) -> bool:
+def is_lasting(error: OSError) -> bool:
+    """Tells whether another try would not mend an error."""
     return error.errno in _LASTING

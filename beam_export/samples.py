@@ -74,6 +74,7 @@ class Member(NamedTuple):
     """Where one member of a sample lies: `size` bytes of `uri` from `offset` (or `WHOLE`).
 
     A small one that lies nowhere, since it was made of something else, brings its bytes as `data`.
+    One in a Parquet file names its `column`; `offset` is then the number of its row.
     """
 
     ext: str
@@ -81,6 +82,7 @@ class Member(NamedTuple):
     offset: int
     size: int
     data: bytes | None = None
+    column: str | None = None
 
 
 class Stored(NamedTuple):

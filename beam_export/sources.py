@@ -22,6 +22,7 @@ from beam_export.progress import tell
 from beam_export.reading import Reader
 from beam_export.samples import Failure, Member, SampleRef, failure_of
 from beam_export.sharding import source_key
+from beam_export.table_samples import ReadTables
 from beam_export.text import printable
 
 __all__ = ["ReadSamples", "Samples"]
@@ -81,15 +82,15 @@ class ReadSamples(beam.PTransform):
             | "SpreadBlocks" >> beam.Reshuffle()
             | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
         )
-        unread = (
-            (listed.webdataset, listed.tables)
-            | "Sources" >> beam.Flatten()
-            | "SkipSources" >> beam.Map(_kind_of_source).with_output_types(str)
+        tables = listed.tables | "ReadTables" >> ReadTables(self.watcher)
+        unread = listed.webdataset | "SkipTars" >> beam.Map(_kind_of_source).with_output_types(str)
+        return Samples(
+            (files.refs, tables["refs"]) | "AllRefs" >> beam.Flatten(),
+            (listed.failures, files.failures, tables["failures"])
+            | "ListFailures" >> beam.Flatten(),
+            (listed.skipped, unread) | "Skipped" >> beam.Flatten(),
+            tables["columns"],
         )
-        failures = (listed.failures, files.failures) | "ListFailures" >> beam.Flatten()
-        skipped = (listed.skipped, unread) | "Skipped" >> beam.Flatten()
-        columns = pbegin | "Columns" >> beam.Create([], reshuffle=False)
-        return Samples(files.refs, failures, skipped, columns)
 
 
 def _kind_of_source(source: Source) -> str:

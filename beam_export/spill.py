@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
@@ -26,6 +24,7 @@ from beam_export.encoders.policy import process_batch
 from beam_export.encoding import count_ways
 from beam_export.errors import InputError, SampleError
 from beam_export.feeding import BATCH_BYTES, BATCH_SAMPLES
+from beam_export.locating import file_size
 from beam_export.naming import clean_ext
 from beam_export.paths import check_reachable
 from beam_export.samples import (
@@ -177,18 +176,11 @@ def _file_member(path: str) -> Member:
     """Returns where an image lies that is to be read from its path.
 
     Raises:
+        InputError: if its file system is not there: that is the pipeline's fault.
         SampleError: if there is no such file.
     """
     check_reachable("path", path)
-    # Not by a match: a bracket or a star in a name is a name to whoever gives a path.
-    system = FileSystems.get_filesystem(path)
-    try:
-        size = int(system.size(path))
-    except (OSError, BeamIOError) as error:
-        if system.exists(path):
-            raise
-        raise SampleError("read", "OSError", "there is no file at its path") from error
-    return Member(_ext(path), path, WHOLE, size)
+    return Member(_ext(path), path, WHOLE, file_size(path, "read"))
 
 
 def _ext(path: str) -> str:

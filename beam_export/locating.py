@@ -1,0 +1,60 @@
+"""How large the files are that samples name: the last thing that a ref has to know."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from apache_beam.io.filesystem import BeamIOError
+from apache_beam.io.filesystems import FileSystems
+
+from beam_export.errors import InputError, SampleError
+from beam_export.listing import is_local
+from beam_export.paths import check_reachable
+from beam_export.reading import is_lasting
+
+__all__ = ["file_size"]
+
+
+def file_size(path: str, stage: str) -> int:
+    """Returns the bytes of the file at a path that a sample names.
+
+    Args:
+        path: on any file system that can be reached.
+        stage: of the failure if there is no such file.
+
+    Raises:
+        SampleError: if there is none, or it cannot be reached.
+        OSError: if it cannot be looked at at present.
+    """
+    if is_local(path):
+        return _local_size(path, stage)
+    try:
+        check_reachable("path", path)
+    except InputError as error:
+        raise SampleError(stage, "InputError", error.sentence) from error
+    # Not by a match: a bracket or a star in a name is a name to whoever gives a path.
+    system = FileSystems.get_filesystem(path)
+    try:
+        return int(system.size(path))
+    except (OSError, BeamIOError) as error:
+        if system.exists(path):
+            raise
+        raise SampleError(stage, "OSError", "there is no file at its path") from error
+
+
+def _local_size(path: str, stage: str) -> int:
+    try:
+        status = os.stat(path)
+    except ValueError as error:
+        raise SampleError(stage, "ValueError", "its path has a zero byte in it") from error
+    except FileNotFoundError as error:
+        raise SampleError(stage, "OSError", "there is no file at its path") from error
+    except OSError as error:
+        if not is_lasting(error):
+            raise
+        reason = f"its file cannot be looked at: {error.strerror}"
+        raise SampleError(stage, "OSError", reason) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise SampleError(stage, "OSError", "what is at its path is not a regular file")
+    return status.st_size
