@@ -27,6 +27,8 @@ class Progress:
         self._writing_since = self._started
         self._last_line = self._started
         self._done = self._bytes = self._planned = 0
+        #: Shards that stood finished before.
+        self.found = 0
         self._bar: tqdm.tqdm | None = None
         self._draws = stream.isatty()
         if self._draws:
@@ -62,6 +64,7 @@ class Progress:
                 self._line(f"planned {self._planned} images in {counts['planned_shards']} shards")
         if "shard" in counts:
             self._shard(counts)
+        self.found += counts.get("kept_shards", 0)
         if "listed" in counts and self._bar is not None:
             self._bar.set_description_str("listing", refresh=False)
             self._bar.update(counts["listed"])
@@ -103,8 +106,23 @@ class Progress:
         self._close_bar()
 
 
-def summary(manifest: Mapping[str, Any], output_dir: str, seconds: float) -> str:
-    """Returns what is said at the end of a run, for people."""
+def summary(
+    manifest: Mapping[str, Any],
+    output_dir: str,
+    seconds: float,
+    *,
+    kept: int = 0,
+    untouched: bool = False,
+) -> str:
+    """Returns what is said at the end of a run, for people.
+
+    Args:
+        manifest: as it stands in the output.
+        output_dir: where.
+        seconds: that the run took.
+        kept: shards that stood finished before.
+        untouched: whether the run has found everything as it would have written it.
+    """
     totals = manifest["totals"]
     bytes_ = totals["bytes"] + totals["parquet_bytes"]
     lines = [
@@ -112,6 +130,10 @@ def summary(manifest: Mapping[str, Any], output_dir: str, seconds: float) -> str
         f"in {seconds:.1f} s",
         f"  copied {totals['copied']}, encoded {totals['encoded']}, failed {totals['failed']}",
     ]
+    if untouched:
+        lines.insert(0, "the export is complete already, and nothing was written:")
+    elif kept:
+        lines.append(f"  {kept} of the shards stood finished before, and were kept")
     skipped: Mapping[str, int] = next(
         (step["skipped"] for step in manifest["steps"] if step["step"] == "read"), {}
     )

@@ -13,7 +13,7 @@ from beam_export.encoders import Encoder
 from beam_export.encoders.choose import choose_encoder
 from beam_export.options import ExportOptions
 
-__all__ = ["count_ways", "encoder_for", "threads_for", "workers_have_gpu"]
+__all__ = ["count_ways", "encoder_for", "is_local", "threads_for", "workers_have_gpu"]
 
 _LOCAL = ("Direct", "FnApi", "Prism", "Interactive")
 
@@ -35,7 +35,7 @@ def encoder_for(options: ExportOptions, pipeline: beam.Pipeline, threads: int) -
 
 def workers_have_gpu(pipeline: beam.Pipeline, gpu: str | None = None) -> bool | None:
     """Tells if workers elsewhere are asked for with a GPU; None if they are of this machine."""
-    if _is_local(pipeline):
+    if is_local(pipeline):
         return None
     return gpu is not None or asks_for_gpu(pipeline.options)
 
@@ -62,6 +62,7 @@ def threads_for(pipeline: beam.Pipeline) -> int:
     return 1
 
 
-def _is_local(pipeline: beam.Pipeline) -> bool:
+def is_local(pipeline: beam.Pipeline) -> bool:
+    """Tells whether the workers are of this machine, and end with whoever started them."""
     name = type(pipeline.runner).__name__
     return any(name.startswith(known) or f"{known}Runner" in name for known in _LOCAL)

@@ -3,24 +3,91 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
-from collections.abc import Iterable
+import json
+import pickle
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
 
 from beam_export.blocks import PackedRef, unpack_ref
-from beam_export.naming import ShardNames
-from beam_export.parquet import read_facts, read_rows
+from beam_export.naming import ShardNames, parse
+from beam_export.parquet import read_encodings, read_facts
 from beam_export.shard import ShardResult, failures_from_json
-from beam_export.sinks import Output
+from beam_export.sinks import Output, Standing
 
-__all__ = ["find_finished"]
+__all__ = ["Stock", "find_finished", "take_stock"]
+
+
+class _Pair(NamedTuple):
+    """The files of a shard that has both."""
+
+    tar: Standing
+    parquet: Standing
+
+
+@dataclasses.dataclass(frozen=True)
+class Stock:
+    """What stood in the output when the plan was made, by one listing.
+
+    Attributes:
+        pairs: the shards that have both their files, by number.
+        sha256: of the shards' Parquet files, as a complete export's table tells.
+    """
+
+    pairs: dict[int, _Pair]
+    sha256: dict[int, str]
+
+    def pack(self) -> bytes:
+        """Returns the stock as one value, for a side input."""
+        return pickle.dumps((self.pairs, self.sha256), protocol=5)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Stock:
+        """Returns the stock that `pack` packed."""
+        return cls(*pickle.loads(packed))
+
+
+def take_stock(output: Output, names: ShardNames) -> Stock:
+    """Lists the output once, and returns what stands there of a dataset."""
+    standing = output.standing()
+    pairs = {}
+    for name, file in standing.items():
+        parsed = parse(name)
+        if parsed is not None and parsed.kind == "parquet" and parsed.hash == names.hash:
+            number = parsed.number or 0
+            if names.tar(number) in standing:
+                pairs[number] = _Pair(standing[names.tar(number)], file)
+    return Stock(pairs, _known(output, names) if names.manifest in standing else {})
+
+
+def _known(output: Output, names: ShardNames) -> dict[int, str]:
+    """Returns the hashes of the Parquet files of a complete export; none if it is damaged."""
+    try:
+        with output.read(names.manifest) as source:
+            tables = {one["name"]: one["sha256"] for one in json.loads(source.read())["tables"]}
+        with output.read(names.shards) as source:
+            data = source.read()
+        if hashlib.sha256(data).hexdigest() != tables[names.shards]:
+            return {}
+        table = pq.read_table(pa.BufferReader(data), columns=["shard", "parquet_sha256"])
+        return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    except (OSError, BeamIOError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def find_finished(
-    output: Output, names: ShardNames, number: int, plan: str, refs: Iterable[PackedRef]
+    output: Output,
+    names: ShardNames,
+    number: int,
+    plan: str,
+    refs: Iterable[PackedRef],
+    stock: Stock,
 ) -> ShardResult | None:
     """Returns the result of a shard that an earlier attempt, of this run or another, has finished.
 
@@ -30,20 +97,35 @@ def find_finished(
         number: the shard's number.
         plan: digest of what the shard is to hold; a shard of another plan is not kept.
         refs: the shard's samples; a shard is not kept if the file of one is newer.
+        stock: what was there when the plan was made.
     """
-    name = names.parquet(number)
-    if not (output.exists(name) and output.exists(names.tar(number))):
+    files = stock.pairs.get(number) or _look(output, names, number)
+    if files is None:
         return None
-    with output.read(name) as source:
-        data = source.read()
+    try:
+        with output.read(names.parquet(number)) as source:
+            data = source.read()
+        result = _read_result(number, data)
+    except (OSError, BeamIOError, pa.ArrowException, ValueError, KeyError):
+        # Damaged, or being replaced by another attempt: it is written again.
+        return None
+    if result.plan != plan or result.bytes != files.tar.size:
+        return None
+    if stock.sha256.get(number, result.parquet_sha256) != result.parquet_sha256:
+        return None
+    return None if _changed_since(files.parquet.updated, refs, output.workspace) else result
+
+
+def _look(output: Output, names: ShardNames, number: int) -> _Pair | None:
+    """Returns a shard's files as they are now: a bundle that is tried again finds its own."""
+    parquet = output.look(names.parquet(number))
+    tar = None if parquet is None else output.look(names.tar(number))
+    return None if parquet is None or tar is None else _Pair(tar, parquet)
+
+
+def _read_result(number: int, data: bytes) -> ShardResult:
     facts = read_facts(pa.BufferReader(data))
-    if facts.get("beam_export.plan") != plan:
-        return None
-    if output.size(names.tar(number)) != int(facts["beam_export.tar_bytes"]):
-        return None
-    if _changed_since(FileSystems.last_updated(output.path(name)), refs):
-        return None
-    encodings = collections.Counter(row.encoding for row in read_rows(pa.BufferReader(data)))
+    encodings = collections.Counter(read_encodings(pa.BufferReader(data)))
     return ShardResult(
         number=number,
         samples=sum(encodings.values()),
@@ -53,26 +135,30 @@ def find_finished(
         parquet_bytes=len(data),
         tar_sha256=facts["beam_export.tar_sha256"],
         parquet_sha256=hashlib.sha256(data).hexdigest(),
-        plan=plan,
+        plan=facts["beam_export.plan"],
         failures=failures_from_json(facts["beam_export.failures"]),
         kept=True,
     )
 
 
-def _changed_since(moment: float, refs: Iterable[PackedRef]) -> bool:
+def _changed_since(moment: float, refs: Iterable[PackedRef], workspace: str) -> bool:
     """Tells whether a file of the samples is newer: its size, in the plan, may be the same.
 
-    What a pipeline has spilled is of this run, so a shard of another run is never taken for it.
+    What a pipeline has spilled is always newer, and the plan knows its content.
     """
     looked_at: set[str] = set()
+    for uri in _uris(refs):
+        if uri not in looked_at and not uri.startswith(f"{workspace}/"):
+            looked_at.add(uri)
+            if _last_updated(uri) > moment:
+                return True
+    return False
+
+
+def _uris(refs: Iterable[PackedRef]) -> Iterator[str]:
     for packed in refs:
         ref = unpack_ref(packed)
-        for member in (ref.image, *ref.fields):
-            if member.uri not in looked_at:
-                looked_at.add(member.uri)
-                if _last_updated(member.uri) > moment:
-                    return True
-    return False
+        yield from (member.uri for member in (ref.image, *ref.fields))
 
 
 def _last_updated(uri: str) -> float:

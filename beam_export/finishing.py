@@ -152,11 +152,14 @@ class _Finish(beam.DoFn):
             ],
         )
         self._write_card(manifest)
-        self._write_run(names, sums, results)
-        with self._output.writing(names.manifest) as target:
-            target.write(manifest.to_json())
+        self._output.put(names.manifest, manifest.to_json())
+        kept = sum(result.kept for result in results)
+        # Of a run that has found everything as it would be there is nothing to tell.
+        if kept < len(results) or not self._output.exists(names.run):
+            self._write_run(names, sums, results)
         self._output.sweep()
-        progress.tell(self._watcher, {**dataclasses.asdict(sums), "finished": 1})
+        told = {**dataclasses.asdict(sums), "finished": 1, "kept_shards": kept}
+        progress.tell(self._watcher, told)
         yield manifest
 
     def _check_sources(self, listed: Sequence[Failure]) -> None:
@@ -183,8 +186,7 @@ class _Finish(beam.DoFn):
     def _write_table(self, name: str, table: pa.Table) -> str:
         buffer = io.BytesIO()
         write_table(buffer, table)
-        with self._output.writing(name) as target:
-            target.write(buffer.getvalue())
+        self._output.put(name, buffer.getvalue())
         return hashlib.sha256(buffer.getvalue()).hexdigest()
 
     def _software(self, results: Sequence[ShardResult]) -> dict[str, str]:
@@ -251,8 +253,7 @@ class _Finish(beam.DoFn):
         ):
             if MARK.encode() not in source.read():
                 return
-        with self._output.writing("README.md") as target:
-            target.write(dataset_card(manifest))
+        self._output.put("README.md", dataset_card(manifest))
 
     def _write_run(self, names: ShardNames, sums: Totals, results: Sequence[ShardResult]) -> None:
         seconds = time.time() - self._started

@@ -137,6 +137,8 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
         type=float,
         help="if more of the images fail, the run does; each is listed either way",
     )
+    _add_boolean(group, "--resume", "keep shards that an earlier run of the same has finished")
+    _add_boolean(group, "--clean", "remove what earlier runs have left in --output_dir")
     _add_boolean(group, "--allow_broken_sources", "go on without what an unreadable source holds")
     _add_boolean(group, "--dry_run", "show the plan, made on this machine, and write nothing")
     group.add_argument(

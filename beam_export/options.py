@@ -48,7 +48,7 @@ SHAPING = (
 
 _TEXTS = ("metadata", "metadata_key", "ids", "exclude_ids", "caption_column")
 
-_BOOLEANS = ("deterministic_name", "allow_broken_sources", "verbose")
+_BOOLEANS = ("deterministic_name", "allow_broken_sources", "resume", "clean", "verbose")
 
 _AT_LEAST = {
     "images_per_tar": 1,
@@ -95,6 +95,8 @@ class ExportOptions:
     allow_broken_sources: bool = False
     max_pixels: int = 250_000_000
     max_image_bytes: int = 268_435_456
+    resume: bool = True
+    clean: bool = False
     gpu: str | None = None
     verbose: bool = False
 

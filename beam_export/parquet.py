@@ -24,6 +24,7 @@ __all__ = [
     "STRUCTURAL",
     "Row",
     "ShardTable",
+    "read_encodings",
     "read_facts",
     "read_rows",
     "write_table",
@@ -199,6 +200,12 @@ def read_facts(fh: BinaryIO) -> dict[str, str]:
     stored = pq.read_metadata(fh).metadata or {}
     texts = {key.decode(): value for key, value in stored.items()}
     return {key: texts[key].decode() for key in sorted(texts) if key.startswith(_PREFIX)}
+
+
+def read_encodings(fh: BinaryIO) -> list[str]:
+    """Returns, for each row of a shard's Parquet, what became of its image."""
+    encodings: list[str] = pq.read_table(fh, columns=["encoding"])["encoding"].to_pylist()
+    return encodings
 
 
 def read_rows(fh: BinaryIO) -> Iterator[Row]:

@@ -23,6 +23,7 @@ from beam_export import canonical, duplicates, progress, sharding
 from beam_export.blocks import PackedRef, open_block, pack_block, pack_ref, unpack_ref
 from beam_export.duplicates import Decisions, Namesake
 from beam_export.errors import InputError
+from beam_export.leftovers import settle_leftovers
 from beam_export.options import ExportOptions
 from beam_export.samples import SampleRef
 from beam_export.sinks import Output
@@ -100,10 +101,11 @@ class Announce:
 
     output: Output | None
     watcher: str | None
+    clean: bool = False
 
     def __call__(self, plan: sharding.Plan) -> None:
         if self.output is not None:
-            self.output.refuse_others(plan.hash)
+            settle_leftovers(self.output, plan.hash, clean=self.clean)
         facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
         progress.tell(self.watcher, facts)
 

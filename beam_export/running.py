@@ -10,7 +10,6 @@ import os
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,10 +19,10 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms import environments
 
 from beam_export import display, elsewhere, progress
+from beam_export.claims import prepare_output, release
 from beam_export.dryrun import DryRun
 from beam_export.errors import InputError
 from beam_export.flags import ExportCommand
-from beam_export.options import ExportOptions
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
 from beam_export.worker import QUIET, command_line
@@ -32,6 +31,8 @@ __all__ = ["local_options", "local_runner", "run_export"]
 
 #: Seconds that a thread of the runner may take to notice that its worker has ended.
 _LAST_WORDS = 5.0
+#: How often Ctrl-C is pressed by who does not want to wait for anything.
+_PATIENCE = 3
 _LOCAL = ("DirectRunner", "FnApiRunner")
 
 
@@ -42,18 +43,19 @@ def run_export(command: ExportCommand) -> int:
     if command.dry_run:
         _dry_run(command)
         return 0
-    output = Output(command.options.output_dir, uuid.uuid4().hex)
-    if runner is None or runner in _LOCAL:
-        elsewhere.check_local(command)
-        local = local_options(flags)
-        output.prepare()
-        _run_locally(command, *local, output)
-    else:
-        flags = elsewhere.flags_for(dataclasses.replace(command, beam_flags=flags), runner)
-        output.prepare()
-        if not _run_elsewhere(command, runner, flags, output):
-            return 0
-    print(_summary(command.options, output, time.monotonic() - started))
+    with _one_interrupt():
+        kept = 0
+        if runner is None or runner in _LOCAL:
+            elsewhere.check_local(command)
+            local = local_options(flags)
+            output = prepare_output(command.options, bound=True)
+            kept = _run_locally(command, *local, output)
+        else:
+            flags = elsewhere.flags_for(dataclasses.replace(command, beam_flags=flags), runner)
+            output = prepare_output(command.options, bound=False)
+            if not _run_elsewhere(command, runner, flags, output):
+                return 0
+        print(_summary(output, kept, time.monotonic() - started))
     return 0
 
 
@@ -130,14 +132,15 @@ def local_runner(workers: int, verbose: bool) -> FnApiRunner:
 
 def _run_locally(
     command: ExportCommand, options: PipelineOptions, workers: int, output: Output
-) -> None:
+) -> int:
+    """Runs the export, and returns how many shards stood finished before."""
     shown = display.Progress()
     try:
         with (
             progress.listening(shown.heard) as watcher,
             _quiet(command.options.verbose),
             # In this order: a worker that still lives would write on after the sweep.
-            _swept(output),
+            _released(output),
             _no_orphans(),
         ):
             runner = local_runner(workers, command.options.verbose)
@@ -148,6 +151,7 @@ def _run_locally(
             pipeline.run().wait_until_finish()
     finally:
         shown.close()
+    return shown.found
 
 
 def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output: Output) -> bool:
@@ -174,11 +178,14 @@ def _dry_run(command: ExportCommand) -> None:
     print(display.plan(facts))
 
 
-def _summary(options: ExportOptions, output: Output, seconds: float) -> str:
-    name = next(name for name in output.names() if name.endswith("-manifest.json"))
+def _summary(output: Output, kept: int, seconds: float) -> str:
+    standing = output.standing()
+    name = next(name for name in standing if name.endswith("-manifest.json"))
     with output.read(name) as source:
         manifest: dict[str, Any] = json.loads(source.read())
-    return display.summary(manifest, output.directory, seconds)
+    # A run that finds everything as it would write it leaves all files alone.
+    untouched = all(file.updated <= output.since for file in standing.values())
+    return display.summary(manifest, output.directory, seconds, kept=kept, untouched=untouched)
 
 
 @contextlib.contextmanager
@@ -195,13 +202,36 @@ def _quiet(verbose: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _swept(output: Output) -> Iterator[None]:
-    """Removes the run's temporary files however it ends; a finished run has done so itself."""
+def _released(output: Output) -> Iterator[None]:
+    """Lets others write to the output, and removes the temporary files, however the run ends."""
     try:
         yield
-    except BaseException:
-        output.sweep()
-        raise
+    finally:
+        release(output)
+
+
+@contextlib.contextmanager
+def _one_interrupt() -> Iterator[None]:
+    """Lets the first Ctrl-C end the run, and a second one wait until all is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            raise KeyboardInterrupt
+        if pressed > _PATIENCE:
+            # The workers end with this process, and the next run sweeps what is left.
+            os._exit(130)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

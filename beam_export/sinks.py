@@ -6,9 +6,10 @@ import contextlib
 import errno
 import glob
 import os
+import stat
 import uuid
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
@@ -17,9 +18,19 @@ from beam_export.errors import InputError, RunError
 from beam_export.naming import parse
 from beam_export.paths import check_reachable
 
-__all__ = ["Output"]
+__all__ = ["LOCK", "Output", "Standing"]
+
+#: Below `_tmp`: held by the run that writes to a directory of this machine.
+LOCK = "lock"
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Standing(NamedTuple):
+    """A file that is there: its bytes, and when it took its name (seconds since the epoch)."""
+
+    size: int
+    updated: float
 
 
 class Output:
@@ -33,7 +44,14 @@ class Output:
     def __init__(self, directory: str, token: str) -> None:
         self.directory = directory.rstrip("/") or "/"
         self.token = token
+        #: When the run began, by the clock of the storage; what is older is of another run.
+        self.since = 0.0
         self._local = FileSystems.get_scheme(directory) is None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the directory is on this machine, or looks as if it were."""
+        return self._local
 
     def path(self, name: str) -> str:
         """Returns the path of a file in the output directory."""
@@ -56,6 +74,7 @@ class Output:
             self._make_parent(probe)
             with self._create(probe) as target:
                 target.write(b"\0")
+            self.since = float(FileSystems.last_updated(probe))
             self._delete(probe)
         except (OSError, BeamIOError, ValueError) as error:
             raise InputError(
@@ -63,23 +82,31 @@ class Output:
                 "give a directory that can."
             ) from error
 
-    def names(self) -> list[str]:
-        """Returns the names of the files of this tool that stand in the directory."""
-        return sorted(name for name in self._listed("images-*") if parse(name) is not None)
+    def standing(self) -> dict[str, Standing]:
+        """Returns the files of this tool's names that stand in the directory, by one listing."""
+        found = {**self._look("images-*"), **self._look("_meta/images-*")}
+        return {name: found[name] for name in sorted(found) if parse(name) is not None}
 
-    def refuse_others(self, hash_: str) -> None:
-        """Makes sure that no dataset of another hash stands in the directory.
+    def look(self, name: str) -> Standing | None:
+        """Returns what stands under a name at this moment, None if nothing does."""
+        if not self.exists(name):
+            return None
+        # Another attempt may be replacing it by its like.
+        with contextlib.suppress(OSError, BeamIOError):
+            path = self.path(name)
+            return Standing(self.size(name), float(FileSystems.last_updated(path)))
+        return None
 
-        Raises:
-            InputError: if one does.
-        """
-        for name in self.names():
-            parsed = parse(name)
-            if parsed is not None and parsed[0] != hash_:
-                raise InputError(
-                    f"--output_dir={self.directory} holds another dataset ({name}; this one is "
-                    f"{hash_}): give another directory, or remove that dataset first."
-                )
+    def workspaces(self) -> dict[str, float]:
+        """Returns the runs that have temporary files, each with when it last wrote one."""
+        found: dict[str, float] = {}
+        for name, file in self._look("_tmp/*/*").items():
+            token = name.split("/")[1]
+            found[token] = max(found.get(token, 0.0), file.updated)
+        if self._local:
+            for folder in self._look("_tmp/*", folders=True):
+                found.setdefault(folder.split("/")[1], 0.0)
+        return found
 
     def exists(self, name: str) -> bool:
         """Tells whether a file is there, whole."""
@@ -89,6 +116,17 @@ class Output:
         """Returns the bytes of a file that is there."""
         path = self.path(name)
         return int(FileSystems.get_filesystem(path).size(path))
+
+    def put(self, name: str, content: bytes) -> bool:
+        """Writes a file, unless it is there with that content; tells whether it wrote."""
+        standing = self.look(name)
+        if standing is not None and standing.size == len(content):
+            with self.read(name) as source:
+                if source.read() == content:
+                    return False
+        with self.writing(name) as target:
+            target.write(content)
+        return True
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
@@ -139,13 +177,28 @@ class Output:
 
     def sweep(self) -> None:
         """Removes this run's temporary files, and the directory of all runs' if it is empty."""
-        for name in self._listed(f"_tmp/{self.token}/*"):
-            self._delete(f"{self.workspace}/{name}")
+        self.sweep_run(self.token)
+
+    def sweep_run(self, token: str) -> None:
+        """Removes the temporary files of a run."""
+        for name in self._look(f"_tmp/{token}/*"):
+            self._delete(self.path(name))
         if self._local:
             # Another run's temporary files may be there, or that run may just have removed it.
             with contextlib.suppress(OSError):
-                os.rmdir(self.workspace)
+                os.rmdir(self.path(f"_tmp/{token}"))
+                # None but the lock of a run, of this one: see `claims`.
+                if os.listdir(self.path("_tmp")) == [LOCK]:
+                    self._delete(self.path(f"_tmp/{LOCK}"))
                 os.rmdir(self.path("_tmp"))
+
+    def make(self, name: str, content: bytes) -> str:
+        """Makes a file of the run's own, in place of what may be there; returns its path."""
+        path = self.path(name)
+        self._make_parent(path)
+        with open(path, "wb") as target:
+            target.write(content)
+        return path
 
     def _settle(self, target: BinaryIO) -> None:
         """Makes sure that a file's bytes outlive a crash of the machine, as its name will."""
@@ -162,14 +215,23 @@ class Output:
         else:
             FileSystems.delete([path])
 
-    def _listed(self, pattern: str) -> list[str]:
-        """Returns the last parts of the paths that match a pattern below the directory."""
+    def _look(self, pattern: str, *, folders: bool = False) -> dict[str, Standing]:
+        """Returns the files that match a pattern below the directory, by their names there."""
+        found: dict[str, Standing] = {}
+        start = len(self.path(""))
         if self._local:
             # Beam would take a bracket or a star in the directory's own name for a pattern.
-            folder = glob.escape(self.directory)
-            return [os.path.basename(path) for path in glob.glob(f"{folder}/{pattern}")]
-        found = FileSystems.match([self.path(pattern)])[0].metadata_list
-        return [file.path.rpartition("/")[2] for file in found]
+            for path in glob.iglob(f"{glob.escape(self.directory)}/{pattern}"):
+                # Another run may be renaming what was listed.
+                with contextlib.suppress(FileNotFoundError):
+                    facts = os.stat(path)
+                    if stat.S_ISDIR(facts.st_mode) == folders:
+                        found[path[start:]] = Standing(facts.st_size, facts.st_mtime)
+            return found
+        for file in FileSystems.match([self.path(pattern)])[0].metadata_list:
+            name = file.path[start:]
+            found[name] = Standing(file.size_in_bytes, float(file.last_updated_in_seconds or 0))
+        return found
 
     def _make_parent(self, path: str) -> None:
         if self._local:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import apache_beam as beam
@@ -18,7 +18,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from beam_export import canonical
 from beam_export.arrays import is_array, nbytes
-from beam_export.blocks import PackedRef, pack_block, pack_ref
+from beam_export.blocks import PackedRef, pack_block, pack_ref, unpack_ref
 from beam_export.encoders import Encoder, ImageInput
 from beam_export.encoders.policy import process_batch
 from beam_export.encoding import count_ways
@@ -39,7 +39,11 @@ from beam_export.samples import (
 from beam_export.sharding import id_key, shuffle_key
 from beam_export.sinks import Output
 
-__all__ = ["SpillSamples"]
+__all__ = ["SpillSamples", "spilled_content"]
+
+#: Bytes behind an order key: what tells samples of equal ids apart, and what tells twins apart.
+_MARK = 8
+_TWIN = 6
 
 
 class SpillSamples(beam.DoFn):
@@ -120,7 +124,7 @@ class SpillSamples(beam.DoFn):
         key = id_key(ref.id) if self._order == "source" else shuffle_key(self._seed, ref.id)
         packed = pack_ref(ref._replace(order=key))
         # Samples that are equal in everything may change places, but not become one.
-        return packed._replace(order=key + _mark(sample, image) + os.urandom(6))
+        return packed._replace(order=key + _mark(sample, image) + os.urandom(_TWIN))
 
     def _ref(self, sample: Sample, image: EncodedImage | None) -> SampleRef:
         if image is None:
@@ -148,10 +152,26 @@ class SpillSamples(beam.DoFn):
         return Member(ext, path, offset, len(data))
 
 
+def spilled_content(refs: Iterable[PackedRef], workspace: str) -> bytes:
+    """Returns bytes that change with whatever was spilled of refs; none if nothing was.
+
+    Spilled files are of one run, so a later one knows by these alone that a shard is the same.
+    """
+    marks = []
+    spilled = workspace.encode("utf-8", "surrogatepass")
+    for packed in refs:
+        if spilled not in packed.body:  # as of all that a command line reads
+            continue
+        ref = unpack_ref(packed)
+        if any(one.uri.startswith(f"{workspace}/") for one in (ref.image, *ref.fields)):
+            marks.append(packed.order[-_MARK - _TWIN : -_TWIN])
+    return b"".join(marks)
+
+
 def _mark(sample: Sample, image: EncodedImage | None) -> bytes:
     """Returns 8 bytes that change with all that a sample is, so that equal ids have an order."""
     parts = [sample.path, sample.metadata, sample.fields, image.data if image else None]
-    return hashlib.sha256(canonical.encode(parts)).digest()[:8]
+    return hashlib.sha256(canonical.encode(parts)).digest()[:_MARK]
 
 
 def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:

@@ -23,10 +23,12 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.choosing import ChooseSamples
+from beam_export.claims import prepare_output, release
 from beam_export.dataflow import on_gpu_workers
 from beam_export.encoders import Encoder
-from beam_export.encoding import encoder_for, threads_for
+from beam_export.encoding import encoder_for, is_local, threads_for
 from beam_export.errors import InputError
+from beam_export.finished import take_stock
 from beam_export.finishing import WriteManifest
 from beam_export.grouping import GroupIntoShards
 from beam_export.manifest import Manifest
@@ -118,8 +120,9 @@ class _WriteBlocks(beam.PTransform):
         )
         blocks, columns = chosen.blocks, chosen.columns
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
-        announce = Announce(self.output, self.watcher)
+        announce = Announce(self.output, self.watcher, self.options.clean)
         planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce, self.schema)
+        stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.output)
         shards = (
             blocks
             | "GroupIntoShards"
@@ -133,6 +136,7 @@ class _WriteBlocks(beam.PTransform):
                 planned.plan,
                 planned.decisions,
                 columns,
+                stock,
             )
         )
         manifest = shards | "WriteManifest" >> WriteManifest(
@@ -153,6 +157,10 @@ class _WriteBlocks(beam.PTransform):
         result = ExportResult(shards, failures, manifest, planned.plan)
         result._output, result._with_images = self.output, not self.remove_image_data
         return result
+
+
+def _take_stock(plan: bytes, output: Output) -> bytes:
+    return take_stock(output, ShardNames(open_plan(plan).hash)).pack()
 
 
 def _failures_of(result: ShardResult) -> tuple[Failure, ...]:
@@ -179,7 +187,7 @@ class ExportImages(beam.PTransform):
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
         encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
-        output = self.output or _prepared(self.options)
+        output = self.output or _prepared(self.options, pbegin.pipeline)
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns, self.options.output_dir, self.watcher, self.options.input_format
         )
@@ -209,6 +217,9 @@ class WriteShards(beam.PTransform):
         images_per_tar: samples a shard.
         deterministic_name: whether `{hash}` is made of the content; else of a random token.
         remove_image_data: whether `result.samples` come without their image.
+        resume: whether shards that an earlier run of the same samples and options has finished are
+            kept; if not, and there are any, that is an error.
+        clean: whether what earlier runs have left in `output_dir` is removed.
         verbose: whether to log a line a shard, at level INFO.
         schema: types of the metadata columns, in their order; None infers them from all samples.
 
@@ -245,6 +256,8 @@ class WriteShards(beam.PTransform):
         caption_column: str | None = None,
         probe: str = "off",
         max_failed_fraction: float = 0.01,
+        resume: bool = True,
+        clean: bool = False,
         max_pixels: int = 250_000_000,
         max_image_bytes: int = 268_435_456,
         gpu: str | None = None,
@@ -277,6 +290,8 @@ class WriteShards(beam.PTransform):
             caption_column=caption_column,
             probe=probe,
             max_failed_fraction=max_failed_fraction,
+            resume=resume,
+            clean=clean,
             max_pixels=max_pixels,
             max_image_bytes=max_image_bytes,
             gpu=gpu,
@@ -291,7 +306,7 @@ class WriteShards(beam.PTransform):
         options = self._options
         threads = threads_for(samples.pipeline)
         encoder = encoder_for(options, samples.pipeline, threads)
-        output = _prepared(options)
+        output = _prepared(options, samples.pipeline)
         spill = beam.ParDo(SpillSamples(output, encoder, options.order, options.seed))
         spilled = (
             samples
@@ -318,7 +333,12 @@ class WriteShards(beam.PTransform):
         )
 
 
-def _prepared(options: ExportOptions) -> Output:
-    output = Output(options.output_dir, uuid.uuid4().hex)
-    output.prepare()
+def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
+    """Returns the claimed output of a pipeline that nobody watches."""
+    local = is_local(pipeline)
+    output = prepare_output(options, bound=local)
+    # A `with` block tells when its pipeline has ended, however it did; else the next run sweeps.
+    ends = getattr(pipeline, "_extra_context", None)
+    if local and ends is not None:
+        ends.callback(release, output)
     return output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -22,7 +23,7 @@ from beam_export.encoders import Encoder
 from beam_export.encoding import count_ways
 from beam_export.errors import RunError
 from beam_export.feeding import feed
-from beam_export.finished import find_finished
+from beam_export.finished import Stock, find_finished
 from beam_export.options import ExportOptions
 from beam_export.planning import open_decisions, open_plan
 from beam_export.progress import tell
@@ -30,6 +31,7 @@ from beam_export.reading import Reader
 from beam_export.samples import Failure, SampleRef
 from beam_export.shard import ReadySample, ShardResult, write_shard
 from beam_export.sinks import Output
+from beam_export.spill import spilled_content
 
 __all__ = ["WriteEachShard"]
 
@@ -52,6 +54,7 @@ class WriteEachShard(beam.PTransform):
         plan: packed `Plan`, of one element.
         decisions: packed `Decisions`, of one element.
         columns: metadata columns as a serialized Arrow schema, of one element.
+        stock: packed `Stock`, of one element.
     """
 
     options: ExportOptions
@@ -61,6 +64,7 @@ class WriteEachShard(beam.PTransform):
     plan: PCollection[bytes]
     decisions: PCollection[bytes]
     columns: PCollection[bytes]
+    stock: PCollection[bytes]
 
     def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
         write = beam.ParDo(
@@ -68,6 +72,7 @@ class WriteEachShard(beam.PTransform):
             AsSingleton(self.plan),
             AsSingleton(self.decisions),
             AsSingleton(self.columns),
+            AsSingleton(self.stock),
         ).with_output_types(ShardResult)
         return groups | "WriteShard" >> on_gpu_workers(write, self.options, groups.pipeline)
 
@@ -88,7 +93,12 @@ class _WriteShard(beam.DoFn):
         self._encoder.close()
 
     def process(
-        self, group: tuple[int, Iterable[bytes]], plan: bytes, decisions: bytes, columns: bytes
+        self,
+        group: tuple[int, Iterable[bytes]],
+        plan: bytes,
+        decisions: bytes,
+        columns: bytes,
+        stock: bytes,
     ) -> Iterator[ShardResult]:
         number, blocks = group
         layout = open_plan(plan)
@@ -101,8 +111,11 @@ class _WriteShard(beam.DoFn):
                 f"than the {count} that came: the input has changed while it was read; run "
                 "again."
             )
-        wanted = self._plan_digest(number, count, digest, columns)
-        result = find_finished(self._output, names, number, wanted, merged(blocks))
+        spilled = spilled_content(merged(blocks), self._output.workspace)
+        wanted = self._plan_digest(number, count, digest, columns + spilled)
+        result = find_finished(
+            self._output, names, number, wanted, merged(blocks), _open_stock(stock)
+        )
         if result is None:
             renamed = open_decisions(decisions).renamed
             keyed = self._keyed(merged(blocks), layout.starts[number], renamed)
@@ -159,9 +172,6 @@ class _WriteShard(beam.DoFn):
         plan: str,
     ) -> ShardResult:
         names = naming.ShardNames(layout.hash)
-        # Whatever stood there was complete; from here on it is not.
-        self._output.remove(names.manifest)
-        self._output.remove(names.parquet(number))
         with (
             Reader(self._options.max_image_bytes) as reader,
             self._output.writing(names.parquet(number)) as parquet,
@@ -179,7 +189,24 @@ class _WriteShard(beam.DoFn):
             )
             if result.samples == 0:
                 raise RunError(_all_failed(result))
+            self._make_way(names, result)
         return result
+
+    def _make_way(self, names: naming.ShardNames, result: ShardResult) -> None:
+        """Removes what tells that a shard is finished, just before another takes its place.
+
+        A tar beside the Parquet of another would pass for finished if the run ended between the
+        two. Where another attempt has put the same there meanwhile, like is replaced by like, and
+        the manifest that may stand by then stays.
+        """
+        name = names.parquet(result.number)
+        standing = self._output.look(name)
+        if standing is not None and standing.size == result.parquet_bytes:
+            with self._output.read(name) as source:
+                if hashlib.sha256(source.read()).hexdigest() == result.parquet_sha256:
+                    return
+        self._output.remove(names.manifest)
+        self._output.remove(name)
 
     def _watched(self, samples: Iterator[ReadySample | Failure]) -> Iterator[ReadySample | Failure]:
         """Passes samples on, and tells whoever watches now and then."""
@@ -197,6 +224,11 @@ class _WriteShard(beam.DoFn):
                 told = time.monotonic()
             yield sample
         tell(self._watcher, counts)
+
+
+@functools.lru_cache(maxsize=2)
+def _open_stock(packed: bytes) -> Stock:
+    return Stock.unpack(packed)
 
 
 def _weigh(blocks: Iterable[bytes]) -> tuple[int, int]:

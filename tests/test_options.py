@@ -37,6 +37,8 @@ OTHERS: dict[str, Any] = {
     "probe": "full",
     "max_failed_fraction": 0.5,
     "allow_broken_sources": True,
+    "resume": False,
+    "clean": True,
     "max_pixels": 1000,
     "max_image_bytes": 1000,
     "gpu": "nvidia-l4",
@@ -77,6 +79,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         "probe": "off",
         "max_failed_fraction": 0.01,
         "allow_broken_sources": False,
+        "resume": True,
+        "clean": False,
         "max_pixels": 250_000_000,
         "max_image_bytes": 268_435_456,
         "gpu": None,
@@ -107,7 +111,7 @@ def test_every_choice_can_be_made(name: str) -> None:
         ),
         *(
             (name, value)
-            for name in ("deterministic_name", "allow_broken_sources", "verbose")
+            for name in ("deterministic_name", "allow_broken_sources", "resume", "clean", "verbose")
             for value in ("false", 0, None)
         ),
         *(
@@ -182,7 +186,7 @@ def test_what_does_not_shape_the_output() -> None:
         # A probe only tells earlier which samples there are; those are in the hash.
         # What tables hold is in the samples' digests, wherever the tables lie.
         *("metadata", "metadata_key", "ids", "exclude_ids"),
-        *("probe", "max_failed_fraction", "allow_broken_sources"),
+        *("probe", "max_failed_fraction", "allow_broken_sources", "resume", "clean"),
     }
 
 

@@ -430,9 +430,9 @@ def test_another_dataset_in_the_output(tmp_path: Path, name: str) -> None:
     folder = make_images(tmp_path / "in", 3)
     first = run_export(folder, tmp_path / name)
     hashes = directory_hashes(first.out)
-    with pytest.raises(InputError, match="holds another dataset"):
+    with pytest.raises(InputError, match=r"holds 5 files .* of another dataset .* --clean"):
         run_export(folder, tmp_path / name, images_per_tar=2)
-    assert directory_hashes(first.out) == hashes
+    assert directory_hashes(first.out).items() >= hashes.items()
 
 
 def test_the_same_again_keeps_every_shard(images: Path, tmp_path: Path, plain: Export) -> None:

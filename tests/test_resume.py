@@ -1,0 +1,297 @@
+"""Runs that find something in the output: resume, leftovers, locks, temporary files."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import multiprocessing
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+import pytest
+from conftest import (
+    Export,
+    check_export,
+    directory_hashes,
+    left_over,
+    make_images,
+    picture,
+    run_export,
+    run_pipeline,
+)
+
+import beam_export
+from beam_export import claims, cli
+from beam_export.errors import InputError
+
+IN_MEMORY = "--direct_running_mode=in_memory"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_images(tmp_path_factory.mktemp("in"), 10)
+
+
+@pytest.fixture(scope="module")
+def plain(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    return run_export(images, tmp_path_factory.mktemp("plain") / "out", images_per_tar=4)
+
+
+@pytest.fixture
+def out(plain: Export, tmp_path: Path) -> Path:
+    """A complete export, with the times of its files."""
+    return shutil.copytree(plain.out, tmp_path / "out")
+
+
+def export(images: Path, out: Path, *flags: str) -> int:
+    given = ["--input", str(images), "--output_dir", str(out), "--images_per_tar=4", IN_MEMORY]
+    return cli.main([*given, *flags])
+
+
+def identities(out: Path) -> dict[str, tuple[int, int]]:
+    """Returns what changes with every writing of a file."""
+    return {
+        path.relative_to(out).as_posix(): (path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in out.rglob("*")
+        if path.is_file()
+    }
+
+
+# Resume.
+
+
+def test_a_complete_export_is_left_alone_and_said_so(
+    images: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = identities(out)
+    assert export(images, out) == 0
+    assert "complete already, and nothing was written" in capsys.readouterr().out
+    assert identities(out) == before
+
+
+def shorten(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 4
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, shorten])
+@pytest.mark.parametrize("name", ["-000001.tar", "-000001.parquet", "-shards.parquet"])
+def test_what_is_missing_or_damaged_is_written_again_and_nothing_else(
+    images: Path, out: Path, plain: Export, damage: Any, name: str
+) -> None:
+    (path,) = [path for path in out.rglob("*") if path.name.endswith(name)]
+    before = identities(out)
+    damage(path)
+    assert export(images, out) == 0
+    assert directory_hashes(out) == directory_hashes(plain.out)
+    after = identities(out)
+    kept = [one for one in before if "-00000" in one and "-000001" not in one]
+    assert len(kept) == 4
+    assert {one: after[one] for one in kept} == {one: before[one] for one in kept}
+
+
+def test_a_parquet_damaged_at_equal_size_is_not_blessed(
+    images: Path, out: Path, plain: Export
+) -> None:
+    flip(next(out.glob("*-000002.parquet")))
+    assert export(images, out) == 0
+    assert directory_hashes(out) == directory_hashes(plain.out)
+
+
+def test_a_killed_run_goes_on(images: Path, out: Path, plain: Export) -> None:
+    for path in [*out.glob("*manifest.json"), *out.glob("_meta/*"), *out.glob("*-000002*")]:
+        path.unlink()
+    (out / "_tmp" / "dead").mkdir(parents=True)
+    (out / "_tmp" / "dead" / "half").write_bytes(b"half")
+    before = identities(out)
+    assert export(images, out) == 0
+    assert directory_hashes(out) == directory_hashes(plain.out)
+    after = identities(out)
+    assert all(after[name] == before[name] for name in before if "-00000" in name)
+    assert left_over(out) == []
+
+
+# What is there and not to be resumed.
+
+
+def test_resume_false_refuses_what_is_there(
+    images: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = identities(out)
+    assert export(images, out, "--resume=false") == 2
+    said = capsys.readouterr().err
+    assert "holds 9 files" in said
+    assert "--clean" in said
+    assert identities(out) == before
+    assert left_over(out) == []
+
+
+def test_another_dataset_is_named_and_removed_only_by_clean(
+    images: Path, out: Path, plain: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (out / "notes.txt").write_text("mine")
+    before = identities(out)
+    assert export(images, out, "--quality=50") == 2
+    said = capsys.readouterr().err
+    assert "holds 9 files" in said
+    assert f"images-{plain.hash}-000000.parquet" in said
+    assert "--clean" in said
+    assert identities(out) == before
+    assert export(images, out, "--quality=50", "--clean") == 0
+    assert not [name for name in identities(out) if plain.hash in name]
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "notes.txt").unlink()
+    check_export(out, 4)
+
+
+def test_clean_writes_everything_again(images: Path, out: Path, plain: Export) -> None:
+    before = identities(out)
+    assert export(images, out, "--resume=false", "--clean") == 0
+    after = identities(out)
+    assert directory_hashes(out) == directory_hashes(plain.out)
+    assert not [name for name in before if before[name] == after[name]]
+
+
+def test_clean_leaves_what_is_not_ours(
+    images: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another tool names its shards alike, and a README may be anybody's."""
+    foreign = "images-0123456789ab-000000"
+    table = pq.read_table(next(out.glob("*-000000.parquet")))
+    pq.write_table(table.replace_schema_metadata({}), out / f"{foreign}.parquet")
+    (out / f"{foreign}.tar").write_bytes(b"\0" * 1024)
+    (out / "README.md").write_text("mine")
+    assert export(images, out, "--clean") == 2
+    assert "2 files" in capsys.readouterr().err
+    left = {path.name for path in out.iterdir() if path.is_file()}
+    assert left == {f"{foreign}.parquet", f"{foreign}.tar", "README.md"}
+    assert (out / "README.md").read_text() == "mine"
+
+
+def test_a_mistyped_input_cleans_nothing(out: Path) -> None:
+    before = identities(out)
+    assert export(out.parent / "nowhere", out, "--clean") == 2
+    assert identities(out) == before
+
+
+# Who writes.
+
+
+def hold(out: str, ready: Any, done: Any) -> None:
+    options = beam_export.ExportOptions(output_dir=out)
+    output = claims.prepare_output(options, bound=True)
+    output.make(f"_tmp/{output.token}/spilled", b"alive")
+    ready.set()
+    done.wait(60)
+    claims.release(output)
+
+
+def test_a_second_run_refuses_and_leaves_the_first_alone(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    out = tmp_path / "out"
+    first = context.Process(target=hold, args=(str(out), ready, done))
+    first.start()
+    try:
+        assert ready.wait(60)
+        assert export(images, out) == 2
+        assert "is being written to by another run" in capsys.readouterr().err
+        assert len(list(out.glob("_tmp/*/spilled"))) == 1
+        assert len(list(out.glob("_tmp/*"))) == 2
+    finally:
+        done.set()
+        first.join(60)
+    assert first.exitcode == 0
+    assert export(images, out) == 0
+    assert left_over(out) == []
+
+
+def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
+    options = beam_export.ExportOptions(output_dir=str(tmp_path))
+    first = claims.prepare_output(options, bound=True)
+    (tmp_path / "_tmp" / "lock").unlink()
+    second = claims.prepare_output(options, bound=True)
+    with (tmp_path / "_tmp" / "lock").open("rb") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    claims.release(first)
+    claims.release(second)
+    assert left_over(tmp_path) == []
+
+
+def test_runs_of_other_machines_are_dead_when_they_are_old(tmp_path: Path) -> None:
+    options = beam_export.ExportOptions(output_dir=str(tmp_path))
+    elsewhere = claims.prepare_output(options, bound=False)
+    (spilled,) = tmp_path.glob("_tmp/*/elsewhere")
+    here = claims.prepare_output(options, bound=True)
+    assert spilled.exists()
+    claims.release(here)
+    os.utime(spilled, (1, time.time() - 8 * 24 * 3600))
+    claims.release(claims.prepare_output(options, bound=True))
+    assert left_over(tmp_path) == []
+    claims.release(elsewhere)
+
+
+# A pipeline of one's own.
+
+
+def samples(count: int = 10, edited: bool = False) -> list[beam_export.Sample]:
+    made = [beam_export.Sample(f"s{n:02d}", picture(n), metadata={"n": n}) for n in range(count)]
+    text = b"edited" if edited else b"before"
+    made[5] = dataclasses.replace(made[5], fields={"txt": text})
+    return made
+
+
+def write(out: Path, given: list[beam_export.Sample], **options: Any) -> None:
+    write = beam_export.WriteShards(str(out), images_per_tar=4, **options)
+    run_pipeline(lambda p: p | beam.Create(given) | write)
+
+
+def test_a_pipelines_finished_shards_are_kept_unless_their_content_changed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out, samples())
+    before, hashes = identities(out), directory_hashes(out)
+    write(out, samples())
+    assert identities(out) == before
+    next(out.glob("*-000002.parquet")).unlink()
+    write(out, samples())
+    assert directory_hashes(out) == hashes
+    assert (
+        identities(out).items()
+        >= {
+            name: one for name, one in before.items() if "-000000" in name or "-000001" in name
+        }.items()
+    )
+    # Sizes are equal, and with them the plan; the content of one sample is not.
+    write(out, samples(edited=True))
+    after = identities(out)
+    changed = {name for name in before if "-00000" in name and after[name] != before[name]}
+    assert {name.rpartition("-")[2] for name in changed} == {
+        *("000001.tar", "000001.parquet"),
+        "000002.parquet",
+        "000002.tar",
+    }
+    tar = next(out.glob("*-000001.tar")).read_bytes()
+    assert b"edited" in tar
+    with pytest.raises(InputError, match="--clean"):
+        write(out, samples(), resume=False)
+    write(out, samples(), resume=False, clean=True)
+    assert directory_hashes(out) == hashes
+
+
+def test_a_failed_pipeline_leaves_no_temporary_files(tmp_path: Path) -> None:
+    bad = [beam_export.Sample("bad", b"no image"), *samples()]
+    with pytest.raises(Exception, match="max_failed_fraction"), beam.Pipeline() as pipeline:
+        pipeline | beam.Create(bad) | beam_export.WriteShards(str(tmp_path / "out"))
+    assert left_over(tmp_path / "out") == []
