@@ -37,10 +37,10 @@ OTHERS: dict[str, Any] = {
     "probe": "full",
     "max_failed_fraction": 0.5,
     "allow_broken_sources": True,
-    "resume": False,
-    "clean": True,
     "max_pixels": 1000,
     "max_image_bytes": 1000,
+    "resume": False,
+    "clean": True,
     "gpu": "nvidia-l4",
     "verbose": True,
 }
