@@ -14,12 +14,10 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.choosing import ChooseSamples
@@ -31,12 +29,11 @@ from beam_export.errors import InputError
 from beam_export.finished import take_stock
 from beam_export.finishing import WriteManifest
 from beam_export.grouping import GroupIntoShards
-from beam_export.manifest import Manifest
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
-from beam_export.parquet import read_rows
 from beam_export.patterns import parse_inputs
 from beam_export.planning import Announce, AssignKeys, PlanShards, open_plan
+from beam_export.results import ExportResult
 from beam_export.samples import Failure, Sample
 from beam_export.shard import ShardResult
 from beam_export.sinks import Output
@@ -45,58 +42,6 @@ from beam_export.spill import SpillSamples
 from beam_export.writing import WriteEachShard
 
 __all__ = ["ExportImages", "ExportResult", "WriteShards"]
-
-
-class _Outputs(NamedTuple):
-    shards: PCollection[ShardResult]
-    failures: PCollection[Failure]
-    manifest: PCollection[Manifest]
-    plan: PCollection[bytes]
-
-
-class ExportResult(_Outputs):
-    """What an export gives.
-
-    Attributes:
-        shards: a `ShardResult` a shard.
-        failures: every sample that is not in the export, and why.
-        manifest: one `Manifest`, when everything is written.
-        plan: the layout, packed.
-    """
-
-    _output: Output
-    _with_images: bool
-    _samples: PCollection[Sample] | None = None
-
-    @property
-    def samples(self) -> PCollection[Sample]:
-        """A `Sample` each as it stands in the export; its metadata is its row of the Parquet.
-
-        Read back from the shards, and only if somebody asks.
-        """
-        if self._samples is None:
-            self._samples = self.shards | "ReadBack" >> beam.FlatMap(
-                _read_back, AsSingleton(self.plan), self._output, self._with_images
-            ).with_output_types(Sample)
-        return self._samples
-
-
-def _read_back(
-    result: ShardResult, plan: bytes, output: Output, with_images: bool
-) -> Iterator[Sample]:
-    names = ShardNames(open_plan(plan).hash)
-    with (
-        output.read(names.parquet(result.number)) as table,
-        output.read(names.tar(result.number)) as tar,
-    ):
-        for row in read_rows(table):
-            image = None
-            if with_images:
-                tar.seek(row.offset)
-                image = tar.read(row.size)
-            facts = {**row._asdict(), **row.metadata}
-            del facts["metadata"]
-            yield Sample(row.image_id, image, row.original_path, facts)
 
 
 @dataclasses.dataclass
@@ -154,9 +99,8 @@ class _WriteBlocks(beam.PTransform):
         )
         late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
         failures = (self.failures, chosen.failures, late) | "AllFailures" >> beam.Flatten()
-        result = ExportResult(shards, failures, manifest, planned.plan)
-        result._output, result._with_images = self.output, not self.remove_image_data
-        return result
+        given = (shards, failures, manifest, planned.plan)
+        return ExportResult.of(given, self.output, not self.remove_image_data)
 
 
 def _take_stock(plan: bytes, output: Output) -> bytes:

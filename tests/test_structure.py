@@ -37,6 +37,7 @@ BEAM_LAYER = {
     "planning",
     "probing",
     "reading",
+    "results",
     "running",
     "sinks",
     "sources",
