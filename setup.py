@@ -34,7 +34,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["beam_export", "beam_export.*"]),
     package_data={"beam_export": ["py.typed"]},
-    python_requires=">=3.10,<3.14",
+    python_requires=">=3.11,<3.12",
     install_requires=[
         # Beam's own bounds on the others are wider or narrower with each version; these are what
         # the tests were run with.
@@ -66,10 +66,7 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3",
-        "Programming Language :: Python :: 3.10",
         "Programming Language :: Python :: 3.11",
-        "Programming Language :: Python :: 3.12",
-        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
 )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from beam_export._version import __version__
 from beam_export.errors import InputError, find_error
+from beam_export.worker import collect_less
 
 __all__ = ["main"]
 
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.insert(0, "export")
     verbose = "--verbose" in arguments or "--verbose=true" in arguments
     _quieten(verbose)
+    collect_less()
     # Pillow gives the memory of each image back, and page faults can take as long as its codecs.
     # Read when it is imported, here and in the workers; at most 16 MiB a block.
     os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")

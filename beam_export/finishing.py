@@ -16,6 +16,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.filesystem import BeamIOError
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from beam_export import manifest as manifests
@@ -136,6 +137,9 @@ class _Finish(beam.DoFn):
         names = ShardNames(layout.hash)
         failures_sha256 = self._write_failures(names, failures)
         sums.check()
+        # What has failed in shards is counted as they are written.
+        for name, count in ("read", sums.read), ("failed", len(listed) + len(probed)):
+            Metrics.counter("beam_export", f"{name}-samples").inc(count)
         self._check_sources(listed)
         sums.check_budget(self._options.max_failed_fraction)
         schema = pa.ipc.read_schema(pa.py_buffer(columns))

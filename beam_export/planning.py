@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import canonical, duplicates, progress, sharding
@@ -291,6 +292,7 @@ def _make_plan(
             "with images in it."
         )
     plan = sharding.make_plan(parts, digest, name)
+    Metrics.counter("beam_export", "planned-samples").inc(plan.total)
     announce(plan)
     return plan.pack()
 

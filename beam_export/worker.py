@@ -14,7 +14,7 @@ import shlex
 import signal
 import sys
 
-__all__ = ["QUIET", "command_line", "main"]
+__all__ = ["QUIET", "collect_less", "command_line", "main"]
 
 #: Environment variable that tells a worker to keep its log to itself.
 QUIET = "BEAM_EXPORT_QUIET_WORKERS"
@@ -28,13 +28,21 @@ def command_line() -> str:
     return f"exec {shlex.quote(sys.executable)} -m beam_export.worker"
 
 
+def collect_less() -> None:
+    """Has Python look for cycles less often, in a process that is an export's alone.
+
+    Refs are many small tuples in no cycles, and so is what imports make: looking for cycles among
+    them would be a sixth of a short run.
+    """
+    gc.set_threshold(100_000, 50, 100)
+
+
 def main() -> None:
     """Runs until the runner has no more work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Refs are many small tuples in no cycles: looking for cycles among them is time lost.
-    gc.set_threshold(100_000, 50, 100)
+    collect_less()
     if os.environ.get(QUIET):
         logging.disable(logging.CRITICAL)
         # Beam prints the traceback that it also sends to the runner. What a codec prints as it

@@ -128,6 +128,16 @@ def test_bytes_do_not_depend_on_threads_or_on_where_they_are_saved(
     assert [at for at, r in enumerate(alone) if isinstance(r, SampleError)] == [5]
 
 
+def test_nothing_of_a_larger_image_is_left_in_a_smaller_one() -> None:
+    rng = np.random.default_rng(2)
+    large = rng.integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    encoder = PillowEncoder(EncodeSpec(mode="always"))
+    images = [large, smooth(), large[:300, :300], smooth()]
+    assert [one.data for one in encoder.encode_batch(images)] == [  # type: ignore[union-attr]
+        encoded(image, quality=92).data for image in images
+    ]
+
+
 def test_save_falls_back_where_memory_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> int:
         raise OSError("refused")

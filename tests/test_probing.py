@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import io
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from conftest import check_export, directory_hashes, make_images, picture, run_export, run_pipeline
 from PIL import Image
 
@@ -212,3 +214,22 @@ def test_samples_of_a_pipeline(tmp_path: Path) -> None:
         )
     )
     check_export(out, 2, "--samples", "5")
+
+
+def test_counters_tell_where_every_sample_is(spoiled: Path, tmp_path: Path) -> None:
+    options = beam_export.ExportOptions(
+        output_dir=str(tmp_path / "out"), probe="header", max_failed_fraction=0.5
+    )
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    pipeline | beam_export.ExportImages(str(spoiled), options)
+    result = pipeline.run()
+    result.wait_until_finish()
+    found: collections.Counter[str] = collections.Counter()
+    for one in result.metrics().query()["counters"]:  # one a step
+        if one.key.metric.namespace == "beam_export":
+            found[one.key.metric.name] += one.committed
+    assert found["read-samples"] == 12
+    assert found["planned-samples"] == 11
+    assert found["failed-samples"] == 2
+    assert found["copied-samples"] + found["encoded-samples"] == 10
+    assert found["written-bytes"] > 0

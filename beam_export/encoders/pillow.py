@@ -7,8 +7,10 @@ that is the machine's fault and another one may do better.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -38,6 +40,10 @@ _CODECS = {
 }
 
 
+#: What a thread holds on to between images, of the memory that it saves them to.
+_KEPT_BYTES = 1 << 20
+
+
 class PillowEncoder:
     """Encodes with Pillow. The bytes depend on the spec and Pillow's build, never on `threads`.
 
@@ -61,9 +67,10 @@ class PillowEncoder:
         self.spec = spec
         self.threads = threads
         self._pool: ThreadPoolExecutor | None = None
+        self._scratch = _Scratch()
 
-    def __getstate__(self) -> dict[str, object]:
-        return {"spec": self.spec, "threads": self.threads, "_pool": None}
+    def __reduce__(self) -> tuple[type[PillowEncoder], tuple[EncodeSpec, int]]:
+        return type(self), (self.spec, self.threads)
 
     def open(self) -> None:
         """Makes the threads; a second call does nothing."""
@@ -124,37 +131,53 @@ class PillowEncoder:
 
     def _save(self, im: Image.Image, profile: bytes | None) -> bytes:
         """Returns the image as a baseline JPEG that carries nothing but, maybe, a profile."""
-        with _buffer() as buffer:
-            im.save(
-                buffer,
-                "JPEG",
-                quality=self.spec.quality,
-                # Of gray, 4:2:0 would only put a factor of 2 into the header, where others have 1.
-                subsampling=_SUBSAMPLINGS["444" if im.mode == "L" else self.spec.subsampling],
-                progressive=False,
-                optimize=False,
-                icc_profile=profile,
-                exif=b"",
-                # Pillow copies the source's comment unless it is given one.
-                comment=b"",
-            )
-            buffer.seek(0)
-            return buffer.read()
+        buffer = self._scratch.file
+        buffer.seek(0)
+        im.save(
+            buffer,
+            "JPEG",
+            quality=self.spec.quality,
+            # Of gray, 4:2:0 would only put a factor of 2 into the header, where others have 1.
+            subsampling=_SUBSAMPLINGS["444" if im.mode == "L" else self.spec.subsampling],
+            progressive=False,
+            optimize=False,
+            icc_profile=profile,
+            exif=b"",
+            # Pillow copies the source's comment unless it is given one.
+            comment=b"",
+        )
+        size = buffer.tell()
+        buffer.seek(0)
+        data = buffer.read(size)
+        if size > _KEPT_BYTES:
+            buffer.truncate(0)
+        return data
 
 
-def _buffer() -> io.FileIO | io.BytesIO:
-    """Returns a file in memory to save to.
+class _MemoryFile(io.FileIO):
+    """A file in memory that closes when nobody has it any more, as its thread ends."""
+
+    def __init__(self) -> None:
+        super().__init__(os.memfd_create("jpeg"), "r+")
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Scratch(threading.local):
+    """A file in memory a thread, to save one image after the other to.
 
     Pillow lets go of Python's lock while it encodes to a file descriptor, and holds it while it
     encodes to a `BytesIO`: with that, two threads are no faster than one. The bytes are the same.
+    What an earlier image has left behind the end of a smaller one is not looked at.
     """
-    if not hasattr(os, "memfd_create"):
-        return io.BytesIO()
-    try:
-        return io.FileIO(os.memfd_create("jpeg"), "r+")
-    except OSError:
-        # No such call in this sandbox, or no descriptor left: only speed is lost.
-        return io.BytesIO()
+
+    def __init__(self) -> None:
+        self.file: io.FileIO | io.BytesIO = io.BytesIO()
+        if hasattr(os, "memfd_create"):
+            # No such call in this sandbox, or no descriptor left: only speed is lost.
+            with contextlib.suppress(OSError):
+                self.file = _MemoryFile()
 
 
 def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None:
