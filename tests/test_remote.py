@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 from conftest import check_export, directory_hashes, make_images, picture, run_pipeline
@@ -183,3 +185,29 @@ def test_samples_of_a_pipeline_spill_to_the_store(tmp_path: Path) -> None:
     run_pipeline(build)
     assert not [uri for uri in OBJECTS if "/_tmp/" in uri]
     check_export(download("mem://b/out", tmp_path / "out"), 1000, "--samples", "2")
+
+
+def test_tables_in_a_store_name_objects_beside_them_and_local_files(tmp_path: Path) -> None:
+    (tmp_path / "b.jpg").write_bytes(picture(2))
+    file = io.BytesIO()
+    pq.write_table(pa.table({"jpg": [picture(3)], "key": ["c"]}), file)
+    lines = f"path,n\nx/a.jpg,1\n{tmp_path}/b.jpg,2\ngone.jpg,3\nmem://in/x/a [1]*.jpg,4\n"
+    for name, content in {
+        "t.csv": lines.encode(),
+        "p.parquet": file.getvalue(),
+        "x/a.jpg": picture(0),
+        "x/a [1]*.jpg": picture(1),
+    }.items():
+        OBJECTS[f"mem://in/{name}"] = (content, 0.0)
+    export = run_local(
+        "mem://in/t.csv,mem://in/p.parquet", tmp_path / "out", max_failed_fraction=0.5
+    )
+    found = [row["original_path"] for row in export.rows]
+    assert found == [
+        "mem://in/x/a.jpg",
+        f"{tmp_path}/b.jpg",
+        "mem://in/x/a [1]*.jpg",
+        "mem://in/p.parquet#0",
+    ]
+    assert [export.image(row) for row in export.rows] == [picture(n) for n in (0, 2, 1, 3)]
+    assert [one["original_path"] for one in export.failures] == ["mem://in/gone.jpg"]

@@ -35,6 +35,9 @@ class Group(NamedTuple):
 class ParquetTable:
     """A Parquet file that is read a batch of rows at a time.
 
+    What is held is a batch, and a few pages of each column. Writers may make those large: Arrow's
+    looks at a page's size once in 1,024 values, which for images can be 100 MB.
+
     Attributes:
         schema: the columns, without extension types.
         groups: the row groups.
