@@ -81,13 +81,16 @@ def sample_digest(ref: SampleRef) -> bytes:
 
 def pack_ref(ref: SampleRef) -> PackedRef:
     """Packs one ref; `unpack_ref` brings the whole back."""
+    return PackedRef(ref.order, sample_digest(ref), ref.id, _body(ref))
+
+
+def _body(ref: SampleRef) -> bytes:
     fields = tuple([tuple(field) for field in ref.fields])
     stored = tuple(ref.stored) if ref.stored else None
     probed = tuple(ref.probed) if ref.probed else None
     place = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, stored)
     # The names in `typed` are those of `metadata`: pickled once, as they are the same objects.
-    body = (*place, probed, ref.typed)
-    return PackedRef(ref.order, sample_digest(ref), ref.id, pickle.dumps(body, protocol=5))
+    return pickle.dumps((*place, probed, ref.typed), protocol=5)
 
 
 def unpack_ref(packed: PackedRef) -> SampleRef:
@@ -117,12 +120,12 @@ def with_change(packed: PackedRef, ref: SampleRef, change: bytes) -> PackedRef:
             from it and the old one: what stands behind an order key is no part of either.
     """
     digest = hashlib.sha256(packed.digest + change).digest()
-    return packed._replace(digest=digest, body=pack_ref(ref).body)
+    return packed._replace(digest=digest, body=_body(ref))
 
 
 def with_probed(packed: PackedRef, probed: Probed) -> PackedRef:
     """Returns a packed ref that knows what a look at its image has found; all else stays."""
-    return packed._replace(body=pack_ref(unpack_ref(packed)._replace(probed=probed)).body)
+    return packed._replace(body=_body(unpack_ref(packed)._replace(probed=probed)))
 
 
 def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
