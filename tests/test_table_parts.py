@@ -209,3 +209,10 @@ def test_what_is_not_there() -> None:
     reader.read("plain0", "a.b", 0)
     reader.forget("plain0")
     assert reader.read("plain0", "a.b", 1) == TEXTS[1]
+
+
+def test_a_row_group_that_ends_too_early_says_so() -> None:
+    table = ParquetTable(io.BytesIO(FILES["plain0"]))
+    table.groups[1] = table.groups[1]._replace(rows=129)
+    with pytest.raises(TableError, match="row group 1: it ends before its last row"):
+        list(table.batches(1))
