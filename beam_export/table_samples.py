@@ -42,8 +42,11 @@ class ReadTables(beam.PTransform):
     watcher: str | None = None
 
     def expand(self, tables: PCollection[Source]) -> dict[str, PCollection[Any]]:
-        split = tables | "OpenTables" >> beam.ParDo(_OpenTable()).with_outputs(
-            "failures", "columns", "texts", main="groups"
+        split = (
+            tables
+            | "SpreadTables" >> beam.Reshuffle()
+            | "OpenTables"
+            >> beam.ParDo(_OpenTable()).with_outputs("failures", "columns", "texts", main="groups")
         )
         groups = (
             split.groups
@@ -70,10 +73,8 @@ class ReadTables(beam.PTransform):
 
     def _read_texts(self, texts: PCollection[Source]) -> dict[str, PCollection[Any]]:
         """Reads CSV and JSON lines: all of them for their types, and then again for their rows."""
-        scanned = (
-            texts
-            | "SpreadTexts" >> beam.Reshuffle()
-            | "ScanTexts" >> beam.ParDo(_ScanText()).with_outputs("failures", "types", main="texts")
+        scanned = texts | "ScanTexts" >> beam.ParDo(_ScanText()).with_outputs(
+            "failures", "types", main="texts"
         )
         types = scanned.types | "JoinTypes" >> beam.CombineGlobally(_join_types)
         read: DoOutputsTuple = scanned.texts | "ReadTexts" >> beam.ParDo(
