@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from beam_export import canonical
 from beam_export.samples import Member, Probed, SampleRef, Stored
+from beam_export.tar import padded
 
 __all__ = [
     "Block",
@@ -49,6 +50,8 @@ class PackedRef(NamedTuple):
     digest: bytes
     id: str
     body: bytes
+    #: Bytes that its members take in a tar, as far as they are known before anything is encoded.
+    weight: int
 
 
 class Block(NamedTuple):
@@ -58,6 +61,7 @@ class Block(NamedTuple):
     digests: tuple[bytes, ...]
     ids: tuple[str, ...]
     bodies: tuple[bytes, ...]
+    weights: tuple[int, ...]
 
     def refs(self) -> Iterator[PackedRef]:
         """Yields the refs one by one."""
@@ -81,7 +85,7 @@ def sample_digest(ref: SampleRef) -> bytes:
 
 def pack_ref(ref: SampleRef) -> PackedRef:
     """Packs one ref; `unpack_ref` brings the whole back."""
-    return PackedRef(ref.order, sample_digest(ref), ref.id, _body(ref))
+    return PackedRef(ref.order, sample_digest(ref), ref.id, _body(ref), _weight(ref))
 
 
 def _body(ref: SampleRef) -> bytes:
@@ -91,6 +95,13 @@ def _body(ref: SampleRef) -> bytes:
     place = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, stored)
     # The names in `typed` are those of `metadata`: pickled once, as they are the same objects.
     return pickle.dumps((*place, probed, ref.typed), protocol=5)
+
+
+def _weight(ref: SampleRef) -> int:
+    weight = padded(ref.image.size)
+    for field in ref.fields:
+        weight += padded(field.size)
+    return weight
 
 
 def unpack_ref(packed: PackedRef) -> SampleRef:
@@ -120,7 +131,7 @@ def with_change(packed: PackedRef, ref: SampleRef, change: bytes) -> PackedRef:
             from it and the old one: what stands behind an order key is no part of either.
     """
     digest = hashlib.sha256(packed.digest + change).digest()
-    return packed._replace(digest=digest, body=_body(ref))
+    return packed._replace(digest=digest, body=_body(ref), weight=_weight(ref))
 
 
 def with_probed(packed: PackedRef, probed: Probed) -> PackedRef:
@@ -141,7 +152,7 @@ def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
 
 def pack_block(refs: Iterable[PackedRef]) -> bytes:
     """Returns a block of packed refs."""
-    columns = tuple(zip(*refs, strict=True)) or ((), (), (), ())
+    columns = tuple(zip(*refs, strict=True)) or ((), (), (), (), ())
     data = pickle.dumps(columns, protocol=5)
     first = min(columns[0], default=b"")
     head = _HEAD.pack(len(data), len(first)) + first

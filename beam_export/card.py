@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from beam_export.manifest import Manifest
 from beam_export.naming import ShardNames
@@ -27,7 +28,7 @@ size_categories:
 
 # Images, {written:,} in {shards:,} shards
 
-{written:,} images, {size} of tar, {images_per_tar} a shard. Each `.tar` (WebDataset) stands beside
+{written:,} images, {size} of tar, {per_shard} a shard. Each `.tar` (WebDataset) stands beside
 a `.parquet` with one row an image: where its bytes lie, what it is, and all that was known of it.
 
 ## Read it
@@ -75,7 +76,7 @@ def dataset_card(manifest: Manifest) -> bytes:
         written=totals.written,
         shards=totals.shards,
         size=size(totals.bytes),
-        images_per_tar=manifest.options["images_per_tar"],
+        per_shard=_per_shard(manifest.options),
         columns=_rows((column["name"], column["type"]) for column in manifest.schema),
         steps=_rows((step["step"], tell_step(step)) for step in manifest.steps),
         manifest=names.manifest,
@@ -106,3 +107,8 @@ def _size_category(samples: int) -> str:
         if samples < 10**power:
             return f"{low}<n<{high}"
     return "n>1B"
+
+
+def _per_shard(options: Mapping[str, Any]) -> str:
+    most = options["images_per_tar"]
+    return f"at most {most}" if options.get("max_tar_bytes") else str(most)

@@ -98,6 +98,11 @@ def _add_layout(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--images_per_tar", type=int, help="samples a shard, exact in all but the last"
     )
+    group.add_argument(
+        "--max_tar_bytes",
+        type=int,
+        help="close a shard at this size too; planned on the sizes of the sources",
+    )
     _add_boolean(
         group, "--deterministic_name", "name files by their content, else by a random token"
     )

@@ -30,6 +30,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 #: Options that shape the output: these, and no others, go into the hash and the manifest.
 SHAPING = (
     "images_per_tar",
+    "max_tar_bytes",
     "member_names",
     "order",
     "seed",
@@ -52,6 +53,7 @@ _BOOLEANS = ("deterministic_name", "allow_broken_sources", "resume", "clean", "v
 
 _AT_LEAST = {
     "images_per_tar": 1,
+    "max_tar_bytes": 1,
     "quality": 1,
     "resize": 1,
     "limit": 1,
@@ -71,6 +73,7 @@ class ExportOptions:
     output_dir: str
     input_format: str = "auto"
     images_per_tar: int = 1000
+    max_tar_bytes: int | None = None
     deterministic_name: bool = True
     member_names: str = "id"
     order: str = "source"
@@ -204,7 +207,7 @@ def _is_fraction(given: Any) -> bool:
 
 
 def _check_at_least(name: str, given: Any, least: int) -> None:
-    if given is None and name in ("resize", "limit"):
+    if given is None and name in ("max_tar_bytes", "resize", "limit"):
         return
     if type(given) is not int or given < least:
         raise InputError(

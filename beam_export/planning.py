@@ -13,7 +13,7 @@ import functools
 import hashlib
 import pickle
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -22,6 +22,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import canonical, duplicates, progress, sharding
 from beam_export.blocks import PackedRef, open_block, pack_block, pack_ref, unpack_ref
+from beam_export.cutting import CutShards, unpack
 from beam_export.duplicates import Decisions, Namesake
 from beam_export.errors import InputError
 from beam_export.leftovers import settle_leftovers
@@ -134,10 +135,13 @@ class PlanShards(beam.PTransform):
             blocks
             | "BucketKeys"
             >> beam.FlatMap(
-                bucket_keys, AsSingleton(sample), AsSingleton(decisions)
+                bucket_keys,
+                AsSingleton(sample),
+                AsSingleton(decisions),
+                self.options.max_tar_bytes is not None,
             ).with_output_types(tuple[int, bytes])
             | "GroupKeys" >> beam.GroupByKey()
-        )  # (bucket, [packed (order key, digest) pairs])
+        )  # (bucket, [packed tuples of order key, digest and maybe bytes])
         counts = (
             ranked
             | "CountKeys" >> beam.MapTuple(_count_keys).with_output_types(tuple[int, int])
@@ -145,9 +149,12 @@ class PlanShards(beam.PTransform):
         )
         plan = (
             ranked
-            | "CutSegments"
-            >> beam.FlatMap(
-                _cut_segments, AsSingleton(counts), self.options.images_per_tar, self.options.limit
+            | "CutShards"
+            >> CutShards(
+                counts,
+                self.options.images_per_tar,
+                self.options.limit,
+                self.options.max_tar_bytes,
             )
             | "Segments" >> beam.combiners.ToList()
             | "MakePlan"
@@ -242,37 +249,24 @@ def _decide(found: list[Namesake], policy: str) -> bytes:
     return pickle.dumps(duplicates.decide(found, policy), protocol=5)
 
 
-def bucket_keys(block: bytes, sample: bytes, decisions: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields (bucket, packed pairs of order key and digest), a value a bucket."""
+def bucket_keys(
+    block: bytes, sample: bytes, decisions: bytes, weighed: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """Yields (bucket, packed tuples of order key, digest and, if `weighed`, bytes in the tar)."""
     cuts = _open_sample(sample)[2]
     dropped = open_decisions(decisions).dropped
-    found: dict[int, list[tuple[bytes, bytes]]] = collections.defaultdict(list)
+    found: dict[int, list[tuple[Any, ...]]] = collections.defaultdict(list)
     opened = open_block(block)
-    for pair in zip(opened.orders, opened.digests, strict=True):
-        if pair[0] not in dropped:
-            found[bisect.bisect_right(cuts, pair[0])].append(pair)
-    for bucket, pairs in found.items():
-        yield bucket, pickle.dumps(pairs, protocol=5)
-
-
-def _unpack_pairs(packed: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    for pairs in packed:
-        yield from pickle.loads(pairs)
+    columns = (opened.orders, opened.digests, *([opened.weights] if weighed else []))
+    for item in zip(*columns, strict=True):
+        if item[0] not in dropped:
+            found[bisect.bisect_right(cuts, item[0])].append(item)
+    for bucket, items in found.items():
+        yield bucket, pickle.dumps(items, protocol=5)
 
 
 def _count_keys(bucket: int, packed: Iterable[bytes]) -> tuple[int, int]:
-    return bucket, sum(1 for _ in _unpack_pairs(packed))
-
-
-def _cut_segments(
-    group: tuple[int, Iterable[bytes]],
-    counts: dict[int, int],
-    per_shard: int,
-    limit: int | None,
-) -> list[sharding.Segment]:
-    bucket, packed = group
-    offset = sharding.bucket_offsets(counts)[bucket]
-    return sharding.segments(_unpack_pairs(packed), offset, per_shard, limit)
+    return bucket, sum(1 for _ in unpack(packed))
 
 
 def _make_plan(

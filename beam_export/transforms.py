@@ -180,6 +180,7 @@ class WriteShards(beam.PTransform):
         verbose: bool = False,
         *,
         schema: pa.Schema | None = None,
+        max_tar_bytes: int | None = None,
         member_names: str = "id",
         order: str = "source",
         seed: int = 0,
@@ -212,6 +213,7 @@ class WriteShards(beam.PTransform):
         self._options = ExportOptions(
             output_dir=output_dir,
             images_per_tar=images_per_tar,
+            max_tar_bytes=max_tar_bytes,
             deterministic_name=deterministic_name,
             verbose=verbose,
             member_names=member_names,

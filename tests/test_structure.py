@@ -21,6 +21,7 @@ BEAM_LAYER = {
     "claims",
     "cli",
     "columns",
+    "cutting",
     "dataflow",
     "dryrun",
     "elsewhere",
