@@ -10,12 +10,13 @@ DEMO := demo
 PINS = $(shell $(BIN)/python -c 'import sys; print("-c requirements.txt" * (sys.version_info[:2] == (3, 11)))')
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
-.PHONY: help demo test dali engines clean
+.PHONY: help demo test dali cloud engines clean
 
 help:
 	@echo "make demo    makes sample images and exports them to $(DEMO)/out"
 	@echo "make test    runs ruff, mypy and the tests (without those marked slow)"
 	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/gpu.py run"
+	@echo "make cloud   installs what Google Cloud and the images in templates/ need, so that their tests run"
 	@echo "make engines builds Prism and fetches Flink's job server, so that their tests run"
 	@echo "make clean   removes $(VENV), $(DEMO) and what the tools leave"
 
@@ -50,6 +51,12 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 dali: $(VENV)/.installed-dali
+
+$(VENV)/.installed-cloud: $(VENV)/.installed-test
+	$(INSTALL) --editable '.[test,gcp,templates]'
+	@touch $@
+
+cloud: $(VENV)/.installed-cloud
 
 # What cannot be had is said, and its tests are skipped.
 engines:

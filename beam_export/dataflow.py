@@ -148,13 +148,13 @@ def _check(input: str, options: ExportOptions, given: PipelineOptions) -> None:
     if not (image or installs):
         raise InputError(
             "--runner=DataflowRunner without --sdk_container_image leaves the workers without "
-            "beam_export: build the image in templates/ and name it, or give --setup_file or "
+            "beam_export: build an image with it and name that, or give --setup_file or "
             "--extra_package."
         )
     if options.gpu and not image:
         raise InputError(
-            f"--gpu={options.gpu} needs --sdk_container_image, an image with CUDA and DALI: build "
-            "the GPU variant in templates/ and name it."
+            f"--gpu={options.gpu} needs --sdk_container_image, an image with CUDA and DALI: name "
+            "one."
         )
     if options.gpu and cloud.flexrs_goal:
         raise InputError(
