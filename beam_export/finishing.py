@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import json
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from beam_export.parquet import write_table
 from beam_export.planning import Planned, open_decisions, open_plan
 from beam_export.provenance import lookup_steps, selection_steps
 from beam_export.samples import Failure
+from beam_export.sealed import seal
 from beam_export.shard import ShardResult
 from beam_export.sinks import Output
 
@@ -271,4 +271,4 @@ class _Finish(beam.DoFn):
             **self._identity(results),
         }
         with self._output.writing(names.run) as target:
-            target.write(json.dumps(facts, indent=2, sort_keys=True).encode() + b"\n")
+            target.write(seal(facts))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from beam_export.errors import RunError
 from beam_export.naming import ShardNames
 from beam_export.parquet import FAILURES, SHARDS, STRUCTURAL
 from beam_export.samples import Failure
+from beam_export.sealed import seal
 from beam_export.shard import ShardResult
 
 __all__ = [
@@ -114,9 +114,7 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """Returns the manifest as a file's content: sorted keys, the same for the same dataset."""
-        content = {"format": FORMAT, **dataclasses.asdict(self)}
-        text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
-        return text.encode("utf-8", "backslashreplace") + b"\n"
+        return seal({"format": FORMAT, **dataclasses.asdict(self)})
 
 
 def totals(

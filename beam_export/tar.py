@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from beam_export import naming
 
-__all__ = ["BLOCK", "END_SIZE", "MAX_SIZE", "TarWriter", "padded"]
+__all__ = ["BLOCK", "END_SIZE", "MAX_SIZE", "TarWriter", "header", "padded"]
 
 #: Bytes of a block.
 BLOCK = 512
@@ -75,12 +75,12 @@ class TarWriter:
         if self._closed:
             raise ValueError(f"{name!r} cannot be added: the archive is closed")
         size = len(data)
-        header = _header(name, size)
+        head = header(name, size)
         padding = _PADDING[size % BLOCK]
         if size <= _JOINED:
-            self._fh.write(b"".join((header, data, padding)))
+            self._fh.write(b"".join((head, data, padding)))
         else:
-            self._fh.write(header)
+            self._fh.write(head)
             self._fh.write(data)
             self._fh.write(padding)
         start = self._offset + BLOCK
@@ -100,7 +100,12 @@ def padded(size: int) -> int:
     return BLOCK + size + -size % BLOCK
 
 
-def _header(name: str, size: int) -> bytes:
+def header(name: str, size: int) -> bytes:
+    """Returns the one header that a member of that name and size has: 512 bytes.
+
+    Raises:
+        ValueError: if the name is not of the dialect, or the size above `MAX_SIZE`.
+    """
     if not _NAME.fullmatch(name):
         raise ValueError(
             f"{name!r} is not a member's name: a key of at most {naming.MAX_MEMBER_NAME} bytes "
