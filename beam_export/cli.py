@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from beam_export._version import __version__
 from beam_export.errors import InputError, find_error
@@ -17,7 +17,8 @@ __all__ = ["main"]
 _HELP = f"""beam-export {__version__}: images into exact, reproducible shards of tar and Parquet
 
   beam-export export --input DIR --output_dir OUT [flags]
-  beam-export export --help
+  beam-export verify OUT [--decode] [--against DIR] [--json]
+  beam-export COMMAND --help
 
 With no command and a leading --, export is meant.
 """
@@ -58,12 +59,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     command, flags = arguments[0], arguments[1:]
-    if command != "export":
-        raise InputError(f"{command!r} is no command: give export, or see beam-export --help.")
+    if command not in _COMMANDS:
+        names = ", ".join(_COMMANDS)
+        raise InputError(f"{command!r} is no command: give {names}, or see beam-export --help.")
+    return _COMMANDS[command](flags)
+
+
+# Each imports what it needs: Beam alone takes seconds.
+
+
+def _export(flags: Sequence[str]) -> int:
     from beam_export.flags import parse_export
     from beam_export.running import run_export
 
     return run_export(parse_export(flags))
+
+
+def _verify(flags: Sequence[str]) -> int:
+    from beam_export.flags import parse_verify
+    from beam_export.verify_run import run_verify
+
+    return run_verify(parse_verify(flags))
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"export": _export, "verify": _verify}
 
 
 def _quieten(verbose: bool) -> None:

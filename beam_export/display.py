@@ -29,6 +29,7 @@ class Progress:
         self._done = self._bytes = self._planned = 0
         #: Shards that stood finished before.
         self.found = 0
+        self._known = True
         self._bar: tqdm.tqdm | None = None
         self._draws = stream.isatty()
         if self._draws:
@@ -53,14 +54,19 @@ class Progress:
             self._bar.close()
             self._bar = None
 
+    def expect(self, images: int | None, work: str) -> None:
+        """Takes how many images there are to do, if that is known, and what is done to them."""
+        self._planned = images or 0
+        self._known = images is not None
+        self._writing_since = time.monotonic()
+        if self._draws:
+            self._open_bar(work, images)
+
     def heard(self, counts: Mapping[str, int]) -> None:
         """Takes what the workers tell (`progress.tell`)."""
         if "planned" in counts:
-            self._planned = counts["planned"]
-            self._writing_since = time.monotonic()
-            if self._draws:
-                self._open_bar("writing", self._planned)
-            else:
+            self.expect(counts["planned"], "writing")
+            if not self._draws:
                 self._line(f"planned {self._planned} images in {counts['planned_shards']} shards")
         if "shard" in counts:
             self._shard(counts)
@@ -83,10 +89,11 @@ class Progress:
         elif done and now - self._last_line >= _LINE_EVERY:
             pace = self._done / max(1e-9, now - self._writing_since)
             left = max(0, self._planned - self._done) / max(1e-9, pace)
-            self._line(
-                f"{self._done} of {self._planned} images, {pace:.0f} images/s, {size(rate)}/s, "
-                f"about {left:.0f} s left"
-            )
+            text = f"{self._done} of {self._planned} images, {pace:.0f} images/s, {size(rate)}/s, "
+            if self._known:
+                self._line(f"{text}about {left:.0f} s left")
+            else:
+                self._line(f"{self._done} images, {pace:.0f} images/s")
 
     def _shard(self, counts: Mapping[str, Any]) -> None:
         self._line(

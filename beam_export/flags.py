@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_export.errors import InputError
 from beam_export.options import CHOICES, ExportOptions
 
-__all__ = ["ExportCommand", "export_parser", "parse_export"]
+__all__ = ["ExportCommand", "VerifyCommand", "export_parser", "parse_export", "parse_verify"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,29 @@ class ExportCommand:
     dry_run: bool
     beam_flags: list[str]
     wait: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class VerifyCommand:
+    """What `verify` was asked for.
+
+    Attributes:
+        output_dir: the export.
+        decode: whether each image is decoded.
+        against: the input that it was made of, as `--input` of `export`; None for none.
+        input_format: as of `export`.
+        json: whether to print JSON.
+        verbose: whether to show tracebacks.
+        beam_flags: every flag that is Beam's.
+    """
+
+    output_dir: str
+    decode: bool
+    against: str | None
+    input_format: str
+    json: bool
+    verbose: bool
+    beam_flags: list[str]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -160,7 +183,7 @@ def _add_run(group: argparse._ArgumentGroup) -> None:
     group.set_defaults(dry_run=False)
 
 
-def _add_boolean(group: argparse._ArgumentGroup, flag: str, text: str) -> None:
+def _add_boolean(group: argparse._ActionsContainer, flag: str, text: str) -> None:
     group.add_argument(flag, type=_boolean, nargs="?", const=True, metavar="true|false", help=text)
 
 
@@ -171,25 +194,56 @@ def parse_export(argv: Sequence[str]) -> ExportCommand:
         InputError: if one is wrong, missing, or neither ours nor Beam's.
     """
     parsed, rest = export_parser().parse_known_args(argv)
-    _refuse_unknown(rest)
+    _refuse_unknown("export", rest)
     given = {name: getattr(parsed, name) for name in _option_names() if hasattr(parsed, name)}
     options = ExportOptions(**given)
     return ExportCommand(parsed.input, options, parsed.dry_run, rest, parsed.wait)
+
+
+def parse_verify(argv: Sequence[str]) -> VerifyCommand:
+    """Returns what the flags of `verify` ask for.
+
+    Raises:
+        InputError: if one is wrong, missing, or neither ours nor Beam's.
+    """
+    parser = _Parser(
+        prog="beam-export verify",
+        description="Re-read an export and prove it: each fault on a line of its own.",
+        epilog="Every other flag goes to Beam. Exit codes: 0 sound, 1 faults, 2 not an export.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("output_dir", metavar="OUT", help="directory of the export")
+    _add_boolean(parser, "--decode", "decode each image in full")
+    parser.add_argument(
+        "--against",
+        metavar="INPUT",
+        help="prove that each sample of this input is in the export, its failures or its dropped",
+    )
+    parser.add_argument(
+        "--input_format", choices=CHOICES["input_format"], default="auto", help="of --against"
+    )
+    _add_boolean(parser, "--json", "print one JSON object in place of lines")
+    _add_boolean(parser, "--verbose", "tracebacks of errors")
+    parser.set_defaults(decode=False, json=False, verbose=False)
+    # Beam's flags may stand before OUT with a value of their own, and would lend it to OUT.
+    parsed, rest = parser.parse_known_args(argv)
+    _refuse_unknown("verify", rest)
+    return VerifyCommand(**vars(parsed), beam_flags=rest)
 
 
 def _option_names() -> list[str]:
     return [field.name for field in dataclasses.fields(ExportOptions)]
 
 
-def _refuse_unknown(rest: Sequence[str]) -> None:
+def _refuse_unknown(command: str, rest: Sequence[str]) -> None:
     """Refuses what Beam does not know either; it would only log it, and go on."""
-    parser = _Parser(prog="beam-export export", allow_abbrev=False, add_help=False)
+    parser = _Parser(prog=f"beam-export {command}", allow_abbrev=False, add_help=False)
     for kind in _all_options(PipelineOptions):
         kind._add_argparse_args(parser)
     unknown = parser.parse_known_args(list(rest))[1]
     if unknown:
         raise InputError(
-            f"{unknown[0]} is no flag of beam-export nor of Beam: see beam-export export --help."
+            f"{unknown[0]} is no flag of beam-export nor of Beam: see beam-export {command} --help."
         )
 
 

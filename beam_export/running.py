@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -27,25 +27,34 @@ from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
 from beam_export.worker import QUIET, command_line
 
-__all__ = ["local_options", "local_runner", "run_export"]
+__all__ = [
+    "LOCAL",
+    "local_options",
+    "local_runner",
+    "quiet",
+    "run_export",
+    "run_here",
+    "split_runner",
+]
 
 #: Seconds that a thread of the runner may take to notice that its worker has ended.
 _LAST_WORDS = 5.0
 #: How often Ctrl-C is pressed by who does not want to wait for anything.
 _PATIENCE = 3
-_LOCAL = ("DirectRunner", "FnApiRunner")
+#: Names of what is the local runner here.
+LOCAL = ("DirectRunner", "FnApiRunner")
 
 
 def run_export(command: ExportCommand) -> int:
     """Runs `export`; returns its exit code."""
     started = time.monotonic()
-    runner, flags = _split_runner(command.beam_flags)
+    runner, flags = split_runner(command.beam_flags)
     if command.dry_run:
         _dry_run(command)
         return 0
     with _one_interrupt():
         kept = 0
-        if runner is None or runner in _LOCAL:
+        if runner is None or runner in LOCAL:
             elsewhere.check_local(command)
             local = local_options(flags)
             output = prepare_output(command.options, bound=True)
@@ -59,7 +68,7 @@ def run_export(command: ExportCommand) -> int:
     return 0
 
 
-def _split_runner(flags: list[str]) -> tuple[str | None, list[str]]:
+def split_runner(flags: list[str]) -> tuple[str | None, list[str]]:
     """Returns the runner that is asked for, and the flags without it."""
     runner = PipelineOptions(flags).view_as(StandardOptions).runner
     rest, skip = [], False
@@ -75,13 +84,13 @@ def _split_runner(flags: list[str]) -> tuple[str | None, list[str]]:
 
 def _full_name(runner: str) -> str:
     """Returns a runner's own name for any spelling that Beam takes: `dataflow`, a class's path."""
-    names = {name.lower(): name for name in (*StandardOptions.KNOWN_RUNNER_NAMES, *_LOCAL)}
+    names = {name.lower(): name for name in (*StandardOptions.KNOWN_RUNNER_NAMES, *LOCAL)}
     plain = runner.lower()
     return names.get(plain) or names.get(f"{plain}runner") or _last_part(runner)
 
 
 def _last_part(runner: str) -> str:
-    known = (*StandardOptions.ALL_KNOWN_RUNNERS, *_LOCAL)
+    known = (*StandardOptions.ALL_KNOWN_RUNNERS, *LOCAL)
     ours = any(path.rpartition(".")[2] == runner.rpartition(".")[2] for path in known)
     return runner.rpartition(".")[2] if ours else runner
 
@@ -134,24 +143,48 @@ def _run_locally(
     command: ExportCommand, options: PipelineOptions, workers: int, output: Output
 ) -> int:
     """Runs the export, and returns how many shards stood finished before."""
-    shown = display.Progress()
+    shown, verbose = display.Progress(), command.options.verbose
+
+    def build(pipeline: beam.Pipeline, watcher: str) -> None:
+        pipeline | "Export" >> ExportImages(
+            command.input, command.options, workers, watcher, output
+        )
+
+    run_here(build, options, workers, output=output, shown=shown, verbose=verbose)
+    return shown.found
+
+
+def run_here(
+    build: Callable[[beam.Pipeline, str], None],
+    options: PipelineOptions,
+    workers: int,
+    *,
+    output: Output,
+    shown: display.Progress,
+    verbose: bool,
+) -> None:
+    """Runs a pipeline on this machine to its end.
+
+    Args:
+        build: adds the steps, and is given the address for `progress.tell`.
+        options, workers: as `local_options` returns them.
+        output: whose temporary files are swept if the run fails.
+        shown: shows how far it is.
+        verbose: whether Beam may say all that it says.
+    """
     try:
         with (
             progress.listening(shown.heard) as watcher,
-            _quiet(command.options.verbose),
+            quiet(verbose),
             # In this order: a worker that still lives would write on after the sweep.
             _released(output),
             _no_orphans(),
         ):
-            runner = local_runner(workers, command.options.verbose)
-            pipeline = beam.Pipeline(runner=runner, options=options)
-            pipeline | "Export" >> ExportImages(
-                command.input, command.options, workers, watcher, output
-            )
+            pipeline = beam.Pipeline(runner=local_runner(workers, verbose), options=options)
+            build(pipeline, watcher)
             pipeline.run().wait_until_finish()
     finally:
         shown.close()
-    return shown.found
 
 
 def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output: Output) -> bool:
@@ -159,7 +192,7 @@ def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output
     on_dataflow = runner == elsewhere.DATAFLOW
     wait = not on_dataflow if command.wait is None else command.wait
     # What a job on Dataflow says on its way is all that is seen of it.
-    with _quiet(command.options.verbose or on_dataflow):
+    with quiet(command.options.verbose or on_dataflow):
         job = elsewhere.submit(command, runner, flags, output)
         if on_dataflow or not wait:
             print(job.describe(), flush=True)
@@ -171,7 +204,7 @@ def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output
 def _dry_run(command: ExportCommand) -> None:
     """Makes the plan on this machine, whatever the runner, and prints it."""
     facts: dict[str, int] = {}
-    with progress.listening(facts.update) as watcher, _quiet(command.options.verbose):
+    with progress.listening(facts.update) as watcher, quiet(command.options.verbose):
         pipeline = beam.Pipeline(runner=FnApiRunner())
         pipeline | "DryRun" >> DryRun(command.input, command.options, watcher)
         pipeline.run().wait_until_finish()
@@ -189,7 +222,7 @@ def _summary(output: Output, kept: int, seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def _quiet(verbose: bool) -> Iterator[None]:
+def quiet(verbose: bool) -> Iterator[None]:
     """Keeps tracebacks off the terminal that Beam prints of what it also raises."""
     with contextlib.ExitStack() as stack:
         if not verbose:

@@ -97,6 +97,14 @@ class Output:
             return Standing(self.size(name), float(FileSystems.last_updated(path)))
         return None
 
+    def files(self) -> list[str]:
+        """Returns the names of all files in the directory and in its `_meta`, ours or not."""
+        if self._local:
+            return sorted(_files_in(self.directory, ""))
+        patterns = [self.path("*"), self.path("_meta/*")]
+        found = [file for one in FileSystems.match(patterns) for file in one.metadata_list]
+        return sorted({file.path.removeprefix(self.path("")) for file in found})
+
     def workspaces(self) -> dict[str, float]:
         """Returns the runs that have temporary files, each with when it last wrote one."""
         found: dict[str, float] = {}
@@ -243,6 +251,22 @@ class Output:
         return FileSystems.create(
             path, mime_type="application/octet-stream", compression_type="uncompressed"
         )
+
+
+def _files_in(folder: str, before: str) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not _is_folder(entry):
+                yield before + entry.name
+            elif entry.name == "_meta" and not before:
+                yield from _files_in(entry.path, "_meta/")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: who opens it is told
+        return False
 
 
 def _reason(error: Exception) -> str:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
-from PIL import Image
-
 from beam_export.encoders import EncodeSpec
-from beam_export.encoders.header import (
-    failure,
-    lift_guards,
-    open_image,
-    read_size,
-    silence_pillow,
-    sniff,
-)
+from beam_export.encoders.header import lift_guards, silence_pillow
+from beam_export.encoders.probe import probe_pixels
 from beam_export.errors import SampleError
 from beam_export.pairing import IMAGE_SUFFIXES
 from beam_export.webdataset import split_member
@@ -24,14 +15,12 @@ __all__ = ["ImageCheck"]
 
 
 class ImageCheck:
-    """Decodes images within the limits of the export.
+    """Decodes images within the limits of the export."""
 
-    Args:
-        spec: its limits.
-    """
-
-    def __init__(self, spec: EncodeSpec) -> None:
-        self._spec = spec
+    def __init__(self, max_pixels: int, max_image_bytes: int) -> None:
+        self._spec = EncodeSpec(
+            mode="never", max_pixels=max_pixels, max_image_bytes=max_image_bytes
+        )
 
     def open(self) -> None:
         """Makes Pillow ready, once a process."""
@@ -41,13 +30,13 @@ class ImageCheck:
     def wants(self, name: str, size: int) -> bool:
         """Tells whether a member is an image that may be held."""
         split = split_member(name)
-        suffix = split[1].rpartition(".")[2] if split else ""
+        suffix = split[1].rpartition(".")[2].lower() if split else ""
         return suffix in IMAGE_SUFFIXES and size <= self._spec.max_image_bytes
 
     def problems(
         self, name: str, data: bytes, width: int | None, height: int | None
     ) -> Iterator[str]:
-        """Yields what is wrong with an image.
+        """Yields what is wrong with an image of an export of ours.
 
         Args:
             name: of its member.
@@ -58,38 +47,22 @@ class ImageCheck:
             # `--encode=never` stores what nobody could read, and says so by having no size.
             return
         try:
-            size = self._decode(data)
+            found = probe_pixels(data, self._spec)
         except SampleError as error:
             yield f"it cannot be decoded ({error.message})"
             return
-        if size != (width, height):
-            yield f"it has {size[0]} x {size[1]} pixels, and its row says {width} x {height}"
+        if (found.width, found.height) != (width, height):
+            yield (
+                f"it has {found.width} x {found.height} pixels, and its row says {width} x {height}"
+            )
         ext = name.rpartition(".")[2]
-        if sniff(data) != {"jpeg": "jpg", "tif": "tiff"}.get(ext, ext):
-            yield f"its content is {sniff(data)}, and its name says {ext}"
+        if found.format != {"jpeg": "jpg", "tif": "tiff"}.get(ext, ext):
+            yield f"its content is {found.format}, and its name says {ext}"
 
-    def decode(self, data: bytes) -> str | None:
+    def fault(self, data: bytes) -> str | None:
         """Returns why an image cannot be decoded, or None if it can."""
         try:
-            self._decode(data)
+            probe_pixels(data, self._spec)
         except SampleError as error:
             return error.message
         return None
-
-    def _decode(self, data: bytes) -> tuple[int, int]:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_image(data, self._spec) as image:
-                size = read_size(data, self._spec) or image.size
-                _load(image, data)
-        return size
-
-
-def _load(image: Image.Image, data: bytes) -> None:
-    try:
-        image.load()
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Whatever a codec raises, it is of the image.
-        raise failure("decode", error, data) from error

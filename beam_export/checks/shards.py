@@ -9,29 +9,14 @@ from typing import Any, BinaryIO, NamedTuple
 
 from beam_export.checks.faults import Fault, Faults
 from beam_export.checks.images import ImageCheck
+from beam_export.checks.names import Claim
 from beam_export.checks.rows import ShardFile, open_shard_file
 from beam_export.checks.tars import StrictTar, TarSample
 from beam_export.naming import ShardNames, key_of
 from beam_export.parquet import Row
 from beam_export.samples import Failure
 
-__all__ = ["CheckedShard", "Claim", "ShardChecker"]
-
-
-class Claim(NamedTuple):
-    """A name that must be unique over the dataset, and who has it.
-
-    Attributes:
-        kind: `id` of a row, `key` of a sample in a tar, `failed` for the id of a failure.
-        name: the id or key.
-        file: where it stands.
-        source_sha256: of a row's image as it came; empty if that is not known.
-    """
-
-    kind: str
-    name: str
-    file: str
-    source_sha256: str = ""
+__all__ = ["CheckedShard", "ShardChecker"]
 
 
 class CheckedShard(NamedTuple):
@@ -159,7 +144,9 @@ class _Shard:
     def _pass_key(self, key: str) -> None:
         self.first = self.first or key
         # Ranks have at least 9 digits, and no zeros before them from the tenth on.
-        if self._sequential and not (key.isdigit() and (len(key), key) > (len(self.last), self.last)):
+        if self._sequential and not (
+            key.isdigit() and (len(key), key) > (len(self.last), self.last)
+        ):
             self._add(self.tar, "its name is no rank above the one before it", key)
         self.last = key
 

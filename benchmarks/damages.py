@@ -1,0 +1,409 @@
+"""Damages exports in thousands of ways, and counts what `beam-export verify` finds of it.
+
+    python benchmarks/damages.py [--count 2000] [--commands 100] [--seed 0] [--save]
+
+Each damage changes bytes or names of one small export: bits, ranges and ends of files, files that
+are swapped, missing, doubled or renamed, rows and fields with another value, and forgeries, where
+every digest was made to fit the edited Parquet. All are checked in this process by the functions
+that the pipeline runs; `--commands` of them by the command itself too, and by an independent
+checker if one is given. What must hold: each damage is found, with the name of a file that it
+touched, and the undamaged export has no fault.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import hashlib
+import io
+import json
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from common import save
+from PIL import Image
+
+from beam_export import cli
+from beam_export.checks.dataset import find_hash, open_export
+from beam_export.checks.faults import Fault, in_order
+from beam_export.checks.names import settle
+from beam_export.checks.shards import ShardChecker
+from beam_export.checks.sums import conclude
+from beam_export.parquet import write_table
+from beam_export.sealed import seal, unseal
+
+Files = dict[str, bytes]
+#: Of a row, what the tar or the other rows prove; a score that was forged along with every digest
+#: is a score like any other.
+_PROVEN = ("image_id", "tar_file", "member_name", "offset", "size", "sha256", "encoding")
+
+
+class Damage(NamedTuple):
+    """What was done: kind, the files that it touched, and all files as they are now."""
+
+    kind: str
+    touched: frozenset[str]
+    files: Files
+
+
+def check(files: Files) -> list[Fault]:
+    """Returns the faults of an export, found as the pipeline does, without Beam."""
+    hash_ = find_hash(files, files.__getitem__)
+    if hash_ is None:
+        return [Fault("", "", "it is not an export", "")]
+    opened = open_export(hash_, files, files.__getitem__)
+    options = opened.manifest["options"] if opened.manifest else {}
+    checker = ShardChecker(opened.names, options.get("member_names") == "sequential")
+    shards = []
+    for number in opened.numbers:
+        tar, table = files[opened.names.tar(number)], files[opened.names.parquet(number)]
+        listed = (opened.shards or {}).get(number)
+        shards.append(checker.check(number, io.BytesIO(tar), table, listed))
+    doubles, _ = settle([claim for shard in shards for claim in shard.claims], against=False)
+    found = [fault for shard in shards for fault in shard.faults]
+    return in_order([*opened.faults, *found, *doubles, *conclude(opened, shards)])
+
+
+def make_export(folder: pathlib.Path, seed: int) -> pathlib.Path:
+    """Makes a small export with everything in it: fields, columns, failures, several shards."""
+    dice = random.Random(seed)
+    source = folder / "in"
+    source.mkdir(parents=True)
+    for number in range(38):
+        size = dice.randint(8, 40), dice.randint(8, 40)
+        image = Image.frombytes("RGB", (2, 2), dice.randbytes(12)).resize(size)
+        image.save(source / f"{number:03d}.{'png' if number % 5 == 4 else 'jpg'}")
+        facts = {"score": dice.random(), "label": dice.choice("abc"), "place": number}
+        (source / f"{number:03d}.json").write_text(json.dumps(facts))
+    (source / "017.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    out = folder / "out"
+    flags = [f"--input={source}", f"--output_dir={out}", "--images_per_tar=10"]
+    flags += ["--max_failed_fraction=0.5", "--direct_num_workers=1"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        code = cli.main(["export", *flags])
+    if code:
+        raise RuntimeError(f"the export ended with {code}")
+    return out
+
+
+def read_files(out: pathlib.Path) -> Files:
+    """Returns all that the damages are done to: everything but the card, which anybody may edit."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != "README.md"
+    }
+
+
+class Damager:
+    """Damages one export, again and again, each time from the whole one."""
+
+    def __init__(self, files: Files, seed: int) -> None:
+        self._whole, self._dice = files, random.Random(seed)
+        self._kinds: list[Callable[[], Damage | None]] = [
+            self.flip_bit,
+            self.overwrite,
+            self.truncate,
+            self.append,
+            self.cut,
+            self.insert,
+            self.swap_blocks,
+            self.swap_files,
+            self.lose,
+            self.double,
+            self.rename,
+            self.edit_row,
+            self.edit_field,
+            self.forge_row,
+        ]
+
+    def damage(self, place: int) -> Damage:
+        """Returns the damage of that number; kinds take turns."""
+        while True:
+            found = self._kinds[place % len(self._kinds)]()
+            if found is not None and found.files != self._whole:
+                return found
+
+    def _any(self, *suffixes: str) -> str:
+        names = [name for name in self._whole if not suffixes or name.endswith(suffixes)]
+        return self._dice.choice(names)
+
+    def _changed(self, kind: str, name: str, data: bytes) -> Damage:
+        return Damage(kind, frozenset({name}), {**self._whole, name: data})
+
+    def flip_bit(self) -> Damage:
+        name = self._any()
+        data = bytearray(self._whole[name])
+        data[self._dice.randrange(len(data))] ^= 1 << self._dice.randrange(8)
+        return self._changed("flipped bit", name, bytes(data))
+
+    def overwrite(self) -> Damage:
+        name = self._any()
+        data = bytearray(self._whole[name])
+        size = self._dice.randint(1, min(600, len(data)))
+        start = self._dice.randrange(len(data) - size + 1)
+        fill = self._dice.choice([bytes(size), self._dice.randbytes(size)])
+        data[start : start + size] = fill
+        return self._changed("overwritten range", name, bytes(data))
+
+    def truncate(self) -> Damage:
+        name = self._any()
+        data = self._whole[name]
+        size = self._dice.choice(
+            [0, len(data) - 1, len(data) - 512, self._dice.randrange(len(data))]
+        )
+        return self._changed("truncated", name, data[: max(0, size)])
+
+    def append(self) -> Damage:
+        name = self._any()
+        more = self._dice.choice([b"\0", b"\n", bytes(512), self._dice.randbytes(100)])
+        return self._changed("appended to", name, self._whole[name] + more)
+
+    def cut(self) -> Damage:
+        name = self._any()
+        data = self._whole[name]
+        start = self._dice.randrange(len(data))
+        size = self._dice.choice([1, 4, 512, 1024])
+        return self._changed("cut out of", name, data[:start] + data[start + size :])
+
+    def insert(self) -> Damage:
+        name = self._any()
+        data = self._whole[name]
+        start = self._dice.randrange(len(data))
+        more = self._dice.choice([b"\0", b" ", bytes(512), self._dice.randbytes(16)])
+        return self._changed("inserted into", name, data[:start] + more + data[start:])
+
+    def swap_blocks(self) -> Damage:
+        name = self._any(".tar")
+        data = self._whole[name]
+        one, other = (512 * self._dice.randrange(len(data) // 512) for _ in range(2))
+        blocks = bytearray(data)
+        blocks[one : one + 512], blocks[other : other + 512] = (
+            data[other : other + 512],
+            data[one : one + 512],
+        )
+        return self._changed("swapped blocks", name, bytes(blocks))
+
+    def swap_files(self) -> Damage:
+        suffix = self._dice.choice([".tar", ".parquet", ".json"])
+        one, other = self._any(suffix), self._any(suffix)
+        files = {**self._whole, one: self._whole[other], other: self._whole[one]}
+        return Damage("swapped files", frozenset({one, other}), files)
+
+    def lose(self) -> Damage:
+        name = self._any()
+        files = {key: data for key, data in self._whole.items() if key != name}
+        return Damage("missing file", frozenset({name}), files)
+
+    def _other_name(self, name: str) -> str:
+        stem, dot, suffix = name.rpartition(".")
+        digits = "".join(self._dice.choice("0123456789abcdef") for _ in range(12))
+        return self._dice.choice(
+            [
+                f"{stem} (copy){dot}{suffix}",
+                f"{name}.bak" if "_meta" in name or "images" in name else name,
+                name.replace("-00000", "-00001"),
+                name.replace(name.split("-")[1], digits),
+                name.removeprefix("_meta/") if "_meta" in name else f"_meta/{name}",
+            ]
+        )
+
+    def double(self) -> Damage | None:
+        name = self._any()
+        new = self._other_name(name)
+        if new in self._whole:
+            return None
+        return Damage("doubled file", frozenset({new}), {**self._whole, new: self._whole[name]})
+
+    def rename(self) -> Damage | None:
+        name = self._any()
+        new = self._other_name(name)
+        if new in self._whole:
+            return None
+        files = {new if key == name else key: data for key, data in self._whole.items()}
+        return Damage("renamed file", frozenset({name, new}), files)
+
+    def _edited(self, name: str, columns: tuple[str, ...] = ()) -> bytes:
+        """Returns a Parquet with one value changed, written as the package itself does."""
+        table = pq.read_table(io.BytesIO(self._whole[name]))
+        row = self._dice.randrange(table.num_rows)
+        column = self._dice.choice(columns or table.schema.names)
+        values = table.column(column).to_pylist()
+        values[row] = self._another(values[row])
+        field = table.schema.field(column)
+        array = pa.array(values, field.type)
+        table = table.set_column(table.schema.get_field_index(column), field, array)
+        stored = pq.read_metadata(io.BytesIO(self._whole[name])).metadata or {}
+        ours = {key: value for key, value in stored.items() if key.startswith(b"beam_export.")}
+        buffer = io.BytesIO()
+        write_table(buffer, table.replace_schema_metadata(ours))
+        return buffer.getvalue()
+
+    def _another(self, value: Any) -> Any:
+        if isinstance(value, str):
+            digit = self._dice.choice("0123456789abcdef")
+            place = self._dice.randrange(len(value) + 1)
+            return value[:place] + digit + value[place + 1 :]
+        if isinstance(value, float):
+            return value + 0.5
+        return 7 if value is None else value + self._dice.choice([-1, 1, 512])
+
+    def edit_row(self) -> Damage:
+        name = self._any(".parquet")
+        return self._changed("edited row", name, self._edited(name))
+
+    def edit_field(self) -> Damage:
+        """Another value in a JSON file, in the same form, with the digest as it was."""
+        name = self._any(".json")
+        content = json.loads(self._whole[name])
+        place: Any = content
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            key = self._dice.choice(keys)
+            if isinstance(place[key], (dict, list)) and place[key]:
+                place = place[key]
+            else:
+                break
+        value = place[key]
+        place[key] = self._another(value) if isinstance(value, (str, int, float)) else 1
+        text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+        return self._changed("edited field", name, text.encode())
+
+    def forge_row(self) -> Damage | None:
+        """A row that tells of its image what is not so, with every digest made to fit."""
+        shards = [name for name in self._whole if "_meta" not in name and name.endswith(".parquet")]
+        name = self._dice.choice(shards)
+        data = self._edited(name, _PROVEN)
+        if pq.read_table(io.BytesIO(data)).equals(pq.read_table(io.BytesIO(self._whole[name]))):
+            return None
+        files = reseal({**self._whole, name: data}, name)
+        return Damage("forged row", frozenset({name}), files)
+
+
+def reseal(files: Files, name: str) -> Files:
+    """Makes the table of shards and the manifest fit a shard's Parquet that was edited."""
+    table_name = next(key for key in files if key.endswith("-shards.parquet"))
+    manifest_name = next(key for key in files if key.endswith("-manifest.json"))
+    table = pq.read_table(io.BytesIO(files[table_name]))
+    rows = table.to_pylist()
+    manifest = unseal(files[manifest_name])
+    for row in rows:
+        if row["parquet_file"] == name:
+            manifest["totals"]["parquet_bytes"] += len(files[name]) - row["parquet_bytes"]
+            row["parquet_bytes"] = len(files[name])
+            row["parquet_sha256"] = hashlib.sha256(files[name]).hexdigest()
+    buffer = io.BytesIO()
+    write_table(buffer, pa.Table.from_pylist(rows, schema=table.schema))
+    for one in manifest["tables"]:
+        if one["name"] == table_name:
+            one["sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
+    return {**files, table_name: buffer.getvalue(), manifest_name: seal(manifest)}
+
+
+def run_command(files: Files, folder: pathlib.Path) -> tuple[int, set[str]]:
+    """Runs the real command over a damaged export; returns its exit code and the files named."""
+    write_files(files, folder)
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
+        code = cli.main(["verify", str(folder), "--json", "--direct_num_workers=1"])
+    if code == 2:
+        return code, set()
+    return code, {fault["file"] for fault in json.loads(said.getvalue())["faults"]}
+
+
+def write_files(files: Files, folder: pathlib.Path) -> None:
+    """Writes an export."""
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+def run_checker(checker: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Returns whether an independent checker finds a fault."""
+    command = [sys.executable, str(checker), str(folder), "--n=10", "--allow-short"]
+    return subprocess.run(command, capture_output=True, check=False).returncode != 0
+
+
+def main() -> int:
+    """Damages, checks, counts; returns 1 if a damage went unseen."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--commands", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checker", type=pathlib.Path)
+    parser.add_argument("--save", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        result, bad = measure(arguments, pathlib.Path(scratch))
+    if arguments.save:
+        save("damages", result)
+    else:
+        print(json.dumps(result, indent=2))
+    for words in bad[:20]:
+        print(words)
+    return bool(bad)
+
+
+def measure(
+    arguments: argparse.Namespace, scratch: pathlib.Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Returns the counts, and what went unseen."""
+    files = read_files(make_export(scratch, arguments.seed))
+    bad = [f"undamaged: {fault.line()}" for fault in check(files)]
+    damager = Damager(files, arguments.seed)
+    kinds: collections.Counter[str] = collections.Counter()
+    found = named = by_command = by_checker = 0
+    only_checker: collections.Counter[str] = collections.Counter()
+    only_verify: collections.Counter[str] = collections.Counter()
+    started = time.monotonic()
+    for place in range(arguments.count):
+        damage = damager.damage(place)
+        kinds[damage.kind] += 1
+        faults = check(damage.files)
+        found += bool(faults)
+        hit = any(fault.file in damage.touched for fault in faults)
+        named += hit
+        if not hit:
+            told = "; ".join(fault.line() for fault in faults[:3])
+            bad.append(f"{damage.kind} of {sorted(damage.touched)}: {told or 'unseen'}")
+        if place < arguments.commands:
+            folder = scratch / f"damaged-{place}"
+            code, names = run_command(damage.files, folder)
+            by_command += code == 1 and not damage.touched.isdisjoint(names)
+            if code == 0 or (faults and code == 1 and names != {one.file for one in faults}):
+                bad.append(f"the command, on {damage.kind} of {sorted(damage.touched)}: {code}")
+            if arguments.checker:
+                other = run_checker(arguments.checker, folder)
+                by_checker += other
+                only_checker[damage.kind] += other and not faults
+                only_verify[damage.kind] += bool(faults) and not other
+    result = {
+        "damages": arguments.count,
+        "seed": arguments.seed,
+        "found": found,
+        "naming a damaged file": named,
+        "kinds": dict(sorted(kinds.items())),
+        "through the command": arguments.commands,
+        "found by the command, naming a damaged file": by_command,
+        "false alarms on the undamaged export": sum(one.startswith("undamaged") for one in bad),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    if arguments.checker:
+        result["found by an independent checker"] = by_checker
+        result["found by it alone"] = dict(+only_checker)
+        result["found by verify alone"] = dict(+only_verify)
+    return result, bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())

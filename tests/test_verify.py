@@ -1,0 +1,252 @@
+"""`beam-export verify`: sound exports, damages of every kind, the input that went in."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, SHARED, make_images, picture, run_export
+
+from beam_export import cli
+from beam_export.checks.findings import Findings
+from beam_export.checks.images import ImageCheck
+from beam_export.naming import ShardNames
+from beam_export.parquet import Row, ShardTable
+from beam_export.tar import TarWriter
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import damages
+
+IN_MEMORY = "--direct_num_workers=1"
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_images(tmp_path_factory.mktemp("images"), 21)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (folder / "twice.jpg").write_bytes(picture(1))
+    (folder / "twice.jpeg").write_bytes(picture(2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with failures, renamed ids and a limit; tests that damage it copy it."""
+    out = tmp_path_factory.mktemp("out") / "export"
+    options: dict[str, Any] = {"images_per_tar": 8, "max_failed_fraction": 0.5}
+    run_export(images, out, duplicates="rename", limit=23, **options)
+    return out
+
+
+@pytest.fixture
+def out(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def verify(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Findings]:
+    code = cli.main(["verify", *map(str, arguments), "--json", IN_MEMORY])
+    findings = Findings.from_json(capsys.readouterr().out)
+    assert code == (0 if findings.sound else 1)
+    return code, findings
+
+
+def lines(findings: Findings) -> str:
+    return "\n".join(findings.lines())
+
+
+def test_a_sound_export(whole: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*")}
+    flags = [str(whole), "--decode", f"--against={images}", IN_MEMORY]
+    assert cli.main(["verify", *flags]) == 0
+    assert "sound: 22 samples in 3 shards" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob("*")} == before
+
+
+def test_several_workers(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    victim = sorted(out.glob("*.tar"))[1]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    assert cli.main(["verify", str(out), "--direct_num_workers=2"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert all(line.startswith(victim.name) for line in said[:-1])
+    assert said[:-1] == sorted(said[:-1])
+    assert said[-1].endswith("22 samples in 3 shards, " + said[-1].rpartition(", ")[2])
+
+
+# Damages; benchmarks/damages.py does thousands.
+
+
+def test_damages_are_found_and_named(whole: Path) -> None:
+    files = damages.read_files(whole)
+    assert damages.check(files) == []
+    damager = damages.Damager(files, seed=5)
+    for place in range(84):
+        damage = damager.damage(place)
+        faults = damages.check(damage.files)
+        assert {fault.file for fault in faults} & damage.touched, (damage.kind, damage.touched)
+        assert all(fault.problem and fault.remedy for fault in faults)
+
+
+def test_the_command_finds_what_the_checks_find(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = damages.read_files(out)
+    name = next(name for name in files if name.endswith("000001.parquet"))
+    files = damages.reseal({**files, name: files[name.replace("000001", "000000")]}, name)
+    damages.write_files(files, out)
+    _, findings = verify(capsys, out)
+    assert findings.faults == damages.check(files)
+    # The ids of the first shard stand in the second too.
+    assert sum("must be one in the whole dataset" in fault.problem for fault in findings.faults) > 5
+
+
+def test_only_decoding_tells_an_image_that_every_digest_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.jpg").write_bytes(picture(1))
+    run_export(source, tmp_path / "out", images_per_tar=5)
+    files = damages.read_files(tmp_path / "out")
+    damages.write_files(forge_image(files, picture(1)[:-40] + bytes(40)), tmp_path / "out")
+    code, findings = verify(capsys, tmp_path / "out")
+    assert code == 0, lines(findings)
+    code, findings = verify(capsys, tmp_path / "out", "--decode")
+    assert code == 1
+    assert findings.faults[0].member == "a.jpg"
+    assert "pixels" in findings.faults[0].problem or "decoded" in findings.faults[0].problem
+
+
+def forge_image(files: damages.Files, data: bytes) -> damages.Files:
+    """Puts another image into the one shard of an export, and makes every digest fit."""
+    tar_name = next(name for name in files if name.endswith(".tar"))
+    name = tar_name.replace(".tar", ".parquet")
+    tar_file, table_file = io.BytesIO(), io.BytesIO()
+    writer = TarWriter(tar_file)
+    offset = writer.add("a.jpg", data)
+    writer.close()
+    sha256 = hashlib.sha256(data).hexdigest()
+    row = Row("a", tar_name, "a.jpg", "", offset, len(data), 1, 1, sha256, sha256, "copied", {})
+    table = ShardTable(table_file, damages.pa.schema([]))
+    table.append(row)
+    facts = damages.pq.read_metadata(io.BytesIO(files[name])).metadata
+    ours = {k.decode(): v.decode() for k, v in facts.items() if k.startswith(b"beam_export.")}
+    digest = hashlib.sha256(tar_file.getvalue()).hexdigest()
+    size = len(tar_file.getvalue())
+    ours |= {"beam_export.tar_sha256": digest, "beam_export.tar_bytes": str(size)}
+    table.close(ours)
+    shards = next(one for one in files if one.endswith("-shards.parquet"))
+    stored = damages.pq.read_table(io.BytesIO(files[shards]))
+    rows = [{**stored.to_pylist()[0], "tar_sha256": digest, "bytes": size}]
+    buffer = io.BytesIO()
+    damages.write_table(buffer, damages.pa.Table.from_pylist(rows, schema=stored.schema))
+    manifest_name = next(one for one in files if one.endswith("-manifest.json"))
+    manifest = damages.unseal(files[manifest_name])
+    manifest["totals"]["bytes"] = size
+    new = {
+        **files,
+        tar_name: tar_file.getvalue(),
+        name: table_file.getvalue(),
+        shards: buffer.getvalue(),
+        manifest_name: damages.seal(manifest),
+    }
+    return damages.reseal(new, name)
+
+
+# The input.
+
+
+def test_an_input_that_is_another_one(
+    whole: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copytree(images, tmp_path / "in"))
+    changed = next(path for path in sorted(other.rglob("img*.jpg")))
+    changed.write_bytes(changed.read_bytes()[:-1] + b"\xd8")
+    lost = next(path for path in sorted(other.rglob("img*.png")))
+    lost.unlink()
+    (other / "one_more.jpg").write_bytes(picture(77))
+    code, findings = verify(capsys, whole, f"--against={other}")
+    said = lines(findings)
+    assert code == 1
+    assert f"{changed.relative_to(other).with_suffix('')}: the input's image is not" in said
+    assert "samples of the export are not in the input" in said
+    assert lost.relative_to(other).with_suffix("").as_posix() in said
+    assert "one_more" in said
+
+
+# What is no export, and what is another's.
+
+
+def test_not_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for place in (tmp_path, tmp_path / "none"):
+        assert cli.main(["verify", str(place)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert str(place) in said
+
+
+@pytest.mark.parametrize("flags", [[], ["--decode=perhaps", "out"], ["out", "--no_such=1"]])
+def test_wrong_flags(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", *flags]) == 2
+    assert "verify" in capsys.readouterr().err
+
+
+def test_an_export_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = SHARED / "data" / "img2dataset" / "webdataset"
+    if not data.is_dir():
+        pytest.skip(f"no {data}: exports of other tools are not part of the repository")
+    place = Path(shutil.copytree(data, tmp_path / "copy"))
+    code, findings = verify(capsys, place)
+    assert (code, findings.samples, findings.hash) == (0, 141, None)
+    assert any("hashes" in words for words in findings.unchecked)
+    (place / "00001.tar").write_bytes((place / "00000.tar").read_bytes()[:5000])
+    shutil.copy(place / "00000.parquet", place / "00003.parquet")
+    code, findings = verify(capsys, place, "--decode", "--against=x")
+    assert code == 1
+    assert {fault.file for fault in findings.faults} == {"00001.tar", "00003.parquet"}
+
+
+def test_no_manifest_means_not_complete(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    next(out.glob("*manifest.json")).unlink()
+    _, findings = verify(capsys, out)
+    (fault,) = findings.faults
+    assert fault.file == ShardNames(str(findings.hash)).manifest
+    assert fault.problem == "it is missing"
+
+
+def test_a_file_that_cannot_be_read_is_a_fault(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    victim = sorted(out.glob("*.tar"))[0]
+    victim.unlink()
+    victim.symlink_to(victim.name)
+    _, findings = verify(capsys, out)
+    assert [fault.file for fault in findings.faults] == [victim.name]
+    assert "cannot be read" in findings.faults[0].problem
+
+
+def test_notes_are_no_faults(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (out / "LICENSE").write_text("mine")
+    code, findings = verify(capsys, out)
+    assert code == 0
+    assert findings.notes == ["LICENSE: not of the export, and not looked at"]
+
+
+def test_json_has_all(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["verify", str(whole), "--json=true", IN_MEMORY]) == 0
+    content = json.loads(capsys.readouterr().out)
+    names = {"sound", "faults", "unchecked", "notes", "samples", "shards", "bytes", "hash"}
+    assert set(content) == names
+    assert content["sound"] is True
+
+
+def test_image_check_judges_by_the_limits() -> None:
+    check = ImageCheck(max_pixels=10, max_image_bytes=10**6)
+    assert "pixels" in str(check.fault(picture(1)))
+    assert list(check.problems("a.jpg", b"no image", None, None)) == []
