@@ -26,6 +26,7 @@ from beam_export import naming
 from beam_export.checks.faults import Faults
 from beam_export.checks.tars import StrictTar
 from beam_export.errors import InputError
+from beam_export.filtering import Filter, needs_probe
 from beam_export.jpeg import inspect, inspect_head
 from beam_export.sealed import SealError, unseal
 from beam_export.tar import BLOCK
@@ -85,8 +86,6 @@ def fuzz_names(data: bytes) -> None:
 
 def fuzz_filter(data: bytes) -> None:
     """An expression is taken or refused in one sentence; nothing but a filter is ever run."""
-    from beam_export.filtering import Filter, needs_probe
-
     text = data.decode("utf-8", "replace")
     with contextlib.suppress(InputError):
         Filter(text)

@@ -145,7 +145,7 @@ def test_a_budget_of_just_what_failed_is_enough(failed: int, written: int) -> No
 def test_json_has_sorted_keys_and_all_that_is_known() -> None:
     text = manifest().to_json()
     content = json.loads(text)
-    assert set(content) == {"format", *(one.name for one in dataclasses.fields(Manifest))}
+    assert set(content) == {"format", "sha256", *(one.name for one in dataclasses.fields(Manifest))}
     assert content["format"] == FORMAT
     assert content["totals"] == dataclasses.asdict(sums())
     assert content["steps"] == manifest().steps
