@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from beam_export import canonical
-from beam_export.samples import Member, Probed, SampleRef, Stored
+from beam_export.samples import Earlier, Member, Probed, SampleRef, Stored
 from beam_export.tar import padded
 
 __all__ = [
@@ -80,6 +80,8 @@ def sample_digest(ref: SampleRef) -> bytes:
     members = "".join([f"/{field.ext}/{field.size}" for field in ref.fields])
     head = f"{len(ref.order)}/{len(ident)}/{ref.size}/{ref.image.ext}{members}/"
     metadata = canonical.encode(ref.metadata) if ref.metadata else b""
+    if ref.earlier is not None:
+        metadata += b"/earlier/" + (ref.earlier.source_sha256 or "").encode()
     return hashlib.sha256(b"".join((head.encode(), ref.order, ident, metadata))).digest()
 
 
@@ -92,9 +94,11 @@ def _body(ref: SampleRef) -> bytes:
     fields = tuple([tuple(field) for field in ref.fields])
     stored = tuple(ref.stored) if ref.stored else None
     probed = tuple(ref.probed) if ref.probed else None
-    place = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, stored)
+    earlier = tuple(ref.earlier) if ref.earlier else None
     # The names in `typed` are those of `metadata`: pickled once, as they are the same objects.
-    return pickle.dumps((*place, probed, ref.typed), protocol=5)
+    facts = (stored, probed, ref.typed, earlier)
+    body = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, *facts)
+    return pickle.dumps(body, protocol=5)
 
 
 def _weight(ref: SampleRef) -> int:
@@ -106,7 +110,8 @@ def _weight(ref: SampleRef) -> int:
 
 def unpack_ref(packed: PackedRef) -> SampleRef:
     """Returns the ref that `pack_ref` packed."""
-    path, image, fields, metadata, size, stored, probed, typed = pickle.loads(packed.body)
+    path, image, fields, metadata, size, *facts = pickle.loads(packed.body)
+    stored, probed, typed, earlier = facts
     return SampleRef(
         packed.order,
         packed.id,
@@ -118,6 +123,7 @@ def unpack_ref(packed: PackedRef) -> SampleRef:
         Stored(*stored) if stored else None,
         Probed(*probed) if probed else None,
         typed,
+        Earlier(*earlier) if earlier else None,
     )
 
 
@@ -144,7 +150,7 @@ def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
 
     At a third of the cost of unpacking the ref.
     """
-    path, _, _, metadata, *_, typed = pickle.loads(packed.body)
+    path, _, _, metadata, *_, typed, _ = pickle.loads(packed.body)
     if typed:
         metadata = {name: value for name, value in metadata.items() if name not in typed}
     return metadata, path

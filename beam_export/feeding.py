@@ -113,7 +113,10 @@ def _encode(
             )
             ready.append(_ready(one, image, stored.source_sha256))
         else:
-            ready.append(_ready(one, next(results), one.sha256))
+            earlier = one.ref.earlier
+            ready.append(
+                _ready(one, next(results), earlier.source_sha256 if earlier else one.sha256)
+            )
     return ready
 
 
@@ -124,7 +127,10 @@ def _ready(one: _Loaded, image: Result, source_sha256: str | None) -> ReadySampl
         check_names(image.ext, one.ref)
     except SampleError as error:
         return failure_of(one.ref, error)
-    return ReadySample(one.ref, one.key, image, source_sha256, one.fields)
+    # What is stored as it was read has the sum of that; it is not made twice.
+    stored = one.ref.stored is not None or image.encoding == "copied"
+    sha256 = one.sha256 if stored else None
+    return ReadySample(one.ref, one.key, image, source_sha256, one.fields, sha256)
 
 
 def check_names(ext: str, ref: SampleRef) -> None:

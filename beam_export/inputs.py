@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from beam_export.pairing import Listed, Skipped, Source, kind_of
+from beam_export.pairing import Entry, Listed, Skipped, Source, join, kind_of
 from beam_export.samples import Failure
 
 __all__ = ["choose"]
@@ -61,10 +61,19 @@ def _choose_given(
 ) -> Iterator[Listed | Source | Failure | Skipped]:
     kinds = _READ[input_format]
     for item in found:
-        if isinstance(item, Source) and item.kind not in kinds:
+        if isinstance(item, Source) and item.parquet is not None and "parquet" in kinds:
+            # Tables are asked for: the Parquet beside a tar is one then.
+            yield Skipped(kind_of(item.relative))
+            yield _table_of(item, item.parquet)
+        elif isinstance(item, Source) and item.kind not in kinds:
             yield Skipped(kind_of(item.relative))
         elif isinstance(item, Listed) and input_format != "files":
             yield Skipped(kind_of(item.relative))
             yield from (Skipped(f".{field.ext}") for field in item.fields)
         else:
             yield item
+
+
+def _table_of(tar: Source, table: Entry) -> Source:
+    place = join(tar.relative.rpartition("/")[0], table.name)
+    return Source("parquet", place, table.uri, table.size)

@@ -7,6 +7,7 @@ a link to a directory above itself is passed by and counted.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import re
 import stat
@@ -15,18 +16,20 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
+from beam_export.companions import companion_names, sort_out
 from beam_export.errors import InputError
 from beam_export.pairing import (
     IMAGE_SUFFIXES,
+    Beside,
     Entry,
     Listed,
     Skipped,
     Source,
     join,
     kind_of,
-    pair,
     source_kind,
     split,
+    tar_stem,
 )
 from beam_export.patterns import Pattern, translate_glob
 from beam_export.samples import Failure
@@ -67,11 +70,17 @@ class _Folder(NamedTuple):
     above: frozenset[tuple[int, int]]
 
 
+class _Unlisted(NamedTuple):
+    """A directory that cannot be listed: what is wanted may be in it."""
+
+    failure: Failure
+
+
 class _Found(NamedTuple):
     """An item and its place: the path, relative to where the walk began, that it is sorted by."""
 
     place: str
-    item: Listed | Source | Failure | Skipped | _Folder
+    item: Listed | Source | Beside | Failure | Skipped | _Folder | _Unlisted
 
 
 def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
@@ -84,6 +93,8 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Fa
     if os.path.lexists(path):
         folder, name = os.path.split(path)
         place = _below(folder, root)
+        if tar_stem(name) is not None:
+            return _list_tar(folder, name, place)
         wanted = re.compile(re.escape(join(place, name)))
         return _walk(_Folder(folder, place, frozenset()), exclude, wanted)
     if pattern.is_glob and os.path.isdir(root):
@@ -92,6 +103,22 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Fa
         walk = _walk(top, exclude, _or_below(glob), _folders_above(glob))
         return _or_refuse(walk, pattern)
     raise _nothing_at(pattern)
+
+
+def _list_tar(folder: str, name: str, place: str) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields a tar that is named outright, with what belongs to it.
+
+    Ranges name tars by the thousand: to list the whole directory for each would take minutes.
+    """
+    entries = []
+    for near in (name, *companion_names(name)):
+        path = os.path.join(folder, near)
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                entries.append(Entry(near, path, status.st_size))
+    wanted = join(place, name)
+    yield from (item for at, item in sort_out(entries, place) if at == wanted)  # type: ignore[misc]
 
 
 def _or_refuse(
@@ -158,8 +185,23 @@ def _walk(
         elif isinstance(item, _Folder):
             if matches or (above is not None and above.fullmatch(place)):
                 stack.append(_scan(item, exclude))
-        elif matches or (isinstance(item, Failure) and item.error == "BrokenSource"):
-            yield item
+        elif isinstance(item, _Unlisted):
+            yield item.failure
+        elif matches and (wanted_item := _wanted_item(place, item, wanted)) is not None:
+            yield wanted_item
+
+
+def _wanted_item(
+    place: str, item: Listed | Source | Beside | Failure | Skipped, wanted: re.Pattern[str] | None
+) -> Listed | Source | Failure | Skipped | None:
+    """Returns what a file is read as whose place is wanted; None if another is read with it.
+
+    Whoever names the Parquet files of an export, and not its tars, means both.
+    """
+    if not isinstance(item, Beside):
+        return item
+    tar = join(place.rpartition("/")[0], item.tar.name)
+    return None if wanted is None or wanted.fullmatch(tar) else item.tar
 
 
 def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
@@ -169,7 +211,7 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
         with os.scandir(folder.path) as scanned:
             entries = list(scanned)
     except OSError as error:
-        yield _Found(folder.relative, _broken(folder, error))
+        yield _Found(folder.relative, _Unlisted(_broken(folder, error)))
         return
     me = (status.st_dev, status.st_ino)
     if me in folder.above:
@@ -185,7 +227,7 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
             files.append(found)
         elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == exclude):
             others.append(_Found(inner, found))
-    pairs = [_Found(*one) for one in pair(files, folder.relative)]
+    pairs = [_Found(*one) for one in sort_out(files, folder.relative)]
     yield from sorted(pairs + others, key=_sort_key)
 
 
@@ -251,16 +293,19 @@ def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | F
         if not (inside and uri.startswith(skip)) and not uri.endswith("/"):
             folder, _, name = uri.removeprefix(root).rpartition("/")
             folders[folder].append(Entry(name, uri, size))
-    found = [one for folder, entries in folders.items() for one in pair(entries, folder)]
+    found = [one for folder, entries in folders.items() for one in sort_out(entries, folder)]
     for place, item in sorted(found, key=lambda one: os.fsencode(one[0])):
         if wanted.fullmatch(root + place):
-            yield item
+            wanted_item = _wanted_item(root + place, item, wanted)
+            if wanted_item is not None:
+                yield wanted_item
 
 
 def _before_suffix(uri: str) -> str:
     """Returns what the paths of a file and of its sidecars have in common."""
     folder, slash, name = uri.rpartition("/")
-    return folder + slash + (name.rpartition(".")[0] if "." in name else name)
+    stem = tar_stem(name)
+    return folder + slash + (stem or (name.rpartition(".")[0] if "." in name else name))
 
 
 def _match(prefix: str) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from beam_export.naming import clean_ext
@@ -13,6 +13,7 @@ from beam_export.text import printable
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Beside",
     "Entry",
     "Listed",
     "Skipped",
@@ -22,6 +23,7 @@ __all__ = [
     "pair",
     "source_kind",
     "split",
+    "tar_stem",
 ]
 
 #: Of the formats of format.md, part 5.
@@ -48,6 +50,14 @@ class Listed(NamedTuple):
     fields: tuple[Member, ...]
 
 
+class Entry(NamedTuple):
+    """A file of a directory: its name, where it lies, its size in bytes."""
+
+    name: str
+    uri: str
+    size: int
+
+
 class Source(NamedTuple):
     """A file that holds many samples.
 
@@ -57,6 +67,7 @@ class Source(NamedTuple):
         uri: where it lies.
         size: bytes.
         order: its place among all inputs; what its samples' order keys begin with.
+        companions: files beside a tar that belong to it; of an export's manifest, its shards.
     """
 
     kind: str
@@ -64,20 +75,42 @@ class Source(NamedTuple):
     uri: str
     size: int
     order: bytes = b""
+    companions: tuple[Entry, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.relative.rpartition("/")[2]
+
+    @property
+    def parquet(self) -> Entry | None:
+        """The Parquet that belongs to a tar."""
+        return self._companion(".parquet")
+
+    @property
+    def dali_index(self) -> Entry | None:
+        """The index that belongs to a tar, as DALI's `wds2idx` writes it."""
+        return self._companion(".idx")
+
+    def _companion(self, end: str) -> Entry | None:
+        # Between workers they travel as plain tuples.
+        return next((Entry(*one) for one in self.companions if one[0].endswith(end)), None)
+
+
+class Beside(NamedTuple):
+    """A file that belongs to a tar, and is read with it.
+
+    Attributes:
+        tar: what it belongs to.
+    """
+
+    tar: Source
 
 
 class Skipped(NamedTuple):
     """Something that is not exported, by what it is: a suffix, or a few words in brackets."""
 
     kind: str
-
-
-class Entry(NamedTuple):
-    """A file of a directory: its name, where it lies, its size in bytes."""
-
-    name: str
-    uri: str
-    size: int
 
 
 def join(folder: str, name: str) -> str:
@@ -99,6 +132,12 @@ def kind_of(name: str) -> str:
     return f".{suffix}" if clean_ext(suffix) else "(other suffix)"
 
 
+def tar_stem(name: str) -> str | None:
+    """Returns the name of a tar without what tells that it is one, None if it is none."""
+    lower = name.lower()
+    return next((name[: -len(end)] for end in _SOURCES["webdataset"] if lower.endswith(end)), None)
+
+
 def source_kind(name: str) -> str | None:
     """Returns the kind of `Source` that a file's name tells, None if it is none."""
     lower = name.lower()
@@ -107,10 +146,10 @@ def source_kind(name: str) -> str | None:
 
 def pair(
     files: Iterable[Entry], folder: str
-) -> Iterator[tuple[str, Listed | Source | Failure | Skipped]]:
-    """Yields a directory's images, each with the files of the same stem, and its sources.
+) -> tuple[list[tuple[str, Listed | Failure]], list[Entry]]:
+    """Returns a directory's images, each with the files of the same stem, and all other files.
 
-    Each comes with its place, the path that it is sorted by.
+    The images come with their place, the path that they are sorted by.
     """
     images: list[tuple[str, Entry]] = []
     others: list[tuple[str, str | None, Entry]] = []
@@ -122,17 +161,17 @@ def pair(
             others.append((stem, clean_ext(suffix), file))
     stems = {stem for stem, _ in images}
     sidecars: dict[str, list[Member]] = {}
+    rest: list[Entry] = []
     for stem, ext, file in others:
         if stem in stems and ext is not None:
             sidecars.setdefault(stem, []).append(Member(ext, file.uri, WHOLE, file.size))
         else:
-            place = join(folder, file.name)
-            kind = source_kind(file.name)
-            source = Source(kind, place, file.uri, file.size) if kind else None
-            yield place, source or Skipped(kind_of(file.name))
+            rest.append(file)
+    found = []
     for stem, image in images:
         place = join(folder, image.name)
-        yield place, _with_sidecars(image, place, sorted(sidecars.get(stem, ())))
+        found.append((place, _with_sidecars(image, place, sorted(sidecars.get(stem, ())))))
+    return found, rest
 
 
 def _with_sidecars(image: Entry, relative: str, fields: list[Member]) -> Listed | Failure:

@@ -8,11 +8,15 @@ again, so that a bad moment of a disk or a network never decides what is in a da
 from __future__ import annotations
 
 import collections
+import contextlib
 import errno
+import io
+import itertools
 import os
 import time
+from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -22,7 +26,7 @@ from beam_export.samples import WHOLE, Member
 from beam_export.tables.cells import Cells
 from beam_export.tables.errors import TableError
 
-__all__ = ["Reader", "is_lasting", "open_source"]
+__all__ = ["Reader", "is_lasting", "open_source", "patiently_opened"]
 
 #: Errors that another try will not mend.
 _LASTING = frozenset(
@@ -31,6 +35,98 @@ _LASTING = frozenset(
 )
 _TRIES = 3
 _OPEN_FILES = 16
+_PIECE = 1 << 20
+
+_T = TypeVar("_T")
+
+
+def patiently_opened(uri: str) -> contextlib.closing[BinaryIO]:
+    """Opens a file that can seek and is not buffered; what fails for the moment is tried again.
+
+    Raises:
+        OSError: if it cannot be opened.
+    """
+    return contextlib.closing(cast(BinaryIO, _PatientFile(uri)))
+
+
+class _PatientFile(io.RawIOBase):
+    def __init__(self, uri: str) -> None:
+        """Opens a file.
+
+        Raises:
+            OSError: if it cannot be opened.
+        """
+        super().__init__()
+        self._uri = uri
+        self._file: BinaryIO | None = None
+        self._offset = 0
+        _patiently(self._open)
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            self._file = open_source(self._uri)
+            self._file.seek(self._offset)
+        return self._file
+
+    def read(self, size: int = -1) -> bytes:
+        """Returns up to `size` bytes, at least one unless the file is at its end.
+
+        Raises:
+            OSError: if they cannot be had at present.
+        """
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_PIECE), b""))
+        data = _patiently(lambda: self._read(size))
+        self._offset += len(data)
+        return data
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._open().read(size)
+        except OSError:
+            # A handle that has failed once (a stale one of a network's) may fail for ever.
+            self._drop()
+            raise
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Goes to a place, and returns it."""
+        self._offset = self._open().seek(offset, whence)
+        return self._offset
+
+    def tell(self) -> int:
+        """Returns the place that is read from next."""
+        return self._offset
+
+    def readable(self) -> bool:
+        """Always True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always True."""
+        return True
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._drop()
+        super().close()
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            with contextlib.suppress(OSError):
+                file.close()
+
+
+def _patiently(read: Callable[[], _T]) -> _T:
+    """Returns what `read` returns; what fails for the moment is tried again."""
+    for attempt in itertools.count(1):
+        try:
+            return read()
+        except OSError as error:
+            if is_lasting(error) or attempt == _TRIES:
+                raise
+            time.sleep(0.1 * 4**attempt)
+    raise AssertionError
 
 
 class Reader:
@@ -71,17 +167,13 @@ class Reader:
                 f"the .{member.ext} has {member.size} bytes, more than --max_image_bytes="
                 f"{self._max_bytes}",
             )
-        for attempt in range(1, _TRIES + 1):
-            try:
-                data = self._read(member)
-                break
-            except OSError as error:
-                if is_lasting(error):
-                    reason = f"the .{member.ext} cannot be read: {os.strerror(error.errno or 0)}"
-                    raise SampleError("read", "OSError", reason) from error
-                if attempt == _TRIES:
-                    raise
-                time.sleep(0.1 * 4**attempt)
+        try:
+            data = _patiently(lambda: self._read(member))
+        except OSError as error:
+            if not is_lasting(error):
+                raise
+            reason = f"the .{member.ext} cannot be read: {os.strerror(error.errno or 0)}"
+            raise SampleError("read", "OSError", reason) from error
         if len(data) != member.size:
             raise SampleError(
                 "read",

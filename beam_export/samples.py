@@ -18,6 +18,7 @@ from beam_export.text import printable
 
 __all__ = [
     "WHOLE",
+    "Earlier",
     "EncodedImage",
     "Failure",
     "Member",
@@ -108,6 +109,16 @@ class Probed(NamedTuple):
     format: str
 
 
+class Earlier(NamedTuple):
+    """What an earlier export of ours knew of an image, and what is kept of it.
+
+    Attributes:
+        source_sha256: hex, of the image's bytes as they first came; None for an array.
+    """
+
+    source_sha256: str | None
+
+
 class SampleRef(NamedTuple):
     """Where a sample lies, without its bytes.
 
@@ -123,6 +134,7 @@ class SampleRef(NamedTuple):
         probed: set if the image was looked at before planning; shapes no byte of the output.
         typed: names of metadata whose Arrow types a schema declares (`Samples.columns`); they are
             not inferred from the values.
+        earlier: set if the sample comes from an export of ours.
     """
 
     order: bytes
@@ -135,6 +147,7 @@ class SampleRef(NamedTuple):
     stored: Stored | None = None
     probed: Probed | None = None
     typed: tuple[str, ...] = ()
+    earlier: Earlier | None = None
 
 
 class Failure(NamedTuple):

@@ -32,8 +32,10 @@ class ReadySample(NamedTuple):
         ref: where it came from.
         key: its key in the tar.
         image: the image.
-        source_sha256: hex, of the image's bytes as they came; None for an array.
+        source_sha256: hex, of the image's bytes as they came, to the first export if there were
+            several; None for an array.
         fields: (extension, bytes) of the other members, by extension.
+        sha256: hex, of the image's bytes as they will be stored, if it is known.
     """
 
     ref: SampleRef
@@ -41,6 +43,7 @@ class ReadySample(NamedTuple):
     image: EncodedImage
     source_sha256: str | None
     fields: list[tuple[str, bytes]]
+    sha256: str | None = None
 
 
 class ShardResult(NamedTuple):
@@ -119,8 +122,6 @@ class _Members:
         for ext, data in sample.fields:
             self._tar.add(naming.member_name(sample.key, ext), data)
         copied = image.encoding == "copied"
-        known = copied and sample.source_sha256 is not None
-        sha256 = sample.source_sha256 if known else hashlib.sha256(image.data).hexdigest()
         row = Row(
             image_id=printable(ref.id),
             tar_file=self._tar_file,
@@ -130,7 +131,7 @@ class _Members:
             size=len(image.data),
             width=image.width,
             height=image.height,
-            sha256=sha256 or "",
+            sha256=sample.sha256 or hashlib.sha256(image.data).hexdigest(),
             source_sha256=sample.source_sha256,
             encoding=image.encoding,
             metadata=ref.metadata,

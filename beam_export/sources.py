@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import pickle
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,22 +14,22 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from beam_export.errors import SampleError
 from beam_export.inputs import choose
 from beam_export.listing import list_images
-from beam_export.pairing import Listed, Skipped, Source, kind_of
+from beam_export.pairing import Listed, Skipped, Source
 from beam_export.paths import check_reachable
 from beam_export.patterns import Pattern
 from beam_export.progress import tell
 from beam_export.reading import Reader
 from beam_export.samples import Failure, Member, SampleRef, failure_of
 from beam_export.sharding import source_key
+from beam_export.sidecars import MAX_JSON, with_metadata
 from beam_export.table_samples import ReadTables
+from beam_export.tars import ReadTars, Spills
 from beam_export.text import printable
 
 __all__ = ["ReadSamples", "Samples"]
 
 #: Samples a block: what a worker takes at a time.
 _BLOCK = 1000
-#: A sidecar's metadata is held with the ref, so it has to be small.
-_MAX_JSON = 1 << 20
 
 
 class Samples(NamedTuple):
@@ -59,12 +58,16 @@ class ReadSamples(beam.PTransform):
         exclude: a directory to leave out, which may lie inside an input: the output.
         watcher: address for `progress.tell`.
         input_format: as the flag.
+        spills: where the members of compressed tars go; None if they are not to be written.
+        max_bytes: larger members of compressed tars are failures.
     """
 
     patterns: list[Pattern]
     exclude: str
     watcher: str | None = None
     input_format: str = "auto"
+    spills: Spills | None = None
+    max_bytes: int = 1 << 28
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
         for pattern in self.patterns:
@@ -83,18 +86,14 @@ class ReadSamples(beam.PTransform):
             | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
         )
         tables = listed.tables | "ReadTables" >> ReadTables(self.watcher)
-        unread = listed.webdataset | "SkipTars" >> beam.Map(_kind_of_source).with_output_types(str)
+        tars = listed.webdataset | "ReadTars" >> ReadTars(self.spills, self.max_bytes, self.watcher)
+        failures = (listed.failures, files.failures, tables["failures"], tars["failures"])
         return Samples(
-            (files.refs, tables["refs"]) | "AllRefs" >> beam.Flatten(),
-            (listed.failures, files.failures, tables["failures"])
-            | "ListFailures" >> beam.Flatten(),
-            (listed.skipped, unread) | "Skipped" >> beam.Flatten(),
-            tables["columns"],
+            (files.refs, tables["refs"], tars["refs"]) | "AllRefs" >> beam.Flatten(),
+            failures | "ListFailures" >> beam.Flatten(),
+            (listed.skipped, tars["skipped"]) | "Skipped" >> beam.Flatten(),
+            (tables["columns"], tars["columns"]) | "Columns" >> beam.Flatten(),
         )
-
-
-def _kind_of_source(source: Source) -> str:
-    return kind_of(Source(*source).relative)
 
 
 class _ListInputs(beam.DoFn):
@@ -143,13 +142,13 @@ class _MakeRefs(beam.DoFn):
     def process(self, packed: bytes) -> Iterator[Any]:
         number, position, plain = pickle.loads(packed)
         refs = []
-        with Reader(_MAX_JSON) as reader:
+        with Reader(MAX_JSON) as reader:
             for place, (relative, image, fields) in zip(
                 itertools.count(position), plain, strict=False
             ):
                 ref = _make_ref(source_key(number, place), relative, Member(*image), fields)
                 try:
-                    refs.append(_with_metadata(ref, reader) if fields else ref)
+                    refs.append(with_metadata(ref, reader.read) if fields else ref)
                 except SampleError as error:
                     yield TaggedOutput("failures", failure_of(ref, error))
         if refs:
@@ -166,23 +165,3 @@ def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> 
         metadata={},
         size=image.size,
     )
-
-
-def _with_metadata(ref: SampleRef, reader: Reader) -> SampleRef:
-    """Returns the ref with the top-level keys of its `.json`, if it has one, as metadata.
-
-    Raises:
-        SampleError: if it cannot be read, or is no JSON.
-    """
-    for field in ref.fields:
-        if field.ext == "json":
-            if field.size > _MAX_JSON:
-                reason = f"the .json has {field.size} bytes; its keys are columns up to {_MAX_JSON}"
-                raise SampleError("list", "TooLarge", reason)
-            try:
-                content = json.loads(reader.read(field))
-            except (ValueError, RecursionError) as error:
-                reason = f"the .json is not valid JSON: {type(error).__name__}"
-                raise SampleError("list", "ValueError", reason) from error
-            return ref._replace(metadata=content) if isinstance(content, dict) else ref
-    return ref

@@ -133,7 +133,12 @@ class ExportImages(beam.PTransform):
         encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
         output = self.output or _prepared(self.options, pbegin.pipeline)
         samples = pbegin | "ReadSamples" >> ReadSamples(
-            patterns, self.options.output_dir, self.watcher, self.options.input_format
+            patterns,
+            self.options.output_dir,
+            self.watcher,
+            self.options.input_format,
+            output,
+            self.options.max_image_bytes,
         )
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         return blocks | "Export" >> _WriteBlocks(

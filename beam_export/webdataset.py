@@ -25,7 +25,7 @@ from beam_export.samples import Failure, Member
 from beam_export.tar_walk import TarFault, TarMember, TarNote, TarOther
 from beam_export.text import printable
 
-__all__ = ["TarSample", "group", "image_of", "split_member"]
+__all__ = ["TarSample", "broken_tar", "group", "image_of", "split_member"]
 
 _PREFERRED = ("jpg", "jpeg", "png", "webp")
 #: Members and folders that webdataset passes by (`tariterators.tar_file_iterator`).
@@ -87,7 +87,7 @@ def _image_rank(ext: str) -> int | None:
 
 
 def group(
-    items: Iterable[TarMember | TarOther | TarNote | TarFault], uri: str
+    items: Iterable[TarMember | TarOther | TarNote | TarFault], uri: str, data_uri: str = ""
 ) -> Iterator[TarSample | Failure | Skipped | TarNote]:
     """Yields a tar's samples in order of their first members, and what is no sample of it.
 
@@ -97,8 +97,9 @@ def group(
     Args:
         items: a whole tar, as `tar_walk.walk` yields it.
         uri: of the tar.
+        data_uri: where the members' data lie, if that is not the tar.
     """
-    gathered = _Gathered(uri)
+    gathered = _Gathered(uri, data_uri or uri)
     for item in items:
         if (outcome := gathered.add(item)) is not None:
             yield outcome
@@ -141,8 +142,8 @@ def _layout_of(parts: list[_Part]) -> _Layout:
 class _Gathered:
     """Members by key. A tar of 10^6 samples of three members takes some 700 MB."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
+    def __init__(self, uri: str, data_uri: str) -> None:
+        self._uri, self._data_uri = uri, data_uri
         self._keys: dict[str, list[_Part]] = {}
         self._lossy: set[str] = set()
         self._exts: dict[str, str] = {}
@@ -159,7 +160,7 @@ class _Gathered:
             return item
         if isinstance(item, TarFault):
             self._unsure = self._last
-            return _broken_source(item, self._uri)
+            return broken_tar(item, self._uri)
         split = split_member(item.name)
         odd = split is None or item.name.startswith("__") or isinstance(item, TarOther)
         if odd and (reason := _skip_reason(item, split)) is not None:
@@ -250,13 +251,13 @@ class _Gathered:
             return self._failure(key, parts[0], "ValueError", reason)
         image = parts[layout.image]
         fields = [
-            Member(ext, self._uri, parts[number].offset, parts[number].size)
+            Member(ext, self._data_uri, parts[number].offset, parts[number].size)
             for ext, number in layout.fields
         ]
         return TarSample(
             key,
             f"{key}.{image.ext}",
-            Member(image.ext.rpartition(".")[2].lower(), self._uri, image.offset, image.size),
+            Member(image.ext.rpartition(".")[2].lower(), self._data_uri, image.offset, image.size),
             tuple(fields),
         )
 
@@ -274,7 +275,8 @@ def _skip_reason(item: TarMember | TarOther, split: tuple[str, str] | None) -> s
     return "(hidden)" if item.name.rpartition("/")[2].startswith(".") else "(no extension)"
 
 
-def _broken_source(fault: TarFault, uri: str) -> Failure:
+def broken_tar(fault: TarFault, uri: str) -> Failure:
+    """Returns the failure of a tar whose walk ended with a fault."""
     reason = f"the tar cannot be read on from byte {fault.offset}: {fault.reason}"
     name = uri.rstrip("/").rpartition("/")[2]
     return Failure(printable(name), printable(uri), "list", "BrokenSource", reason)

@@ -17,7 +17,7 @@ from beam_export.errors import InputError
 from beam_export.listing import Listed, Skipped, is_local, list_images
 from beam_export.pairing import IMAGE_SUFFIXES, Source
 from beam_export.patterns import parse_inputs
-from beam_export.samples import WHOLE, Failure
+from beam_export.samples import WHOLE, Failure, Member
 
 Item = Listed | Source | Failure | Skipped
 
@@ -151,7 +151,7 @@ def test_any_name_is_listed_as_it_is(tmp_path: Path, name: str) -> None:
     (found,) = listed(tmp_path)
     assert isinstance(found, Listed)
     assert found.relative == name
-    assert found.image == ("jpg", os.path.join(tmp_path, name), WHOLE, 1)
+    assert found.image == Member("jpg", os.path.join(tmp_path, name), WHOLE, 1)
     assert found.fields == ()
     with open(found.image.uri, "rb") as source:
         assert source.read() == b"x"
@@ -203,11 +203,11 @@ def test_sidecars_travel_with_their_image(tmp_path: Path) -> None:
     found = listed(tmp_path)
     (image,) = (one for one in found if isinstance(one, Listed))
     uris = [str(tmp_path / f"x.{suffix}") for suffix in ("cls", "json", "txt", "XML")]
-    assert [tuple(field) for field in image.fields] == [
-        ("cls", uris[0], WHOLE, 5),
-        ("json", uris[1], WHOLE, 3),
-        ("txt", uris[2], WHOLE, 2),
-        ("xml", uris[3], WHOLE, 4),
+    assert list(image.fields) == [
+        Member("cls", uris[0], WHOLE, 5),
+        Member("json", uris[1], WHOLE, 3),
+        Member("txt", uris[2], WHOLE, 2),
+        Member("xml", uris[3], WHOLE, 4),
     ]
     assert skipped(found) == [".npy", ".txt", ".txt"]
 

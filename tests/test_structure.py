@@ -45,6 +45,7 @@ BEAM_LAYER = {
     "sources",
     "spill",
     "table_samples",
+    "tars",
     "transforms",
     "verify_run",
     "verifying",

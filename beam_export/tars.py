@@ -1,0 +1,213 @@
+"""From tars to refs: each tar is an element of its own, so that many are read at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, Protocol
+
+import apache_beam as beam
+from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
+
+from beam_export.decompress import compression_of
+from beam_export.earlier import Beside, read_beside
+from beam_export.naming import ShardNames, parse
+from beam_export.pairing import Entry, Skipped, Source
+from beam_export.progress import tell
+from beam_export.reading import Reader, is_lasting, patiently_opened
+from beam_export.samples import Failure, SampleRef
+from beam_export.sidecars import MAX_JSON
+from beam_export.tar_index import TarIndexError, dali_members
+from beam_export.tar_refs import Item, Outcome, Spill, own_members, tar_refs
+from beam_export.tar_walk import stream, walk
+from beam_export.text import printable
+
+__all__ = ["ReadTars", "Spills"]
+
+#: Refs a block: what a worker takes at a time.
+_BLOCK = 1000
+_START = 10
+
+
+class Spills(Protocol):
+    """Where what was compressed is kept until its shard is written."""
+
+    def spilling(self) -> contextlib.AbstractContextManager[tuple[str, BinaryIO]]:
+        """Opens a temporary file that stays until the end of the run."""
+
+
+class ReadTars(beam.PTransform):
+    """Finds the samples of tars; gives `refs`, `failures`, `skipped` and `columns`.
+
+    Of an uncompressed tar the headers are read, and small JSON. A compressed one is read once, and
+    the data of its members are spilled, so that only refs go on.
+    """
+
+    def __init__(self, spills: Spills | None, max_bytes: int, watcher: str | None) -> None:
+        """Makes a reader of tars.
+
+        Args:
+            spills: where the members of compressed tars go; None measures them only.
+            max_bytes: members of compressed tars that are larger are failures.
+            watcher: address for `progress.tell`.
+        """
+        super().__init__()
+        self._do = _ReadTar(spills, max_bytes, watcher)
+
+    def expand(self, tars: PCollection[Source]) -> dict[str, PCollection[Any]]:
+        read: DoOutputsTuple = (
+            tars
+            | "SpreadTars" >> beam.Reshuffle()
+            | "ReadTar"
+            >> beam.ParDo(self._do).with_outputs(
+                "failures", "skipped", "columns", "spilled", main="refs"
+            )
+        )
+        # A checkpoint: a second reading would spill to other places.
+        spilled = read.spilled | "Checkpoint" >> beam.Reshuffle()
+        refs = (read.refs, spilled) | "Refs" >> beam.Flatten()
+        return {
+            "refs": refs,
+            "failures": read.failures,
+            "skipped": read.skipped,
+            "columns": read.columns,
+        }
+
+
+class _ReadTar(beam.DoFn):
+    """Yields lists of refs, in the order that they have in the tar."""
+
+    def __init__(self, spills: Spills | None, max_bytes: int, watcher: str | None) -> None:
+        self._spills, self._max_bytes, self._watcher = spills, max_bytes, watcher
+
+    def process(self, source: Source) -> Iterator[Any]:
+        source = Source(*source)
+        try:
+            if parse(source.name) is not None and source.name.endswith(".json"):
+                yield from _missing_shards(source)
+                return
+            beside = _read_companion(source)
+            if beside is None and source.parquet is not None:
+                # Of no export that is known: it may say anything about anything.
+                yield TaggedOutput("skipped", ".parquet")
+            if beside is not None:
+                schema: bytes = beside.columns.serialize().to_pybytes()
+                yield TaggedOutput("columns", (schema, printable(source.uri)))
+            with patiently_opened(source.uri) as tar:
+                if compression_of(_start_of(tar)):
+                    yield from self._streamed(tar, source, beside)
+                else:
+                    yield from self._walked(tar, source, beside)
+        except _BrokenError as error:
+            yield TaggedOutput("failures", _broken(source, str(error)))
+        except OSError as error:
+            if not is_lasting(error):
+                raise
+            reason = f"the tar or the Parquet beside it cannot be read: {error.strerror}"
+            yield TaggedOutput("failures", _broken(source, reason))
+
+    def _walked(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
+        with Reader(MAX_JSON) as reader:
+            items = _members(tar, source, beside)
+            yield from self._blocks(tar_refs(items, source.uri, reader.read, beside), source, None)
+
+    def _streamed(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
+        opened = self._spills.spilling() if self._spills else _nowhere()
+        with opened as (path, target):
+            spill = Spill(target)
+            items = list(spill.members(stream(tar, self._max_bytes)))
+        outcomes = tar_refs(items, source.uri, spill.read, beside, path)
+        yield from self._blocks(outcomes, source, "spilled")
+
+    def _blocks(
+        self, outcomes: Iterable[Outcome], source: Source, tag: str | None
+    ) -> Iterator[Any]:
+        block: list[SampleRef] = []
+        places = itertools.count()
+        for outcome in outcomes:
+            if isinstance(outcome, Failure):
+                yield TaggedOutput("failures", outcome)
+            elif isinstance(outcome, Skipped):
+                yield TaggedOutput("skipped", outcome.kind)
+            else:
+                order = source.order + next(places).to_bytes(8, "big")
+                block.append(outcome._replace(order=order))
+                if len(block) == _BLOCK:
+                    yield self._full(block, tag)
+                    block = []
+        if block:
+            yield self._full(block, tag)
+
+    def _full(self, block: list[SampleRef], tag: str | None) -> Any:
+        tell(self._watcher, {"listed": len(block)})
+        return TaggedOutput(tag, block) if tag else block
+
+
+class _BrokenError(Exception):
+    """A source cannot be read, and why."""
+
+
+def _start_of(tar: BinaryIO) -> bytes:
+    start = tar.read(_START)
+    tar.seek(0)
+    return start
+
+
+@contextlib.contextmanager
+def _nowhere() -> Iterator[tuple[str, None]]:
+    yield "", None
+
+
+def _members(tar: BinaryIO, source: Source, beside: Beside | None) -> Iterable[Item]:
+    """Returns the members of an uncompressed tar, by the cheapest way that is sure."""
+    if beside is not None and (found := own_members(tar, source.size, beside)) is not None:
+        return found
+    if source.dali_index:
+        with patiently_opened(source.dali_index.uri) as index:
+            try:
+                return dali_members(index, tar, source.size)
+            except TarIndexError:
+                # It is of another tar, or of a version that says too little: the tar itself says
+                # all. Nothing is lost but time.
+                pass
+    return walk(tar, source.size)
+
+
+def _read_companion(source: Source) -> Beside | None:
+    if source.parquet is None:
+        return None
+    with patiently_opened(source.parquet.uri) as file:
+        data = file.read()
+    try:
+        return read_beside(data)
+    except ValueError as error:
+        raise _BrokenError(str(error)) from error
+
+
+def _missing_shards(source: Source) -> Iterator[Any]:
+    """Yields a failure for each shard that an export's manifest knows and that is not there."""
+    with patiently_opened(source.uri) as file:
+        data = file.read()
+    try:
+        manifest = json.loads(data)
+        shards = int(manifest["totals"]["shards"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _BrokenError("the manifest of an export is damaged") from error
+    found = parse(source.name)
+    names = ShardNames(found.hash if found else "")
+    there = {Entry(*one).name for one in source.companions}
+    folder = source.uri[: -len(source.name)]
+    for number in range(shards):
+        name = names.tar(number)
+        if there.isdisjoint((name, names.parquet(number))):
+            reason = "the manifest names this shard of an export, and it is not there"
+            path = printable(folder + name)
+            yield TaggedOutput("failures", Failure(name, path, "list", "BrokenSource", reason))
+
+
+def _broken(source: Source, reason: str) -> Failure:
+    return Failure(
+        printable(source.name), printable(source.uri), "list", "BrokenSource", printable(reason)
+    )

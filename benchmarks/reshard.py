@@ -1,0 +1,215 @@
+"""How much CPU resharding takes, against webdataset's reader and `ShardWriter` on the same tars.
+
+    python benchmarks/reshard.py [--samples 100000] [--runs 3] [--folder DIR]
+
+Counted is the CPU time (user and system) of all processes of a run, its start-up subtracted: the
+same command on a tar of one sample. The two take turns. Beside that: the most memory that a worker
+process takes, for all samples and for a tenth of them, and how much is read for one sample in a
+hundred, chosen by --ids and by --filter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from common import make_photos, median, save
+
+_PER_SOURCE = 1000
+_PER_SHARD = 1500
+_DISTINCT = 2000
+_SUBREAPER = 36
+_TARGET = 44_000
+
+#: What webdataset's users write to reshard; values are passed on as they are.
+_PEER = """
+import sys
+import webdataset
+source, target, count = sys.argv[1:]
+options = {"maxcount": int(count), "encoder": False, "verbose": 0}
+with webdataset.ShardWriter(target + "/%06d.tar", **options) as sink:
+    for sample in webdataset.WebDataset(source, shardshuffle=False):
+        sink.write(sample)
+"""
+
+
+class Usage(NamedTuple):
+    """What a command and all processes below it have used."""
+
+    cpu: float
+    bytes_read: int
+    peak_worker: int
+
+
+def use(command: Sequence[str]) -> Usage:
+    """Runs a command to its end and returns what it has used.
+
+    Processes that it leaves behind become this one's, so that none is missed.
+    """
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    heard: list[bytes] = []
+    listener = threading.Thread(target=lambda: heard.append(process.stderr.read()), daemon=True)
+    listener.start()
+    cpu, read, peak, code = 0.0, 0, 0, 0
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            break
+        read += _bytes_read(ended.si_pid)
+        pid, status, used = os.wait4(ended.si_pid, 0)
+        cpu += used.ru_utime + used.ru_stime
+        if pid == process.pid:
+            code = os.waitstatus_to_exitcode(status)
+            process.returncode = code
+        else:
+            peak = max(peak, used.ru_maxrss * 1024)
+    listener.join()
+    if code:
+        raise RuntimeError(f"{' '.join(command)} ended with {code}: {b''.join(heard)[-2000:]!r}")
+    return Usage(cpu, read, peak)
+
+
+def _bytes_read(process: int) -> int:
+    """Returns the bytes that an ended process and those it has waited for have read from files."""
+    for line in pathlib.Path(f"/proc/{process}/io").read_text().splitlines():
+        if line.startswith("rchar:"):
+            return int(line.split()[1])
+    return 0
+
+
+def export(source: pathlib.Path, target: pathlib.Path, *flags: str) -> list[str]:
+    """Returns the command line of an export with one worker a core."""
+    places = [f"--input={source}", f"--output_dir={target}", f"--images_per_tar={_PER_SHARD}"]
+    return [sys.executable, "-m", "beam_export", "export", *places, *flags]
+
+
+def peer(source: pathlib.Path, target: pathlib.Path) -> list[str]:
+    """Returns the command line of the same with webdataset."""
+    tars = sorted(source.glob("*.tar"))
+    urls = str(tars[0])
+    if len(tars) > 1:
+        urls = str(source / f"{{{tars[0].stem}..{tars[-1].stem}}}.tar")
+    return [sys.executable, "-c", _PEER, urls, str(target), str(_PER_SHARD)]
+
+
+def run(command: list[str], target: pathlib.Path) -> Usage:
+    """Runs a command that writes to `target`, and removes what it wrote."""
+    target.mkdir()
+    os.sync()
+    try:
+        return use(command)
+    finally:
+        shutil.rmtree(target)
+
+
+def _photos(folder: pathlib.Path, count: int) -> list[bytes]:
+    make_photos(folder, count)
+    return [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
+
+
+def _samples(photos: Sequence[bytes], start: int, stop: int) -> Iterator[tuple[str, bytes]]:
+    """Yields members; each JPEG is another by a comment of its own (ITU-T T.81, B.2.4.5)."""
+    for number in range(start, stop):
+        photo = photos[number % len(photos)]
+        note = f"number {number:012d}".encode()
+        comment = b"\xff\xfe" + (len(note) + 2).to_bytes(2, "big") + note
+        score = number * 7919 % 10_000 / 10_000
+        caption = f"a photograph, number {number}, of what there is to see"
+        facts = {"caption": caption, "score": score, "number": number, "tags": ["a", "b"]}
+        yield f"{number:09d}.jpg", photo[:2] + comment + photo[2:]
+        yield f"{number:09d}.json", json.dumps(facts).encode()
+        yield f"{number:09d}.txt", caption.encode()
+
+
+def make_tars(folder: pathlib.Path, photos: Sequence[bytes], count: int) -> int:
+    """Writes tars of 1000 samples; returns the bytes of all images."""
+    folder.mkdir()
+    total = 0
+    for number, start in enumerate(range(0, count, _PER_SOURCE)):
+        with tarfile.open(folder / f"{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, data in _samples(photos, start, min(start + _PER_SOURCE, count)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+                total += len(data) * name.endswith(".jpg")
+    return total
+
+
+def compare(folder: pathlib.Path, samples: int, runs: int) -> dict[str, list[float]]:
+    """Returns samples per CPU second of each run, by who made it."""
+    target = folder / "out"
+    rates: dict[str, list[float]] = {"webdataset": [], "beam_export": []}
+    for turn in range(runs):
+        for name, command in (("webdataset", peer), ("beam_export", export)):
+            start = run(command(folder / "one", target), target).cpu
+            whole = run(command(folder / "all", target), target).cpu
+            rates[name].append(samples / (whole - start))
+            print(f"run {turn + 1}: {name}: {rates[name][-1]:.0f} samples/CPU s", file=sys.stderr)
+    return rates
+
+
+def subset(folder: pathlib.Path, samples: int, payload: int) -> dict[str, float]:
+    """Returns the share of the images' bytes that is read for one sample in a hundred.
+
+    What is read before planning (headers, JSON) is measured by a dry run and subtracted.
+    """
+    target, ids = folder / "out", folder / "ids.txt"
+    ids.write_text("".join(f"{number:09d}\n" for number in range(0, samples, 100)))
+    shares = {}
+    for name, flag in (("ids", f"--ids={ids}"), ("filter", "--filter=number % 100 = 0")):
+        planned = run(export(folder / "all", target, flag, "--dry_run"), target).bytes_read
+        read = run(export(folder / "all", target, flag), target).bytes_read
+        shares[name] = round((read - planned) / payload, 4)
+        shares[f"{name}, before planning"] = round(planned / payload, 4)
+    return shares
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=100_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--subset", action="store_true", help="measure only what a subset reads")
+    parser.add_argument("--folder", help="where to work; a temporary directory by default")
+    arguments = parser.parse_args()
+    samples = arguments.samples
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = pathlib.Path(name)
+        photos = _photos(folder / "photos", min(samples, _DISTINCT))
+        payload = make_tars(folder / "all", photos, samples)
+        make_tars(folder / "one", photos, 1)
+        make_tars(folder / "tenth", photos, samples // 10)
+        result: dict[str, object] = {
+            "samples": samples,
+            "mean_kb": round(payload / samples / 1000, 1),
+        }
+        if not arguments.subset:
+            rates = compare(folder, samples, arguments.runs)
+            pairs = zip(rates["beam_export"], rates["webdataset"], strict=True)
+            result["ratio"] = median([ours / theirs for ours, theirs in pairs])
+            result["samples_per_cpu_second"] = {
+                who: round(median(all_)) for who, all_ in rates.items()
+            }
+            for size in ("tenth", "all"):
+                used = run(export(folder / size, folder / "out"), folder / "out")
+                result[f"peak_worker_mb, {size}"] = round(used.peak_worker / 1e6)
+        result["subset_of_payload_read"] = subset(folder, samples, payload)
+    save("reshard", result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""Tars to refs: what a Parquet beside a tar adds, and that nothing vanishes between the two."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_export.earlier import CURATOR, IMG2DATASET, OWN, Beside, read_beside
+from beam_export.pairing import Skipped
+from beam_export.samples import Earlier, Failure, Member, SampleRef
+from beam_export.schema import STRUCTURAL
+from beam_export.sidecars import MAX_JSON
+from beam_export.tar_refs import Outcome, Spill, own_members, tar_refs
+from beam_export.tar_walk import stream, walk
+
+URI = "dir/x.tar"
+
+
+def make_tar(members: Iterable[tuple[str, bytes]], kind: int = tarfile.USTAR_FORMAT) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def table(rows: Sequence[dict[str, Any]], schema: pa.Schema | None = None, **facts: str) -> bytes:
+    file = io.BytesIO()
+    made = pa.Table.from_pylist(list(rows), schema)
+    pq.write_table(made.replace_schema_metadata(facts), file)
+    return file.getvalue()
+
+
+def refs_of(tar: bytes, beside: Beside | None = None) -> list[Outcome]:
+    def read(member: Member) -> bytes:
+        assert member.uri == URI
+        return tar[member.offset : member.offset + member.size]
+
+    return list(tar_refs(walk(io.BytesIO(tar)), URI, read, beside))
+
+
+def own_table(tar: bytes, metadata: dict[str, dict[str, Any]], schema: pa.Schema) -> bytes:
+    """Returns what an export of ours writes beside a tar: a row an image."""
+    with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
+        rows = [
+            {
+                **dict.fromkeys(STRUCTURAL.names),
+                "image_id": f"id of {info.name}",
+                "member_name": info.name,
+                "original_path": f"from/{info.name}",
+                "offset": info.offset_data,
+                "size": info.size,
+                "source_sha256": "ab" * 32,
+                **metadata.get(info.name, {}),
+            }
+            for info in opened
+            if info.name.endswith(".jpg")
+        ]
+    whole = pa.schema([*STRUCTURAL, *schema])
+    return table(rows, whole, **{"beam_export.tar_bytes": str(len(tar))})
+
+
+TRIPLES = [
+    (f"{key}.{ext}", f"{key} {ext}".encode() * length)
+    for key, length in (("a", 1), ("b/c", 100), ("d", 700))
+    for ext in ("jpg", "cls", "txt")
+]
+
+
+def test_refs_say_where_all_members_lie_and_json_is_metadata() -> None:
+    tar = make_tar([("k.json", b'{"score": 0.5, "n": [1]}'), ("k.jpg", b"JPEG"), ("k.txt", b"")])
+    (ref,) = refs_of(tar)
+    assert isinstance(ref, SampleRef)
+    assert (ref.id, ref.path, ref.size) == ("k", "dir/x.tar#k.jpg", 4)
+    assert ref.metadata == {"score": 0.5, "n": [1]}
+    assert [field.ext for field in ref.fields] == ["json", "txt"]
+    image = ref.image
+    assert tar[image.offset : image.offset + image.size] == b"JPEG"
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [(b"{", "ValueError"), (b'"' + b"x" * MAX_JSON + b'"', "TooLarge"), (b"", "ValueError")],
+)
+def test_json_that_cannot_be_read_is_a_failure(content: bytes, error: str) -> None:
+    (failure,) = refs_of(make_tar([("k.jpg", b"x"), ("k.json", content)]))
+    assert isinstance(failure, Failure)
+    assert (failure.image_id, failure.stage, failure.error) == ("k", "list", error)
+
+
+def test_json_that_is_no_mapping_travels_without_columns() -> None:
+    (ref,) = refs_of(make_tar([("k.jpg", b"x"), ("k.json", b"[1]")]))
+    assert isinstance(ref, SampleRef)
+    assert ref.metadata == {}
+
+
+# Ours.
+
+
+SCORE = pa.schema([("score", pa.float32()), ("input_width", pa.int64())])
+
+
+def test_an_export_of_ours_comes_back_with_ids_paths_types_and_hashes() -> None:
+    tar = make_tar([*TRIPLES, ("d.json", b"{not read")])
+    beside = read_beside(own_table(tar, {"d.jpg": {"score": 0.25, "input_width": 7}}, SCORE))
+    assert beside is not None
+    assert (beside.kind, beside.columns.remove_metadata()) == (OWN, SCORE)
+    refs = refs_of(tar, beside)
+    assert all(isinstance(ref, SampleRef) for ref in refs)
+    assert [ref.id for ref in refs if isinstance(ref, SampleRef)] == [
+        "id of a.jpg",
+        "id of b/c.jpg",
+        "id of d.jpg",
+    ]
+    last = refs[-1]
+    assert isinstance(last, SampleRef)
+    assert last.path == "from/d.jpg"
+    assert last.metadata == {"score": 0.25, "input_width": 7}
+    assert last.typed == ("score", "input_width")
+    assert last.earlier == Earlier("ab" * 32)
+    assert [field.ext for field in last.fields] == ["cls", "json", "txt"]
+
+
+@pytest.mark.parametrize("ext", ["jpg", "txt"])
+def test_its_parquet_spares_the_walk_and_finds_the_same_members(ext: str) -> None:
+    tar = make_tar([member for member in TRIPLES if ext == "txt" or member[0].endswith("jpg")])
+    beside = read_beside(own_table(tar, {}, pa.schema([])))
+    assert beside is not None
+    reads: list[int] = []
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reads.append(self.tell())
+            return super().read(size)
+
+    found = own_members(Counted(tar), len(tar), beside)
+    assert found is not None
+    assert list(found) == list(walk(io.BytesIO(tar)))
+
+
+@pytest.mark.parametrize("change", ["size", "offset", "name", "order"])
+def test_a_parquet_that_does_not_fit_its_tar_is_not_believed(change: str) -> None:
+    tar = make_tar(TRIPLES)
+    beside = read_beside(own_table(tar, {}, pa.schema([])))
+    assert beside is not None
+    first, *rest = beside.rows
+    if change == "size":
+        beside = beside._replace(tar_bytes=len(tar) - 1)
+    elif change == "offset":
+        beside = beside._replace(rows=[first._replace(offset=1024), *rest])
+    elif change == "name":
+        beside = beside._replace(rows=[first._replace(member="z.jpg"), *rest])
+    else:
+        beside = beside._replace(rows=[first._replace(size=10_000), *rest])
+    assert own_members(io.BytesIO(tar), len(tar), beside) is None
+
+
+def test_rows_without_image_and_images_without_row_are_failures() -> None:
+    tar = make_tar([("a.jpg", b"1"), ("b.jpg", b"2")])
+    other = make_tar([("b.jpg", b"2"), ("c.jpg", b"3")])
+    beside = read_beside(own_table(other, {}, pa.schema([])))
+    found = refs_of(tar, beside)
+    failures = [one for one in found if isinstance(one, Failure)]
+    assert [(one.image_id, one.error) for one in failures] == [
+        ("a", "NoRow"),
+        ("id of c.jpg", "NoMember"),
+    ]
+    assert len(found) == 3
+
+
+def test_a_sample_that_has_failed_leaves_no_second_failure_for_its_row() -> None:
+    tar = make_tar([("a.jpg", b"1"), ("a.jpg", b"2"), ("b.jpg", b"3")])
+    beside = read_beside(own_table(make_tar([("a.jpg", b"1"), ("b.jpg", b"3")]), {}, pa.schema([])))
+    found = refs_of(tar, beside)
+    assert [one.error for one in found if isinstance(one, Failure)] == ["DuplicateMember"]
+
+
+# NeMo Curator.
+
+
+def curator_table(rows: Sequence[tuple[str, str, str]]) -> bytes:
+    return table(
+        [
+            {
+                "image_id": ident,
+                "tar_file": "x.tar",
+                "member_name": f"{ident}.jpg",
+                "original_path": path,
+                "metadata": metadata,
+            }
+            for ident, path, metadata in rows
+        ]
+    )
+
+
+def test_a_curator_export_has_its_metadata_as_columns_and_ids_with_dots() -> None:
+    tar = make_tar([("a.b.jpg", b"1"), ("a.c.jpg", b"2"), ("../d.jpg", b"3")])
+    kept = "{'x': <object at 0x1>}"
+    rows = [("a.b", "p/1", "{'s': np.float64(0.5)}"), ("a.c", "", kept), ("../d", "p/3", "None")]
+    beside = read_beside(curator_table(rows))
+    assert beside is not None
+    assert beside.kind == CURATOR
+    refs = [ref for ref in refs_of(tar, beside) if isinstance(ref, SampleRef)]
+    assert [(ref.id, ref.path, ref.metadata) for ref in refs] == [
+        ("a.b", "p/1", {"s": 0.5}),
+        ("a.c", "dir/x.tar#a.c.jpg", {"metadata": kept}),
+        ("../d", "p/3", {}),
+    ]
+    assert [tar[ref.image.offset : ref.image.offset + 1] for ref in refs] == [b"1", b"2", b"3"]
+
+
+def test_equal_names_of_a_curator_export_meet_their_rows_in_order() -> None:
+    tar = make_tar([("a.jpg", b"1"), ("a.jpg", b"2"), ("a.jpg", b"3")])
+    beside = read_beside(curator_table([("a", "p/1", "{}"), ("a", "p/2", "{}")]))
+    found = refs_of(tar, beside)
+    assert [one.path for one in found if isinstance(one, SampleRef)] == ["p/1", "p/2"]
+    assert [one.error for one in found if isinstance(one, Failure)] == ["NoRow"]
+
+
+def test_what_a_curator_tar_cannot_give_is_told() -> None:
+    whole = make_tar([("a.jpg", b"1"), ("b.jpg", b"2"), ("c.bin", b"")])
+    beside = read_beside(curator_table([("a", "", "{}"), ("b", "", "{}")]))
+    found = refs_of(whole[:1100] + b"\1" * 512 + whole[1612:], beside)
+    assert [type(one) for one in found] == [SampleRef, Failure, Failure]
+    assert [one.error for one in found if isinstance(one, Failure)] == ["BrokenSource", "NoMember"]
+    assert Skipped(".bin") in refs_of(whole, beside)
+
+
+# img2dataset.
+
+
+def test_failed_rows_of_img2dataset_are_listed_with_their_reason() -> None:
+    rows = [
+        {"key": "0", "url": "u/0", "status": "success", "error_message": None, "width": 5},
+        {"key": "1", "url": "u/1", "status": "failed_to_download", "error_message": "404\n"},
+        {"key": "2", "url": "u/2", "status": "success", "error_message": None, "width": 6},
+    ]
+    beside = read_beside(table(rows))
+    assert beside is not None
+    assert beside.kind == IMG2DATASET
+    members = [("0.jpg", b"1"), ("0.json", json.dumps({"more": 1, "width": "5"}).encode())]
+    ref, *failures = refs_of(make_tar(members), beside)
+    assert isinstance(ref, SampleRef)
+    assert ref.metadata == {"more": 1, **rows[0]}
+    assert ref.id == "0"
+    assert "more" not in ref.typed
+    assert [one[:4] for one in failures if isinstance(one, Failure)] == [
+        ("1", "u/1", "list", "failed_to_download"),
+        ("2", "dir/x.tar#2", "list", "NoMember"),
+    ]
+    assert isinstance(failures[0], Failure)
+    assert failures[0].message == "404"
+
+
+def test_a_table_of_no_export_is_none_of_ours_and_damage_is_told() -> None:
+    assert read_beside(table([{"key": "a", "caption": "x"}])) is None
+    whole = own_table(make_tar(TRIPLES), {}, pa.schema([]))
+    for damaged in (b"", b"PAR1", whole[:-20], whole[: len(whole) // 2], b"\0" * 100):
+        with pytest.raises(ValueError, match="damaged"):
+            read_beside(damaged)
+
+
+# Compressed.
+
+
+def test_members_of_a_stream_are_spilled_and_named_by_their_tar() -> None:
+    target = io.BytesIO()
+    spill = Spill(target)
+    members = [("a.jpg", b"JPEG"), ("a.json", b'{"x": 1}'), ("b.json", b""), ("b.jpg", b"2")]
+    items = list(spill.members(stream(io.BytesIO(make_tar(members)), 100)))
+    ref, failure = tar_refs(items, URI, spill.read, None, "spill-1")
+    assert isinstance(ref, SampleRef)
+    assert (ref.path, ref.metadata, ref.image.uri) == ("dir/x.tar#a.jpg", {"x": 1}, "spill-1")
+    data = target.getvalue()
+    assert data[ref.image.offset : ref.image.offset + ref.image.size] == b"JPEG"
+    assert isinstance(failure, Failure)
+    assert failure.original_path == "dir/x.tar#b.jpg"
