@@ -113,10 +113,7 @@ def _encode(
             )
             ready.append(_ready(one, image, stored.source_sha256))
         else:
-            earlier = one.ref.earlier
-            ready.append(
-                _ready(one, next(results), earlier.source_sha256 if earlier else one.sha256)
-            )
+            ready.append(_ready(one, next(results), one.sha256))
     return ready
 
 
@@ -130,6 +127,11 @@ def _ready(one: _Loaded, image: Result, source_sha256: str | None) -> ReadySampl
     # What is stored as it was read has the sum of that; it is not made twice.
     stored = one.ref.stored is not None or image.encoding == "copied"
     sha256 = one.sha256 if stored else None
+    if one.ref.earlier is not None:
+        # Its source is what the earlier export had: of that, these bytes may be no copy.
+        source_sha256 = one.ref.earlier.source_sha256
+        if source_sha256 != one.sha256:
+            image = image._replace(encoding="encoded")
     return ReadySample(one.ref, one.key, image, source_sha256, one.fields, sha256)
 
 
