@@ -39,12 +39,13 @@ PLAIN: dict[type, pa.DataType] = {
     bytes: pa.binary(),
     datetime.date: pa.date32(),
     datetime.time: pa.time64("us"),
-    datetime.timedelta: pa.duration("us"),
 }
 
 #: A place: the names of fields, and `_ITEM` for the items of a list, from outside to inside.
 _Place = tuple[str | int, ...]
 _ITEM = 0
+#: What 64 bits of microseconds hold.
+_LONGEST = datetime.timedelta(microseconds=INT64_MAX)
 _TOP: _Place = ()
 
 #: A type of `PLAIN`, int, list or dict; or a pa.DataType; or, as text, what cannot be stored.
@@ -212,6 +213,8 @@ def _scalar_kind(value: Any) -> _Kind:
     kind = type(value)
     if kind in PLAIN or (kind is int and 0 <= value <= INT64_MAX):
         return kind
+    if kind is datetime.timedelta and not _LONGEST >= value >= -_LONGEST:
+        return "a duration of more than 292,271 years"
     try:
         arrow = scalar_type(value)
     except ValueError as error:

@@ -295,6 +295,9 @@ def test_text_of_undecodable_file_names_is_stored() -> None:
     assert back.original_path == "/d/caf\\udce9.jpg"
 
 
+#: What 64 bits of microseconds hold.
+LONGEST = datetime.timedelta(microseconds=2**63 - 1)
+
 SCALARS: list[st.SearchStrategy[Any]] = [
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
@@ -305,7 +308,7 @@ SCALARS: list[st.SearchStrategy[Any]] = [
     st.dates() | st.datetimes(),
     st.datetimes(timezones=st.just(datetime.timezone.utc)),
     st.times(),
-    st.timedeltas(),
+    st.timedeltas(-LONGEST, LONGEST),
     st.decimals(allow_infinity=False, min_value=-(10**9), max_value=10**9, places=3),
     st.floats(width=32).map(np.float32) | st.integers(0, 9).map(np.int16),
     st.lists(st.floats(width=32), max_size=3).map(lambda items: np.array(items, np.float32)),

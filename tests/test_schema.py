@@ -360,3 +360,10 @@ def test_a_declared_schema_that_cannot_be_kept(fields: list[Any], named: str) ->
 def test_no_metadata_is_no_columns() -> None:
     types = collect([({}, "a")] * 3)
     assert types.finish() == pa.schema([])
+
+
+def test_a_duration_that_no_column_holds_is_named() -> None:
+    types = ColumnTypes()
+    types.add({"c": datetime.timedelta(days=106_751_992)}, "x")
+    with pytest.raises(InputError, match="'c' holds a duration of more than 292,271 years"):
+        types.finish()
