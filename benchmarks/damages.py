@@ -38,7 +38,7 @@ from beam_export.checks.faults import Fault, in_order
 from beam_export.checks.names import settle
 from beam_export.checks.shards import ShardChecker
 from beam_export.checks.sums import conclude
-from beam_export.parquet import write_table
+from beam_export.parquet import STRUCTURAL, ShardTable, read_facts, read_rows, write_table
 from beam_export.sealed import seal, unseal
 
 Files = dict[str, bytes]
@@ -237,16 +237,8 @@ class Damager:
         table = pq.read_table(io.BytesIO(self._whole[name]))
         row = self._dice.randrange(table.num_rows)
         column = self._dice.choice(columns or table.schema.names)
-        values = table.column(column).to_pylist()
-        values[row] = self._another(values[row])
-        field = table.schema.field(column)
-        array = pa.array(values, field.type)
-        table = table.set_column(table.schema.get_field_index(column), field, array)
-        stored = pq.read_metadata(io.BytesIO(self._whole[name])).metadata or {}
-        ours = {key: value for key, value in stored.items() if key.startswith(b"beam_export.")}
-        buffer = io.BytesIO()
-        write_table(buffer, table.replace_schema_metadata(ours))
-        return buffer.getvalue()
+        value = self._another(table.column(column)[row].as_py())
+        return edited(self._whole[name], row, column, value)
 
     def _another(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -287,6 +279,29 @@ class Damager:
             return None
         files = reseal({**self._whole, name: data}, name)
         return Damage("forged row", frozenset({name}), files)
+
+
+def edited(data: bytes, row: int, column: str, value: Any) -> bytes:
+    """Returns a Parquet with another value at one place, in the form that the package writes."""
+    table = pq.read_table(io.BytesIO(data))
+    field = table.schema.field(column)
+    values = table.column(column).to_pylist()
+    values[row] = value
+    place = table.schema.get_field_index(column)
+    table = table.set_column(place, field, pa.array(values, field.type))
+    buffer = io.BytesIO()
+    facts = read_facts(io.BytesIO(data))
+    if not facts:
+        write_table(buffer, table)
+        return buffer.getvalue()
+    columns = [field for field in table.schema if field.name not in STRUCTURAL.names]
+    shard = ShardTable(buffer, pa.schema(columns, table.schema.metadata))
+    written = io.BytesIO()
+    write_table(written, table)
+    for one in read_rows(written):
+        shard.append(one)
+    shard.close(facts)
+    return buffer.getvalue()
 
 
 def reseal(files: Files, name: str) -> Files:

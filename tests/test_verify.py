@@ -180,6 +180,26 @@ def test_an_input_that_is_another_one(
     assert "one_more" in said
 
 
+def test_an_export_of_an_export(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_export(whole, tmp_path / "out", images_per_tar=5)
+    code, findings = verify(capsys, tmp_path / "out", f"--against={whole}")
+    assert code == 0, lines(findings)
+    assert findings.samples == 22
+
+
+def test_a_copy_has_the_bytes_of_its_source(whole: Path) -> None:
+    files = damages.read_files(whole)
+    name = next(name for name in files if name.endswith("-000000.parquet"))
+    table = damages.pq.read_table(io.BytesIO(files[name]))
+    place = table.column("encoding").to_pylist().index("copied")
+    data = damages.edited(files[name], place, "source_sha256", "0" * 64)
+    (fault,) = damages.check(damages.reseal({**files, name: data}, name))
+    assert (fault.file, fault.member) == (name, table.column("image_id")[place].as_py())
+    assert "source_sha256 is another one" in fault.problem
+
+
 # What is no export, and what is another's.
 
 

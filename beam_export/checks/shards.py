@@ -172,6 +172,8 @@ class _Shard:
                 f"encoding is {row.encoding!r}, neither copied nor encoded",
                 row.image_id,
             )
+        if row.encoding == "copied" and row.source_sha256 != row.sha256:
+            self._add(self.parquet, "it was copied, and source_sha256 is another one", row.image_id)
         # What was escaped for the Parquet had another id when its key was made.
         if not self._sequential and "\\" not in row.image_id and sample.key != key_of(row.image_id):
             self._add(self.parquet, f"the key {sample.key} is not that of its id", row.image_id)
