@@ -26,7 +26,7 @@ from typing import Any
 
 from common import save
 
-from beam_export import planning, sharding
+from beam_export import cutting, planning, sharding
 from beam_export.blocks import open_block, pack_sorted
 from beam_export.options import ExportOptions
 from beam_export.samples import WHOLE, Member, SampleRef
@@ -154,7 +154,11 @@ def _rank(
 ) -> list[sharding.Segment]:
     pairs = clock.timed(
         "bucket keys",
-        (pair for block in blocks for pair in planning.bucket_keys(block, sample, decisions)),
+        (
+            pair
+            for block in blocks
+            for pair in planning.bucket_keys(block, sample, decisions, False)
+        ),
     )
     groups = _group(pairs, shuffled, "keys")
     counted = clock.timed(
@@ -162,7 +166,7 @@ def _rank(
     )
     counts = dict(counted)
     cut = (
-        planning._cut_segments((bucket, parts), counts, options.images_per_tar, None)
+        cutting._cut_by_count((bucket, parts), counts, options.images_per_tar, None)
         for bucket, parts in groups.items()
     )
     return [one for part in clock.timed("cut segments", cut) for one in part]
@@ -211,7 +215,7 @@ def _bucket_held() -> float:
     """Returns the bytes a key of a bucket that is sorted and cut."""
     pairs = [(os.urandom(28), os.urandom(32)) for _ in range(50_000)]
     packed = [pickle.dumps(pairs[at : at + 1000]) for at in range(0, len(pairs), 1000)]
-    return round(_held(lambda: sorted(planning._unpack_pairs(packed))) / len(pairs), 1)
+    return round(_held(lambda: sorted(cutting.unpack(packed))) / len(pairs), 1)
 
 
 def encoding_rate(cores: int) -> float:
