@@ -82,15 +82,18 @@ def _batches(refs: Iterable[tuple[SampleRef, str]]) -> Iterator[list[tuple[Sampl
 
 
 def _load_batch(batch: Sequence[tuple[SampleRef, str]], reader: Reader) -> list[_Loaded | Failure]:
-    return [_load(ref, key, reader) for ref, key in batch]
+    found = iter(reader.read_all([one for ref, _ in batch for one in (ref.image, *ref.fields)]))
+    return [_load(ref, key, [next(found) for _ in (ref.image, *ref.fields)]) for ref, key in batch]
 
 
-def _load(ref: SampleRef, key: str, reader: Reader) -> _Loaded | Failure:
-    try:
-        image = reader.read(ref.image)
-        fields = [(field.ext, reader.read(field)) for field in ref.fields]
-    except SampleError as error:
-        return failure_of(ref, error)
+def _load(ref: SampleRef, key: str, found: Sequence[bytes | SampleError]) -> _Loaded | Failure:
+    data: list[bytes] = []
+    for one in found:
+        if isinstance(one, SampleError):
+            return failure_of(ref, one)
+        data.append(one)
+    image, *rest = data
+    fields = [(field.ext, content) for field, content in zip(ref.fields, rest, strict=True)]
     return _Loaded(ref, key, image, hashlib.sha256(image).hexdigest(), fields)
 
 

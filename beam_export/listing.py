@@ -14,8 +14,6 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from apache_beam.io.filesystems import FileSystems
-
 from beam_export.companions import companion_names, sort_out
 from beam_export.errors import InputError
 from beam_export.pairing import (
@@ -31,19 +29,16 @@ from beam_export.pairing import (
     split,
     tar_stem,
 )
+from beam_export.paths import is_local
 from beam_export.patterns import Pattern, translate_glob
 from beam_export.samples import Failure
+from beam_export.storage import Stat, storage_of
 from beam_export.text import printable
 
 __all__ = ["Listed", "Skipped", "is_local", "list_images"]
 
 #: What a directory's iterator gives when it has nothing more.
 _END = ("", None)
-
-
-def is_local(path: str) -> bool:
-    """Tells whether a path lies on the local file system."""
-    return FileSystems.get_scheme(path) is None
 
 
 def list_images(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
@@ -271,7 +266,7 @@ def _broken(folder: _Folder, error: OSError) -> Failure:
     )
 
 
-# Any file system that Beam knows.
+# Any other storage.
 
 
 def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
@@ -289,10 +284,10 @@ def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | F
     # As of local files, the output is left out where it lies inside what is listed.
     skip = exclude.rstrip("/") + "/"
     inside = skip.startswith(root) and skip != root
-    for uri, size in files.items():
+    for uri, file in files.items():
         if not (inside and uri.startswith(skip)) and not uri.endswith("/"):
             folder, _, name = uri.removeprefix(root).rpartition("/")
-            folders[folder].append(Entry(name, uri, size))
+            folders[folder].append(Entry(name, file.pinned, file.size))
     found = [one for folder, entries in folders.items() for one in sort_out(entries, folder)]
     for place, item in sorted(found, key=lambda one: os.fsencode(one[0])):
         if wanted.fullmatch(root + place):
@@ -308,7 +303,6 @@ def _before_suffix(uri: str) -> str:
     return folder + slash + (stem or (name.rpartition(".")[0] if "." in name else name))
 
 
-def _match(prefix: str) -> dict[str, int]:
-    """Returns the sizes of all files whose path begins so; it costs a listing of those alone."""
-    (result,) = FileSystems.match([prefix + "**"])
-    return {file.path: file.size_in_bytes for file in result.metadata_list}
+def _match(prefix: str) -> dict[str, Stat]:
+    """Returns all files whose path begins so; it costs a listing of those alone."""
+    return {file.uri: file for file in storage_of(prefix).list(prefix)}

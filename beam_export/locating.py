@@ -11,7 +11,7 @@ from apache_beam.io.filesystems import FileSystems
 from beam_export.errors import InputError, SampleError
 from beam_export.listing import is_local
 from beam_export.paths import check_reachable
-from beam_export.reading import is_lasting
+from beam_export.patience import is_lasting
 
 __all__ = ["file_size"]
 

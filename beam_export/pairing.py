@@ -10,6 +10,7 @@ from typing import NamedTuple
 from beam_export.naming import clean_ext
 from beam_export.samples import WHOLE, Failure, Member
 from beam_export.text import printable
+from beam_export.uris import unpin
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -177,9 +178,10 @@ def pair(
 def _with_sidecars(image: Entry, relative: str, fields: list[Member]) -> Listed | Failure:
     for one, other in itertools.pairwise(fields):
         if one.ext == other.ext:
-            names = " and ".join(printable(os.path.basename(each.uri)) for each in (one, other))
+            both = (os.path.basename(unpin(each.uri)[0]) for each in (one, other))
+            names = " and ".join(map(printable, both))
             ident = printable(relative.rpartition(".")[0])
             reason = f"its sidecars {names} would have the same name in the tar"
-            return Failure(ident, printable(image.uri), "list", "ValueError", reason)
+            return Failure(ident, printable(unpin(image.uri)[0]), "list", "ValueError", reason)
     member = Member(split(image.name)[1], image.uri, WHOLE, image.size)
     return Listed(relative, member, tuple(fields))

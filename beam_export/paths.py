@@ -7,7 +7,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import InputError
 
-__all__ = ["check_reachable"]
+__all__ = ["check_reachable", "is_local"]
 
 #: What has to be installed for a scheme, where that is an extra of this package.
 _EXTRAS = {"gs": "gcp"}
@@ -36,3 +36,8 @@ def check_reachable(flag: str, path: str) -> None:
         f"{flag}={path}: what {scheme}:// needs is not installed: install the extra {extra!r}, "
         f"pip install 'beam_export[{extra}]'."
     )
+
+
+def is_local(path: str) -> bool:
+    """Tells whether a path lies on the local file system."""
+    return FileSystems.get_scheme(path) is None

@@ -1,132 +1,32 @@
 """Bytes of members: whole files, or ranges of larger ones.
 
-What will not go away (no such file, no permission, another size than when it was listed) is the
-sample's failure. What may go away is tried again, and then raised: the runner tries the bundle
-again, so that a bad moment of a disk or a network never decides what is in a dataset.
+What will not go away (no such file, no permission, another size or content than when it was listed)
+is the sample's failure. What may go away is tried again, and then raised: the runner tries the
+bundle again, so that a bad moment of a disk or a network never decides what is in a dataset.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
-import errno
-import io
-import itertools
+import concurrent.futures
+import functools
 import os
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import BinaryIO, TypeVar, cast
-
-from apache_beam.io.filesystems import FileSystems
+from typing import BinaryIO
 
 from beam_export.errors import SampleError
-from beam_export.listing import is_local
+from beam_export.patience import is_lasting, open_source, patiently
 from beam_export.samples import WHOLE, Member
+from beam_export.spans import Span, coalesce
+from beam_export.storage import LANES, ReplacedError, storage_of
 from beam_export.tables.cells import Cells
 from beam_export.tables.errors import TableError
 
-__all__ = ["Reader", "is_lasting", "open_source", "patiently_opened"]
+__all__ = ["Reader"]
 
-#: Errors that another try will not mend.
-_LASTING = frozenset(
-    getattr(errno, name)
-    for name in ["ENOENT", "EACCES", "EPERM", "EISDIR", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "ENXIO"]
-)
-_TRIES = 3
 _OPEN_FILES = 16
-_PIECE = 1 << 20
-
-_T = TypeVar("_T")
-
-
-def patiently_opened(uri: str) -> contextlib.closing[BinaryIO]:
-    """Opens a file that can seek and is not buffered; what fails for the moment is tried again.
-
-    Raises:
-        OSError: if it cannot be opened.
-    """
-    return contextlib.closing(cast(BinaryIO, _PatientFile(uri)))
-
-
-class _PatientFile(io.RawIOBase):
-    def __init__(self, uri: str) -> None:
-        """Opens a file.
-
-        Raises:
-            OSError: if it cannot be opened.
-        """
-        super().__init__()
-        self._uri = uri
-        self._file: BinaryIO | None = None
-        self._offset = 0
-        _patiently(self._open)
-
-    def _open(self) -> BinaryIO:
-        if self._file is None:
-            self._file = open_source(self._uri)
-            self._file.seek(self._offset)
-        return self._file
-
-    def read(self, size: int = -1) -> bytes:
-        """Returns up to `size` bytes, at least one unless the file is at its end.
-
-        Raises:
-            OSError: if they cannot be had at present.
-        """
-        if size < 0:
-            return b"".join(iter(lambda: self.read(_PIECE), b""))
-        data = _patiently(lambda: self._read(size))
-        self._offset += len(data)
-        return data
-
-    def _read(self, size: int) -> bytes:
-        try:
-            return self._open().read(size)
-        except OSError:
-            # A handle that has failed once (a stale one of a network's) may fail for ever.
-            self._drop()
-            raise
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Goes to a place, and returns it."""
-        self._offset = self._open().seek(offset, whence)
-        return self._offset
-
-    def tell(self) -> int:
-        """Returns the place that is read from next."""
-        return self._offset
-
-    def readable(self) -> bool:
-        """Always True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always True."""
-        return True
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._drop()
-        super().close()
-
-    def _drop(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            with contextlib.suppress(OSError):
-                file.close()
-
-
-def _patiently(read: Callable[[], _T]) -> _T:
-    """Returns what `read` returns; what fails for the moment is tried again."""
-    for attempt in itertools.count(1):
-        try:
-            return read()
-        except OSError as error:
-            if is_lasting(error) or attempt == _TRIES:
-                raise
-            time.sleep(0.1 * 4**attempt)
-    raise AssertionError
 
 
 class Reader:
@@ -137,6 +37,7 @@ class Reader:
         self._max_bytes = max_bytes
         self._open: collections.OrderedDict[str, BinaryIO] = collections.OrderedDict()
         self._cells = Cells(open_source)
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Reader:
         return self
@@ -158,44 +59,67 @@ class Reader:
             SampleError: if they cannot be had, for good.
             OSError: if they cannot be had at present.
         """
+        (data,) = self.read_all([member])
+        if isinstance(data, SampleError):
+            raise data
+        return data
+
+    def read_all(self, members: Sequence[Member]) -> list[bytes | SampleError]:
+        """Returns the bytes of each member, or why they cannot be had for good.
+
+        On a storage far away they are read at the same time, and ranges of one file that touch or
+        nearly touch are read together. Several threads may call this, on such a storage at once.
+
+        Raises:
+            OSError: if something cannot be had at present.
+        """
+        results: list[bytes | SampleError] = [self._known(one) for one in members]
+        far: list[tuple[int, Member]] = []
+        near: list[tuple[int, Member]] = []
+        for place, member in enumerate(members):
+            if member.data is None and not isinstance(results[place], SampleError):
+                (far if _is_far(member) else near).append((place, member))
+        reading = [_pool().submit(self._read_span, span) for span in coalesce(far)]
+        for place, member in near:
+            with self._lock:
+                results[place] = self._attempt(member, functools.partial(self._read, member))
+        for future in reading:
+            for place, data in future.result():
+                results[place] = data
+        return results
+
+    def _known(self, member: Member) -> bytes | SampleError:
+        """Returns what is known of a member without reading it, nothing if that is nothing."""
         if member.data is not None:
             return member.data
-        if member.size > self._max_bytes:
-            raise SampleError(
-                "read",
-                "TooLarge",
-                f"the .{member.ext} has {member.size} bytes, more than --max_image_bytes="
-                f"{self._max_bytes}",
-            )
-        try:
-            data = _patiently(lambda: self._read(member))
-        except OSError as error:
-            if not is_lasting(error):
-                raise
-            reason = f"the .{member.ext} cannot be read: {os.strerror(error.errno or 0)}"
-            raise SampleError("read", "OSError", reason) from error
-        if len(data) != member.size:
-            raise SampleError(
-                "read",
-                "SourceChanged",
-                f"the .{member.ext} had {member.size} bytes when it was listed, and has "
-                f"{'more' if len(data) > member.size else len(data)} now",
-            )
-        return data
+        if member.size <= self._max_bytes:
+            return b""
+        return SampleError(
+            "read",
+            "TooLarge",
+            f"the .{member.ext} has {member.size} bytes, more than --max_image_bytes="
+            f"{self._max_bytes}",
+        )
+
+    def _read_span(self, span: Span) -> Iterator[tuple[int, bytes | SampleError]]:
+        """Returns the bytes of each part of a span, by its place."""
+        storage = storage_of(span.uri)
+        if span.offset == WHOLE:
+            ((place, member),) = span.parts
+            whole = functools.partial(storage.read_whole, span.uri, span.size)
+            return iter([(place, self._attempt(member, whole))])
+        data = _fetch(span.parts[0][1], functools.partial(storage.read, *span[:3]))
+        return ((place, _part(member, data, span.offset)) for place, member in span.parts)
+
+    def _attempt(self, member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
+        data = _fetch(member, read)
+        return data if isinstance(data, SampleError) else _checked(member, data)
 
     def _read(self, member: Member) -> bytes:
         if member.column is not None:
             return self._read_cell(member, member.column)
-        if member.offset != WHOLE:
-            return self._read_range(member)
-        # One byte more than there should be tells a file that has grown, and costs nothing.
-        if is_local(member.uri):
-            with open(member.uri, "rb", buffering=0) as source:
-                return _read_up_to(source, member.size + 1)
-        with _open_remote(member.uri) as source:
-            return source.read(member.size + 1)
-
-    def _read_range(self, member: Member) -> bytes:
+        if member.offset == WHOLE:
+            return storage_of(member.uri).read_whole(member.uri, member.size)
         source = self._handle(member.uri)
         try:
             source.seek(member.offset)
@@ -220,52 +144,54 @@ class Reader:
         else:
             if len(self._open) >= _OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
-            self._open[uri] = (
-                open(uri, "rb")  # noqa: SIM115 (closed in __exit__)
-                if is_local(uri)
-                else _open_remote(uri)
-            )
+            self._open[uri] = storage_of(uri).open(uri)
         return self._open[uri]
 
 
-def open_source(uri: str) -> BinaryIO:
-    """Opens a file for reading, unbuffered if it is local.
-
-    Raises:
-        OSError: if it cannot be opened.
-    """
-    if is_local(uri):
-        return cast(BinaryIO, open(uri, "rb", buffering=0))
-    return _open_remote(uri)
+@functools.cache
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    """Returns the threads of this process that read from far away, whoever asks."""
+    return concurrent.futures.ThreadPoolExecutor(LANES, "read")
 
 
-def _open_remote(uri: str) -> BinaryIO:
-    """Opens a file on a file system of Beam's.
+def _is_far(member: Member) -> bool:
+    """Tells whether a read waits for an answer more than it works, and needs no open file."""
+    if member.column is not None:  # such a file is held open
+        return False
+    storage = storage_of(member.uri)
+    return storage.ranged or (storage.far and member.offset == WHOLE)
 
-    Raises:
-        FileNotFoundError: if there is none; file systems say so each in its own way.
-    """
+
+def _fetch(member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
+    """Reads, again if need be; what will not go away is the sample's failure."""
     try:
-        return FileSystems.open(uri, compression_type="uncompressed")
-    except Exception as error:
-        if FileSystems.exists(uri):
+        return read() if storage_of(member.uri).ranged else patiently(read)
+    except SampleError as error:
+        return error
+    except ReplacedError:
+        reason = f"the .{member.ext} has been replaced since it was listed"
+        return SampleError("read", "SourceChanged", reason)
+    except OSError as error:
+        if not is_lasting(error):
             raise
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri) from error
+        reason = f"the .{member.ext} cannot be read: {os.strerror(error.errno or 0)}"
+        return SampleError("read", "OSError", reason)
 
 
-def _read_up_to(source: BinaryIO, size: int) -> bytes:
-    """Reads until there is nothing more: one read of a raw file may return less than is there."""
-    first = source.read(size)
-    if not first or len(first) == size:
-        return first
-    parts = [first]
-    left = size - len(first)
-    while left and (part := source.read(left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
+def _part(member: Member, data: bytes | SampleError, offset: int) -> bytes | SampleError:
+    """Returns a member's bytes out of those from `offset` on."""
+    if isinstance(data, SampleError):
+        return data
+    start = member.offset - offset
+    return _checked(member, data[start : start + member.size])
 
 
-def is_lasting(error: OSError) -> bool:
-    """Tells whether another try would not mend an error."""
-    return error.errno in _LASTING
+def _checked(member: Member, data: bytes) -> bytes | SampleError:
+    if len(data) == member.size:
+        return data
+    return SampleError(
+        "read",
+        "SourceChanged",
+        f"the .{member.ext} had {member.size} bytes when it was listed, and has "
+        f"{'more' if len(data) > member.size else len(data)} now",
+    )

@@ -25,6 +25,7 @@ from beam_export.sidecars import MAX_JSON, with_metadata
 from beam_export.table_samples import ReadTables
 from beam_export.tars import ReadTars, Spills
 from beam_export.text import printable
+from beam_export.uris import unpin
 
 __all__ = ["ReadSamples", "Samples"]
 
@@ -159,7 +160,7 @@ def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> 
     return SampleRef(
         order=order,
         id=printable(relative.rpartition(".")[0]),
-        path=image.uri,
+        path=unpin(image.uri)[0],
         image=image,
         fields=tuple(Member(*field) for field in fields),
         metadata={},

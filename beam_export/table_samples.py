@@ -15,8 +15,8 @@ from beam_export.errors import InputError, SampleError
 from beam_export.listing import is_local
 from beam_export.locating import file_size
 from beam_export.pairing import Source
+from beam_export.patience import is_lasting, open_source
 from beam_export.progress import tell
-from beam_export.reading import is_lasting, open_source
 from beam_export.samples import Failure, SampleRef, failure_of
 from beam_export.tables import BadRow, TableError, TableTypes, read_rows, read_types
 from beam_export.tables.kinds import is_parquet

@@ -15,8 +15,9 @@ from beam_export.decompress import compression_of
 from beam_export.earlier import Beside, read_beside
 from beam_export.naming import ShardNames, parse
 from beam_export.pairing import Entry, Skipped, Source
+from beam_export.patience import is_lasting, patiently_opened
 from beam_export.progress import tell
-from beam_export.reading import Reader, is_lasting, patiently_opened
+from beam_export.reading import Reader
 from beam_export.samples import Failure, SampleRef
 from beam_export.sidecars import MAX_JSON
 from beam_export.tar_index import TarIndexError, dali_members

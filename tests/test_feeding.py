@@ -33,6 +33,15 @@ class FakeReader:
             raise OSError("gone for now")
         return member.uri.encode().ljust(member.size, b".")
 
+    def read_all(self, members: Sequence[Member]) -> list[bytes | SampleError]:
+        found: list[bytes | SampleError] = []
+        for member in members:
+            try:
+                found.append(self.read(member))
+            except SampleError as error:
+                found.append(error)
+        return found
+
 
 class FakeEncoder:
     """Makes `JPEG:` and the source; what begins with `ugly` cannot be decoded."""

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from beam_export import reading
+from beam_export import patience, reading
 from beam_export.errors import SampleError
 from beam_export.reading import Reader
 from beam_export.samples import WHOLE, Member
+from beam_export.storage import local
 
 CONTENT = bytes(range(200))
 
@@ -35,7 +36,7 @@ def reader() -> Iterator[Reader]:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that were slept, without sleeping."""
     slept: list[float] = []
-    monkeypatch.setattr(reading.time, "sleep", slept.append)
+    monkeypatch.setattr(patience.time, "sleep", slept.append)
     return slept
 
 
@@ -114,7 +115,7 @@ def test_no_permission_is_the_samples_failure(
     path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch, slept: list[float]
 ) -> None:
     refuse = failing(1, PermissionError(errno.EACCES, "no"), open)
-    monkeypatch.setattr(reading, "open", refuse, raising=False)
+    monkeypatch.setattr(local, "open", refuse, raising=False)
     with pytest.raises(SampleError, match="Permission denied"):
         reader.read(whole(path))
     assert slept == []
@@ -131,7 +132,7 @@ def test_what_may_go_away_is_tried_again(
     times: int,
 ) -> None:
     opened = failing(times, OSError(errno.EIO, "bad moment"), open)
-    monkeypatch.setattr(reading, "open", opened, raising=False)
+    monkeypatch.setattr(local, "open", opened, raising=False)
     assert reader.read(whole(path)._replace(offset=offset)) == CONTENT
     assert len(slept) == times
     assert slept == sorted(slept)
@@ -141,7 +142,7 @@ def test_what_does_not_go_away_is_raised(
     path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch, slept: list[float]
 ) -> None:
     error = OSError(errno.EIO, "bad disk")
-    monkeypatch.setattr(reading, "open", failing(99, error, open), raising=False)
+    monkeypatch.setattr(local, "open", failing(99, error, open), raising=False)
     with pytest.raises(OSError, match="bad disk") as caught:
         reader.read(whole(path))
     assert caught.value is error
@@ -185,7 +186,7 @@ def test_reads_that_give_less_than_is_there_go_on() -> None:
             return super().read(min(size or 0, 7))
 
     for size in (0, 6, 7, 8, 199, 200, 201):
-        assert reading._read_up_to(Slow(CONTENT), size) == CONTENT[:size]
+        assert local.read_up_to(Slow(CONTENT), size) == CONTENT[:size]
 
 
 def test_few_files_are_open_at_a_time_and_none_afterwards(
@@ -197,7 +198,7 @@ def test_few_files_are_open_at_a_time_and_none_afterwards(
         opened.append(open(*args))  # noqa: SIM115 (the reader closes it)
         return opened[-1]
 
-    monkeypatch.setattr(reading, "open", spy, raising=False)
+    monkeypatch.setattr(local, "open", spy, raising=False)
     paths = [tmp_path / str(number) for number in range(40)]
     with Reader(1000) as reader:
         for number, path in enumerate(paths):

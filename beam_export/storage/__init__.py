@@ -1,0 +1,19 @@
+"""The one way to what lies under a path, on whatever storage that is.
+
+`storage_of` gives what reads; `targets.target_of` what writes, for `sinks` alone. Google Cloud
+Storage has its own client, everything else that is not local goes through Beam's `FileSystems`.
+"""
+
+from __future__ import annotations
+
+from beam_export.paths import is_local
+from beam_export.storage.base import LANES, ReplacedError, Stat, Storage
+from beam_export.storage.filesystems import BeamStorage
+from beam_export.storage.local import LocalStorage
+
+__all__ = ["LANES", "ReplacedError", "Stat", "Storage", "storage_of"]
+
+
+def storage_of(uri: str) -> Storage:
+    """Returns what reads a path."""
+    return LocalStorage() if is_local(uri) else BeamStorage()
