@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,26 @@ def test_errors_of_other_file_systems_are_raised(
 def test_member_that_brings_its_bytes_is_not_looked_for(reader: Reader) -> None:
     assert reader.read(Member("txt", "", WHOLE, 5, b"a cat")) == b"a cat"
     assert reader.read(Member("txt", "/nowhere", WHOLE, 0, b"")) == b""
+
+
+def test_files_far_away_are_read_at_the_same_time(
+    cloud: dict[str, Any], reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(8, timeout=30)
+    members = [Member("jpg", f"gs://b/{number}", WHOLE, 200) for number in range(8)]
+    cloud.update({member.uri: CONTENT for member in members})
+    opened = FileSystems.open
+
+    def wait(uri: str, compression_type: str) -> Any:
+        together.wait()
+        return opened(uri, compression_type)
+
+    monkeypatch.setattr(FileSystems, "open", wait)
+    assert reader.read_all(members) == [CONTENT] * 8
+
+
+def test_one_that_cannot_be_had_does_not_take_others_with_it(path: Path, reader: Reader) -> None:
+    gone = whole(path.with_name("no"))
+    data, error, made = reader.read_all([whole(path), gone, Member("txt", "", WHOLE, 2, b"ab")])
+    assert (data, made) == (CONTENT, b"ab")
+    assert isinstance(error, SampleError)
