@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from conftest import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_export.errors import InputError, RunError
+from beam_export.errors import InputError, RunError, SampleError
 from beam_export.naming import key_of
 from beam_export.reading import Reader
 from beam_export.samples import Member
@@ -319,18 +319,18 @@ def test_image_that_changes_after_it_was_listed(
 ) -> None:
     folder = make_images(tmp_path / "in", 4)
     victim = sorted(folder.rglob("*.*"))[1]
-    read = Reader.read
+    read_all = Reader.read_all
 
-    def spoil(reader: Reader, member: Member) -> bytes:
-        if member.uri == str(victim) and victim.exists():
+    def spoil(reader: Reader, members: Sequence[Member]) -> list[bytes | SampleError]:
+        if any(member.uri == str(victim) for member in members) and victim.exists():
             if change == "vanished":
                 victim.unlink()
             else:
                 content = victim.read_bytes()
                 victim.write_bytes(content + b"more" if change == "grown" else content[:-4])
-        return read(reader, member)
+        return read_all(reader, members)
 
-    monkeypatch.setattr(Reader, "read", spoil)
+    monkeypatch.setattr(Reader, "read_all", spoil)
     export = run_export(folder, tmp_path / "out", images_per_tar=2, max_failed_fraction=0.5)
     assert export.sizes == [1, 2]
     (failure,) = export.failures
