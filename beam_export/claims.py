@@ -174,4 +174,7 @@ def _sweep_dead(output: Output, *, certain: bool) -> None:
         if token not in alive and (
             old or (certain and output.look(f"_tmp/{token}/{_ELSEWHERE}") is None)
         ):
+            if output.is_local and (notes := b"".join(output.notes(token))):
+                # What may have ended that run is known to this one: see `guard`.
+                output.note(token, notes)
             output.sweep_run(token)

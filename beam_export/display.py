@@ -58,6 +58,8 @@ class Progress:
         """Takes how many images there are to do, if that is known, and what is done to them."""
         self._planned = images or 0
         self._known = images is not None
+        # Planned again, if a worker was lost: what stands finished is told of once more.
+        self._done = 0
         self._writing_since = time.monotonic()
         if self._draws:
             self._open_bar(work, images)
@@ -107,6 +109,10 @@ class Progress:
             self._bar.write(text, file=self._stream)
         else:
             print(text, file=self._stream, flush=True)
+
+    def say(self, sentence: str) -> None:
+        """Tells of what happens once in a while."""
+        self._line(f"beam-export: {sentence}")
 
     def close(self) -> None:
         """Takes the bar away."""

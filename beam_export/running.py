@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -41,6 +42,13 @@ __all__ = [
 _LAST_WORDS = 5.0
 #: How often Ctrl-C is pressed by who does not want to wait for anything.
 _PATIENCE = 3
+#: How often a run begins again after a worker was lost amid a batch of images; the last time, each
+#: image is decoded in a process of its own.
+_LOSSES = 3
+_TRIED_AGAIN = (
+    "a worker was lost while it decoded images: going on, with these images in processes of "
+    "their own"
+)
 #: Names of what is the local runner here.
 LOCAL = ("DirectRunner", "FnApiRunner")
 
@@ -144,13 +152,22 @@ def _run_locally(
 ) -> int:
     """Runs the export, and returns how many shards stood finished before."""
     shown, verbose = display.Progress(), command.options.verbose
+    losses = 0
 
     def build(pipeline: beam.Pipeline, watcher: str) -> None:
         pipeline | "Export" >> ExportImages(
-            command.input, command.options, workers, watcher, output
+            command.input, command.options, workers, watcher, output, losses == _LOSSES
         )
 
-    run_here(build, options, workers, output=output, shown=shown, verbose=verbose)
+    def again(error: Exception) -> bool:
+        nonlocal losses
+        if losses == _LOSSES or not _may_be_an_image(error, output):
+            return False
+        losses += 1
+        shown.say(_TRIED_AGAIN)
+        return True
+
+    run_here(build, options, workers, output=output, shown=shown, verbose=verbose, again=again)
     return shown.found
 
 
@@ -162,6 +179,7 @@ def run_here(
     output: Output,
     shown: display.Progress,
     verbose: bool,
+    again: Callable[[Exception], bool] = lambda _: False,
 ) -> None:
     """Runs a pipeline on this machine to its end.
 
@@ -171,20 +189,44 @@ def run_here(
         output: whose temporary files are swept if the run fails.
         shown: shows how far it is.
         verbose: whether Beam may say all that it says.
+        again: tells, of what has ended the pipeline, whether it is to be built and run once more.
     """
     try:
         with (
             progress.listening(shown.heard) as watcher,
             quiet(verbose),
-            # In this order: a worker that still lives would write on after the sweep.
             _released(output),
-            _no_orphans(),
         ):
-            pipeline = beam.Pipeline(runner=local_runner(workers, verbose), options=options)
-            build(pipeline, watcher)
-            pipeline.run().wait_until_finish()
+            while True:
+                try:
+                    _run_once(build, options, workers, watcher, verbose)
+                    break
+                except Exception as error:
+                    if not again(error):
+                        raise
     finally:
         shown.close()
+
+
+def _run_once(
+    build: Callable[[beam.Pipeline, str], None],
+    options: PipelineOptions,
+    workers: int,
+    watcher: str,
+    verbose: bool,
+) -> None:
+    # Before anybody sweeps or begins again: a worker that still lives would write on.
+    with _no_orphans():
+        pipeline = beam.Pipeline(runner=local_runner(workers, verbose), options=options)
+        build(pipeline, watcher)
+        pipeline.run().wait_until_finish()
+
+
+def _may_be_an_image(error: Exception, output: Output) -> bool:
+    """Tells whether a worker was lost amid a batch, or had no memory for one: see `guard`."""
+    text = "".join(traceback.format_exception(error))
+    lost = "Channel closed prematurely" in text or "MemoryError" in text
+    return lost and any(output.notes())
 
 
 def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output: Output) -> bool:

@@ -23,6 +23,7 @@ __all__ = ["LOCK", "Output", "Standing"]
 #: Below `_tmp`: held by the run that writes to a directory of this machine.
 LOCK = "lock"
 
+_NOTE = "note-"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -199,6 +200,21 @@ class Output:
                 if os.listdir(self.path("_tmp")) == [LOCK]:
                     self._delete(self.path(f"_tmp/{LOCK}"))
                 os.rmdir(self.path("_tmp"))
+
+    def note(self, name: str, content: bytes) -> str:
+        """Keeps a note in the run's workspace, for whoever comes after; returns its name."""
+        name = f"_tmp/{self.token}/{_NOTE}{name}"
+        self.make(name, content)
+        return name
+
+    def notes(self, token: str | None = None) -> list[bytes]:
+        """Returns the notes of a run: of this one, if no other is named."""
+        found = []
+        for name in self._look(f"_tmp/{token or self.token}/{_NOTE}*"):
+            # Whoever made it may be done.
+            with contextlib.suppress(FileNotFoundError), self.read(name) as source:
+                found.append(source.read())
+        return found
 
     def make(self, name: str, content: bytes) -> str:
         """Makes a file of the run's own, in place of what may be there; returns its path."""

@@ -29,6 +29,7 @@ from beam_export.errors import InputError
 from beam_export.finished import take_stock
 from beam_export.finishing import WriteManifest
 from beam_export.grouping import GroupIntoShards
+from beam_export.guard import guarded
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.patterns import parse_inputs
@@ -120,6 +121,8 @@ class ExportImages(beam.PTransform):
         options: of the export.
         workers: threads that encode in each worker process.
         watcher: address for `progress.tell`.
+        output: claimed already.
+        cautious: whether each image is decoded in a process of its own.
     """
 
     input: str
@@ -127,11 +130,13 @@ class ExportImages(beam.PTransform):
     workers: int = 1
     watcher: str | None = None
     output: Output | None = None
+    cautious: bool = False
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
         encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
         output = self.output or _prepared(self.options, pbegin.pipeline)
+        encoder = guarded(encoder, output, cautious=self.cautious)
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns,
             self.options.output_dir,
@@ -258,6 +263,7 @@ class WriteShards(beam.PTransform):
         threads = threads_for(samples.pipeline)
         encoder = encoder_for(options, samples.pipeline, threads)
         output = _prepared(options, samples.pipeline)
+        encoder = guarded(encoder, output)
         spill = beam.ParDo(SpillSamples(output, encoder, options.order, options.seed))
         spilled = (
             samples
@@ -291,5 +297,11 @@ def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
     # A `with` block tells when its pipeline has ended, however it did; else the next run sweeps.
     ends = getattr(pipeline, "_extra_context", None)
     if local and ends is not None:
-        ends.callback(release, output)
+        ends.callback(_end, output)
     return output
+
+
+def _end(output: Output) -> None:
+    # Notes that are left tell the next run which images may have ended a worker of this one.
+    if not any(output.notes()):
+        release(output)

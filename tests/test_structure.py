@@ -31,6 +31,7 @@ BEAM_LAYER = {
     "finishing",
     "flags",
     "grouping",
+    "guard",
     "leftovers",
     "listing",
     "locating",

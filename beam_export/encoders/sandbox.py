@@ -1,0 +1,217 @@
+"""One image at a time in a process of its own: what ends that process is the image's failure.
+
+A server is started once and forks for every image; the fork has limits of memory and time that
+follow from the image's size, so that whether an image fails depends on the image alone. It guards
+against codecs that crash, not against images that are made to take a machine over.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import pickle
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from beam_export.encoders import EncodeSpec, ImageInput, Result
+from beam_export.encoders.pillow import PillowEncoder
+from beam_export.errors import RunError, SampleError
+
+__all__ = ["Sandbox", "main"]
+
+#: Bytes that an image may take: for its own sake, and a pixel of its header's.
+_MEMORY = 512 << 20
+_MEMORY_A_PIXEL = 40
+#: Seconds of a processor that an image may take, and pixels that give it another one. The clock
+#: may run longer, as a machine has other things to do.
+_SECONDS = 10
+_PIXELS_A_SECOND = 5_000_000
+_PATIENCE = 3
+_LENGTH = struct.Struct(">BQ")
+_RESULT, _LOST = 0, 1
+_PR_SET_PDEATHSIG = 1
+_NO_MEMORY = 3
+
+
+class Sandbox:
+    """Encodes with Pillow, each image in a process of its own; started when it is first used."""
+
+    def __init__(self, spec: EncodeSpec) -> None:
+        self._spec = spec
+        self._server: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
+
+    def encode(self, image: ImageInput) -> Result:
+        """Returns what `PillowEncoder` makes of an image; a failure `Crashed` if it crashes.
+
+        Raises:
+            RunError: if the sandbox itself cannot be run.
+        """
+        with self._turn:
+            try:
+                server = self._server or self._start()
+                assert server.stdin is not None
+                assert server.stdout is not None
+                _send(server.stdin, 0, pickle.dumps(image, protocol=5))
+                kind, answer = _receive(server.stdout)
+            except (OSError, EOFError) as error:
+                self.close()
+                raise RunError(
+                    "the process that images are tried in has ended: run again, with more memory."
+                ) from error
+        if kind == _RESULT:
+            result: Result = pickle.loads(answer)
+            return result
+        return SampleError("decode", "Crashed", answer.decode())
+
+    def close(self) -> None:
+        """Ends the server."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.kill()
+            server.communicate()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "beam_export.encoders.sandbox"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._server.stdin is not None
+        _send(self._server.stdin, 0, pickle.dumps(self._spec, protocol=5))
+        return self._server
+
+
+def _send(target: IO[bytes], kind: int, data: bytes) -> None:
+    target.write(_LENGTH.pack(kind, len(data)))
+    target.write(data)
+    target.flush()
+
+
+def _receive(source: IO[bytes]) -> tuple[int, bytes]:
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    kind, length = _LENGTH.unpack(head)
+    return kind, source.read(length)
+
+
+def main() -> None:
+    """Serves until whoever started this ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    encoder = PillowEncoder(pickle.loads(_receive(sys.stdin.buffer)[1]))
+    encoder.open()
+    Image.init()
+    while True:
+        try:
+            _, data = _receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        _send(sys.stdout.buffer, *_try(encoder, pickle.loads(data)))
+
+
+def _try(encoder: PillowEncoder, image: ImageInput) -> tuple[int, bytes]:
+    """Returns (kind, answer): the packed result, or what the image has done in words."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _encode(encoder, image, theirs)
+    os.close(theirs)
+    try:
+        answer = _read_until(ours, time.monotonic() + _PATIENCE * _seconds(_pixels_at_most(image)))
+    except TimeoutError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return _LOST, _told(signal.SIGXCPU)
+    finally:
+        os.close(ours)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return (_RESULT, answer) if status == 0 else (_LOST, _told(-status))
+
+
+def _read_until(source: int, moment: float) -> bytes:
+    parts: list[bytes] = []
+    while select.select([source], [], [], max(0.0, moment - time.monotonic()))[0]:
+        part = os.read(source, 1 << 20)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+    raise TimeoutError
+
+
+def _told(how: int) -> bytes:
+    """Returns why a process has ended: by a signal, or -3 for want of memory."""
+    if how == signal.SIGXCPU:
+        return b"it took its codec longer than an image of its size may take"
+    if how in (-_NO_MEMORY, signal.SIGKILL):
+        return b"it took its codec more memory than an image of its size may take"
+    name = signal.Signals(how).name if how in signal.valid_signals() else "an error"
+    return f"its codec crashed ({name})".encode()
+
+
+def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
+    """Encodes an image, writes the packed result, and ends this process."""
+    status = 1
+    try:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        pixels = _pixels(image, encoder.spec)
+        _limit(resource.RLIMIT_CORE, 0)
+        _limit(resource.RLIMIT_CPU, _seconds(pixels))
+        _limit(resource.RLIMIT_AS, _memory_in_use() + _MEMORY + _MEMORY_A_PIXEL * pixels)
+        answer = pickle.dumps(encoder.encode_batch([image])[0], protocol=5)
+        with os.fdopen(target, "wb") as file:
+            file.write(answer)
+        status = 0
+    except MemoryError:
+        status = _NO_MEMORY
+    finally:
+        os._exit(status)
+
+
+def _limit(what: int, most: int) -> None:
+    resource.setrlimit(what, (most, most))
+
+
+def _memory_in_use() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 1 << 30
+
+
+def _seconds(pixels: int) -> int:
+    return _SECONDS + pixels // _PIXELS_A_SECOND
+
+
+def _pixels_at_most(image: ImageInput) -> int:
+    """Returns pixels for the clock alone, without looking into what may crash who looks."""
+    return image.size if isinstance(image, np.ndarray) else 0
+
+
+def _pixels(image: ImageInput, spec: EncodeSpec) -> int:
+    if not isinstance(image, bytes):
+        return _pixels_at_most(image)
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            return min(opened.width * opened.height, spec.max_pixels)
+    except Exception:
+        # What is wrong with it is told when it is decoded.
+        return 0
+
+
+if __name__ == "__main__":
+    main()

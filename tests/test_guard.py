@@ -1,0 +1,175 @@
+"""Images that crash, hang or eat memory in their codec: isolated, listed, and nothing else lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, check_export, left_over, make_images, picture, read_export
+
+from beam_export.encoders import EncodeSpec
+from beam_export.encoders.pillow import PillowEncoder
+from beam_export.encoders.sandbox import Sandbox
+from beam_export.errors import SampleError
+from beam_export.guard import GuardedEncoder, guarded
+from beam_export.samples import EncodedImage
+from beam_export.sinks import Output
+
+#: What every process loads that is started with it on its path: a codec with a sense of drama.
+EVIL = """
+import os, time
+from PIL import Image, ImageFile
+
+class Evil(ImageFile.ImageFile):
+    format = "BMP"
+    def _open(self):
+        self.what = self.fp.read(16).split()[1].decode()
+        self._size, self._mode, self.tile = (8, 8), "RGB", []
+    def load(self):
+        if self.what == "crash":
+            os.kill(os.getpid(), 11)
+        if self.what == "hang":
+            time.sleep(3600)
+        if self.what == "eat":
+            eaten = []
+            while True:
+                eaten.append(bytearray(64 << 20))
+                if len(eaten) == 20:  # as a machine ends who takes what it has not
+                    os.kill(os.getpid(), 9)
+        raise ValueError("what else")
+
+opener = Image.open
+def evil_open(fp, *args, **kwargs):
+    start = fp.read(5) if hasattr(fp, "read") else b""
+    if hasattr(fp, "seek"):
+        fp.seek(0)
+    return Evil(fp) if start == b"EVIL " else opener(fp, *args, **kwargs)
+Image.open = evil_open
+"""
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "evil"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(EVIL)
+    paths = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    return folder
+
+
+def said(result: object) -> str:
+    assert isinstance(result, SampleError), result
+    assert (result.stage, result.error) == ("decode", "Crashed")
+    return result.message
+
+
+def test_the_sandbox_gives_what_pillow_gives_and_outlives_its_images(
+    evil: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox, spec = Sandbox(EncodeSpec()), EncodeSpec()
+    plain = PillowEncoder(spec)
+    plain.open()
+    images = [picture(1), picture(3, "png"), np.full((5, 7, 3), 9, np.uint8), b"no image"]
+    for image, wanted in zip(images, plain.encode_batch(images), strict=True):
+        given = sandbox.encode(image)
+        if isinstance(wanted, EncodedImage):
+            assert given == wanted
+        else:
+            assert isinstance(given, SampleError)
+            assert given.args == wanted.args
+    assert said(sandbox.encode(b"EVIL crash")) == "its codec crashed (SIGSEGV)"
+    assert "more memory than an image of its size" in said(sandbox.encode(b"EVIL eat"))
+    assert sandbox.encode(images[0]) == plain.encode_batch(images[:1])[0]
+    sandbox.close()
+
+
+@pytest.mark.slow
+def test_an_image_that_hangs_is_given_up(evil: Path) -> None:
+    sandbox = Sandbox(EncodeSpec())
+    assert "longer than an image of its size" in said(sandbox.encode(b"EVIL hang"))
+    sandbox.close()
+
+
+def test_notes_stand_while_a_batch_is_at_work_and_name_suspects(tmp_path: Path) -> None:
+    output = Output(str(tmp_path), "token")
+    seen: list[list[bytes]] = []
+
+    class Spy(PillowEncoder):
+        def encode_batch(self, images):  # type: ignore[no-untyped-def]
+            seen.append(output.notes())
+            if b"short" in images:
+                raise MemoryError
+            return super().encode_batch(images)
+
+    encoder = GuardedEncoder(Spy(EncodeSpec()), output, cautious=False)
+    encoder.open()
+    encoder.encode_batch([picture(1), picture(2)])
+    assert [len(note) for note in seen[0]] == [64]
+    assert output.notes() == []
+    with pytest.raises(MemoryError):
+        encoder.encode_batch([picture(1), b"short"])
+    assert len(output.notes()) == 1
+    encoder.close()
+    # Who begins after that tries those two apart, and only those.
+    after = GuardedEncoder(Spy(EncodeSpec()), output, cautious=False)
+    after.open()
+    results = after.encode_batch([picture(1), picture(2), b"short"])
+    assert len(seen) == 3
+    assert [len(note) for note in seen[2]].count(32) == 1
+    assert [isinstance(one, EncodedImage) for one in results] == [True, True, False]
+    after.close()
+
+
+def test_notes_need_a_disk(tmp_path: Path) -> None:
+    plain = PillowEncoder(EncodeSpec())
+    assert guarded(plain, Output("mem://b/out", "token")) is plain
+    assert guarded(plain, Output(str(tmp_path), "token")) is not plain
+
+
+def export(source: Path, out: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "beam_export", "--input", str(source)]
+    given = ["--output_dir", str(out), "--images_per_tar=4", "--max_failed_fraction=0.5", *flags]
+    return subprocess.run(
+        [*command, *given], capture_output=True, text=True, check=False, timeout=400
+    )
+
+
+def failed(out: Path) -> dict[str, str]:
+    found = read_export(out).failures
+    assert {(one["stage"], one["error"]) for one in found} == {("decode", "Crashed")}
+    return {one["image_id"]: one["message"] for one in found}
+
+
+def test_a_run_with_two_workers_isolates_what_crashes_them(evil: Path, tmp_path: Path) -> None:
+    folder = make_images(tmp_path / "in", 12)
+    (folder / "img00001b.jpg").write_bytes(b"EVIL crash")
+    (folder / "part1" / "zz.jpg").write_bytes(b"EVIL eat")
+    done = export(folder, tmp_path / "out", "--direct_num_workers=2")
+    assert done.returncode == 0, done.stderr
+    assert "a worker was lost while it decoded images" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert failed(tmp_path / "out") == {
+        "img00001b": "its codec crashed (SIGSEGV)",
+        "part1/zz": "it took its codec more memory than an image of its size may take",
+    }
+    assert len(read_export(tmp_path / "out").rows) == 12
+    assert left_over(tmp_path / "out") == []
+    check_export(tmp_path / "out", 4)
+
+
+def test_a_run_in_one_process_is_gone_and_the_next_one_knows_why(
+    evil: Path, tmp_path: Path
+) -> None:
+    folder = make_images(tmp_path / "in", 6)
+    (folder / "img00001b.jpg").write_bytes(b"EVIL crash")
+    assert export(folder, tmp_path / "out", "--direct_num_workers=1").returncode == -11
+    assert left_over(tmp_path / "out") != []
+    done = export(folder, tmp_path / "out", "--direct_num_workers=1")
+    assert done.returncode == 0, done.stderr
+    assert list(failed(tmp_path / "out")) == ["img00001b"]
+    assert left_over(tmp_path / "out") == []
