@@ -24,6 +24,7 @@ from beam_export.claims import prepare_output, release
 from beam_export.dryrun import DryRun
 from beam_export.errors import InputError
 from beam_export.flags import ExportCommand
+from beam_export.interrupts import one_interrupt
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
 from beam_export.worker import QUIET, command_line
@@ -40,14 +41,11 @@ __all__ = [
 
 #: Seconds that a thread of the runner may take to notice that its worker has ended.
 _LAST_WORDS = 5.0
-#: How often Ctrl-C is pressed by who does not want to wait for anything.
-_PATIENCE = 3
-#: How often a run begins again after a worker was lost amid a batch of images; the last time, each
-#: image is decoded in a process of its own.
+#: How often a run begins again after a worker was lost; the last time, each image is decoded in a
+#: process of its own.
 _LOSSES = 3
 _TRIED_AGAIN = (
-    "a worker was lost while it decoded images: going on, with these images in processes of "
-    "their own"
+    "a worker was lost: going on, with the images that it was decoding in processes of their own"
 )
 #: Names of what is the local runner here.
 LOCAL = ("DirectRunner", "FnApiRunner")
@@ -60,7 +58,7 @@ def run_export(command: ExportCommand) -> int:
     if command.dry_run:
         _dry_run(command)
         return 0
-    with _one_interrupt():
+    with one_interrupt():
         kept = 0
         if runner is None or runner in LOCAL:
             elsewhere.check_local(command)
@@ -161,7 +159,7 @@ def _run_locally(
 
     def again(error: Exception) -> bool:
         nonlocal losses
-        if losses == _LOSSES or not _may_be_an_image(error, output):
+        if losses == _LOSSES or not _is_loss(error):
             return False
         losses += 1
         shown.say(_TRIED_AGAIN)
@@ -222,11 +220,10 @@ def _run_once(
         pipeline.run().wait_until_finish()
 
 
-def _may_be_an_image(error: Exception, output: Output) -> bool:
-    """Tells whether a worker was lost amid a batch, or had no memory for one: see `guard`."""
+def _is_loss(error: Exception) -> bool:
+    """Tells whether a worker was lost, to an image perhaps, or had no memory for one."""
     text = "".join(traceback.format_exception(error))
-    lost = "Channel closed prematurely" in text or "MemoryError" in text
-    return lost and any(output.notes())
+    return "Channel closed prematurely" in text or "MemoryError" in text
 
 
 def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output: Output) -> bool:
@@ -283,30 +280,6 @@ def _released(output: Output) -> Iterator[None]:
         yield
     finally:
         release(output)
-
-
-@contextlib.contextmanager
-def _one_interrupt() -> Iterator[None]:
-    """Lets the first Ctrl-C end the run, and a second one wait until all is cleaned up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    pressed = 0
-
-    def interrupt(*_: object) -> None:
-        nonlocal pressed
-        pressed += 1
-        if pressed == 1:
-            raise KeyboardInterrupt
-        if pressed > _PATIENCE:
-            # The workers end with this process, and the next run sweeps what is left.
-            os._exit(130)
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

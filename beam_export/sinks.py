@@ -212,7 +212,7 @@ class Output:
         found = []
         for name in self._look(f"_tmp/{token or self.token}/{_NOTE}*"):
             # Whoever made it may be done.
-            with contextlib.suppress(FileNotFoundError), self.read(name) as source:
+            with contextlib.suppress(OSError, BeamIOError), self.read(name) as source:
                 found.append(source.read())
         return found
 

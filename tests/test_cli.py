@@ -307,6 +307,9 @@ def test_interrupted(running: subprocess.Popen[str], tmp_path: Path) -> None:
     assert len(workers) >= 2
     # To the whole group, as a terminal does.
     os.killpg(running.pid, signal.SIGINT)
+    # And again, while it cleans up.
+    time.sleep(0.2)
+    os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=30)
     assert running.returncode == 130
     assert said.splitlines()[-1] == "beam-export: interrupted"

@@ -151,7 +151,7 @@ def test_a_run_with_two_workers_isolates_what_crashes_them(evil: Path, tmp_path:
     (folder / "part1" / "zz.jpg").write_bytes(b"EVIL eat")
     done = export(folder, tmp_path / "out", "--direct_num_workers=2")
     assert done.returncode == 0, done.stderr
-    assert "a worker was lost while it decoded images" in done.stderr
+    assert "a worker was lost" in done.stderr
     assert "Traceback" not in done.stderr
     assert failed(tmp_path / "out") == {
         "img00001b": "its codec crashed (SIGSEGV)",

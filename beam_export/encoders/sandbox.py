@@ -172,8 +172,9 @@ def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
         _limit(resource.RLIMIT_CPU, _seconds(pixels))
         _limit(resource.RLIMIT_AS, _memory_in_use() + _MEMORY + _MEMORY_A_PIXEL * pixels)
         answer = pickle.dumps(encoder.encode_batch([image])[0], protocol=5)
-        with os.fdopen(target, "wb") as file:
-            file.write(answer)
+        sent = 0
+        while sent < len(answer):
+            sent += os.write(target, answer[sent : sent + (1 << 20)])
         status = 0
     except MemoryError:
         status = _NO_MEMORY

@@ -1,0 +1,38 @@
+"""Ctrl-C, once or in anger: the run ends, and what it leaves is cleaned up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+__all__ = ["one_interrupt"]
+
+#: How often Ctrl-C is pressed by who does not want to wait for anything.
+_PATIENCE = 3
+
+
+@contextlib.contextmanager
+def one_interrupt() -> Iterator[None]:
+    """Lets the first Ctrl-C end the run, and a second one wait until all is cleaned up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal pressed
+        pressed += 1
+        if pressed == 1:
+            raise KeyboardInterrupt
+        if pressed > _PATIENCE:
+            # The workers end with this process, and the next run sweeps what is left.
+            os._exit(130)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
