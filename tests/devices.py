@@ -26,7 +26,12 @@ def _without(reason: str) -> NoReturn:
 
 def need_gcp() -> None:
     """Skips without the extra for Google Cloud."""
-    if importlib.util.find_spec("google.cloud.dataflow_v1beta3") is None:
+    try:
+        found = importlib.util.find_spec("google.cloud.dataflow_v1beta3")
+    except ModuleNotFoundError:
+        # Not even the package that it would be in.
+        found = None
+    if found is None:
         _without("the Google Cloud extra is not installed: pip install '.[gcp]'")
 
 
