@@ -24,6 +24,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.transforms import userstate
+from gcs_fixtures import bucket, emulator  # noqa: F401 (fixtures)
 from PIL import Image
 
 import beam_export
