@@ -22,6 +22,7 @@ from beam_export.planning import (
     open_decisions,
     open_plan,
 )
+from beam_export.preview import check_columns
 from beam_export.sources import ReadSamples
 
 __all__ = ["DryRun"]
@@ -37,6 +38,7 @@ class DryRun(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[None]:
         patterns = parse_inputs(self.input)
+        check_columns(patterns, self.options)
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns, self.options.output_dir, input_format=self.options.input_format
         )

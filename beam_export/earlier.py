@@ -18,7 +18,16 @@ from beam_export.literals import parse_literal
 from beam_export.samples import Earlier
 from beam_export.schema import STRUCTURAL
 
-__all__ = ["CURATOR", "IMG2DATASET", "OWN", "Beside", "EarlierRow", "kind_of_table", "read_beside"]
+__all__ = [
+    "CURATOR",
+    "IMG2DATASET",
+    "OWN",
+    "Beside",
+    "EarlierRow",
+    "kind_of_table",
+    "own_columns",
+    "read_beside",
+]
 
 OWN, CURATOR, IMG2DATASET = "beam_export", "NeMo Curator", "img2dataset"
 
@@ -75,6 +84,16 @@ def kind_of_table(schema: pa.Schema) -> str:
     return IMG2DATASET if names >= _IMG2DATASET else ""
 
 
+def own_columns(schema: pa.Schema) -> pa.Schema | None:
+    """Returns the metadata columns of a Parquet of ours, all that its samples have; else None."""
+    return _metadata_of(schema, OWN) if kind_of_table(schema) == OWN else None
+
+
+def _metadata_of(schema: pa.Schema, kind: str) -> pa.Schema:
+    known = {OWN: frozenset(STRUCTURAL.names), CURATOR: _CURATOR}.get(kind, frozenset())
+    return pa.schema([field for field in schema if field.name not in known])
+
+
 def read_beside(data: bytes) -> Beside | None:
     """Returns what the Parquet beside a tar says; None if it is not of an export.
 
@@ -87,8 +106,7 @@ def read_beside(data: bytes) -> Beside | None:
         kind = kind_of_table(schema)
         if not kind:
             return None
-        known = {OWN: frozenset(STRUCTURAL.names), CURATOR: _CURATOR}.get(kind, frozenset())
-        columns = pa.schema([field for field in schema if field.name not in known])
+        columns = _metadata_of(schema, kind)
         rows = [
             _MAKERS[kind](row, {name: row[name] for name in columns.names})
             for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH)

@@ -21,7 +21,7 @@ from beam_export.errors import InputError
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["FACTS", "BoundFilter", "Filter", "needs_probe"]
+__all__ = ["FACTS", "BoundFilter", "Filter", "needs_probe", "tell_columns"]
 
 #: What can be asked of a sample beside its metadata, and of what type it is.
 FACTS: dict[str, pa.DataType] = {
@@ -79,6 +79,16 @@ class Filter:
     def _refs(self) -> Iterator[dict[str, Any]]:
         return (one for one in _walk(self._node) if one.get("class") == "COLUMN_REF")
 
+    def check(self, types: Mapping[str, pa.DataType | None]) -> None:
+        """Makes sure that it fits such columns, as far as their types are known.
+
+        Raises:
+            InputError: as `bind`.
+        """
+        found = [_resolve(self.text, name, types) for name in self.columns]
+        if all(types[name] is not None for name in found):
+            self.bind({name: kind for name, kind in types.items() if kind is not None})
+
     def bind(self, types: Mapping[str, pa.DataType]) -> BoundFilter:
         """Returns the filter, ready for samples with such columns.
 
@@ -91,6 +101,12 @@ class Filter:
             if ref.get("class") == "COLUMN_REF":
                 ref["column_names"][0] = found[ref["column_names"][0]]
         return BoundFilter(self.text, statement, {name: types[name] for name in found.values()})
+
+
+def tell_columns(types: Mapping[str, pa.DataType | None]) -> str:
+    """Returns columns for people: names, and types where they are known."""
+    shown = (name if kind is None else f"{name} ({kind})" for name, kind in types.items())
+    return ", ".join(shown)
 
 
 def needs_probe(text: str) -> bool:
@@ -267,7 +283,7 @@ def _walk(tree: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(reversed(node))
 
 
-def _resolve(text: str, name: str, types: Mapping[str, pa.DataType]) -> str:
+def _resolve(text: str, name: str, types: Mapping[str, pa.DataType | None]) -> str:
     """Returns the column that a name means: as it is written, else in other letters' cases."""
     if name in types:
         return name
@@ -282,9 +298,8 @@ def _resolve(text: str, name: str, types: Mapping[str, pa.DataType]) -> str:
     raise InputError(f"--filter={text!r} names {name!r}, and {_told(types)}.")
 
 
-def _told(types: Mapping[str, pa.DataType]) -> str:
-    shown = [f"{name} ({kind})" for name, kind in types.items()]
-    return f"the columns are {_listed(shown)}" if shown else "it names no column"
+def _told(types: Mapping[str, pa.DataType | None]) -> str:
+    return f"the columns are {tell_columns(types)}" if types else "it names no column"
 
 
 def _listed(names: Iterable[str]) -> str:

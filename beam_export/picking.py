@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,12 +12,12 @@ from beam_export.arrow_types import is_text
 from beam_export.blocks import PackedRef, unpack_ref, with_change
 from beam_export.convert import ColumnBuilder
 from beam_export.errors import InputError
-from beam_export.filtering import FACTS, Filter
+from beam_export.filtering import FACTS, Filter, tell_columns
 from beam_export.samples import WHOLE, Member, SampleRef
 from beam_export.schema import output_name
 from beam_export.text import printable
 
-__all__ = ["Picker"]
+__all__ = ["Picker", "check_asked"]
 
 
 class Picker:
@@ -30,9 +30,7 @@ class Picker:
     def __init__(self, schema: pa.Schema, filter: str | None, caption: str | None) -> None:
         self._fields = {field.name: field for field in schema}
         types = {name: field.type for name, field in self._fields.items()}
-        # What the samples say of themselves comes first: the table has it under that name.
-        known = {**FACTS, **types}
-        self._filter = Filter(filter).bind(known) if filter is not None else None
+        self._filter = Filter(filter).bind({**FACTS, **types}) if filter is not None else None
         self._caption = caption
         if caption is not None:
             _check_caption(caption, types)
@@ -80,16 +78,38 @@ class Picker:
         return with_change(packed, ref._replace(fields=tuple(fields)), b"caption" + data)
 
 
+def check_asked(
+    types: Mapping[str, pa.DataType | None], filter: str | None, caption: str | None
+) -> None:
+    """Makes sure that columns fit what is asked of them.
+
+    Args:
+        types: of all metadata columns; None where a type is not known yet.
+        filter: as the option.
+        caption: name of the caption's column.
+
+    Raises:
+        InputError: if they do not.
+    """
+    if filter is not None:
+        # What the samples say of themselves comes first: the table has it under that name.
+        Filter(filter).check({**FACTS, **types})
+    if caption is not None:
+        _check_caption(caption, types)
+
+
 def _by_ext(field: Member) -> str:
     return field.ext
 
 
-def _check_caption(name: str, types: dict[str, pa.DataType]) -> None:
+def _check_caption(name: str, types: Mapping[str, pa.DataType | None]) -> None:
     if name not in types:
-        shown = ", ".join(f"{column} ({kind})" for column, kind in types.items())
+        shown = tell_columns(types)
         there = f"the metadata columns are {shown}" if shown else "no metadata columns are there"
         raise InputError(f"--caption_column={name}: there is no such column, {there}.")
     kind = types[name]
+    if kind is None:
+        return
     if pat.is_dictionary(kind):
         kind = kind.value_type
     if not is_text(kind):

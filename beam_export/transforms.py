@@ -34,6 +34,7 @@ from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.patterns import parse_inputs
 from beam_export.planning import Announce, AssignKeys, PlanShards, open_plan
+from beam_export.preview import check_columns, check_schema
 from beam_export.results import ExportResult
 from beam_export.samples import Failure, Sample
 from beam_export.shard import ShardResult
@@ -134,6 +135,7 @@ class ExportImages(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
+        check_columns(patterns, self.options)
         encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
         output = self.output or _prepared(self.options, pbegin.pipeline)
         encoder = guarded(encoder, output, cautious=self.cautious)
@@ -260,6 +262,7 @@ class WriteShards(beam.PTransform):
                 "complete: give it a bounded one, a window's files written by a batch pipeline say."
             )
         options = self._options
+        check_schema(self._schema, options)
         threads = threads_for(samples.pipeline)
         encoder = encoder_for(options, samples.pipeline, threads)
         output = _prepared(options, samples.pipeline)

@@ -38,6 +38,7 @@ BEAM_LAYER = {
     "paths",
     "patience",
     "planning",
+    "preview",
     "probing",
     "reading",
     "results",

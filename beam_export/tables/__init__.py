@@ -16,9 +16,9 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from beam_export.tables.errors import BadRow, TableError
-from beam_export.tables.kinds import is_parquet, is_table
+from beam_export.tables.kinds import is_json, is_parquet, is_table
 from beam_export.tables.parquet import ParquetTable
-from beam_export.tables.text import TextTypes, read_text, scan_text
+from beam_export.tables.text import TextTypes, read_header, read_text, scan_text
 
 __all__ = [
     "BadRow",
@@ -26,8 +26,10 @@ __all__ = [
     "Row",
     "TableError",
     "TableTypes",
+    "is_json",
     "is_parquet",
     "is_table",
+    "read_header",
     "read_rows",
     "read_types",
 ]

@@ -21,7 +21,7 @@ from beam_export.tables.errors import BadRow, TableError
 from beam_export.tables.kinds import is_compressed, is_json, is_tabbed
 from beam_export.text import printable
 
-__all__ = ["TextTypes", "read_text", "scan_text"]
+__all__ = ["TextTypes", "read_header", "read_text", "scan_text"]
 
 _ROWS = 1_000
 #: The longest value and the longest line; more is no table.
@@ -80,6 +80,16 @@ def _look(value: str) -> int:
 
 def _to_bool(value: str) -> bool:
     return value.lower() == "true"
+
+
+def read_header(fh: BinaryIO, name: str) -> list[str]:
+    """Returns the names of a CSV's columns.
+
+    Raises:
+        TableError: if it is none.
+    """
+    with _telling(), _unpacked(fh, name) as plain, _csv_lines(plain, name) as (header, _):
+        return header
 
 
 def scan_text(fh: BinaryIO, name: str) -> TextTypes:
