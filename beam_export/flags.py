@@ -110,7 +110,7 @@ def _add_selection(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--filter",
         help="keep samples for which a SQL condition over the columns, width, height, size and "
-        "format is true: score >= 0.5 and width > 256; its columns are checked before anything runs "
+        "format is true: score >= 0.5 and width > 256; columns are checked before anything runs "
         "where tables name them, and before anything is written where only JSON does",
     )
     group.add_argument("--ids", help="keep these: a file of ids, one a line, or a Parquet column")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Collection, Iterable
 
 import pyarrow as pa
@@ -25,7 +26,8 @@ def refuse_existing(output: Output) -> None:
     Raises:
         InputError: if one does.
     """
-    standing = output.standing()
+    found = output.standing()
+    standing = [name for name in found if name not in _lists_alone(found)]
     if standing:
         raise InputError(
             f"--resume=false was given and --output_dir={output.directory} holds "
@@ -49,6 +51,9 @@ def settle_leftovers(output: Output, hash_: str, *, clean: bool) -> None:
     if clean:
         standing = _remove_ours(output, standing)
     others = [name for name in standing if _hash_of(name) != hash_]
+    for name in _lists_alone(others):
+        output.remove(name)
+        others.remove(name)
     if not others:
         return
     told = f"--output_dir={output.directory} holds {_told(others)} of another dataset"
@@ -60,6 +65,13 @@ def settle_leftovers(output: Output, hash_: str, *, clean: bool) -> None:
         f"{told} (this one is {hash_}, as its input or options are others): give another "
         "directory, or --clean to remove what earlier runs have left."
     )
+
+
+def _lists_alone(names: Collection[str]) -> list[str]:
+    """Returns the lists of failures of runs that had nothing but failures: of no dataset."""
+    counts = collections.Counter(map(_hash_of, names))
+    lists = {ShardNames(hash_).failures for hash_, count in counts.items() if count == 1}
+    return [name for name in names if name in lists]
 
 
 def _told(names: Collection[str]) -> str:

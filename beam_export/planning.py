@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from beam_export import canonical, duplicates, progress, sharding
 from beam_export.blocks import PackedRef, open_block, pack_block, pack_ref, unpack_ref
 from beam_export.cutting import CutShards, unpack
 from beam_export.duplicates import Decisions, Namesake
-from beam_export.errors import InputError
 from beam_export.leftovers import settle_leftovers
 from beam_export.options import ExportOptions
-from beam_export.samples import SampleRef
+from beam_export.refusals import nothing_to_plan
+from beam_export.samples import Failure, SampleRef
 from beam_export.sinks import Output
 
 __all__ = ["Announce", "AssignKeys", "PlanShards", "Planned", "open_decisions", "open_plan"]
@@ -121,12 +121,14 @@ class PlanShards(beam.PTransform):
         name: names the files instead of the content's hash, if given.
         announce: called with the finished plan before anything is written.
         schema: the metadata columns, if they are declared.
+        failures: samples that are lost already: told of if no other is left.
     """
 
     options: ExportOptions
     name: str | None
     announce: Announce
     schema: pa.Schema | None = None
+    failures: PCollection[Failure] | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> Planned:
         sample = blocks | "SampleKeys" >> beam.CombineGlobally(_SampleKeys())
@@ -158,7 +160,14 @@ class PlanShards(beam.PTransform):
             )
             | "Segments" >> beam.combiners.ToList()
             | "MakePlan"
-            >> beam.Map(_make_plan, self._digest(), self.name, self.announce, self.options.selects)
+            >> beam.Map(
+                _make_plan,
+                self._digest(),
+                self.name,
+                self.announce,
+                self.options.selects,
+                () if self.failures is None else AsIter(self.failures),
+            )
         )
         census = counts | "Census" >> beam.Map(_census, AsSingleton(sample))
         return Planned(plan, decisions, census)
@@ -275,17 +284,11 @@ def _make_plan(
     name: str | None,
     announce: Announce,
     selects: bool,
+    failures: Iterable[Failure],
 ) -> bytes:
-    if not parts and selects:
-        raise InputError(
-            "no sample is left to export after --filter, --ids and --exclude_ids: ask for less."
-        )
-    if not parts:
-        raise InputError(
-            "the input holds no image that can be exported: give a directory, a file or a pattern "
-            "with images in it."
-        )
     plan = sharding.make_plan(parts, digest, name)
+    if not parts:
+        raise nothing_to_plan(failures, selects, announce.output, plan.hash)
     Metrics.counter("beam_export", "planned-samples").inc(plan.total)
     announce(plan)
     return plan.pack()

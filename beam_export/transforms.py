@@ -68,7 +68,10 @@ class _WriteBlocks(beam.PTransform):
         blocks, columns = chosen.blocks, chosen.columns
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
         announce = Announce(self.output, self.watcher, self.options.clean)
-        planned = blocks | "PlanShards" >> PlanShards(self.options, name, announce, self.schema)
+        early = (self.failures, chosen.failures) | "EarlyFailures" >> beam.Flatten()
+        planned = blocks | "PlanShards" >> PlanShards(
+            self.options, name, announce, self.schema, early
+        )
         stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.output)
         shards = (
             blocks
@@ -100,7 +103,7 @@ class _WriteBlocks(beam.PTransform):
             chosen.tally,
         )
         late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
-        failures = (self.failures, chosen.failures, late) | "AllFailures" >> beam.Flatten()
+        failures = (early, late) | "AllFailures" >> beam.Flatten()
         given = (shards, failures, manifest, planned.plan)
         return ExportResult.of(given, self.output, not self.remove_image_data)
 

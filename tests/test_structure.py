@@ -41,6 +41,7 @@ BEAM_LAYER = {
     "preview",
     "probing",
     "reading",
+    "refusals",
     "results",
     "running",
     "settling",
