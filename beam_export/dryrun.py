@@ -14,6 +14,7 @@ from beam_export.blocks import open_block, unpack_ref
 from beam_export.choosing import ChooseSamples
 from beam_export.joining import Tally
 from beam_export.options import ExportOptions
+from beam_export.overlap import refuse_overlap
 from beam_export.patterns import parse_inputs
 from beam_export.planning import (
     Announce,
@@ -38,6 +39,7 @@ class DryRun(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[None]:
         patterns = parse_inputs(self.input)
+        refuse_overlap(patterns, self.options.output_dir)
         check_columns(patterns, self.options)
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns, self.options.output_dir, input_format=self.options.input_format

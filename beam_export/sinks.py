@@ -24,7 +24,8 @@ __all__ = ["LOCK", "Output", "Standing"]
 LOCK = "lock"
 
 _NOTE = "note-"
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+#: The last is said of who may write no more than so much (`ulimit -f`).
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Standing(NamedTuple):
@@ -151,20 +152,33 @@ class Output:
             with contextlib.suppress(OSError, BeamIOError):
                 self._delete(temporary)
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                raise RunError(
-                    f"--output_dir={self.directory} has no room left ({os.strerror(error.errno)}): "
-                    "free some and run again; the shards that are finished are kept."
-                ) from error
+                raise self._no_room(error) from error
             raise
         self.publish(temporary, name)
+
+    @contextlib.contextmanager
+    def _having_room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise self._no_room(error) from error
+            raise
+
+    def _no_room(self, error: OSError) -> RunError:
+        return RunError(
+            f"--output_dir={self.directory} has no room left ({os.strerror(error.errno or 0)}): "
+            "free some and run again; the shards that are finished are kept."
+        )
 
     @contextlib.contextmanager
     def spilling(self) -> Iterator[tuple[str, BinaryIO]]:
         """Opens a temporary file that stays until the end of the run."""
         path = f"{self.workspace}/spill-{uuid.uuid4().hex}"
-        self._make_parent(path)
-        with self._create(path) as target:
-            yield path, target
+        with self._having_room():
+            self._make_parent(path)
+            with self._create(path) as target:
+                yield path, target
 
     def publish(self, temporary: str, name: str) -> None:
         """Gives a whole temporary file its final name, in place of what may stand there."""
@@ -219,9 +233,10 @@ class Output:
     def make(self, name: str, content: bytes) -> str:
         """Makes a file of the run's own, in place of what may be there; returns its path."""
         path = self.path(name)
-        self._make_parent(path)
-        with open(path, "wb") as target:
-            target.write(content)
+        with self._having_room():
+            self._make_parent(path)
+            with open(path, "wb") as target:
+                target.write(content)
         return path
 
     def _settle(self, target: BinaryIO) -> None:

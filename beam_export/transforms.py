@@ -32,6 +32,7 @@ from beam_export.grouping import GroupIntoShards
 from beam_export.guard import guarded
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
+from beam_export.overlap import refuse_overlap
 from beam_export.patterns import parse_inputs
 from beam_export.planning import Announce, AssignKeys, PlanShards, open_plan
 from beam_export.preview import check_columns, check_schema
@@ -138,6 +139,7 @@ class ExportImages(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
+        refuse_overlap(patterns, self.options.output_dir)
         check_columns(patterns, self.options)
         encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
         output = self.output or _prepared(self.options, pbegin.pipeline)

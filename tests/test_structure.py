@@ -35,6 +35,7 @@ BEAM_LAYER = {
     "leftovers",
     "listing",
     "locating",
+    "overlap",
     "paths",
     "patience",
     "planning",
