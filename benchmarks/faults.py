@@ -7,15 +7,17 @@ same command runs to its end: the export must be byte for byte the uninterrupted
 that stood finished may be written again.
 
     python benchmarks/faults.py --runs 200
+    python benchmarks/faults.py --runs 0 --each 12 --results mishaps
+
+With `--each` the kinds of `mishaps.py` come after that: no space left, reads that fail, Ctrl-C,
+two runs at once, zombies, workers that die at a given point of the writing.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import ctypes
 import dataclasses
-import gc
 import hashlib
 import json
 import os
@@ -24,24 +26,21 @@ import random
 import select
 import shutil
 import signal
-import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
-from apache_beam.transforms import userstate
 from common import save
-from PIL import Image
+from fault_ground import PER_SHARD, Ground, Watch, hashes, make_images, quicken
+from mishaps import KINDS, Mishap, run_kind
 
 from beam_export import cli, display
 
 __all__ = ["Faults", "Trial", "main"]
 
 PHASES = ("listing", "planning", "writing")
-PER_SHARD = 20
-_EVENT = struct.Struct("iIII")
-_MODIFY, _MOVED_TO, _CREATE, _IS_DIR = 0x2, 0x80, 0x100, 0x40000000
+_MOVED_TO = 0x80
 _LONGEST = 120.0
 
 
@@ -66,46 +65,16 @@ class Trial:
     faults: list[str] = dataclasses.field(default_factory=list)
 
 
-class Watch:
-    """Sees how files get their names in directories: by a rename, or while they are written."""
-
-    def __init__(self, *folders: pathlib.Path) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._folders = {}
-        for folder in folders:
-            mask = _MODIFY | _MOVED_TO | _CREATE
-            number = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), mask)
-            if number < 0:
-                raise OSError(ctypes.get_errno(), f"{folder} cannot be watched")
-            self._folders[number] = folder
-
-    def events(self) -> Iterator[tuple[int, pathlib.Path]]:
-        """Yields what has happened since the last call."""
-        while select.select([self._fd], [], [], 0)[0]:
-            data = os.read(self._fd, 65_536)
-            while data:
-                number, mask, _, length = _EVENT.unpack_from(data)
-                name = data[_EVENT.size : _EVENT.size + length].rstrip(b"\0")
-                data = data[_EVENT.size + length :]
-                if not mask & _IS_DIR:
-                    yield mask, self._folders[number] / os.fsdecode(name)
-
-    def close(self) -> None:
-        """Ends the watch."""
-        os.close(self._fd)
-
-
 class Faults:
     """Images, the export that was left alone, and trials against it."""
 
     def __init__(self, folder: pathlib.Path, images: int, seed: int) -> None:
         self._folder, self._dice = folder, random.Random(seed)
         self._input = folder / "in"
-        _make_images(self._input, images)
+        make_images(self._input, images)
         self._lasts = {1: self._measure(1), 2: self._measure(2)}
-        self.wanted = _hashes(folder / "alone-1")
-        if self.wanted != _hashes(folder / "alone-2"):
+        self.wanted = hashes(folder / "alone-1")
+        if self.wanted != hashes(folder / "alone-2"):
             raise RuntimeError("two runs that were left alone differ")
 
     def _measure(self, workers: int) -> dict[str, float]:
@@ -214,7 +183,7 @@ class Faults:
     def _compare(
         self, trial: Trial, out: pathlib.Path, standing: dict[str, tuple[int, int]]
     ) -> None:
-        if _hashes(out) != self.wanted:
+        if hashes(out) != self.wanted:
             trial.faults.append("the resumed export differs from the uninterrupted one")
         for name, identity in standing.items():
             path = out / name
@@ -225,17 +194,7 @@ class Faults:
 def _export(source: pathlib.Path, out: pathlib.Path, workers: int, told: int) -> None:
     """Becomes a run of the command line that tells of its phases; never returns."""
     os.setsid()
-    # A short run is mostly Beam's looking at its steps.
-    gc.disable()
-    specs: dict[type, object] = {}
-    find = userstate.get_dofn_specs
-
-    def find_once(dofn: object) -> object:
-        if type(dofn) not in specs:
-            specs[type(dofn)] = find(dofn)
-        return specs[type(dofn)]
-
-    userstate.get_dofn_specs = find_once
+    quicken()
     phases: set[int] = set()
 
     def tell(phase: int) -> None:
@@ -263,77 +222,100 @@ def _export(source: pathlib.Path, out: pathlib.Path, workers: int, told: int) ->
     os._exit(cli.main(["export", *places, "--encode=always", *flags]))
 
 
-def _make_images(folder: pathlib.Path, count: int) -> None:
-    folder.mkdir(parents=True)
-    for number in range(count):
-        dice = random.Random(number)
-        noise = Image.frombytes("RGB", (8, 8), dice.randbytes(192))
-        size = (dice.randint(64, 160), dice.randint(64, 160))
-        kind = "png" if number % 4 == 3 else "jpg"
-        noise.resize(size, Image.Resampling.BICUBIC).save(folder / f"{number:05d}.{kind}")
-
-
-def _hashes(out: pathlib.Path) -> dict[str, str]:
-    """Returns the SHA-256 of every file but run.json, those that should not be there too."""
-    files = [path for path in out.rglob("*") if path.is_file()]
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-        if not path.name.endswith("-run.json")
-    }
-
-
 def main() -> int:
     """Runs the trials and returns 1 if any had a fault."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=200, help="that are killed at random")
+    parser.add_argument("--each", type=int, default=0, help="of each of the other kinds")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="the other kinds that are run")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--results", default="faults", help="name of the file in results/")
+    parser.add_argument("--json", type=pathlib.Path, help="write to that file, not to results/")
     asked = parser.parse_args()
     # Loaded once here and not once a run: each is a fork, and so begins with its own work.
     import beam_export.running  # noqa: F401
 
     began = time.monotonic()
+    facts: dict[str, object] = {"images": asked.images}
     with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
-        faults = Faults(pathlib.Path(folder), asked.images, asked.seed)
-        trials = []
-        for number in range(asked.runs):
-            trials.append(faults.trial(number, PHASES[number % len(PHASES)]))
-            if trials[-1].faults:
-                print(f"run {number}: {trials[-1]}", file=sys.stderr, flush=True)
-            if number % 20 == 19:
-                print(f"{number + 1} runs, {time.monotonic() - began:.0f} s", flush=True)
-    _report(asked, faults, trials, time.monotonic() - began)
-    return int(any(trial.faults for trial in trials))
+        trials = _kill(asked, pathlib.Path(folder), facts) if asked.runs else []
+        mishaps = _others(asked, pathlib.Path(folder)) if asked.each else []
+    if mishaps:
+        facts["kinds"] = _counts(mishaps)
+    facts["faults"] = [dataclasses.asdict(one) for one in [*trials, *mishaps] if one.faults]
+    facts["seconds"] = round(time.monotonic() - began)
+    if asked.json:
+        asked.json.write_text(json.dumps(facts, indent=2))
+    else:
+        command = f"python benchmarks/faults.py {' '.join(sys.argv[1:])}"
+        save(asked.results, {"command": command, **facts})
+    return int(bool(facts["faults"]))
 
 
-def _report(asked: argparse.Namespace, faults: Faults, trials: list[Trial], seconds: float) -> None:
+def _kill(asked: argparse.Namespace, folder: pathlib.Path, facts: dict[str, object]) -> list[Trial]:
+    faults = Faults(folder / "killed", asked.images, asked.seed)
+    began = time.monotonic()
+    trials: list[Trial] = []
+    for number in range(asked.runs):
+        trials.append(faults.trial(number, PHASES[number % len(PHASES)]))
+        if trials[-1].faults:
+            print(f"run {number}: {trials[-1]}", file=sys.stderr, flush=True)
+        if number % 20 == 19:
+            print(f"{number + 1} runs, {time.monotonic() - began:.0f} s", flush=True)
+    facts |= _summary(faults, trials)
+    return trials
+
+
+def _others(asked: argparse.Namespace, folder: pathlib.Path) -> list[Mishap]:
+    ground = Ground(folder / "others", asked.images)
+    found: list[Mishap] = []
+    for kind in asked.kinds.split(","):
+        began = time.monotonic()
+        new = run_kind(kind, ground, asked.each, asked.seed)
+        for one in new:
+            if one.faults:
+                print(one, file=sys.stderr, flush=True)
+        bad = sum(bool(one.faults) for one in new)
+        print(f"{kind}: {len(new)}, faults {bad}, {time.monotonic() - began:.0f} s", flush=True)
+        found += new
+    return found
+
+
+def _counts(mishaps: Sequence[Mishap]) -> dict[str, dict[str, object]]:
+    """Returns for each kind how many there were, in which forms, and how they ended."""
+    counts: dict[str, dict[str, object]] = {}
+    for kind in dict.fromkeys(one.kind for one in mishaps):
+        of_kind = [one for one in mishaps if one.kind == kind]
+        ended = collections.Counter(", ".join(map(str, one.ended)) for one in of_kind)
+        counts[kind] = {
+            "times": len(of_kind),
+            "without_fault": sum(not one.faults for one in of_kind),
+            "how": collections.Counter(one.how for one in of_kind),
+            "exit_codes": ended,
+        }
+    return counts
+
+
+def _summary(faults: Faults, trials: list[Trial]) -> dict[str, object]:
     killed = [trial for trial in trials if trial.kills]
     finished = [trial.finished for trial in trials]
-    save(
-        asked.results,
-        {
-            "command": f"python benchmarks/faults.py --runs {asked.runs} --seed {asked.seed}",
-            "images": asked.images,
-            "shards": len([name for name in faults.wanted if name.endswith(".tar")]),
-            "runs": len(trials),
-            "killed": len(killed),
-            "kills": sum(trial.kills for trial in trials),
-            "killed_in": collections.Counter(trial.phase for trial in killed),
-            "with_two_workers": sum(trial.workers == 2 for trial in trials),
-            "shards_finished_at_the_kill": {
-                "none": sum(count == 0 for count in finished),
-                "some": sum(count > 0 for count in finished),
-                "most": max(finished),
-                "kept_in_all": sum(finished),
-            },
-            "final_names_taken": sum(trial.renamed for trial in trials),
-            "byte_identical": sum(not trial.faults for trial in trials),
-            "faults": [dataclasses.asdict(trial) for trial in trials if trial.faults],
-            "seconds": round(seconds),
+    return {
+        "shards": len([name for name in faults.wanted if name.endswith(".tar")]),
+        "runs": len(trials),
+        "killed": len(killed),
+        "kills": sum(trial.kills for trial in trials),
+        "killed_in": collections.Counter(trial.phase for trial in killed),
+        "with_two_workers": sum(trial.workers == 2 for trial in trials),
+        "shards_finished_at_the_kill": {
+            "none": sum(count == 0 for count in finished),
+            "some": sum(count > 0 for count in finished),
+            "most": max(finished),
+            "kept_in_all": sum(finished),
         },
-    )
+        "final_names_taken": sum(trial.renamed for trial in trials),
+        "byte_identical": sum(not trial.faults for trial in trials),
+    }
 
 
 if __name__ == "__main__":
