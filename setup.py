@@ -60,6 +60,7 @@ setup(
             "pytest-xdist",
             "ruff",
             "webdataset",
+            "zstandard",
         ],
     },
     entry_points={"console_scripts": ["beam-export = beam_export.cli:main"]},

@@ -1,4 +1,4 @@
-"""Compressed files as a stream of bytes: gzip (RFC 1952), bzip2 and xz.
+"""Compressed files as a stream of bytes: gzip (RFC 1952), bzip2, xz and zstd (RFC 8878).
 
 The modules of the standard library that read such files raise OSError for damage as well as for a
 network that fails. Here reading and decompressing are apart: damage is a `CompressionError`.
@@ -7,12 +7,15 @@ network that fails. Here reading and decompressing are apart: damage is a `Compr
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 
-__all__ = ["CompressionError", "Decompressed", "compression_of"]
+import pyarrow as pa
+
+__all__ = ["CompressionError", "Decompressed", "Stream", "compression_of", "decompress"]
 
 _PIECE = 1 << 16
 #: Memory for xz: to read what `xz -9` made takes 65 MiB; a hostile header asks for 4 GiB.
@@ -23,7 +26,8 @@ _STARTS = {
     "gzip": (b"\x1f\x8b\x08",),
     "bzip2": (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90"),
     "xz": (b"\xfd7zXZ\0",),
-    "zstd": (b"\x28\xb5\x2f\xfd",),
+    # The second are frames to be skipped, with which several writers begin (RFC 8878, 3.1.2).
+    "zstd": (b"\x28\xb5\x2f\xfd", *(bytes([0x50 + low]) + b"\x2a\x4d\x18" for low in range(16))),
 }
 
 
@@ -82,6 +86,70 @@ def compression_of(start: bytes) -> str:
     return ""
 
 
+class Stream(Protocol):
+    """What a compressed file holds, front to back."""
+
+    def read(self, size: int) -> bytes:
+        """Returns up to `size` bytes, at least one unless the file is at its end.
+
+        Raises:
+            CompressionError: if the file is damaged, or breaks off.
+            OSError: if the file cannot be read at present.
+        """
+
+
+def decompress(fh: BinaryIO, kind: str, start: bytes) -> Stream:
+    """Opens what a compressed file holds.
+
+    Args:
+        fh: read from its present position.
+        kind: as `compression_of` returns it.
+        start: what was read of the file already.
+    """
+    return _Zstd(fh, start) if kind == "zstd" else Decompressed(fh, kind, start)
+
+
+class _Zstd:
+    """Arrow's reader of zstd, which gives no more than is asked for; frames that follow are read.
+
+    Memory is bounded by the window of a frame: 128 MiB, or it is refused.
+    """
+
+    def __init__(self, fh: BinaryIO, start: bytes) -> None:
+        source = pa.PythonFile(cast(BinaryIO, _Rejoined(fh, start)), mode="r")
+        self._stream = pa.CompressedInputStream(source, "zstd")
+
+    def read(self, size: int) -> bytes:
+        try:
+            found: bytes = self._stream.read(size)
+        except OSError as error:
+            # Arrow's own errors have no number; those of a disk or a network do.
+            if error.errno is not None:
+                raise
+            how = "breaks off" if "runcated" in str(error) else "is damaged"
+            raise CompressionError(f"the zstd stream {how}") from error
+        except (pa.ArrowException, MemoryError) as error:
+            raise CompressionError("the zstd stream is damaged") from error
+        return found
+
+
+class _Rejoined(io.RawIOBase):
+    """A file together with what was read of it already."""
+
+    def __init__(self, fh: BinaryIO, start: bytes) -> None:
+        super().__init__()
+        self._fh, self._start = fh, start
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if self._start:
+            start, self._start = self._start, b""
+            return start
+        return self._fh.read(size)
+
+
 class Decompressed:
     """Reads what a compressed file holds, front to back, in pieces of bounded size.
 
@@ -93,16 +161,9 @@ class Decompressed:
 
         Args:
             fh: read from its present position.
-            kind: as `compression_of` returns it.
+            kind: `gzip`, `bzip2` or `xz`.
             start: what was read of the file already.
-
-        Raises:
-            CompressionError: if files of that kind cannot be read.
         """
-        if kind not in _DECODERS:
-            raise CompressionError(
-                f"it is compressed with {kind}, which is not read: use gzip, or no compression"
-            )
         self._fh = fh
         self._kind = kind
         self._input = start

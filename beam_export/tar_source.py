@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, Protocol
 
-from beam_export.decompress import CompressionError, Decompressed, compression_of
+from beam_export.decompress import CompressionError, Stream, compression_of, decompress
 
 __all__ = ["BrokenTarError", "SeekableSource", "Source", "StreamSource"]
 
@@ -82,20 +82,13 @@ class StreamSource:
     """A tar that is read once; its compression is seen from its first bytes."""
 
     def __init__(self, fh: BinaryIO) -> None:
-        """Begins at the file's present position.
-
-        Raises:
-            BrokenTarError: if the file has a compression that cannot be read.
-        """
+        """Begins at the file's present position."""
         self.offset = 0
-        self._fh: BinaryIO | Decompressed = fh
+        self._fh: BinaryIO | Stream = fh
         self._chunk = _read_up_to(fh, _START)
         self._used = 0
         if kind := compression_of(self._chunk):
-            try:
-                self._fh = Decompressed(fh, kind, self._chunk)
-            except CompressionError as error:
-                raise BrokenTarError(0, str(error)) from error
+            self._fh = decompress(fh, kind, self._chunk)
             self._chunk = b""
 
     def read(self, size: int) -> bytes:

@@ -117,8 +117,9 @@ def stream(
 ) -> Iterator[StreamedMember | TarOther | TarNote | TarFault]:
     """Yields the members of a compressed tar with their data, in order; reads it once.
 
-    The compression (gzip, bzip2, xz or none) is seen from the first bytes. A member of more than
-    `max_bytes` is passed by, as a `TarOther`, without being held. Nothing comes after a `TarFault`.
+    The compression (gzip, bzip2, xz, zstd or none) is seen from the first bytes. A member of more
+    than `max_bytes` is passed by, as a `TarOther`, without being held. Nothing comes after a
+    `TarFault`.
 
     Raises:
         OSError: if the file cannot be read at present.

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
 import random
 import zlib
+from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.decompress import CompressionError, Decompressed, compression_of
+from beam_export.decompress import CompressionError, Decompressed, compression_of, decompress
 
 DATA = random.Random(0).randbytes(70_000) + bytes(200_000)
-PACK = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    # As its command writes it; without a checksum it would not tell damage to the data.
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
 KINDS = sorted(PACK)
 
 
 def unpack(packed: bytes, kind: str, piece: int = 1 << 16) -> bytes:
-    source = Decompressed(io.BytesIO(packed[10:]), kind, packed[:10])
+    source = decompress(io.BytesIO(packed[10:]), kind, packed[:10])
     parts = []
     while part := source.read(piece):
         assert len(part) <= piece
@@ -50,6 +60,8 @@ def test_what_is_not_compressed_is_seen(start: bytes) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("between", [b"", bytes(512), bytes(200_000)], ids=len)
 def test_joined_streams_are_one(kind: str, between: bytes) -> None:
+    if kind == "zstd" and between:
+        pytest.skip("zstd knows no padding: it would be a frame of a kind that is not there")
     packed = PACK[kind](b"one") + between + PACK[kind](b"") + PACK[kind](b"two") + between
     assert unpack(packed, kind) == b"onetwo"
 
@@ -78,7 +90,14 @@ def test_damage_never_gives_other_bytes(kind: str, at: int, change: int) -> None
         return
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_a_bomb_of_zstd_is_read_by_pieces() -> None:
+    source = decompress(io.BytesIO(PACK["zstd"](bytes(100_000_000))), "zstd", b"")
+    before = pa.total_allocated_bytes()
+    assert source.read(1000) == bytes(1000)
+    assert pa.total_allocated_bytes() - before < 10_000_000
+
+
+@pytest.mark.parametrize("kind", sorted(PACK.keys() - {"zstd"}))
 def test_a_bomb_is_read_by_pieces(kind: str) -> None:
     source = Decompressed(io.BytesIO(PACK[kind](bytes(10_000_000))), kind, b"")
     first = source.read(1000)
@@ -86,15 +105,15 @@ def test_a_bomb_is_read_by_pieces(kind: str) -> None:
     assert len(source._input) < 100_000
 
 
-def test_a_network_that_fails_is_no_damage() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_that_fails_is_no_damage(kind: str) -> None:
     class Failing(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            raise OSError("the network is down")
+            raise OSError(errno.EIO, "the network is down")
 
-    source = Decompressed(Failing(), "gzip", gzip.compress(DATA)[:1000])
-    source.read(1 << 20)
+    source = decompress(Failing(), kind, PACK[kind](DATA)[:1000])
     with pytest.raises(OSError, match="network"):
-        source.read(1 << 20)
+        list(iter(lambda: source.read(1 << 20), b""))
 
 
 def test_a_memory_limit_holds_for_xz() -> None:
@@ -110,8 +129,14 @@ def test_a_memory_limit_holds_for_xz() -> None:
         unpack(bytes(packed), "xz")
 
 
-def test_zstd_is_named() -> None:
-    start = b"\x28\xb5\x2f\xfd" + bytes(6)
-    assert compression_of(start) == "zstd"
-    with pytest.raises(CompressionError, match="zstd"):
-        Decompressed(io.BytesIO(), "zstd", start)
+def test_zstd_begins_with_frames_to_be_skipped_too() -> None:
+    skipped = b"\x5a\x2a\x4d\x18" + (3).to_bytes(4, "little") + b"abc"
+    assert compression_of(skipped) == "zstd"
+    assert unpack(skipped + PACK["zstd"](DATA), "zstd") == DATA
+
+
+def test_a_window_of_zstd_that_is_too_large_is_refused() -> None:
+    wide = zstandard.ZstdCompressionParameters(window_log=30)
+    packed = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    with pytest.raises(CompressionError, match="damaged"):
+        unpack(packed.compress(DATA) + packed.flush(), "zstd")

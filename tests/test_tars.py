@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import webdataset
+import zstandard
 from conftest import SHARED, Export, check_export, picture, run_export
 
 from beam_export.errors import BeamExportError, InputError, RunError
@@ -82,10 +83,14 @@ def test_samples_of_tars_keep_members_columns_and_order(tmp_path: Path) -> None:
         }
 
 
-@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
-def test_compressed_tars_give_the_same_dataset(tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize("end", ["gz", "bz2", "xz", "zst"])
+def test_compressed_tars_give_the_same_dataset(tmp_path: Path, end: str) -> None:
     plain = write_tar(tmp_path / "plain.tar", numbered(7))
-    packed = write_tar(tmp_path / f"packed.tar.{mode[2:]}", numbered(7), mode)
+    packed = tmp_path / f"packed.tar.{end}"
+    if end == "zst":
+        packed.write_bytes(zstandard.compress(plain.read_bytes()))
+    else:
+        write_tar(packed, numbered(7), f"w:{end}")
     one = run_export(plain, tmp_path / "one", images_per_tar=3, order="shuffled", seed=5)
     other = run_export(packed, tmp_path / "other", images_per_tar=3, order="shuffled", seed=5)
     assert one.hash == other.hash
