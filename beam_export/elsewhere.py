@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import shutil
+import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -138,6 +141,17 @@ def _heard(result: Any) -> Sequence[Any]:
     return getattr(result, "_messages", None) or ()
 
 
+def _put_python_on_path() -> None:
+    """Makes `python` the one that runs here: so Beam starts the worker processes of LOOPBACK.
+
+    Without it, in a virtual environment that is not activated, the job would wait for them forever.
+    """
+    folder = os.path.dirname(sys.executable)
+    found = shutil.which("python")
+    if found is None or os.path.dirname(found) != folder:
+        os.environ["PATH"] = os.pathsep.join((folder, os.environ.get("PATH", os.defpath)))
+
+
 def submit(command: ExportCommand, runner: str, flags: Sequence[str], output: Output) -> Job:
     """Hands an export to a runner.
 
@@ -145,6 +159,7 @@ def submit(command: ExportCommand, runner: str, flags: Sequence[str], output: Ou
         InputError: if there is no such runner here.
     """
     options = PipelineOptions([*flags, f"--runner={runner}"])
+    _put_python_on_path()
     if runner == DATAFLOW:
         # Its words on the job's course are what there is to see of it.
         logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").setLevel(logging.INFO)

@@ -12,6 +12,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.blocks import PackedRef, open_block, pack_block, unpack_ref, with_probed
+from beam_export.checkpoint import Checkpoint
 from beam_export.encoders import EncodeSpec, header
 from beam_export.encoders.policy import name_of
 from beam_export.encoders.probe import HEAD_BYTES, probe_head, probe_pixels
@@ -54,8 +55,8 @@ class ProbeImages(beam.PTransform):
         probed = blocks | "Probe" >> beam.ParDo(probe).with_outputs("failures", main="blocks")
         # A checkpoint: images are looked at once, whatever the number of steps to come.
         return ProbedBlocks(
-            probed.blocks | "CheckpointProbed" >> beam.Reshuffle().with_output_types(bytes),
-            probed.failures | "CheckpointLost" >> beam.Reshuffle().with_output_types(Failure),
+            probed.blocks | "CheckpointProbed" >> Checkpoint(bytes),
+            probed.failures | "CheckpointLost" >> Checkpoint(Failure),
         )
 
 

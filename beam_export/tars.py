@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol
 import apache_beam as beam
 from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
 
+from beam_export.checkpoint import Checkpoint
 from beam_export.decompress import compression_of
 from beam_export.earlier import Beside, read_beside
 from beam_export.naming import ShardNames, parse
@@ -67,7 +68,7 @@ class ReadTars(beam.PTransform):
             )
         )
         # A checkpoint: a second reading would spill to other places.
-        spilled = read.spilled | "Checkpoint" >> beam.Reshuffle()
+        spilled = read.spilled | "Checkpoint" >> Checkpoint(list[SampleRef])
         refs = (read.refs, spilled) | "Refs" >> beam.Flatten()
         return {
             "refs": refs,

@@ -20,6 +20,7 @@ import pyarrow as pa
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 
+from beam_export.checkpoint import Checkpoint
 from beam_export.choosing import ChooseSamples
 from beam_export.claims import prepare_output, release
 from beam_export.dataflow import on_gpu_workers
@@ -282,8 +283,8 @@ class WriteShards(beam.PTransform):
             )
         )
         # A checkpoint: whatever computed the samples is not run again for the steps to come.
-        blocks = spilled.blocks | "Checkpoint" >> beam.Reshuffle().with_output_types(bytes)
-        failures = spilled.failures | "CheckpointFailures" >> beam.Reshuffle()
+        blocks = spilled.blocks | "Checkpoint" >> Checkpoint(bytes)
+        failures = spilled.failures | "CheckpointFailures" >> Checkpoint(Failure)
         nothing = samples.pipeline | "NothingSkipped" >> beam.Create([], reshuffle=False)
         return blocks | "Export" >> _WriteBlocks(
             options,

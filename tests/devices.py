@@ -43,7 +43,7 @@ def need_hadolint() -> None:
 
 def need_engine(engine: str) -> None:
     """Skips where an engine was not made; Flink's job server cannot be had everywhere."""
-    if any(ENGINES.glob("prism-*" if engine == "prism" else "*flink*.jar")):
+    if any(ENGINES.glob("prism-*" if engine == "prism" else "flink-*/*.jar")):
         return
     if engine == "flink":
         pytest.skip("there is no job server of Flink: run engines/flink.sh --fetch")

@@ -16,15 +16,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
 from conftest import ROOT, check_export, directory_hashes, left_over, make_images, picture
 from devices import need_engine
 from PIL import Image
 
+from beam_export import Sample, WriteShards
+from beam_export.flags import parse_export
+from beam_export.sinks import Output
+from beam_export.transforms import ExportImages
+
 PER_TAR = 4
 COUNT = 22
-#: Beam runs `python` for a worker process.
-ENVIRON = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+#: As it is where no virtual environment is activated.
+ENVIRON = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 REFERENCE = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main"]
 
 
@@ -214,6 +220,49 @@ def workers_of(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task").glob("*/children")
     found = [int(child) for file in children for child in file.read_text().split()]
     return [pid for pid in found if b"SdkHarness" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+SHUFFLES = ("beam:transform:group_by_key:v1", "beam:transform:reshuffle:v1")
+EVERYTHING = [
+    *("--order=shuffled", "--seed=1", "--probe=full", "--max_tar_bytes=10000000"),
+    *("--filter=width > 1", "--metadata={}/scores.csv", "--metadata_key=id"),
+    *("--ids={}/ids.txt", "--duplicates=rename", "--caption_column=caption"),
+]
+
+
+@pytest.mark.parametrize("flags", [[], EVERYTHING], ids=["plain", "everything"])
+def test_no_shuffle_of_an_export_is_flattened(flags: list[str], tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("id,caption\n")
+    (tmp_path / "ids.txt").write_text("a\n")
+    given = [f"--input={tmp_path}", f"--output_dir={tmp_path}/out", "--images_per_tar=1", *flags]
+    command = parse_export([flag.format(tmp_path) for flag in given])
+    output = Output(command.options.output_dir, "token")
+    pipeline = beam.Pipeline()
+    pipeline | ExportImages(command.input, command.options, output=output)
+    assert_no_shuffle_is_flattened(pipeline)
+
+
+def test_no_shuffle_of_a_pipeline_of_ones_own_is_flattened(tmp_path: Path) -> None:
+    pipeline = beam.Pipeline()
+    samples = pipeline | beam.Create([Sample("a", picture(1))])
+    samples | WriteShards(str(tmp_path / "out"), images_per_tar=1)
+    assert_no_shuffle_is_flattened(pipeline)
+
+
+def assert_no_shuffle_is_flattened(pipeline: beam.Pipeline) -> None:
+    """Flink's fuser forgets to keep the other inputs of such a `Flatten`: see `Checkpoint`."""
+    steps = pipeline.to_runner_api().components.transforms.values()
+    shuffled = {
+        found: step.unique_name
+        for step in steps
+        if step.spec.urn in SHUFFLES
+        for found in step.outputs.values()
+    }
+    flattened = [step for step in steps if step.spec.urn == "beam:transform:flatten:v1"]
+    assert len(shuffled) > 4
+    assert len(flattened) > 1
+    for step in flattened:
+        assert not [shuffled[one] for one in step.inputs.values() if one in shuffled]
 
 
 def test_a_job_server_that_is_not_there(images: Path, tmp_path: Path) -> None:

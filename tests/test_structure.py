@@ -18,6 +18,7 @@ BEAM_LAYER = {
     "choosing",
     "__init__",
     "__main__",
+    "checkpoint",
     "claims",
     "cli",
     "columns",
