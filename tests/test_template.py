@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from devices import need_gcp, need_hadolint
+from packaging.requirements import Requirement
 
 from beam_export.flags import export_parser
 
@@ -89,6 +91,22 @@ def test_the_image_has_the_beam_of_the_pins() -> None:
     assert re.findall(r"apache/beam_python3.11_sdk:(\S+)", text) == [version]
     copied = re.findall(r"^COPY ([^-].*) \S+$", text, re.MULTILINE)
     assert all((TEMPLATES.parent / name).exists() for line in copied for name in line.split())
+
+
+@pytest.mark.parametrize("extra", ["gcp", "gpu", "gpu-cu13"])
+def test_what_an_image_installs_is_pinned(extra: str) -> None:
+    root = TEMPLATES.parent
+    (call,) = (
+        node
+        for node in ast.walk(ast.parse((root / "setup.py").read_text()))
+        if isinstance(node, ast.keyword) and node.arg == "extras_require"
+    )
+    asked = [Requirement(one) for one in ast.literal_eval(call.value)[extra]]
+    pins = (root / "requirements.txt").read_text().splitlines()
+    pinned = dict(pin.split("==") for pin in pins if not pin.startswith("#"))
+    assert asked
+    for one in asked:
+        assert one.specifier.contains(pinned[one.name])
 
 
 @pytest.mark.slow
