@@ -7,16 +7,18 @@ Which one it is is told by its columns. Ours has all of `STRUCTURAL`. Curator's
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from beam_export.convert import to_values
 from beam_export.literals import parse_literal
 from beam_export.samples import Earlier
 from beam_export.schema import STRUCTURAL
+from beam_export.tables.errors import TableError
+from beam_export.tables.parquet import ParquetTable, rows_of
+from beam_export.tar_headers import BLOCK
 
 __all__ = [
     "CURATOR",
@@ -33,7 +35,9 @@ OWN, CURATOR, IMG2DATASET = "beam_export", "NeMo Curator", "img2dataset"
 
 _CURATOR = frozenset({"image_id", "tar_file", "member_name", "original_path", "metadata"})
 _IMG2DATASET = frozenset({"key", "status", "url"})
-_ROWS_PER_BATCH = 1_000
+#: Rows of a shard of img2dataset's that may have failed, and bytes of a Parquet's values.
+_MOST_LOST = 1_000_000
+_MOST_BYTES = 1 << 30
 
 
 class EarlierRow(NamedTuple):
@@ -94,36 +98,45 @@ def _metadata_of(schema: pa.Schema, kind: str) -> pa.Schema:
     return pa.schema([field for field in schema if field.name not in known])
 
 
-def read_beside(data: bytes) -> Beside | None:
+def read_beside(data: bytes, tar_bytes: int = 1 << 40) -> Beside | None:
     """Returns what the Parquet beside a tar says; None if it is not of an export.
 
+    Args:
+        data: of the Parquet.
+        tar_bytes: of the tar, which can hold only so many members.
+
     Raises:
-        ValueError: if it cannot be read.
+        ValueError: if it cannot be read, or says more than it can of such a tar.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
-        schema = file.schema_arrow
-        kind = kind_of_table(schema)
+        table = ParquetTable(io.BytesIO(data))
+        kind = kind_of_table(table.schema)
         if not kind:
             return None
-        columns = _metadata_of(schema, kind)
+        columns = _metadata_of(table.schema, kind)
+        count = sum(group.rows for group in table.groups)
+        # img2dataset's has rows of what is not in the tar.
+        if count > tar_bytes // BLOCK + _MOST_LOST:
+            raise ValueError(f"the Parquet beside the tar has {count} rows, more than the tar can")
         rows = [
-            _MAKERS[kind](row, {name: row[name] for name in columns.names})
-            for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH)
-            for row in _rows(batch)
+            _MAKERS[kind](row, {name: row[name] for name in columns.names}) for row in _rows(table)
         ]
-    except (pa.ArrowException, OSError) as error:
+    except (TableError, OSError) as error:
         # Arrow reads from memory here: an OSError is damage, not a disk.
         raise ValueError("the Parquet beside the tar is damaged") from error
-    facts = file.metadata.metadata or {}
-    tar_bytes = facts.get(b"beam_export.tar_bytes", b"")
-    return Beside(kind, columns, rows, int(tar_bytes) if tar_bytes.isdigit() else -1)
+    said = table.facts.get(b"beam_export.tar_bytes", b"")
+    return Beside(kind, columns, rows, int(said) if said.isdigit() else -1)
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    names = batch.schema.names
-    for values in zip(*map(to_values, batch.columns), strict=True):
-        yield dict(zip(names, values, strict=True))
+def _rows(table: ParquetTable) -> Iterator[dict[str, Any]]:
+    held = 0
+    for group in range(len(table.groups)):
+        for _, batch in table.batches(group):
+            # A dictionary may have a megabyte in each of a million rows.
+            held += batch.nbytes
+            if held > _MOST_BYTES:
+                raise ValueError(f"the Parquet beside the tar holds more than {_MOST_BYTES} bytes")
+            yield from rows_of(batch)
 
 
 def _text(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 from beam_export.errors import SampleError
 from beam_export.samples import Member, SampleRef
@@ -12,6 +13,10 @@ __all__ = ["MAX_JSON", "with_metadata"]
 
 #: The metadata of a JSON is held with the ref, so it has to be small.
 MAX_JSON = 1 << 20
+#: Levels of lists and objects; the types of columns are as deep.
+_MOST_LEVELS = 32
+#: Integers that a column may have: signed ones, or unsigned ones.
+_LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 def with_metadata(ref: SampleRef, read: Callable[[Member], bytes]) -> SampleRef:
@@ -34,5 +39,23 @@ def with_metadata(ref: SampleRef, read: Callable[[Member], bytes]) -> SampleRef:
             except (ValueError, RecursionError) as error:
                 reason = f"the .json is not valid JSON: {type(error).__name__}"
                 raise SampleError("list", "ValueError", reason) from error
+            if (reason := _misfit(content)) is not None:
+                raise SampleError("list", "ValueError", f"the .json holds {reason}")
             return ref._replace(metadata=content) if isinstance(content, dict) else ref
     return ref
+
+
+def _misfit(content: Any) -> str | None:
+    """Returns what of a JSON no column can hold, whatever the others' are; None if nothing."""
+    waiting = [(content, 0)]
+    while waiting:
+        value, level = waiting.pop()
+        if isinstance(value, int):
+            if not _LEAST <= value <= _MOST:
+                return f"an integer of {value.bit_length()} bits, which no column holds"
+        elif isinstance(value, (dict, list)):
+            if level == _MOST_LEVELS:
+                return f"more than {_MOST_LEVELS} levels"
+            inside = value.values() if isinstance(value, dict) else value
+            waiting.extend((one, level + 1) for one in inside)
+    return None

@@ -183,7 +183,7 @@ def _read_companion(source: Source) -> Beside | None:
     with patiently_opened(source.parquet.uri) as file:
         data = file.read()
     try:
-        return read_beside(data)
+        return read_beside(data, source.size)
     except ValueError as error:
         raise _BrokenError(str(error)) from error
 

@@ -1,11 +1,15 @@
 """Exports odd and broken files, and accounts for each of them.
 
     python benchmarks/torture.py [--photos DIR] [--sdist pillow==12.3.0] [--count 500] [--save]
+    python benchmarks/torture.py --archives [--small] [--save]
 
 What must hold: the run ends well; no image takes over ten seconds; all processes together stay
 under 2 GiB; every file is in a shard, in the failures, or counted as skipped, and in one of them
 only; and what Pillow reads whole, within the limits, is exported. A source package is fetched with
 pip for the test images in it; nothing of it is kept or run.
+
+With `--archives` it is hostile tars and Parquet files that are exported (`torture_archives.py`):
+bombs, sizes and row counts that lie, names that climb out, pickles, deep JSON, damaged footers.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from common import PeakMemory, save
 from PIL import Image
-from torture_files import CANARY, make_files, unpack_images
+from torture_archives import CANARY, Sizes, accounted, make_archives
+from torture_files import make_files, unpack_images
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF")
 _SUFFIXES = {"jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff"}
@@ -41,6 +46,7 @@ _MOST_PIXELS = 250_000_000
 _MOST_SECONDS = 10.0
 _MOST_MEMORY = 2 << 30
 _SECONDS_FOR_ALL = 1800
+SMALL = Sizes(members=500, unpacked=64 << 20, levels=100_000, rows=30, value=1 << 20, broken=40)
 
 
 def fetch_sdist(requirement: str, folder: pathlib.Path) -> pathlib.Path:
@@ -53,13 +59,20 @@ def fetch_sdist(requirement: str, folder: pathlib.Path) -> pathlib.Path:
     return found[0]
 
 
-def export(files: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
-    """Runs the command; returns its exit code, its time and the peak memory of its processes."""
-    command = [sys.executable, "-m", "beam_export", "export", f"--input={files}"]
+def export(source: str, out: pathlib.Path, here: pathlib.Path, *flags: str) -> dict[str, Any]:
+    """Runs the command; returns its exit code, its time and the peak memory of its processes.
+
+    Args:
+        source: as `--input`.
+        out: as `--output_dir`.
+        here: its working directory, in which a pickle would leave its mark.
+        flags: beside the usual ones.
+    """
+    command = [sys.executable, "-m", "beam_export", "export", f"--input={source}"]
     command += [f"--output_dir={out}", "--images_per_tar=100", "--order=shuffled", "--seed=1"]
-    command += ["--duplicates=rename", "--max_failed_fraction=1", "--encode=always"]
+    command += ["--max_failed_fraction=1", *flags]
     began = time.monotonic()
-    process = subprocess.Popen(command, cwd=files, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     with PeakMemory(process.pid) as memory:
         said = process.communicate(timeout=_SECONDS_FOR_ALL)[0]
     if process.returncode:
@@ -149,21 +162,52 @@ def account(files: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
     }
 
 
+def torture_archives(work: pathlib.Path, sizes: Sizes) -> tuple[dict[str, Any], list[str]]:
+    """Exports hostile archives; returns what was found, and what does not hold, a line each."""
+    files, out = work / "archives", work / "out"
+    cases = make_archives(files, sizes)
+    flags = ["--allow_broken_sources", "--images_per_tar=1000"]
+    facts = export(f"{files}/tars,{files}/tables", out, work, *flags)
+    wrong = judge_run(facts, work)
+    if facts["exit"]:
+        return facts, wrong
+    found = {
+        path: ["exported" if one == "exported" else one.split(": ")[1] for one in whats]
+        for path, whats in outcomes(out).items()
+    }
+    more, counts = accounted(cases, found)
+    broken = {name for name in counts if name[0].isdigit()}
+    facts["archives"] = len(cases)
+    facts["outcomes"] = {name: one for name, one in counts.items() if name not in broken}
+    facts["damaged Parquet files"] = {
+        "files": len(broken),
+        "with a failure": sum(len(counts[name]) > 1 for name in broken),
+        "exported": sum(counts[name]["exported"] for name in broken),
+    }
+    return facts, wrong + more
+
+
+def judge_run(facts: dict[str, Any], here: pathlib.Path) -> list[str]:
+    """Returns what does not hold of a run as such, a line each."""
+    wrong = []
+    if facts["exit"]:
+        wrong.append(f"the export ended with {facts['exit']}")
+    if facts["peak_mib"] << 20 > _MOST_MEMORY:
+        wrong.append(f"memory: {facts['peak_mib']} MiB")
+    if (here / CANARY).exists() or pathlib.Path(CANARY).exists():
+        wrong.append("a pickle was loaded")
+    return wrong
+
+
 def judge(facts: dict[str, Any], files: pathlib.Path) -> list[str]:
     """Returns what does not hold, a line each."""
     wrong = [f"{key}: {facts[key]}" for key in ("unaccounted", "twice") if facts[key]]
     unexpected = {p: w for p, w in facts["readable, not exported"].items() if not is_meant(w)}
     if unexpected:
         wrong.append(f"readable, not exported: {json.dumps(unexpected, indent=1)}")
-    if facts["exit"]:
-        wrong.append(f"the export ended with {facts['exit']}")
     if facts["slowest"][1] > _MOST_SECONDS:
         wrong.append(f"slowest: {facts['slowest']}")
-    if facts["peak_mib"] << 20 > _MOST_MEMORY:
-        wrong.append(f"memory: {facts['peak_mib']} MiB")
-    if (files / CANARY).exists() or pathlib.Path(CANARY).exists():
-        wrong.append("a pickle was loaded")
-    return wrong
+    return wrong + judge_run(facts, files)
 
 
 def is_meant(whats: list[str] | None) -> bool:
@@ -187,25 +231,39 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500, help="damaged images")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", help="new directory to keep; a temporary one otherwise")
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/torture.json")
+    parser.add_argument("--archives", action="store_true", help="hostile archives in their place")
+    parser.add_argument("--small", action="store_true", help="small ones, for a test")
+    parser.add_argument("--save", action="store_true", help="write to benchmarks/results/")
     given = parser.parse_args()
     with workspace(given.work) as work:
-        files, out = work / "files", work / "out"
-        make_files(files, given.photos, given.count, given.seed)
-        if given.sdist:
-            unpack_images(fetch_sdist(given.sdist, work / "sdist"), files / "sdist")
-        facts = {"seed": given.seed, "sdist": given.sdist, **export(files, out)}
-        facts |= account(files, out)
-        wrong = judge(facts, files)
-        for key in ("unaccounted", "twice", "readable, not exported"):
-            facts[key] = len(facts[key])
+        if given.archives:
+            facts, wrong = torture_archives(work, SMALL if given.small else Sizes())
+        else:
+            facts, wrong = torture_files(work, given)
     facts["wrong"] = len(wrong)
     if given.save:
-        save("torture", facts)
+        save("torture_archives" if given.archives else "torture", facts)
     else:
         print(json.dumps(facts, indent=2))
     print(*wrong, sep="\n")
     return 1 if wrong else 0
+
+
+def torture_files(
+    work: pathlib.Path, given: argparse.Namespace
+) -> tuple[dict[str, Any], list[str]]:
+    """Exports damaged images; returns what was found, and what does not hold, a line each."""
+    files, out = work / "files", work / "out"
+    make_files(files, given.photos, given.count, given.seed)
+    if given.sdist:
+        unpack_images(fetch_sdist(given.sdist, work / "sdist"), files / "sdist")
+    flags = ["--duplicates=rename", "--encode=always"]
+    facts = {"seed": given.seed, "sdist": given.sdist, **export(str(files), out, files, *flags)}
+    facts |= account(files, out)
+    wrong = judge(facts, files)
+    for key in ("unaccounted", "twice", "readable, not exported"):
+        facts[key] = len(facts[key])
+    return facts, wrong
 
 
 if __name__ == "__main__":

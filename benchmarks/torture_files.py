@@ -15,11 +15,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
+from torture_archives import Canary
 
-__all__ = ["CANARY", "make_files", "unpack_images"]
-
-#: A pickled sidecar makes this file in the working directory if anything ever loads it.
-CANARY = "the-pickle-was-loaded"
+__all__ = ["make_files", "unpack_images"]
 
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif")
 _MOST_BYTES = 3 << 20
@@ -187,21 +185,12 @@ def _sidecars(good: bytes) -> Iterator[tuple[str, bytes]]:
         ("numbers", ".json", b'{"big": ' + b"9" * 5_000 + b', "nan": NaN, "inf": 1e999}'),
         ("latin", ".json", '{"name": "caf\xe9"}'.encode("latin-1")),
         ("surrogate", ".json", b'{"name": "\\ud800"}'),
-        ("pickled", ".pkl", _canary_pickle()),
+        ("pickled", ".pkl", pickle.dumps(Canary())),
         ("pickled-too", ".pyd", pickle.dumps(trap)),
         ("text", ".txt", b"\xff\xfe\x00"),
     ):
         yield f"sidecar-{stem}.jpg", good
         yield f"sidecar-{stem}{suffix}", data
-
-
-class _Canary:
-    def __reduce__(self) -> tuple[object, tuple[str, int]]:
-        return os.open, (CANARY, os.O_CREAT)
-
-
-def _canary_pickle() -> bytes:
-    return pickle.dumps(_Canary())
 
 
 def _zeros(count: int) -> bytes:

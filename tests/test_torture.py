@@ -21,6 +21,11 @@ def torture(*flags: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_hostile_archives_are_accounted_for() -> None:
+    done = torture("--archives", "--small")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_broken_files_are_accounted_for() -> None:
     done = torture("--count=500", "--seed=7")

@@ -42,6 +42,7 @@ class Cells:
             collections.OrderedDict()
         )
         self._stream: tuple[_Key, Iterator[_Run], _Run] | None = None
+        self._large: set[_Key] = set()
 
     def read(self, uri: str, column: str, row: int) -> bytes | None:
         """Returns the bytes in a row of a column, None if there are none.
@@ -61,10 +62,10 @@ class Cells:
         if group < 0 or row >= sum(table.groups[group]) or column not in table.schema.names:
             raise TableError(f"has no row {row} with a column {column!r}")
         key = (uri, column, group)
-        if key not in self._kept and table.bytes_of(group, [column]) > _KEPT_BYTES:
+        runs = self._loaded(key, table)
+        if runs is None:
             first, data = self._streamed(key, table, row)
         else:
-            runs = self._loaded(key, table)
             first, data = next(run for run in runs if row < run[0] + len(run[1]))
         value: bytes | None = data[row - first].as_py()
         return value
@@ -97,14 +98,25 @@ class Cells:
         self._tables.move_to_end(uri)
         return self._tables[uri][1]
 
-    def _loaded(self, key: _Key, table: ParquetTable) -> list[_Run]:
-        if key not in self._kept:
-            size = table.bytes_of(key[2], [key[1]])
-            while self._kept and size + sum(one for one, _ in self._kept.values()) > _KEPT_BYTES:
-                self._kept.popitem(last=False)
-            self._kept[key] = (size, list(_runs(table, key, 0)))
-        self._kept.move_to_end(key)
-        return self._kept[key][1]
+    def _loaded(self, key: _Key, table: ParquetTable) -> list[_Run] | None:
+        """Returns a row group's runs, to be kept; None if they are too large for that."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key][1]
+        if key in self._large or table.bytes_of(key[2], [key[1]]) > _KEPT_BYTES:
+            return None
+        runs, size = [], 0
+        for first, data in _runs(table, key, 0):
+            # What a dictionary repeats takes more room than the file tells.
+            size += data.nbytes
+            if size > _KEPT_BYTES:
+                self._large.add(key)
+                return None
+            runs.append((first, data))
+        while self._kept and size + sum(one for one, _ in self._kept.values()) > _KEPT_BYTES:
+            self._kept.popitem(last=False)
+        self._kept[key] = (size, runs)
+        return runs
 
     def _streamed(self, key: _Key, table: ParquetTable, row: int) -> _Run:
         """Returns the run with a row, going on from the one before if that is possible."""

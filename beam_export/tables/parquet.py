@@ -15,12 +15,17 @@ import pyarrow.types as pat
 
 from beam_export.convert import to_values
 from beam_export.tables.errors import TableError
+from beam_export.tables.pages import dictionary_bytes
 
 __all__ = ["MAX_ROWS", "Group", "ParquetTable", "plain_type"]
 
 #: Rows and bytes of a batch: of whichever is fewer.
 MAX_ROWS = 1_000
 _BATCH_BYTES = 8 << 20
+#: Bytes that a batch may have at most, if all its rows held the longest value of a dictionary.
+_MOST_BYTES = 256 << 20
+#: Encodings whose values repeat what stands once.
+_REPEATING = frozenset({"DELTA_BYTE_ARRAY"})
 #: Read at a time of a column's pages; without it, Arrow reads a column of a row group as a whole.
 _BUFFER = 1 << 20
 
@@ -41,6 +46,7 @@ class ParquetTable:
     Attributes:
         schema: the columns, without extension types.
         groups: the row groups.
+        facts: its key-value metadata.
     """
 
     def __init__(self, fh: BinaryIO) -> None:
@@ -49,6 +55,7 @@ class ParquetTable:
         Raises:
             TableError: if the file is no Parquet, or two columns have one name.
         """
+        self._fh = fh
         try:
             self._file = pq.ParquetFile(fh, pre_buffer=False, buffer_size=_BUFFER)
             stored = self._file.schema_arrow
@@ -62,6 +69,7 @@ class ParquetTable:
             raise TableError(f"has two columns that are called {twice!r}; rename one of them")
         self.schema = pa.schema([(field.name, plain_type(field.type)) for field in stored])
         metadata = self._file.metadata
+        self.facts: dict[bytes, bytes] = metadata.metadata or {}
         counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
         self.groups = [Group(sum(counts[:at]), count) for at, count in enumerate(counts)]
 
@@ -84,6 +92,7 @@ class ParquetTable:
             yield place, pa.RecordBatch.from_struct_array(pa.array([{}] * count, pa.struct([])))
             return
         size = max(1, min(MAX_ROWS, _BATCH_BYTES * count // max(1, self.bytes_of(group, wanted))))
+        size = max(1, min(size, _MOST_BYTES // max(1, self._repeated(group, wanted))))
         try:
             for batch in self._file.iter_batches(size, row_groups=[group], columns=wanted):
                 end = place + batch.num_rows
@@ -106,13 +115,29 @@ class ParquetTable:
 
     def bytes_of(self, group: int, columns: Collection[str]) -> int:
         """Returns the bytes of columns of a row group, uncompressed."""
+        return sum(chunk.total_uncompressed_size for chunk in self._chunks(group, columns))
+
+    def _chunks(self, group: int, columns: Collection[str]) -> Iterator[pq.ColumnChunkMetaData]:
         found = self._file.metadata.row_group(group)
-        chunks = map(found.column, range(found.num_columns))
-        return sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if chunk.path_in_schema in columns or _top(chunk.path_in_schema, columns)
-        )
+        for chunk in map(found.column, range(found.num_columns)):
+            if chunk.path_in_schema in columns or _top(chunk.path_in_schema, columns):
+                yield chunk
+
+    def _repeated(self, group: int, columns: Collection[str]) -> int:
+        """Returns the most bytes that stand once in a row group, and may be in each of its rows.
+
+        A dictionary of one photograph and a million rows makes a small file of a terabyte.
+
+        Raises:
+            OSError: if the file cannot be read at present.
+        """
+        most = 0
+        for chunk in self._chunks(group, columns):
+            if chunk.physical_type.endswith("BYTE_ARRAY"):
+                most = max(most, dictionary_bytes(self._fh, chunk))
+                if not _REPEATING.isdisjoint(chunk.encodings):
+                    most = max(most, chunk.total_uncompressed_size)
+        return most
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
