@@ -39,8 +39,8 @@ def with_metadata(ref: SampleRef, read: Callable[[Member], bytes]) -> SampleRef:
             except (ValueError, RecursionError) as error:
                 reason = f"the .json is not valid JSON: {type(error).__name__}"
                 raise SampleError("list", "ValueError", reason) from error
-            if (reason := _misfit(content)) is not None:
-                raise SampleError("list", "ValueError", f"the .json holds {reason}")
+            if (misfit := _misfit(content)) is not None:
+                raise SampleError("list", "ValueError", f"the .json holds {misfit}")
             return ref._replace(metadata=content) if isinstance(content, dict) else ref
     return ref
 

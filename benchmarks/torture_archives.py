@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-__all__ = ["CANARY", "Canary", "Case", "Sizes", "accounted", "make_archives"]
+__all__ = ["CANARY", "Canary", "Case", "Sizes", "accounted", "damaged", "make_archives"]
 
 #: A pickled member makes this file in the working directory if anything ever loads it.
 CANARY = "the-pickle-was-loaded"
@@ -304,11 +304,12 @@ def _broken_tables(folder: pathlib.Path, count: int, seed: int) -> Iterator[Case
         images = [_photo(row, 8) for row in range(40)]
         columns = {"image": images, "id": ids, "score": score, "tags": tags}
         _write(path, columns, row_group_size=dice.choice([7, 40]), use_dictionary=number % 2 == 0)
-        path.write_bytes(_damaged(path.read_bytes(), dice))
+        path.write_bytes(damaged(path.read_bytes(), dice))
         yield Case(path, None, None)
 
 
-def _damaged(data: bytes, dice: random.Random) -> bytes:
+def damaged(data: bytes, dice: random.Random) -> bytes:
+    """Returns a Parquet with some bytes of its footer, or of any part, changed."""
     changed = bytearray(data)
     (length,) = struct.unpack("<I", data[-8:-4])
     first = dice.choice([4, len(data) - 8 - length])

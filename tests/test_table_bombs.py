@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 
 from beam_export.earlier import read_beside
 from beam_export.tables.cells import Cells
@@ -100,3 +105,45 @@ def test_a_parquet_beside_a_tar_says_no_more_than_the_tar_can_hold(
     big = pa.array(["x" * MIB] * 40)
     with pytest.raises(ValueError, match="holds more than"):
         read_beside(curator(40, big), 10_240)
+
+
+READ_DAMAGED = """
+import io, random, sys
+import torture_archives
+from beam_export.tables.cells import Cells
+from beam_export.tables.errors import TableError
+from beam_export.tables.parquet import ParquetTable
+from beam_export.tables.refs import Place, group_refs
+from beam_export.tables.roles import roles_of_schema
+
+whole, dice, refused = open(sys.argv[1], "rb").read(), random.Random(7), 0
+for _ in range(150):
+    data = torture_archives.damaged(whole, dice)
+    try:
+        table = ParquetTable(io.BytesIO(data))
+        for group in range(len(table.groups)):
+            for _ in group_refs(table, group, roles_of_schema(table.schema), Place("", "", b"")):
+                pass
+        Cells(lambda _: io.BytesIO(data)).read("x", "image", 3)
+    except TableError:
+        refused += 1
+print(refused)
+"""
+
+
+def test_damaged_footers_are_told_and_end_no_process(tmp_path: Path) -> None:
+    """Arrow's C++ exceptions end a process that asks for what such a footer says."""
+    path = tmp_path / "whole.parquet"
+    ids = [f"id{row}" for row in range(40)]
+    path.write_bytes(parquet({"image": [b"x"] * 40, "id": ids, "tags": [["a"]] * 40}))
+    command = [sys.executable, "-c", READ_DAMAGED, str(path)]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
+    done = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30

@@ -26,6 +26,8 @@ _BATCH_BYTES = 8 << 20
 _MOST_BYTES = 256 << 20
 #: Encodings whose values repeat what stands once.
 _REPEATING = frozenset({"DELTA_BYTE_ARRAY"})
+#: What Arrow raises for what it cannot read; a name that is no UTF-8 is found by Python.
+_DAMAGE = (pa.ArrowException, UnicodeDecodeError)
 #: Read at a time of a column's pages; without it, Arrow reads a column of a row group as a whole.
 _BUFFER = 1 << 20
 
@@ -56,14 +58,15 @@ class ParquetTable:
             TableError: if the file is no Parquet, or two columns have one name.
         """
         self._fh = fh
+        self._proven: set[int] = set()
         try:
             self._file = pq.ParquetFile(fh, pre_buffer=False, buffer_size=_BUFFER)
             stored = self._file.schema_arrow
-        except pa.ArrowException as error:
+            names = stored.names
+        except _DAMAGE as error:
             raise TableError(f"is not a Parquet file that can be read: {_first(error)}") from error
         except OSError as error:
             raise _told(error) from error
-        names = stored.names
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise TableError(f"has two columns that are called {twice!r}; rename one of them")
@@ -99,7 +102,7 @@ class ParquetTable:
                 if end > self.groups[group].first + start:
                     yield place, _plain_batch(batch, [self.schema.field(name) for name in wanted])
                 place = end
-        except pa.ArrowException as error:
+        except _DAMAGE as error:
             raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
         except OSError as error:
             raise _told(error, f" in row group {group}") from error
@@ -118,10 +121,38 @@ class ParquetTable:
         return sum(chunk.total_uncompressed_size for chunk in self._chunks(group, columns))
 
     def _chunks(self, group: int, columns: Collection[str]) -> Iterator[pq.ColumnChunkMetaData]:
+        """Yields what the footer says of columns of a row group.
+
+        Raises:
+            TableError: if it says what cannot be.
+        """
+        self._prove(group)
         found = self._file.metadata.row_group(group)
-        for chunk in map(found.column, range(found.num_columns)):
-            if chunk.path_in_schema in columns or _top(chunk.path_in_schema, columns):
+        try:
+            chunks = [found.column(number) for number in range(found.num_columns)]
+            paths = [chunk.path_in_schema for chunk in chunks]
+        except _DAMAGE as error:
+            raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
+        for chunk, path in zip(chunks, paths, strict=True):
+            if path in columns or _top(path, columns):
                 yield chunk
+
+    def _prove(self, group: int) -> None:
+        """Has a row group's first rows read, once.
+
+        What is wrong with a footer ends the whole process where pyarrow is asked for it (it lets
+        C++ exceptions pass), and is an exception of Python's where it reads.
+        """
+        if group in self._proven:
+            return
+        try:
+            for _ in self._file.iter_batches(1, row_groups=[group]):
+                break
+        except _DAMAGE as error:
+            raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
+        except OSError as error:
+            raise _told(error, f" in row group {group}") from error
+        self._proven.add(group)
 
     def _repeated(self, group: int, columns: Collection[str]) -> int:
         """Returns the most bytes that stand once in a row group, and may be in each of its rows.
