@@ -10,25 +10,35 @@ import pytest
 from beam_export.interrupts import one_interrupt
 
 
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 def test_the_first_ends_the_run_and_the_second_waits() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    cleaned = False
-    with pytest.raises(KeyboardInterrupt), one_interrupt():
+    before, cleaned = signal.getsignal(signal.SIGINT), []
+
+    def run() -> None:
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
         finally:
-            os.kill(os.getpid(), signal.SIGINT)
-            cleaned = True
+            press()
+            cleaned.append(True)
+
+    with pytest.raises(KeyboardInterrupt), one_interrupt():
+        run()
     assert cleaned
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_what_a_runner_makes_of_it_is_still_an_interrupt() -> None:
-    with pytest.raises(KeyboardInterrupt), one_interrupt():
+    def run() -> None:
         try:
-            os.kill(os.getpid(), signal.SIGINT)
+            press()
         except KeyboardInterrupt as error:
             raise RuntimeError(f"{error} while running") from error
+
+    with pytest.raises(KeyboardInterrupt), one_interrupt():
+        run()
 
 
 def test_other_errors_pass() -> None:
