@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 __all__ = ["one_interrupt"]
 
@@ -15,8 +15,14 @@ _PATIENCE = 3
 
 
 @contextlib.contextmanager
-def one_interrupt() -> Iterator[None]:
-    """Lets the first Ctrl-C end the run, and a second one wait until all is cleaned up."""
+def one_interrupt(end: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Lets the first Ctrl-C end the run, and a second one wait until all is cleaned up.
+
+    After one, later ones are ignored: whoever is here only has to say so and to exit.
+
+    Args:
+        end: called at the first, before anybody begins to clean up.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -26,6 +32,7 @@ def one_interrupt() -> Iterator[None]:
         nonlocal pressed
         pressed += 1
         if pressed == 1:
+            end()
             raise KeyboardInterrupt
         if pressed > _PATIENCE:
             # The workers end with this process, and the next run sweeps what is left.
@@ -40,4 +47,4 @@ def one_interrupt() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if pressed else before)

@@ -7,8 +7,6 @@ import dataclasses
 import json
 import logging
 import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -25,6 +23,7 @@ from beam_export.dryrun import DryRun
 from beam_export.errors import InputError
 from beam_export.flags import ExportCommand
 from beam_export.interrupts import one_interrupt
+from beam_export.orphans import end_workers, no_orphans
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
 from beam_export.worker import QUIET, command_line
@@ -39,8 +38,6 @@ __all__ = [
     "split_runner",
 ]
 
-#: Seconds that a thread of the runner may take to notice that its worker has ended.
-_LAST_WORDS = 5.0
 #: How often a run begins again after a worker was lost; the last time, each image is decoded in a
 #: process of its own.
 _LOSSES = 3
@@ -58,9 +55,11 @@ def run_export(command: ExportCommand) -> int:
     if command.dry_run:
         _dry_run(command)
         return 0
-    with one_interrupt():
+    here = runner in (None, *LOCAL)
+    # Where its workers are not ended, Beam's runner may wait for one for ever.
+    with one_interrupt(end_workers if here else lambda: None):
         kept = 0
-        if runner is None or runner in LOCAL:
+        if runner is None or here:
             elsewhere.check_local(command)
             local = local_options(flags)
             output = prepare_output(command.options, bound=True)
@@ -214,7 +213,7 @@ def _run_once(
     verbose: bool,
 ) -> None:
     # Before anybody sweeps or begins again: a worker that still lives would write on.
-    with _no_orphans():
+    with no_orphans():
         pipeline = beam.Pipeline(runner=local_runner(workers, verbose), options=options)
         build(pipeline, watcher)
         pipeline.run().wait_until_finish()
@@ -280,37 +279,3 @@ def _released(output: Output) -> Iterator[None]:
         yield
     finally:
         release(output)
-
-
-@contextlib.contextmanager
-def _no_orphans() -> Iterator[None]:
-    """Ends the worker processes that the runner leaves behind if a run is cut short."""
-    before = set(_descendants(os.getpid()))
-    try:
-        yield
-    finally:
-        for process in _descendants(os.getpid()):
-            if process not in before:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
-        # The runner has a thread a worker, which prints a traceback when its worker is killed:
-        # let it do so while nobody listens.
-        for thread in threading.enumerate():
-            if thread.name == "run_worker":
-                thread.join(_LAST_WORDS)
-
-
-def _descendants(process: int) -> list[int]:
-    """Returns the processes below one, nearest first; none where /proc does not tell."""
-    try:
-        tasks = os.listdir(f"/proc/{process}/task")
-    except FileNotFoundError:
-        return []
-    found: list[int] = []
-    for task in tasks:
-        with (
-            contextlib.suppress(FileNotFoundError, ProcessLookupError),
-            open(f"/proc/{process}/task/{task}/children") as children,
-        ):
-            found.extend(int(child) for child in children.read().split())
-    return found + [below for child in found for below in _descendants(child)]

@@ -28,7 +28,7 @@ from gcs_fixtures import bucket, emulator  # noqa: F401 (fixtures)
 from PIL import Image
 
 import beam_export
-from beam_export import running
+from beam_export import orphans, running
 from beam_export.errors import find_error
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -75,7 +75,7 @@ def run_pipeline(
     chosen = runner or (
         FnApiRunner() if workers == 1 else running.local_runner(workers, verbose=False)
     )
-    with running._no_orphans():
+    with orphans.no_orphans():
         pipeline = beam.Pipeline(runner=chosen, options=options)
         build(pipeline)
         try:
