@@ -16,7 +16,7 @@ help:
 	@echo "make demo    makes sample images and exports them to $(DEMO)/out"
 	@echo "make test    runs ruff, mypy and the tests (without those marked slow)"
 	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/gpu.py run"
-	@echo "make cloud   installs what Google Cloud and the images in templates/ need, so that their tests run"
+	@echo "make cloud   installs what Google Cloud, S3 and the images in templates/ need, so that their tests run"
 	@echo "make engines builds Prism and fetches Flink's job server, so that their tests run"
 	@echo "make clean   removes $(VENV), $(DEMO) and what the tools leave"
 
@@ -53,7 +53,7 @@ test: $(VENV)/.installed-test
 dali: $(VENV)/.installed-dali
 
 $(VENV)/.installed-cloud: $(VENV)/.installed-test
-	$(INSTALL) --editable '.[test,gcp,templates]'
+	$(INSTALL) --editable '.[test,test-aws,gcp,aws,templates]'
 	@touch $@
 
 cloud: $(VENV)/.installed-cloud

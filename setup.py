@@ -47,6 +47,7 @@ setup(
         "tqdm",
     ],
     extras_require={
+        "aws": ["apache-beam[aws]>=2.77,<2.78"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage"],
         "gpu": ["nvidia-dali-cuda120==2.4.*", "nvidia-nvimgcodec-cu12[nvjpeg]>=0.9,<0.10"],
         "gpu-cu13": ["nvidia-dali-cuda130==2.4.*", "nvidia-nvimgcodec-cu13[nvjpeg]>=0.9,<0.10"],
@@ -62,6 +63,8 @@ setup(
             "webdataset",
             "zstandard",
         ],
+        # A server that answers as S3 does.
+        "test-aws": ["flask", "flask-cors", "moto[s3]>=5,<6"],
     },
     entry_points={"console_scripts": ["beam-export = beam_export.cli:main"]},
     classifiers=[

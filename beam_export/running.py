@@ -13,25 +13,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.transforms import environments
 
 from beam_export import display, elsewhere, progress
 from beam_export.claims import prepare_output, release
 from beam_export.dryrun import DryRun
-from beam_export.errors import InputError
 from beam_export.flags import ExportCommand
+from beam_export.here import LOCAL, local_options, local_runner, use_options
 from beam_export.interrupts import one_interrupt
 from beam_export.orphans import end_workers, no_orphans
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
-from beam_export.worker import QUIET, command_line
 
 __all__ = [
-    "LOCAL",
-    "local_options",
-    "local_runner",
     "quiet",
     "run_export",
     "run_here",
@@ -44,16 +39,15 @@ _LOSSES = 3
 _TRIED_AGAIN = (
     "a worker was lost: going on, with the images that it was decoding in processes of their own"
 )
-#: Names of what is the local runner here.
-LOCAL = ("DirectRunner", "FnApiRunner")
 
 
 def run_export(command: ExportCommand) -> int:
     """Runs `export`; returns its exit code."""
     started = time.monotonic()
     runner, flags = split_runner(command.beam_flags)
+    use_options(flags)
     if command.dry_run:
-        _dry_run(command)
+        _dry_run(command, flags)
         return 0
     here = runner in (None, *LOCAL)
     # Where its workers are not ended, Beam's runner may wait for one for ever.
@@ -98,50 +92,6 @@ def _last_part(runner: str) -> str:
     known = (*StandardOptions.ALL_KNOWN_RUNNERS, *LOCAL)
     ours = any(path.rpartition(".")[2] == runner.rpartition(".")[2] for path in known)
     return runner.rpartition(".")[2] if ours else runner
-
-
-def local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
-    """Returns the local runner's options and its number of workers: one a core by default.
-
-    Raises:
-        InputError: if they make no sense.
-    """
-    options = PipelineOptions(flags)
-    direct = options.view_as(DirectOptions)
-    given = {flag.partition("=")[0] for flag in flags}
-    workers = direct.direct_num_workers if "--direct_num_workers" in given else 0
-    if workers < 0:
-        raise InputError(
-            f"--direct_num_workers={workers} is negative: give 0 for all cores, or a number."
-        )
-    if direct.direct_running_mode == "multi_threading":
-        raise InputError(
-            "--direct_running_mode=multi_threading is refused, since this version of Beam corrupts "
-            "streams in it: give multi_processing or in_memory."
-        )
-    workers = workers or _cores()
-    if "--direct_running_mode" in given and direct.direct_running_mode == "in_memory":
-        workers = 1
-    # The runner would start workers of its own making if it were told of multi_processing.
-    direct.direct_running_mode = "in_memory"
-    direct.direct_num_workers = workers
-    return options, workers
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def local_runner(workers: int, verbose: bool) -> FnApiRunner:
-    """Returns Beam's fast local runner; with several workers, each is a process."""
-    if workers == 1:
-        return FnApiRunner()
-    if not verbose:
-        os.environ[QUIET] = "1"
-    command = command_line()
-    return FnApiRunner(environments.SubprocessSDKEnvironment.from_command_string(command))
 
 
 def _run_locally(
@@ -214,7 +164,7 @@ def _run_once(
 ) -> None:
     # Before anybody sweeps or begins again: a worker that still lives would write on.
     with no_orphans():
-        pipeline = beam.Pipeline(runner=local_runner(workers, verbose), options=options)
+        pipeline = beam.Pipeline(runner=local_runner(workers, verbose, options), options=options)
         build(pipeline, watcher)
         pipeline.run().wait_until_finish()
 
@@ -239,11 +189,13 @@ def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output
         return wait and job.started
 
 
-def _dry_run(command: ExportCommand) -> None:
+def _dry_run(command: ExportCommand, flags: list[str]) -> None:
     """Makes the plan on this machine, whatever the runner, and prints it."""
     facts: dict[str, int] = {}
     with progress.listening(facts.update) as watcher, quiet(command.options.verbose):
         pipeline = beam.Pipeline(runner=FnApiRunner())
+        # A pipeline that is made sets its own.
+        use_options(flags)
         pipeline | "DryRun" >> DryRun(command.input, command.options, watcher)
         pipeline.run().wait_until_finish()
     print(display.plan(facts))

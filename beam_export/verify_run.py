@@ -19,9 +19,10 @@ from beam_export.checks.foreign import ForeignShard, find_foreign
 from beam_export.checks.images import ImageCheck
 from beam_export.errors import InputError
 from beam_export.flags import VerifyCommand
+from beam_export.here import LOCAL, local_options, use_options
 from beam_export.options import ExportOptions
 from beam_export.paths import check_reachable
-from beam_export.running import LOCAL, local_options, quiet, run_here, split_runner
+from beam_export.running import quiet, run_here, split_runner
 from beam_export.sinks import Output
 from beam_export.verifying import Against, VerifyExport
 from beam_export.verifying_foreign import VerifyForeign
@@ -37,6 +38,7 @@ def run_verify(command: VerifyCommand) -> int:
     Raises:
         InputError: if there is no export.
     """
+    use_options(command.beam_flags)
     output = Output(command.output_dir, uuid.uuid4().hex)
     found = _look(output)
     with _place_for_result(command) as place:

@@ -48,6 +48,8 @@ def main() -> None:
         # Beam prints the traceback that it also sends to the runner. What a codec prints as it
         # crashes goes to the descriptor underneath, and is seen.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process is)
+    # It tells all options, keys to a storage among them.
+    logging.getLogger("apache_beam.runners.worker.sdk_worker_main").setLevel(logging.WARNING)
     # Beam logs while it is imported.
     from apache_beam.runners.worker import sdk_worker_main
 

@@ -41,10 +41,10 @@ def plan(folder: str) -> None:
 
     from beam_export import progress
     from beam_export.grouping import GroupIntoShards
+    from beam_export.here import local_options, local_runner
     from beam_export.options import ExportOptions
     from beam_export.patterns import parse_inputs
     from beam_export.planning import Announce, AssignKeys, PlanShards
-    from beam_export.running import local_options, local_runner
     from beam_export.sources import ReadSamples
 
     options = ExportOptions(output_dir=f"{folder}-never-written")

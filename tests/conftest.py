@@ -28,7 +28,7 @@ from gcs_fixtures import bucket, emulator  # noqa: F401 (fixtures)
 from PIL import Image
 
 import beam_export
-from beam_export import orphans, running
+from beam_export import here, orphans
 from beam_export.errors import find_error
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -73,7 +73,7 @@ def run_pipeline(
     """
     options = PipelineOptions(["--direct_num_workers", str(workers)])
     chosen = runner or (
-        FnApiRunner() if workers == 1 else running.local_runner(workers, verbose=False)
+        FnApiRunner() if workers == 1 else here.local_runner(workers, verbose=False)
     )
     with orphans.no_orphans():
         pipeline = beam.Pipeline(runner=chosen, options=options)
@@ -175,6 +175,20 @@ def _read_shard(path: Path) -> Shard:
         for key, value in (pq.read_metadata(path.with_suffix(".parquet")).metadata or {}).items()
     }
     return Shard(path, members, table, table.to_pylist(), facts)
+
+
+def same_but_for_paths(ours: Export, theirs: Export) -> None:
+    """Holds two exports to each other that were made of the same images in two places."""
+    assert ours.hash == theirs.hash
+    assert [shard.tar.name for shard in ours.shards] == [shard.tar.name for shard in theirs.shards]
+    for one, other in zip(ours.shards, theirs.shards, strict=True):
+        assert one.tar.read_bytes() == other.tar.read_bytes()
+        assert one.table.schema.equals(other.table.schema, check_metadata=True)
+        assert one.table.drop(["original_path"]).equals(other.table.drop(["original_path"]))
+        assert one.facts == other.facts
+    # Longer paths make larger tables.
+    totals = [{**one.manifest["totals"], "parquet_bytes": 0} for one in (ours, theirs)]
+    assert totals[0] == totals[1]
 
 
 def check_export(out: Path | str, images_per_tar: int, *flags: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from beam_export.encoders.dali_device import dali_is_installed, gpu_names
 
-__all__ = ["need_dali", "need_engine", "need_gcp", "need_gpu", "need_hadolint"]
+__all__ = ["need_aws", "need_dali", "need_engine", "need_gcp", "need_gpu", "need_hadolint"]
 
 ENGINES = Path(__file__).parents[1] / "engines" / ".cache"
 
@@ -33,6 +33,12 @@ def need_gcp() -> None:
         found = None
     if found is None:
         _without("the Google Cloud extra is not installed: pip install '.[gcp]'")
+
+
+def need_aws() -> None:
+    """Skips without the extra for S3, or without a server that answers as S3 does."""
+    if any(importlib.util.find_spec(name) is None for name in ("boto3", "flask_cors", "moto")):
+        _without("the extras for S3 are not installed: pip install '.[aws,test-aws]'")
 
 
 def need_hadolint() -> None:

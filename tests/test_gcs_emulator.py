@@ -745,6 +745,15 @@ def test_latency(remote: Any, emulator: Emulator) -> None:
     assert time.monotonic() - start > 0.29
 
 
+def test_an_object_is_replaced_while_it_is_read(remote: Any, emulator: Emulator) -> None:
+    blob = remote.blob("x")
+    blob.upload_from_string(b"abc")
+    emulator.fail("replaced", method="GET", path="o/x.*alt=media")
+    read = remote.blob("x").download_as_bytes
+    assert status_of(lambda: read(if_generation_match=blob.generation)) == 412
+    assert read() == bytes(255 - byte for byte in b"abc")
+
+
 def test_a_part_of_a_batch_fails_alone(client: Any, remote: Any, emulator: Emulator) -> None:
     for name in "ab":
         remote.blob(name).upload_from_string(name)

@@ -33,6 +33,7 @@ BEAM_LAYER = {
     "flags",
     "grouping",
     "guard",
+    "here",
     "leftovers",
     "listing",
     "locating",

@@ -97,6 +97,15 @@ class Api:
             return json_response(pick(json.loads(response.body), fields), response.status)
         return response
 
+    def replace(self, request: Request) -> None:
+        """Gives the object that a request names other bytes, and so another generation."""
+        found = self._find(request)
+        if found is None or len(found[1]) != 2:
+            raise ValueError(f"{request.target} names no object")
+        bucket, name = map(unquote, found[1])
+        data = bytes(255 - byte for byte in self.store.get(bucket, name, Conditions()).data)
+        self.store.insert(bucket, name, data, {}, Conditions())
+
     def _find(self, request: Request) -> tuple[Route, tuple[str, ...]] | None:
         for route in self._routes:
             found = route.path.fullmatch(request.path)

@@ -16,8 +16,12 @@ __all__ = ["KINDS", "Fault", "Faults"]
 #: reset: the connection is reset, and nothing done; lost: done, and then reset;
 #: truncated: half of the answer's body, then the end of the connection;
 #: interrupted: the request's body does not come further than `size`; what came may be kept;
-#: corrupt: a bit of the answer's body is another; slow: done `seconds` later.
-KINDS = {"status", "late_status", "reset", "lost", "truncated", "interrupted", "corrupt", "slow"}
+#: corrupt: a bit of the answer's body is another; slow: done `seconds` later;
+#: replaced: the object that is asked for has other bytes of that number, before it is answered.
+KINDS = {
+    *("status", "late_status", "reset", "lost"),
+    *("truncated", "interrupted", "corrupt", "slow", "replaced"),
+}
 
 
 @dataclasses.dataclass

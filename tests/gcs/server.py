@@ -178,6 +178,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             case "slow":
                 assert fault is not None
                 time.sleep(fault.seconds)
+            case "replaced":
+                self.server.api.replace(request)
         if not request.whole and self.server.api.call_of(request) != "uploads.put":
             return Response(0)
         return self.server.answer(request)
