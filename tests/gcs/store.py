@@ -25,7 +25,7 @@ SETTABLE = {
     "metadata",
 }
 #: What an uploader may say that is held against what arrives.
-CHECKED = {"bucket", "crc32c", "md5Hash", "name"}
+CHECKED = {"bucket", "crc32c", "md5Hash", "name", "size"}
 
 Resource = dict[str, Any]
 
@@ -205,8 +205,8 @@ class Store:
         if unknown := set(given) - SETTABLE - CHECKED:
             raise not_modelled(f"an object's {', '.join(sorted(unknown))}")
         sums = {"crc32c": _crc32c(data), "md5Hash": _base64(hashlib.md5(data).digest())}
-        for key, value in sums.items():
-            if given.get(key) not in (None, value):
+        for key, value in {**sums, "size": str(len(data))}.items():
+            if key in given and str(given[key]) != value:
                 raise ApiError(
                     400, "invalid", f"{key} of what arrived is {value}: not {given[key]}"
                 )
