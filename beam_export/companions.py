@@ -19,6 +19,7 @@ from beam_export.pairing import (
 )
 from beam_export.samples import Failure
 from beam_export.text import printable
+from beam_export.uris import unpin
 
 __all__ = ["companion_names", "sort_out"]
 
@@ -112,5 +113,5 @@ class _Exports:
 
 def _broken(source: Source, reason: str) -> Failure:
     return Failure(
-        printable(source.relative), printable(source.uri), "list", "BrokenSource", reason
+        printable(source.relative), printable(unpin(source.uri)[0]), "list", "BrokenSource", reason
     )

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     GoogleCloudOptions,
@@ -27,6 +26,7 @@ from apache_beam.options.pipeline_options import (
 from beam_export._version import __version__
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
+from beam_export.paths import is_local
 
 __all__ = ["asks_for_gpu", "dataflow_flags", "on_gpu_workers", "whereabouts"]
 
@@ -138,7 +138,7 @@ def _check(input: str, options: ExportOptions, given: PipelineOptions) -> None:
         paths = [("--output_dir", options.output_dir)]
         paths += [("--input", part) for part in input.split(",")]
         for flag, path in paths:
-            if FileSystems.get_scheme(path) is None:
+            if is_local(path):
                 raise InputError(
                     f"{flag}={path} is a path of this machine, which Dataflow's workers cannot "
                     "see: give gs://bucket/prefix."

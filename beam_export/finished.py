@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,14 +14,14 @@ from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 
 from beam_export.blocks import PackedRef, unpack_ref
 from beam_export.naming import ShardNames, parse
 from beam_export.parquet import read_encodings, read_facts
+from beam_export.paths import is_local
 from beam_export.shard import ShardResult, failures_from_json
 from beam_export.sinks import Output, Standing
+from beam_export.storage import LANES, storage_of
 
 __all__ = ["Stock", "find_finished", "take_stock"]
 
@@ -77,7 +79,7 @@ def _known(output: Output, names: ShardNames) -> dict[int, str]:
             return {}
         table = pq.read_table(pa.BufferReader(data), columns=["shard", "parquet_sha256"])
         return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    except (OSError, BeamIOError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
@@ -106,7 +108,7 @@ def find_finished(
         with output.read(names.parquet(number)) as source:
             data = source.read()
         result = _read_result(number, data)
-    except (OSError, BeamIOError, pa.ArrowException, ValueError, KeyError):
+    except (OSError, pa.ArrowException, ValueError, KeyError):
         # Damaged, or being replaced by another attempt: it is written again.
         return None
     if result.plan != plan or result.bytes != files.tar.size:
@@ -146,13 +148,12 @@ def _changed_since(moment: float, refs: Iterable[PackedRef], workspace: str) -> 
 
     What a pipeline has spilled is always newer, and the plan knows its content.
     """
-    looked_at: set[str] = set()
-    for uri in _uris(refs):
-        if uri not in looked_at and not uri.startswith(f"{workspace}/"):
-            looked_at.add(uri)
-            if _last_updated(uri) > moment:
-                return True
-    return False
+    uris = {uri for uri in _uris(refs) if not uri.startswith(f"{workspace}/")}
+    if all(map(is_local, uris)):
+        return any(_last_updated(uri) > moment for uri in uris)
+    # A request each, which waits for an answer more than it works.
+    with concurrent.futures.ThreadPoolExecutor(LANES, "look") as lanes:
+        return any(updated > moment for updated in lanes.map(_last_updated, uris))
 
 
 def _uris(refs: Iterable[PackedRef]) -> Iterator[str]:
@@ -162,8 +163,8 @@ def _uris(refs: Iterable[PackedRef]) -> Iterator[str]:
 
 
 def _last_updated(uri: str) -> float:
-    try:
-        return float(FileSystems.last_updated(uri))
-    except (OSError, BeamIOError):
-        # Gone, or hidden: writing the shard again tells what has become of it.
-        return float("inf")
+    # Gone, or hidden: writing the shard again tells what has become of it.
+    with contextlib.suppress(OSError):
+        found = storage_of(uri).stat(uri)
+        return float("inf") if found is None else found.updated
+    return float("inf")

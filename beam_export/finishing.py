@@ -14,7 +14,6 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
@@ -252,7 +251,7 @@ class _Finish(beam.DoFn):
     def _write_card(self, manifest: Manifest) -> None:
         """Writes the dataset card, unless somebody's own README stands there."""
         with (
-            contextlib.suppress(FileNotFoundError, BeamIOError),
+            contextlib.suppress(FileNotFoundError),
             self._output.read("README.md") as source,
         ):
             if MARK.encode() not in source.read():

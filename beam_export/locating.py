@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import stat
 
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
-
 from beam_export.errors import InputError, SampleError
 from beam_export.listing import is_local
 from beam_export.paths import check_reachable
 from beam_export.patience import is_lasting
+from beam_export.storage import storage_of
 
 __all__ = ["file_size"]
 
@@ -33,14 +31,16 @@ def file_size(path: str, stage: str) -> int:
         check_reachable("path", path)
     except InputError as error:
         raise SampleError(stage, "InputError", error.sentence) from error
-    # Not by a match: a bracket or a star in a name is a name to whoever gives a path.
-    system = FileSystems.get_filesystem(path)
     try:
-        return int(system.size(path))
-    except (OSError, BeamIOError) as error:
-        if system.exists(path):
+        found = storage_of(path).stat(path)
+    except OSError as error:
+        if not is_lasting(error):
             raise
-        raise SampleError(stage, "OSError", "there is no file at its path") from error
+        reason = f"its file cannot be looked at: {error.strerror}"
+        raise SampleError(stage, "OSError", reason) from error
+    if found is None:
+        raise SampleError(stage, "OSError", "there is no file at its path")
+    return found.size
 
 
 def _local_size(path: str, stage: str) -> int:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
+from beam_export.decompress import CompressionError, Decompressed, compression_of
 from beam_export.errors import InputError
 from beam_export.inputs import choose
 from beam_export.joining import Row, pack_rows
 from beam_export.listing import is_local, list_images
 from beam_export.pairing import Source
 from beam_export.paths import check_reachable
+from beam_export.patience import is_lasting
 from beam_export.patterns import parse_inputs
 from beam_export.rows import check_key, keyed_rows, parquet_ids, text_ids
+from beam_export.storage import ReplacedError, storage_of
 from beam_export.tables import (
     ParquetTable,
     TableError,
@@ -31,11 +33,14 @@ from beam_export.tables import (
     read_rows,
     read_types,
 )
+from beam_export.uris import unpin
 
 __all__ = ["ReadIds", "ReadTable", "Table"]
 
 #: Ids that travel together.
 _IDS = 10_000
+#: Enough to see a compression by.
+_START = 10
 
 
 class Table(NamedTuple):
@@ -138,15 +143,16 @@ class _LookAtFile(beam.DoFn):
         self._key = key
 
     def process(self, uri: str) -> Iterator[Any]:
+        plain = unpin(uri)[0]
         with _opened("--metadata", uri) as file:
-            if is_parquet(uri):
+            if is_parquet(plain):
                 table = ParquetTable(file)
-                check_key(table.schema, self._key, uri)
+                check_key(table.schema, self._key, plain)
                 fields = [field for field in table.schema if field.name != self._key]
-                yield TaggedOutput("columns", (pa.schema(fields).serialize().to_pybytes(), uri))
+                yield TaggedOutput("columns", (pa.schema(fields).serialize().to_pybytes(), plain))
                 yield from (_Part(uri, group) for group in range(len(table.groups)))
                 return
-            types = read_types(file, uri)
+            types = read_types(file, plain)
         # Ids are text, whatever they look like.
         types.text.add(self._key, "text")
         yield TaggedOutput("types", types)
@@ -180,13 +186,14 @@ def read_part(part: _Part, types: TableTypes, key: str) -> Iterator[bytes]:
         InputError: if it cannot be read, or a row has no id.
     """
     uri, group = part
+    plain = unpin(uri)[0]
     with _opened("--metadata", uri) as file:
-        if is_parquet(uri):
+        if is_parquet(plain):
             for first, rows in ParquetTable(file).rows(group):
-                yield pack_rows(keyed_rows(enumerate(rows, first), key, True, uri))
+                yield pack_rows(keyed_rows(enumerate(rows, first), key, True, plain))
         else:
-            for texts in read_rows(file, uri, types):
-                yield pack_rows(keyed_rows(texts, key, False, uri))
+            for texts in read_rows(file, plain, types):
+                yield pack_rows(keyed_rows(texts, key, False, plain))
 
 
 def read_ids(path: str, flag: str) -> Iterator[bytes]:
@@ -198,25 +205,58 @@ def read_ids(path: str, flag: str) -> Iterator[bytes]:
     if is_local(path) and os.path.isdir(path):
         raise InputError(f"{flag}={path} is a directory: give a file of ids, one a line.")
     parquet = path.lower().endswith(".parquet")
-    with _opened(flag, path, "uncompressed" if parquet else "auto") as file:
+    with _opened(flag, path) as file:
         ids = (
             parquet_ids(ParquetTable(file), flag, path)
             if parquet
-            else text_ids(iter(file.readline, b""))
+            else text_ids(iter(_decompressed(file).readline, b""))
         )
         while piece := [Row(ident) for ident in itertools.islice(ids, _IDS)]:
             yield pack_rows(piece)
 
 
+class _Stream(io.RawIOBase):
+    """What a compressed file holds, as a file."""
+
+    def __init__(self, inner: Decompressed) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inner.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _decompressed(file: BinaryIO) -> BinaryIO:
+    """Returns what a file holds, by its first bytes, whatever its name."""
+    start = file.read(_START)
+    if kind := compression_of(start):
+        return cast(BinaryIO, io.BufferedReader(_Stream(Decompressed(file, kind, start))))
+    file.seek(0)
+    return file
+
+
 @contextlib.contextmanager
-def _opened(flag: str, uri: str, compression: str = "uncompressed") -> Iterator[BinaryIO]:
+def _opened(flag: str, uri: str) -> Iterator[BinaryIO]:
     """Opens a file; what is wrong with its content is the fault of whoever gave it."""
+    plain = unpin(uri)[0]
     try:
-        file = FileSystems.open(uri, compression_type=compression)
-    except (FileNotFoundError, PermissionError, BeamIOError) as error:
-        raise InputError(f"{flag}={uri} cannot be opened: give a file that is there.") from error
+        file = storage_of(uri).open(uri)
+    except OSError as error:
+        if not is_lasting(error):
+            raise
+        raise InputError(f"{flag}={plain} cannot be opened: give a file that is there.") from error
     with file:
         try:
             yield file
-        except TableError as error:
+        except ReplacedError as error:
+            raise InputError(
+                f"{flag}={plain} was replaced while it was read: wait for its end and run again."
+            ) from error
+        except (TableError, CompressionError) as error:
+            uri = plain
             raise InputError(f"{flag}={uri} {error}: give a table that is whole.") from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from apache_beam.io.filesystem import FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import InputError
 
-__all__ = ["check_reachable", "is_local"]
+__all__ = ["check_reachable", "is_google", "is_local"]
 
 #: What has to be installed for a scheme, where that is an extra of this package.
 _EXTRAS = {"gs": "gcp"}
@@ -24,7 +26,7 @@ def check_reachable(flag: str, path: str) -> None:
         InputError: if there is none.
     """
     scheme = FileSystems.get_scheme(path)
-    if scheme in {system.scheme() for system in FileSystem.get_all_subclasses()}:
+    if _has_google() if scheme == "gs" else scheme in _schemes():
         return
     extra = _EXTRAS.get(scheme or "")
     if extra is None:
@@ -38,6 +40,22 @@ def check_reachable(flag: str, path: str) -> None:
     )
 
 
+def is_google(path: str) -> bool:
+    """Tells whether a path lies on Google Cloud Storage."""
+    return path.startswith("gs://")
+
+
 def is_local(path: str) -> bool:
     """Tells whether a path lies on the local file system."""
     return FileSystems.get_scheme(path) is None
+
+
+def _schemes() -> set[str | None]:
+    return {system.scheme() for system in FileSystem.get_all_subclasses()}
+
+
+def _has_google() -> bool:
+    try:
+        return importlib.util.find_spec("google.cloud.storage") is not None
+    except ModuleNotFoundError:  # not even what it would be part of
+        return False

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import BinaryIO, TypeVar, cast
 
 from beam_export.paths import is_local
-from beam_export.storage import storage_of
+from beam_export.storage import ReplacedError, storage_of
 
 __all__ = ["is_lasting", "open_source", "patiently", "patiently_opened"]
 
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 
 def is_lasting(error: OSError) -> bool:
     """Tells whether another try would not mend an error."""
-    return error.errno in _LASTING
+    return isinstance(error, ReplacedError) or error.errno in _LASTING
 
 
 def open_source(uri: str) -> BinaryIO:

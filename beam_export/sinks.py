@@ -1,24 +1,23 @@
-"""The one place that opens paths for writing: temporary names first, final names when whole."""
+"""The one place that opens paths for writing: what takes a final name is whole when it does."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
-import glob
 import os
-import stat
 import uuid
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from apache_beam.io.filesystem import BeamIOError
-from apache_beam.io.filesystems import FileSystems
-
 from beam_export.errors import InputError, RunError
 from beam_export.naming import parse
-from beam_export.paths import check_reachable
+from beam_export.paths import check_reachable, is_local
+from beam_export.storage import ReplacedError, Stat, Storage, storage_of
+from beam_export.storage.base import Target, Terms
+from beam_export.storage.targets import target_of
 
-__all__ = ["LOCK", "Output", "Standing"]
+__all__ = ["LOCK", "Output", "Seen", "Standing"]
 
 #: Below `_tmp`: held by the run that writes to a directory of this machine.
 LOCK = "lock"
@@ -35,12 +34,28 @@ class Standing(NamedTuple):
     updated: float
 
 
-class Output:
-    """The output directory, on any file system that Beam knows.
+@dataclasses.dataclass
+class Seen:
+    """What stood under a name when it was looked at: what a writer may put its own in place of.
 
-    Everything is written under `_tmp/{token}/` and renamed when it is whole, so that nothing
-    half-written ever stands under a final name. Two workers that write the same file write the
-    same bytes, and the later rename replaces like by like.
+    Attributes:
+        name: in the output directory.
+        stat: None if nothing stood there, or it was removed since by whoever looked.
+    """
+
+    name: str
+    stat: Stat | None
+
+
+class Output:
+    """The output directory, on any storage.
+
+    Nothing half-written ever stands under a final name: where files can be seen while they are
+    written they have names under `_tmp/{token}/` until they are whole. Two workers that write the
+    same file write the same bytes, and like is replaced by like. Where a storage can tell one
+    content of a name from another, what is replaced is only what the writer has seen there, and
+    never what another run has put there since this one began, unless that is the same: so two runs
+    at the same time, or a worker thought dead, never mix what they write.
     """
 
     def __init__(self, directory: str, token: str) -> None:
@@ -48,12 +63,20 @@ class Output:
         self.token = token
         #: When the run began, by the clock of the storage; what is older is of another run.
         self.since = 0.0
-        self._local = FileSystems.get_scheme(directory) is None
+        self._local = is_local(directory)
 
     @property
     def is_local(self) -> bool:
         """Whether the directory is on this machine, or looks as if it were."""
         return self._local
+
+    @property
+    def _storage(self) -> Storage:
+        return storage_of(self.directory)
+
+    @property
+    def _target(self) -> Target:
+        return target_of(self.directory)
 
     def path(self, name: str) -> str:
         """Returns the path of a file in the output directory."""
@@ -73,12 +96,12 @@ class Output:
         check_reachable("--output_dir", self.directory)
         probe = f"{self.workspace}/probe-{uuid.uuid4().hex}"
         try:
-            self._make_parent(probe)
-            with self._create(probe) as target:
+            with self._target.create(probe) as target:
                 target.write(b"\0")
-            self.since = float(FileSystems.last_updated(probe))
-            self._delete(probe)
-        except (OSError, BeamIOError, ValueError) as error:
+            made = self._storage.stat(probe)
+            self.since = made.updated if made is not None else 0.0
+            self._target.delete([probe])
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"--output_dir={self.directory} cannot be written to ({_reason(error)}): "
                 "give a directory that can."
@@ -86,75 +109,95 @@ class Output:
 
     def standing(self) -> dict[str, Standing]:
         """Returns the files of this tool's names that stand in the directory, by one listing."""
-        found = {**self._look("images-*"), **self._look("_meta/images-*")}
+        found = {**self._list("images-"), **self._list("_meta/images-")}
         return {name: found[name] for name in sorted(found) if parse(name) is not None}
 
     def look(self, name: str) -> Standing | None:
         """Returns what stands under a name at this moment, None if nothing does."""
-        if not self.exists(name):
-            return None
-        # Another attempt may be replacing it by its like.
-        with contextlib.suppress(OSError, BeamIOError):
-            path = self.path(name)
-            return Standing(self.size(name), float(FileSystems.last_updated(path)))
-        return None
+        found = self._storage.stat(self.path(name))
+        return None if found is None else Standing(found.size, found.updated)
+
+    def see(self, name: str) -> Seen:
+        """Looks at a name that is going to be written to."""
+        return Seen(name, self._storage.stat(self.path(name)))
 
     def files(self) -> list[str]:
         """Returns the names of all files in the directory and in its `_meta`, ours or not."""
         if self._local:
             return sorted(_files_in(self.directory, ""))
-        patterns = [self.path("*"), self.path("_meta/*")]
-        found = [file for one in FileSystems.match(patterns) for file in one.metadata_list]
-        return sorted({file.path.removeprefix(self.path("")) for file in found})
+        start = len(self.path(""))
+        names = (file.uri[start:] for file in self._storage.list(self.path("")))
+        return sorted(name for name in names if "/" not in name.removeprefix("_meta/"))
 
     def workspaces(self) -> dict[str, float]:
         """Returns the runs that have temporary files, each with when it last wrote one."""
         found: dict[str, float] = {}
-        for name, file in self._look("_tmp/*/*").items():
+        for name, file in self._list("_tmp/", below=1).items():
             token = name.split("/")[1]
             found[token] = max(found.get(token, 0.0), file.updated)
         if self._local:
-            for folder in self._look("_tmp/*", folders=True):
-                found.setdefault(folder.split("/")[1], 0.0)
+            # Those of runs that were killed early are empty.
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.path("_tmp")) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        found.setdefault(entry.name, 0.0)
         return found
 
     def exists(self, name: str) -> bool:
         """Tells whether a file is there, whole."""
-        return FileSystems.exists(self.path(name))
-
-    def size(self, name: str) -> int:
-        """Returns the bytes of a file that is there."""
-        path = self.path(name)
-        return int(FileSystems.get_filesystem(path).size(path))
+        return self.look(name) is not None
 
     def put(self, name: str, content: bytes) -> bool:
         """Writes a file, unless it is there with that content; tells whether it wrote."""
-        standing = self.look(name)
-        if standing is not None and standing.size == len(content):
+        seen = self.see(name)
+        if seen.stat is not None and seen.stat.size == len(content):
             with self.read(name) as source:
                 if source.read() == content:
                     return False
-        with self.writing(name) as target:
+        with self.writing(name, seen) as target:
             target.write(content)
         return True
 
     @contextlib.contextmanager
-    def writing(self, name: str) -> Iterator[BinaryIO]:
-        """Opens a file for writing that takes its name when the block ends without an error."""
+    def writing(self, name: str, seen: Seen | None = None) -> Iterator[BinaryIO]:
+        """Opens a file for writing that takes its name when the block ends without an error.
+
+        Args:
+            name: of the file.
+            seen: what it may take the place of; None is whatever stands there then.
+
+        Raises:
+            RunError: if another run has put something else there, or there is no room.
+        """
         temporary = f"{self.workspace}/{uuid.uuid4().hex}"
-        self._make_parent(temporary)
         try:
-            with self._create(temporary) as target:
+            with self._target.publish(self.path(name), temporary, self._terms(seen)) as target:
                 yield target
-                self._settle(target)
-        except BaseException as error:
-            # What is wrong is to be told, not that the rest of it cannot be removed either.
-            with contextlib.suppress(OSError, BeamIOError):
-                self._delete(temporary)
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        except ReplacedError as error:
+            # One of a source, which is read inside the block, has another name.
+            raise (self._conflict(name) if error.filename == self.path(name) else error) from error
+        except OSError as error:
+            if error.errno in _NO_ROOM:
                 raise self._no_room(error) from error
             raise
-        self.publish(temporary, name)
+
+    def _terms(self, seen: Seen | None) -> Terms:
+        if seen is None:
+            return Terms(self.token)
+        if seen.stat is None or self._is_others(seen.stat):
+            # What another run writes at this moment may be found there, and nothing else.
+            return Terms(self.token, 0)
+        return Terms(self.token, seen.stat.generation)
+
+    def _is_others(self, file: Stat) -> bool:
+        """Tells whether another run has written a file since this one began."""
+        return bool(file.generation) and file.owner != self.token and file.updated > self.since
+
+    def _conflict(self, name: str) -> RunError:
+        return RunError(
+            f"--output_dir={self.directory} is being written to by another run, whose {name} is "
+            "not the same as this one's: wait for its end and run again, or give another directory."
+        )
 
     @contextlib.contextmanager
     def _having_room(self) -> Iterator[None]:
@@ -175,28 +218,33 @@ class Output:
     def spilling(self) -> Iterator[tuple[str, BinaryIO]]:
         """Opens a temporary file that stays until the end of the run."""
         path = f"{self.workspace}/spill-{uuid.uuid4().hex}"
-        with self._having_room():
-            self._make_parent(path)
-            with self._create(path) as target:
-                yield path, target
+        with self._having_room(), self._target.create(path) as target:
+            yield path, target
 
-    def publish(self, temporary: str, name: str) -> None:
-        """Gives a whole temporary file its final name, in place of what may stand there."""
-        final = self.path(name)
-        self._make_parent(final)
-        if self._local:
-            os.replace(temporary, final)
+    def remove(self, name: str, seen: Seen | None = None) -> None:
+        """Removes a file, if it is there.
+
+        Args:
+            name: of the file.
+            seen: what it has to be, else what stands there now is looked at.
+
+        Raises:
+            RunError: if another run has put it there, or put another in its place.
+        """
+        seen = seen or self.see(name)
+        if seen.stat is None:
             return
-        FileSystems.rename([temporary], [final])
-
-    def remove(self, name: str) -> None:
-        """Removes a file, if it is there."""
-        if self.exists(name):
-            self._delete(self.path(name))
+        try:
+            if self._is_others(seen.stat):
+                raise self._conflict(name)
+            self._target.delete_seen(seen.stat)
+        except ReplacedError as error:
+            raise self._conflict(name) from error
+        seen.stat = None
 
     def read(self, name: str) -> BinaryIO:
         """Opens a file for reading."""
-        return FileSystems.open(self.path(name), compression_type="uncompressed")
+        return self._storage.open(self.path(name))
 
     def sweep(self) -> None:
         """Removes this run's temporary files, and the directory of all runs' if it is empty."""
@@ -204,16 +252,14 @@ class Output:
 
     def sweep_run(self, token: str) -> None:
         """Removes the temporary files of a run."""
-        for name in self._look(f"_tmp/{token}/*"):
-            self._delete(self.path(name))
+        self._target.delete(self.path(name) for name in self._list(f"_tmp/{token}/"))
+        self._target.tidy(self.path(f"_tmp/{token}"))
         if self._local:
-            # Another run's temporary files may be there, or that run may just have removed it.
             with contextlib.suppress(OSError):
-                os.rmdir(self.path(f"_tmp/{token}"))
                 # None but the lock of a run, of this one: see `claims`.
                 if os.listdir(self.path("_tmp")) == [LOCK]:
-                    self._delete(self.path(f"_tmp/{LOCK}"))
-                os.rmdir(self.path("_tmp"))
+                    self._target.delete([self.path(f"_tmp/{LOCK}")])
+            self._target.tidy(self.path("_tmp"))
 
     def note(self, name: str, content: bytes) -> str:
         """Keeps a note in the run's workspace, for whoever comes after; returns its name."""
@@ -224,64 +270,36 @@ class Output:
     def notes(self, token: str | None = None) -> list[bytes]:
         """Returns the notes of a run: of this one, if no other is named."""
         found = []
-        for name in self._look(f"_tmp/{token or self.token}/{_NOTE}*"):
+        for name in self._list(f"_tmp/{token or self.token}/{_NOTE}"):
             # Whoever made it may be done.
-            with contextlib.suppress(OSError, BeamIOError), self.read(name) as source:
+            with contextlib.suppress(OSError), self.read(name) as source:
                 found.append(source.read())
         return found
 
     def make(self, name: str, content: bytes) -> str:
-        """Makes a file of the run's own, in place of what may be there; returns its path."""
+        """Makes a file of the run's own on this machine, in place of what may be there."""
         path = self.path(name)
+<<<<<<< HEAD
         with self._having_room():
             self._make_parent(path)
             with open(path, "wb") as target:
                 target.write(content)
+=======
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as target:
+            target.write(content)
+>>>>>>> 2f1fdda (Google Cloud Storage by its own client, and the writing half of the storage seam)
         return path
 
-    def _settle(self, target: BinaryIO) -> None:
-        """Makes sure that a file's bytes outlive a crash of the machine, as its name will."""
-        if self._local:
-            target.flush()
-            os.fsync(target.fileno())
-
-    def _delete(self, path: str) -> None:
-        # Not by Beam if it is local: to it a bracket in a directory's name would be a pattern.
-        if self._local:
-            # Another attempt at the same shard may have been faster.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-        else:
-            FileSystems.delete([path])
-
-    def _look(self, pattern: str, *, folders: bool = False) -> dict[str, Standing]:
-        """Returns the files that match a pattern below the directory, by their names there."""
+    def _list(self, start: str, below: int = 0) -> dict[str, Standing]:
+        """Returns the files whose names begin so, and go on through so many directories."""
+        length = len(self.path(""))
         found: dict[str, Standing] = {}
-        start = len(self.path(""))
-        if self._local:
-            # Beam would take a bracket or a star in the directory's own name for a pattern.
-            for path in glob.iglob(f"{glob.escape(self.directory)}/{pattern}"):
-                # Another run may be renaming what was listed.
-                with contextlib.suppress(FileNotFoundError):
-                    facts = os.stat(path)
-                    if stat.S_ISDIR(facts.st_mode) == folders:
-                        found[path[start:]] = Standing(facts.st_size, facts.st_mtime)
-            return found
-        for file in FileSystems.match([self.path(pattern)])[0].metadata_list:
-            name = file.path[start:]
-            found[name] = Standing(file.size_in_bytes, float(file.last_updated_in_seconds or 0))
+        for file in self._storage.list(self.path(start)):
+            name = file.uri[length:]
+            if name.count("/") == start.count("/") + below:
+                found[name] = Standing(file.size, file.updated)
         return found
-
-    def _make_parent(self, path: str) -> None:
-        if self._local:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-
-    def _create(self, path: str) -> contextlib.AbstractContextManager[BinaryIO]:
-        if self._local:
-            return open(path, "xb")
-        return FileSystems.create(
-            path, mime_type="application/octet-stream", compression_type="uncompressed"
-        )
 
 
 def _files_in(folder: str, before: str) -> Iterator[str]:

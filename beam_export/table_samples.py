@@ -24,6 +24,7 @@ from beam_export.tables.parquet import ParquetTable
 from beam_export.tables.refs import UNMEASURED, Place, group_refs, metadata_schema, row_ref
 from beam_export.tables.roles import roles_of_names, roles_of_schema
 from beam_export.text import printable
+from beam_export.uris import unpin
 
 __all__ = ["ReadTables"]
 
@@ -96,7 +97,7 @@ def _place(source: Source) -> Place:
 
 
 def _refused(source: Source, error: TableError) -> InputError:
-    return InputError(f"the table {printable(source.uri)} {error}.")
+    return InputError(f"the table {printable(unpin(source.uri)[0])} {error}.")
 
 
 def _broken(source: Source, error: TableError | OSError) -> TaggedOutput:
@@ -111,7 +112,7 @@ def _broken(source: Source, error: TableError | OSError) -> TaggedOutput:
         reason = f"the table cannot be read: {error.strerror}"
     else:
         reason = f"the table {error}"
-    name, uri = printable(source.relative), printable(source.uri)
+    name, uri = printable(source.relative), printable(unpin(source.uri)[0])
     return TaggedOutput("failures", Failure(name, uri, "list", "BrokenSource", printable(reason)))
 
 
@@ -133,7 +134,9 @@ class _OpenTable(beam.DoFn):
             schema = metadata_schema(table.schema, roles_of_schema(table.schema))
         except TableError as error:
             raise _refused(source, error) from error
-        yield TaggedOutput("columns", (schema.serialize().to_pybytes(), printable(source.uri)))
+        yield TaggedOutput(
+            "columns", (schema.serialize().to_pybytes(), printable(unpin(source.uri)[0]))
+        )
         for group, (_, rows) in enumerate(table.groups):
             if rows:
                 yield source, group
@@ -225,7 +228,7 @@ def _lost(row: Any, why: Failure | TableError | BadRow, source: Source) -> Failu
         return why
     number = why.number if isinstance(why, BadRow) else row[0]
     reason = f"cannot be read: {why.reason}" if isinstance(why, BadRow) else str(why)
-    name, uri = (printable(f"{one}#{number}") for one in (source.relative, source.uri))
+    name, uri = (printable(f"{one}#{number}") for one in (source.relative, unpin(source.uri)[0]))
     return Failure(name, uri, "list", "ValueError", printable(f"its row {reason}"))
 
 

@@ -25,6 +25,7 @@ from beam_export.tar_index import TarIndexError, dali_members
 from beam_export.tar_refs import Item, Outcome, Spill, own_members, tar_refs
 from beam_export.tar_walk import stream, walk
 from beam_export.text import printable
+from beam_export.uris import unpin
 
 __all__ = ["ReadTars", "Spills"]
 
@@ -96,7 +97,7 @@ class _ReadTar(beam.DoFn):
                 yield TaggedOutput("skipped", ".parquet")
             if beside is not None:
                 schema: bytes = beside.columns.serialize().to_pybytes()
-                yield TaggedOutput("columns", (schema, printable(source.uri)))
+                yield TaggedOutput("columns", (schema, printable(unpin(source.uri)[0])))
             with patiently_opened(source.uri) as tar:
                 if compression_of(_start_of(tar)):
                     yield from self._streamed(tar, source, beside)
@@ -113,14 +114,15 @@ class _ReadTar(beam.DoFn):
     def _walked(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
         with Reader(MAX_JSON) as reader:
             items = _members(tar, source, beside)
-            yield from self._blocks(tar_refs(items, source.uri, reader.read, beside), source, None)
+            outcomes = tar_refs(items, unpin(source.uri)[0], reader.read, beside, source.uri)
+            yield from self._blocks(outcomes, source, None)
 
     def _streamed(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
         opened = self._spills.spilling() if self._spills else _nowhere()
         with opened as (path, target):
             spill = Spill(target)
             items = list(spill.members(stream(tar, self._max_bytes)))
-        outcomes = tar_refs(items, source.uri, spill.read, beside, path)
+        outcomes = tar_refs(items, unpin(source.uri)[0], spill.read, beside, path)
         yield from self._blocks(outcomes, source, "spilled")
 
     def _blocks(
@@ -200,7 +202,7 @@ def _missing_shards(source: Source) -> Iterator[Any]:
     found = parse(source.name)
     names = ShardNames(found.hash if found else "")
     there = {Entry(*one).name for one in source.companions}
-    folder = source.uri[: -len(source.name)]
+    folder = unpin(source.uri)[0][: -len(source.name)]
     for number in range(shards):
         name = names.tar(number)
         if there.isdisjoint((name, names.parquet(number))):
@@ -210,6 +212,5 @@ def _missing_shards(source: Source) -> Iterator[Any]:
 
 
 def _broken(source: Source, reason: str) -> Failure:
-    return Failure(
-        printable(source.name), printable(source.uri), "list", "BrokenSource", printable(reason)
-    )
+    name, path = printable(source.name), printable(unpin(source.uri)[0])
+    return Failure(name, path, "list", "BrokenSource", printable(reason))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from beam_export import display
@@ -71,7 +70,7 @@ def _look(output: Output) -> Opened | list[ForeignShard]:
         hash_ = find_hash(files, read)
         if hash_ is not None:
             return open_export(hash_, files, read)
-    except (OSError, BeamIOError) as error:
+    except OSError as error:
         raise InputError(
             f"OUT={output.directory} cannot be read ({str(error).splitlines()[0]}): give the "
             "directory of an export."

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
 from beam_export.checks.dataset import Opened
@@ -188,7 +187,7 @@ class _CheckShard(beam.DoFn):
             name = self._names.tar(number)
             with self._output.read(name) as tar:
                 return self._checker.check(number, tar, table, listed)
-        except (OSError, BeamIOError) as error:
+        except OSError as error:
             return Fault(name, "", f"it cannot be read ({reason(error)})", UNREADABLE)
 
 

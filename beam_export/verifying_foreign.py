@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
 from beam_export.checks.faults import Fault, in_order
@@ -83,7 +82,7 @@ class _CheckForeign(beam.DoFn):
                     checked = check_foreign(shard, tar, table, stats, self._images)
             else:
                 checked = check_foreign(shard, None, table, stats)
-        except (OSError, BeamIOError) as error:
+        except OSError as error:
             problem = f"it cannot be read ({reason(error)})"
             yield TaggedOutput("faults", Fault(name, "", problem, UNREADABLE))
             return

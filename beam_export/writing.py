@@ -30,7 +30,7 @@ from beam_export.progress import tell
 from beam_export.reading import Reader
 from beam_export.samples import Failure, SampleRef
 from beam_export.shard import ReadySample, ShardResult, write_shard
-from beam_export.sinks import Output
+from beam_export.sinks import Output, Seen
 from beam_export.spill import spilled_content
 
 __all__ = ["WriteEachShard"]
@@ -172,11 +172,12 @@ class _WriteShard(beam.DoFn):
         plan: str,
     ) -> ShardResult:
         names = naming.ShardNames(layout.hash)
+        seen = self._output.see(names.parquet(number)), self._output.see(names.tar(number))
         with (
             Reader(self._options.max_image_bytes) as reader,
-            self._output.writing(names.parquet(number)) as parquet,
+            self._output.writing(names.parquet(number), seen[0]) as parquet,
             # Left first, the tar takes its name first: a shard whose Parquet is there is finished.
-            self._output.writing(names.tar(number)) as tar,
+            self._output.writing(names.tar(number), seen[1]) as tar,
         ):
             result = write_shard(
                 self._watched(feed(keyed, reader, self._encoder)),
@@ -189,10 +190,10 @@ class _WriteShard(beam.DoFn):
             )
             if result.samples == 0:
                 raise RunError(_all_failed(result))
-            self._make_way(names, result)
+            self._make_way(names, result, seen[0])
         return result
 
-    def _make_way(self, names: naming.ShardNames, result: ShardResult) -> None:
+    def _make_way(self, names: naming.ShardNames, result: ShardResult, seen: Seen) -> None:
         """Removes what tells that a shard is finished, just before another takes its place.
 
         A tar beside the Parquet of another would pass for finished if the run ended between the
@@ -206,7 +207,7 @@ class _WriteShard(beam.DoFn):
                 if hashlib.sha256(source.read()).hexdigest() == result.parquet_sha256:
                     return
         self._output.remove(names.manifest)
-        self._output.remove(name)
+        self._output.remove(name, seen)
 
     def _watched(self, samples: Iterator[ReadySample | Failure]) -> Iterator[ReadySample | Failure]:
         """Passes samples on, and tells whoever watches now and then."""

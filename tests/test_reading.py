@@ -235,15 +235,15 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_other_file_systems(
     cloud: dict[str, Any], reader: Reader, slept: list[float], offset: int
 ) -> None:
-    cloud["gs://b/x.jpg"] = CONTENT
-    member = Member("jpg", "gs://b/x.jpg", offset, 200)
+    cloud["s3://b/x.jpg"] = CONTENT
+    member = Member("jpg", "s3://b/x.jpg", offset, 200)
     assert reader.read(member) == CONTENT
     assert reader.read(member._replace(offset=150, size=50)) == CONTENT[150:]
     with pytest.raises(SampleError, match="has 200 now"):
         reader.read(member._replace(size=201))
     # Not found is an error of every file system's own making.
     with pytest.raises(SampleError) as caught:
-        reader.read(member._replace(uri="gs://b/no.jpg"))
+        reader.read(member._replace(uri="s3://b/no.jpg"))
     reason = f"the .jpg cannot be read: {os.strerror(errno.ENOENT)}"
     assert caught.value.args == ("read", "OSError", reason)
     assert slept == []
@@ -252,13 +252,13 @@ def test_other_file_systems(
 def test_errors_of_other_file_systems_are_raised(
     cloud: dict[str, Any], reader: Reader, slept: list[float]
 ) -> None:
-    cloud["gs://b/x.jpg"] = OSError("the network is gone")
+    cloud["s3://b/x.jpg"] = OSError("the network is gone")
     with pytest.raises(OSError, match="network is gone"):
-        reader.read(Member("jpg", "gs://b/x.jpg", WHOLE, 5))
+        reader.read(Member("jpg", "s3://b/x.jpg", WHOLE, 5))
     assert len(slept) == 2
-    cloud["gs://b/y.jpg"] = RuntimeError("403")
+    cloud["s3://b/y.jpg"] = RuntimeError("403")
     with pytest.raises(RuntimeError, match="403"):
-        reader.read(Member("jpg", "gs://b/y.jpg", WHOLE, 5))
+        reader.read(Member("jpg", "s3://b/y.jpg", WHOLE, 5))
 
 
 def test_member_that_brings_its_bytes_is_not_looked_for(reader: Reader) -> None:
@@ -270,7 +270,7 @@ def test_files_far_away_are_read_at_the_same_time(
     cloud: dict[str, Any], reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(8, timeout=30)
-    members = [Member("jpg", f"gs://b/{number}", WHOLE, 200) for number in range(8)]
+    members = [Member("jpg", f"s3://b/{number}", WHOLE, 200) for number in range(8)]
     cloud.update({member.uri: CONTENT for member in members})
     opened = FileSystems.open
 

@@ -53,6 +53,7 @@ BEAM_LAYER = {
     "spill",
     "storage",
     "storage.filesystems",
+    "storage.targets",
     "table_samples",
     "tars",
     "transforms",
@@ -63,6 +64,8 @@ BEAM_LAYER = {
     "writing",
 }
 WITHOUT_ALL = {"__main__", "_version"}
+#: Where paths are opened for writing: behind `sinks`, the ways to write of each kind of storage.
+WRITERS = {"sinks", "storage.filesystems", "storage.local"}
 MAX_MODULE_LINES = 330
 MAX_BODY_LINES = 45
 
@@ -102,6 +105,10 @@ def imported(tree: ast.Module) -> Iterator[str]:
             # Relative imports would need the module's own place; there are none.
             assert node.level == 0, f"line {node.lineno}: relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_import(node: ast.stmt) -> bool:
+    return isinstance(node, (ast.Import, ast.ImportFrom))
 
 
 def own_module(name: str) -> str | None:
@@ -180,9 +187,42 @@ def test_sources_and_sinks_do_not_know_each_other(one: str, other: str) -> None:
     assert other not in reached(one)
 
 
-@pytest.mark.parametrize("module", sorted(set(TREES) - {"sinks"}))
-def test_only_sinks_opens_paths_for_writing(module: str) -> None:
+@pytest.mark.parametrize("module", sorted(set(TREES) - WRITERS))
+def test_only_sinks_and_what_is_below_it_open_paths_for_writing(module: str) -> None:
     assert writing_lines(TREES[module]) == []
+
+
+def test_only_sinks_reaches_what_writes() -> None:
+    importers = {module for module in TREES if "storage.targets" in own_imports(module)}
+    assert importers == {"sinks"}
+    targets = {name for name in imported(TREES["storage.targets"]) if name.endswith("Target")}
+    others = set(TREES) - {"storage.targets"}
+    for target in targets - {"beam_export.storage.base.Target"}:
+        assert not [module for module in others if target in imported(TREES[module])]
+
+
+def test_beams_file_systems_stand_in_one_place() -> None:
+    known = {
+        module
+        for module, tree in TREES.items()
+        if any("apache_beam.io.filesystem" in name for name in imported(tree))
+    }
+    # What a scheme is, and which there are, `paths` asks of Beam too.
+    assert known == {"paths", "storage.filesystems"}
+
+
+def test_google_cloud_storage_is_loaded_where_it_is_needed() -> None:
+    known = {
+        module
+        for module, tree in TREES.items()
+        if {"google.cloud.storage", "google_crc32c"} & set(imported(tree))
+    }
+    assert known == {"storage.google", "storage.google_client", "storage.google_target"}
+    loaders = {module for module in TREES if own_imports(module) & known} - known
+    assert loaders == {"storage", "storage.targets"}
+    for module in loaders:
+        at_once = ast.Module([node for node in TREES[module].body if is_import(node)], [])
+        assert not [name for name in imported(at_once) if "storage.google" in name]
 
 
 @pytest.mark.parametrize("module", sorted(set(TREES) - WITHOUT_ALL))

@@ -6,7 +6,7 @@ Storage has its own client, everything else that is not local goes through Beam'
 
 from __future__ import annotations
 
-from beam_export.paths import is_local
+from beam_export.paths import is_google, is_local
 from beam_export.storage.base import LANES, ReplacedError, Stat, Storage
 from beam_export.storage.filesystems import BeamStorage
 from beam_export.storage.local import LocalStorage
@@ -16,4 +16,11 @@ __all__ = ["LANES", "ReplacedError", "Stat", "Storage", "storage_of"]
 
 def storage_of(uri: str) -> Storage:
     """Returns what reads a path."""
-    return LocalStorage() if is_local(uri) else BeamStorage()
+    if is_local(uri):
+        return LocalStorage()
+    if is_google(uri):
+        # Not before it is needed: its library takes half a second to load.
+        from beam_export.storage.google import GoogleStorage
+
+        return GoogleStorage()
+    return BeamStorage()

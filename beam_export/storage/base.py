@@ -1,20 +1,29 @@
-"""What is asked of a storage that is read from; each kind has a module of its own."""
+"""What is asked of a storage; each kind has modules of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
 from beam_export.uris import pin
 
-__all__ = ["LANES", "ReplacedError", "Stat", "Storage"]
+__all__ = ["LANES", "ReplacedError", "Stat", "Storage", "Target", "Terms"]
 
 #: Reads at a time of a process on a storage far away.
 LANES = 16
 
 
 class ReplacedError(OSError):
-    """A file is another one than that which was listed."""
+    """A file is another one than that which was listed, or looked at."""
+
+    def __init__(self, uri: str) -> None:
+        """Says so of a file."""
+        super().__init__(errno.ESTALE, "it has been replaced meanwhile", uri)
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (str(self.filename),)
 
 
 class Stat(NamedTuple):
@@ -25,12 +34,14 @@ class Stat(NamedTuple):
         size: in bytes.
         updated: when its content last changed, in seconds since the epoch; 0 if nobody knows.
         generation: a number that no other content of this name has; 0 where there is no such.
+        owner: whose it is by its own mark, see `Terms`; empty where marks are not kept or not read.
     """
 
     uri: str
     size: int
     updated: float
     generation: int = 0
+    owner: str = ""
 
     @property
     def pinned(self) -> str:
@@ -76,3 +87,52 @@ class Storage(Protocol):
         Raises:
             FileNotFoundError, ReplacedError: as `read` does.
         """
+
+
+class Terms(NamedTuple):
+    """On which terms a file takes a name.
+
+    Attributes:
+        owner: mark that the file gets, where the storage keeps marks.
+        generation: of what it may take the place of; 0: of nothing; None: of whatever is there.
+    """
+
+    owner: str
+    generation: int | None = None
+
+
+class Target(Protocol):
+    """Writes files of one kind of storage; has no state, so that it travels to workers."""
+
+    def create(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Opens a file of a name that nobody else uses.
+
+        It may be seen half-written; whole, and there, it is when the block ends without an error.
+        """
+
+    def publish(self, path: str, temporary: str, terms: Terms) -> AbstractContextManager[BinaryIO]:
+        """Opens a file that takes its name, whole, when the block ends without an error.
+
+        Args:
+            path: the name.
+            temporary: a name that nobody else uses, for storages whose files can be seen while
+                they are written.
+            terms: of taking the name; those about generations bind where there are generations.
+                What is there already and has the same content is as good.
+
+        Raises:
+            ReplacedError: if what stands there is not on these terms; it stays.
+        """
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Removes files, whether or not they are there."""
+
+    def delete_seen(self, seen: Stat) -> None:
+        """Removes a file if it is still the one that was looked at, or is gone.
+
+        Raises:
+            ReplacedError: if it is another one; it stays.
+        """
+
+    def tidy(self, folder: str) -> None:
+        """Removes a directory that is empty, where there are directories."""

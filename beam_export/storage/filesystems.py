@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from beam_export.storage.base import Stat
+from beam_export.storage.base import Stat, Terms
 from beam_export.storage.local import read_up_to
 
-__all__ = ["BeamStorage"]
+__all__ = ["BeamStorage", "BeamTarget"]
 
 
 class BeamStorage:
@@ -65,3 +66,46 @@ class BeamStorage:
 
 def _stat(file: FileMetadata) -> Stat:
     return Stat(file.path, file.size_in_bytes, file.last_updated_in_seconds or 0.0)
+
+
+class BeamTarget:
+    """Writes through Beam's `FileSystems`, which knows no terms: a rename replaces like by like."""
+
+    @contextlib.contextmanager
+    def create(self, path: str) -> Iterator[BinaryIO]:
+        """See `Target.create`."""
+        target = FileSystems.create(
+            path, mime_type="application/octet-stream", compression_type="uncompressed"
+        )
+        with target as opened:
+            yield opened
+
+    @contextlib.contextmanager
+    def publish(self, path: str, temporary: str, terms: Terms) -> Iterator[BinaryIO]:
+        """See `Target.publish`."""
+        try:
+            with self.create(temporary) as target:
+                yield target
+            FileSystems.rename([temporary], [path])
+        except BaseException:
+            # What is wrong is to be told, not that the rest of it cannot be removed either.
+            with contextlib.suppress(OSError):
+                self.delete([temporary])
+            raise
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See `Target.delete`."""
+        for path in paths:
+            try:
+                FileSystems.delete([path])
+            except OSError:
+                # Each file system says in its own way that there is no such file.
+                if FileSystems.exists(path):
+                    raise
+
+    def delete_seen(self, seen: Stat) -> None:
+        """See `Target.delete_seen`; files have no generations here."""
+        self.delete([seen.uri])
+
+    def tidy(self, folder: str) -> None:
+        """See `Target.tidy`: there is nothing to do."""

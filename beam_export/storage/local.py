@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from beam_export.storage.base import Stat
+from beam_export.storage.base import Stat, Terms
 
-__all__ = ["LocalStorage", "read_up_to"]
+__all__ = ["LocalStorage", "LocalTarget", "read_up_to"]
 
 
 class LocalStorage:
@@ -74,3 +75,48 @@ def read_up_to(source: BinaryIO, size: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
+
+
+class LocalTarget:
+    """Writes local files: under another name first, then they are renamed."""
+
+    @contextlib.contextmanager
+    def create(self, path: str) -> Iterator[BinaryIO]:
+        """See `Target.create`."""
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "xb") as target:
+            yield target
+
+    @contextlib.contextmanager
+    def publish(self, path: str, temporary: str, terms: Terms) -> Iterator[BinaryIO]:
+        """See `Target.publish`; what stands there is replaced by its like."""
+        try:
+            with self.create(temporary) as target:
+                yield target
+                # So that a file's bytes outlive a crash of the machine, as its name will.
+                target.flush()
+                os.fsync(target.fileno())
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.replace(temporary, path)
+        except BaseException:
+            # What is wrong is to be told, not that the rest of it cannot be removed either.
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See `Target.delete`."""
+        for path in paths:
+            # Another attempt at the same shard may have been faster.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def delete_seen(self, seen: Stat) -> None:
+        """See `Target.delete_seen`; files have no generations here."""
+        self.delete([seen.uri])
+
+    def tidy(self, folder: str) -> None:
+        """See `Target.tidy`."""
+        # Another run's temporary files may be there, or that run may just have removed it.
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)

@@ -18,6 +18,7 @@ from beam_export.samples import WHOLE, Failure, Member, SampleRef
 from beam_export.tables.parquet import ParquetTable, rows_of
 from beam_export.tables.roles import Roles
 from beam_export.text import printable
+from beam_export.uris import unpin
 
 __all__ = ["UNMEASURED", "Place", "bytes_of_images", "group_refs", "metadata_schema", "row_ref"]
 
@@ -112,7 +113,7 @@ def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | Non
     """Returns the failure that a row of img2dataset tells of, if it does."""
     if not roles.status or row[roles.status] in ("success", None):
         return None
-    path = row.get("url") or place.uri
+    path = row.get("url") or unpin(place.uri)[0]
     error, message = row[roles.status], row["error_message"] or ""
     return Failure(str(row[roles.id]), printable(path), "list", str(error), str(message).strip())
 
@@ -133,7 +134,7 @@ def _ref(
     given = _path_in(row.get(roles.path)) if roles.path else None
     path = (image.path if image else None) or given
     ident = printable(_id(row.get(roles.id) if roles.id else None, path, number, place))
-    here = f"{place.uri}#{number}"
+    here = f"{unpin(place.uri)[0]}#{number}"
     if image is not None and image.size is not None:
         member = Member(image.ext, place.uri, number, image.size, column=roles.image)
     elif path:
