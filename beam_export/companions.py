@@ -21,9 +21,9 @@ from beam_export.samples import Failure
 from beam_export.text import printable
 from beam_export.uris import unpin
 
-__all__ = ["companion_names", "sort_out"]
+__all__ = ["Found", "companion_names", "sort_out", "tells_of_others"]
 
-_Found = tuple[str, Listed | Source | Beside | Failure | Skipped]
+Found = tuple[str, Listed | Source | Beside | Failure | Skipped]
 #: How the names of what belongs to a tar go on after its stem: ours, DALI's, img2dataset's.
 _ENDS = (".parquet", ".idx", "_stats.json")
 
@@ -36,7 +36,12 @@ def companion_names(tar: str) -> list[str]:
     return [*(stem + end for end in _ENDS), *manifest]
 
 
-def sort_out(files: Iterable[Entry], folder: str) -> Iterator[_Found]:
+def tells_of_others(name: str) -> bool:
+    """Tells whether what a file is, or what others of its directory are, may hang together."""
+    return source_kind(name) is not None or name.endswith(_ENDS) or parse(name) is not None
+
+
+def sort_out(files: Iterable[Entry], folder: str) -> Iterator[Found]:
     """Yields what a directory's files are, each with its place: the path that it is sorted by.
 
     Files of an image's stem are the image's. A Parquet beside a tar of the same stem is the tar's.

@@ -6,8 +6,8 @@ a link to a directory above itself is passed by and counted.
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import itertools
 import os
 import re
 import stat
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from beam_export.companions import companion_names, sort_out
 from beam_export.errors import InputError
+from beam_export.gathering import gather
 from beam_export.pairing import (
     IMAGE_SUFFIXES,
     Beside,
@@ -271,29 +272,44 @@ def _broken(folder: _Folder, error: OSError) -> Failure:
 
 def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
     path = pattern.path
-    root = pattern.root or path.rstrip("/") + "/"
-    wanted = re.compile("(?s:.*)")
     if pattern.is_glob:
         files, wanted = _match(_before_suffix(pattern.fixed)), _or_below(path)
-    elif not (files := _match(path.rstrip("/") + "/")):
-        files, wanted = _match(_before_suffix(path)), re.compile(re.escape(path))
-        root = pattern.root or path[: path.rfind("/") + 1]
-    if not any(map(wanted.fullmatch, files)):
-        raise _nothing_at(pattern)
-    folders: dict[str, list[Entry]] = collections.defaultdict(list)
+        return _sort_remote(files, pattern, pattern.root, wanted, exclude)
+    folder = path.rstrip("/") + "/"
+    files = _match(folder)
+    if (first := next(files, None)) is not None:
+        everything = re.compile("(?s:.*)")
+        files = itertools.chain([first], files)
+        return _sort_remote(files, pattern, pattern.root or folder, everything, exclude)
+    root = pattern.root or path[: path.rfind("/") + 1]
+    files, wanted = _match(_before_suffix(path)), re.compile(re.escape(path))
+    return _sort_remote(files, pattern, root, wanted, exclude)
+
+
+def _sort_remote(
+    files: Iterator[Stat], pattern: Pattern, root: str, wanted: re.Pattern[str], exclude: str
+) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields what the files are whose paths are wanted, as they are listed."""
+    matched = False
     # As of local files, the output is left out where it lies inside what is listed.
     skip = exclude.rstrip("/") + "/"
     inside = skip.startswith(root) and skip != root
-    for uri, file in files.items():
-        if not (inside and uri.startswith(skip)) and not uri.endswith("/"):
-            folder, _, name = uri.removeprefix(root).rpartition("/")
-            folders[folder].append(Entry(name, file.pinned, file.size))
-    found = [one for folder, entries in folders.items() for one in sort_out(entries, folder)]
-    for place, item in sorted(found, key=lambda one: os.fsencode(one[0])):
+
+    def entries() -> Iterator[tuple[str, Entry]]:
+        nonlocal matched
+        for file in files:
+            matched = matched or wanted.fullmatch(file.uri) is not None
+            if not (inside and file.uri.startswith(skip)) and not file.uri.endswith("/"):
+                folder, _, name = file.uri.removeprefix(root).rpartition("/")
+                yield folder, Entry(name, file.pinned, file.size)
+
+    for place, item in gather(entries()):
         if wanted.fullmatch(root + place):
             wanted_item = _wanted_item(root + place, item, wanted)
             if wanted_item is not None:
                 yield wanted_item
+    if not matched:
+        raise _nothing_at(pattern)
 
 
 def _before_suffix(uri: str) -> str:
@@ -303,6 +319,8 @@ def _before_suffix(uri: str) -> str:
     return folder + slash + (stem or (name.rpartition(".")[0] if "." in name else name))
 
 
-def _match(prefix: str) -> dict[str, Stat]:
-    """Returns all files whose path begins so; it costs a listing of those alone."""
-    return {file.uri: file for file in storage_of(prefix).list(prefix)}
+def _match(prefix: str) -> Iterator[Stat]:
+    """Yields all files whose path begins so; it costs a listing of those alone."""
+    # Without a bucket there is nothing in it.
+    with contextlib.suppress(FileNotFoundError):
+        yield from storage_of(prefix).list(prefix)

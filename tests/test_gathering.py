@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from beam_export.companions import Found, sort_out
+from beam_export.gathering import gather
+from beam_export.pairing import Entry, Listed, join
+
+HASH = "0123456789ab"
+NAMES = st.one_of(
+    st.text("ab.-0", min_size=1, max_size=5),
+    st.builds(
+        "{}.{}".format,
+        st.text("ab.-", min_size=1, max_size=3),
+        st.sampled_from(["jpg", "png", "txt", "JSON", "tar", "tar.gz", "parquet", "idx", "csv"]),
+    ),
+    st.sampled_from(["a_stats.json", f"images-{HASH}-000000.tar", f"images-{HASH}-000000.parquet"]),
+    st.sampled_from([f"images-{HASH}-manifest.json", f"images-{HASH}-000001.tar"]),
+)
+PATHS = st.lists(
+    st.builds(
+        "/".join,
+        st.builds(lambda folders, name: [*folders, name], st.lists(NAMES, max_size=2), NAMES),
+    ),
+    unique=True,
+    max_size=14,
+)
+
+
+def entries(paths: list[str]) -> list[tuple[str, Entry]]:
+    found = []
+    for at, path in enumerate(sorted(paths, key=os.fsencode)):
+        folder, _, name = path.rpartition("/")
+        found.append((folder, Entry(name, path, at)))
+    return found
+
+
+def at_once(files: list[tuple[str, Entry]]) -> list[Found]:
+    folders: dict[str, list[Entry]] = {}
+    for folder, file in files:
+        folders.setdefault(folder, []).append(file)
+    found = [one for folder, inside in folders.items() for one in sort_out(inside, folder)]
+    return sorted(found, key=lambda one: os.fsencode(one[0]))
+
+
+@given(PATHS)
+@example(["a.jpg", "a.b/c.jpg", "a.txt", "a.b.jpg"])
+@example(["x.idx", "y.jpg", "x.tar", "a.jpg", "x_stats.json"])
+@example(["d/a.jpg", "d.e/b.tar", "d.jpg", "d.txt"])
+def test_it_is_as_if_all_was_looked_at_together(paths: list[str]) -> None:
+    files = entries(paths)
+    assert list(gather(files)) == at_once(files)
+
+
+def test_images_go_on_as_they_come() -> None:
+    taken = 0
+
+    def listing() -> Iterator[tuple[str, Entry]]:
+        nonlocal taken
+        for number in range(10**6):
+            for ext in ("jpg", "txt"):
+                taken += 1
+                yield "d", Entry(f"x.{number:07d}.{ext}", "", 0)
+
+    for count, (place, item) in enumerate(gather(listing())):
+        assert isinstance(item, Listed)
+        assert place == join("d", f"x.{count:07d}.jpg")
+        assert taken <= 2 * count + 3
+        if count == 100:
+            break
+    assert count == 100
