@@ -16,7 +16,6 @@ from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import BeamIOError
 
 from beam_export.earlier import own_columns
 from beam_export.errors import InputError
@@ -45,7 +44,7 @@ _MOST_LISTED = 20_000
 _MOST_OPENED = 2_000
 _AT_ONCE = 16
 #: What ends a look at a file, and is told by the pipeline, which lists it.
-_UNREADABLE = (OSError, BeamIOError, TableError, pa.ArrowException)
+_UNREADABLE = (OSError, TableError, pa.ArrowException)
 
 _T = TypeVar("_T")
 
