@@ -35,6 +35,7 @@ from beam_export.tables import ParquetTable, TableError, is_json, is_parquet, re
 from beam_export.tables.refs import metadata_schema
 from beam_export.tables.roles import roles_of_names, roles_of_schema
 from beam_export.text import printable
+from beam_export.uris import unpin
 
 __all__ = ["check_columns", "check_schema", "preview_columns"]
 
@@ -155,11 +156,12 @@ def _of_table(options: ExportOptions) -> list[_Columns] | None:
 
 def _looker(key: str) -> Callable[[str], _Columns | None]:
     def look(uri: str) -> _Columns | None:
-        columns = _of_file(uri, uri)
+        plain = unpin(uri)[0]
+        columns = _of_file(uri, plain)
         if columns is None:
             return None
         names = [(name, pa.string()) for name in columns.names]
-        check_key(pa.schema([*columns.schema, *names]), key, uri)
+        check_key(pa.schema([*columns.schema, *names]), key, plain)
         rest = pa.schema([field for field in columns.schema if field.name != key])
         return columns._replace(
             schema=rest, names=tuple(name for name in columns.names if name != key)
@@ -175,7 +177,7 @@ def _of_file(uri: str, name: str) -> _Columns | None:
     try:
         with open_source(uri) as file:
             if is_parquet(name):
-                return _Columns(ParquetTable(file).schema, where=printable(uri))
+                return _Columns(ParquetTable(file).schema, where=printable(unpin(uri)[0]))
             return _Columns(names=tuple(read_header(file, name)))
     except _UNREADABLE:
         return None
@@ -208,7 +210,7 @@ def _of_tar(source: Source) -> _Columns | None:
             columns = own_columns(pq.read_schema(file))
     except _UNREADABLE:
         return None
-    return None if columns is None else _Columns(columns, where=printable(source.uri))
+    return None if columns is None else _Columns(columns, where=printable(unpin(source.uri)[0]))
 
 
 def _sources(patterns: Sequence[Pattern], options: ExportOptions) -> list[Source] | None:
