@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,6 @@ from beam_export.errors import InputError, RunError, SampleError
 from beam_export.naming import key_of
 from beam_export.reading import Reader
 from beam_export.samples import Member
-from beam_export.sinks import Output
 
 COUNT = 11
 
@@ -491,16 +491,16 @@ class CrashError(Exception):
 
 @pytest.fixture
 def crash_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Makes the n-th publishing of a file with that suffix fail, after what came before it."""
-    publish = Output.publish
+    """Makes the publishing of a file with that suffix fail, after what came before it."""
+    replace = os.replace
 
     def arrange(suffix: str) -> None:
-        def crash(output: Output, temporary: str, name: str) -> None:
-            if name.endswith(suffix):
-                raise CrashError(name)
-            publish(output, temporary, name)
+        def crash(temporary: str, final: str) -> None:
+            if final.endswith(suffix):
+                raise CrashError(final)
+            replace(temporary, final)
 
-        monkeypatch.setattr(Output, "publish", crash)
+        monkeypatch.setattr(os, "replace", crash)
 
     return arrange
 

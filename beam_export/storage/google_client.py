@@ -50,14 +50,14 @@ def client() -> storage.Client:
     """
     with _lock:
         # A process that was forked must not go on with connections of another.
-        return _make(os.getpid())
+        return _make(os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST"))
 
 
 @functools.lru_cache(maxsize=1)
-def _make(process: int) -> storage.Client:
+def _make(process: int, emulator: str | None) -> storage.Client:
     # Else it asks for the metadata of each bucket once, for traces that nobody has asked for.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
+    if emulator:
         made = storage.Client.create_anonymous_client()
     else:
         try:

@@ -144,6 +144,8 @@ def _upload(path: str, spool: _Spool, terms: Terms) -> None:
 
 def _upload_once(path: str, spool: _Spool, terms: Terms) -> None:
     blob = blob_of(path, chunk_size=_CHUNK)
+    # The storage takes it only if what comes is what was written, and not what a disk made of it.
+    blob.crc32c = spool.crc32c
     if terms.owner:
         blob.metadata = {OWNER: terms.owner}
     with told(path):
@@ -152,8 +154,7 @@ def _upload_once(path: str, spool: _Spool, terms: Terms) -> None:
             size=spool.size,
             content_type="application/octet-stream",
             if_generation_match=terms.generation,
-            checksum="crc32c",
-            crc32c_checksum_value=spool.crc32c,
+            checksum=None,
             timeout=TIMEOUT,
             retry=RETRY,
         )
