@@ -170,16 +170,13 @@ class Output:
             RunError: if another run has put something else there, or there is no room.
         """
         temporary = f"{self.workspace}/{uuid.uuid4().hex}"
+        opened = self._target.publish(self.path(name), temporary, self._terms(seen))
         try:
-            with self._target.publish(self.path(name), temporary, self._terms(seen)) as target:
+            with self._having_room(), opened as target:
                 yield target
         except ReplacedError as error:
             # One of a source, which is read inside the block, has another name.
             raise (self._conflict(name) if error.filename == self.path(name) else error) from error
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise self._no_room(error) from error
-            raise
 
     def _terms(self, seen: Seen | None) -> Terms:
         if seen is None:
@@ -204,15 +201,12 @@ class Output:
         try:
             yield
         except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise self._no_room(error) from error
-            raise
-
-    def _no_room(self, error: OSError) -> RunError:
-        return RunError(
-            f"--output_dir={self.directory} has no room left ({os.strerror(error.errno or 0)}): "
-            "free some and run again; the shards that are finished are kept."
-        )
+            if error.errno not in _NO_ROOM:
+                raise
+            raise RunError(
+                f"--output_dir={self.directory} has no room left ({os.strerror(error.errno)}): "
+                "free some and run again; the shards that are finished are kept."
+            ) from error
 
     @contextlib.contextmanager
     def spilling(self) -> Iterator[tuple[str, BinaryIO]]:
@@ -279,16 +273,10 @@ class Output:
     def make(self, name: str, content: bytes) -> str:
         """Makes a file of the run's own on this machine, in place of what may be there."""
         path = self.path(name)
-<<<<<<< HEAD
         with self._having_room():
-            self._make_parent(path)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb") as target:
                 target.write(content)
-=======
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as target:
-            target.write(content)
->>>>>>> 2f1fdda (Google Cloud Storage by its own client, and the writing half of the storage seam)
         return path
 
     def _list(self, start: str, below: int = 0) -> dict[str, Standing]:
