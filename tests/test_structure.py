@@ -207,8 +207,8 @@ def test_beams_file_systems_stand_in_one_place() -> None:
         for module, tree in TREES.items()
         if any("apache_beam.io.filesystem" in name for name in imported(tree))
     }
-    # What a scheme is, and which there are, `paths` asks of Beam too.
-    assert known == {"paths", "storage.filesystems"}
+    # What a scheme is, and which there are, `paths` asks of Beam too; `here` tells it the flags.
+    assert known == {"here", "paths", "storage.filesystems"}
 
 
 def test_google_cloud_storage_is_loaded_where_it_is_needed() -> None:
