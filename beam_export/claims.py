@@ -2,7 +2,11 @@
 
 On this machine a run holds a lock on `OUT/_tmp/lock` as long as its process lives, however it
 ends; a second run refuses. Elsewhere (object stores, workers of other machines) there is no such
-lock: two runs of one plan write the same bytes, and temporary files are swept when they are old.
+lock, and no object stands for one either: nobody could tell whether the run that made it lives, so
+that each run that was killed would stand in the way of the one that is to resume it. There, each
+file is written on terms (`sinks.Output`): two runs of one plan write the same bytes and both end
+well; of two others the one that comes second to a name fails. Temporary files are swept when they
+are old.
 """
 
 from __future__ import annotations

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from beam_export.encoders import Encoder, ImageInput, Result
 from beam_export.encoders.policy import process_batch
 from beam_export.errors import SampleError
+from beam_export.paths import is_local
 from beam_export.reading import Reader
 from beam_export.samples import EncodedImage, Failure, SampleRef, failure_of
 from beam_export.shard import ReadySample
@@ -41,7 +43,7 @@ def feed(
         reader: used by one thread at a time.
         encoder: open.
     """
-    batches = _batches(refs)
+    batches = _batches(_read_ahead(refs, reader))
     with (
         concurrent.futures.ThreadPoolExecutor(1, "read-ahead") as ahead,
         concurrent.futures.ThreadPoolExecutor(1, "encode-ahead") as coder,
@@ -56,6 +58,21 @@ def feed(
             if encoding is not None:
                 yield from encoding.result()
             encoding = following
+
+
+def _read_ahead(
+    refs: Iterable[tuple[SampleRef, str]], reader: Reader
+) -> Iterator[tuple[SampleRef, str]]:
+    """Yields refs; what they name is on its way already if it is far away."""
+    rest = iter(refs)
+    first = next(rest, None)
+    if first is None:
+        return iter(())
+    # A shard's samples lie on one storage, but for tables of paths that name several.
+    chained = itertools.chain([first], rest)
+    if is_local(first[0].image.uri):
+        return chained
+    return reader.ahead(chained, lambda one: (one[0].image, *one[0].fields))
 
 
 def _submit(

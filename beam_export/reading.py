@@ -12,9 +12,9 @@ import concurrent.futures
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from beam_export.errors import SampleError
 from beam_export.patience import is_lasting, open_source, patiently
@@ -27,6 +27,14 @@ from beam_export.tables.errors import TableError
 __all__ = ["Reader"]
 
 _OPEN_FILES = 16
+#: Bytes and items that are read ahead together; the longer the window, the more ranges of one
+#: file lie close enough in it to be read at one go.
+_AHEAD = (64 << 20, 2048)
+
+_T = TypeVar("_T")
+#: Members of a span by their places.
+_Parts = dict[int, bytes | SampleError]
+_Key = tuple[str, int, int]
 
 
 class Reader:
@@ -38,6 +46,7 @@ class Reader:
         self._open: collections.OrderedDict[str, BinaryIO] = collections.OrderedDict()
         self._cells = Cells(open_source)
         self._lock = threading.Lock()
+        self._coming: dict[_Key, tuple[concurrent.futures.Future[_Parts], int]] = {}
 
     def __enter__(self) -> Reader:
         return self
@@ -48,6 +57,8 @@ class Reader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        while self._coming:
+            self._coming.popitem()[1][0].cancel()
         while self._open:
             self._open.popitem()[1].close()
         self._cells.close()
@@ -76,17 +87,52 @@ class Reader:
         results: list[bytes | SampleError] = [self._known(one) for one in members]
         far: list[tuple[int, Member]] = []
         near: list[tuple[int, Member]] = []
+        coming = []
         for place, member in enumerate(members):
             if member.data is None and not isinstance(results[place], SampleError):
-                (far if _is_far(member) else near).append((place, member))
+                if begun := self._coming.pop(_key(member), None) if self._coming else None:
+                    coming.append((place, begun))
+                else:
+                    (far if _is_far(member) else near).append((place, member))
         reading = [_pool().submit(self._read_span, span) for span in coalesce(far)]
         for place, member in near:
             with self._lock:
                 results[place] = self._attempt(member, functools.partial(self._read, member))
         for future in reading:
-            for place, data in future.result():
+            for place, data in future.result().items():
                 results[place] = data
+        for place, (begun_reading, part) in coming:
+            results[place] = begun_reading.result().pop(part)
         return results
+
+    def ahead(self, items: Iterable[_T], members: Callable[[_T], Iterable[Member]]) -> Iterator[_T]:
+        """Yields items, and begins to read what is far away of them before they are asked for.
+
+        Two windows of them are on their way at a time: see `_AHEAD`.
+
+        Args:
+            items: in the order in which they will be read.
+            members: returns those of an item that will be.
+        """
+        windows = _windows(iter(items), members)
+        now = self._expect(next(windows, []), members)
+        while now:
+            following = self._expect(next(windows, []), members)
+            yield from now
+            now = following
+
+    def _expect(self, items: list[_T], members: Callable[[_T], Iterable[Member]]) -> list[_T]:
+        wanted = [
+            one
+            for item in items
+            for one in members(item)
+            if one.data is None and one.size <= self._max_bytes and _is_far(one)
+        ]
+        for span in coalesce(enumerate(wanted)):
+            reading = _pool().submit(self._read_span, span)
+            for place, member in span.parts:
+                self._coming[_key(member)] = (reading, place)
+        return items
 
     def _known(self, member: Member) -> bytes | SampleError:
         """Returns what is known of a member without reading it, nothing if that is nothing."""
@@ -101,15 +147,15 @@ class Reader:
             f"{self._max_bytes}",
         )
 
-    def _read_span(self, span: Span) -> Iterator[tuple[int, bytes | SampleError]]:
+    def _read_span(self, span: Span) -> _Parts:
         """Returns the bytes of each part of a span, by its place."""
         storage = storage_of(span.uri)
         if span.offset == WHOLE:
             ((place, member),) = span.parts
             whole = functools.partial(storage.read_whole, span.uri, span.size)
-            return iter([(place, self._attempt(member, whole))])
+            return {place: self._attempt(member, whole)}
         data = _fetch(span.parts[0][1], functools.partial(storage.read, *span[:3]))
-        return ((place, _part(member, data, span.offset)) for place, member in span.parts)
+        return {place: _part(member, data, span.offset) for place, member in span.parts}
 
     def _attempt(self, member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
         data = _fetch(member, read)
@@ -152,6 +198,23 @@ class Reader:
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
     """Returns the threads of this process that read from far away, whoever asks."""
     return concurrent.futures.ThreadPoolExecutor(LANES, "read")
+
+
+def _windows(items: Iterator[_T], members: Callable[[_T], Iterable[Member]]) -> Iterator[list[_T]]:
+    window: list[_T] = []
+    held = 0
+    for item in items:
+        window.append(item)
+        held += sum(member.size for member in members(item))
+        if held >= _AHEAD[0] or len(window) >= _AHEAD[1]:
+            yield window
+            window, held = [], 0
+    if window:
+        yield window
+
+
+def _key(member: Member) -> _Key:
+    return member.uri, member.offset, member.size
 
 
 def _is_far(member: Member) -> bool:

@@ -144,8 +144,9 @@ class _MakeRefs(beam.DoFn):
         number, position, plain = pickle.loads(packed)
         refs = []
         with Reader(MAX_JSON) as reader:
+            listed = reader.ahead(plain, _json_of)
             for place, (relative, image, fields) in zip(
-                itertools.count(position), plain, strict=False
+                itertools.count(position), listed, strict=False
             ):
                 ref = _make_ref(source_key(number, place), relative, Member(*image), fields)
                 try:
@@ -154,6 +155,10 @@ class _MakeRefs(beam.DoFn):
                     yield TaggedOutput("failures", failure_of(ref, error))
         if refs:
             yield refs
+
+
+def _json_of(listed: tuple[str, Any, list[Any]]) -> Iterator[Member]:
+    return (one for one in (Member(*field) for field in listed[2]) if one.ext == "json")
 
 
 def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> SampleRef:

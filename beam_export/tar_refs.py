@@ -23,11 +23,12 @@ from beam_export.tar_walk import (
 from beam_export.text import printable
 from beam_export.webdataset import TarSample, broken_tar, group, split_member
 
-__all__ = ["Item", "Outcome", "Spill", "own_members", "tar_refs"]
+__all__ = ["Found", "Item", "Outcome", "Spill", "own_members", "tar_refs"]
 
 Item = TarMember | TarOther | TarNote | TarFault
 #: Refs have no order key yet: they come in the order that they have in the tar.
 Outcome = SampleRef | Failure | Skipped
+Found = TarSample | Failure | Skipped | TarNote
 
 
 def tar_refs(
@@ -36,6 +37,7 @@ def tar_refs(
     read: Callable[[Member], bytes],
     beside: Beside | None = None,
     data_uri: str = "",
+    ahead: Callable[[Iterable[Found]], Iterable[Found]] = iter,
 ) -> Iterator[Outcome]:
     """Yields the samples of a tar in order, and what becomes of all else in it.
 
@@ -46,11 +48,14 @@ def tar_refs(
         beside: what the Parquet beside the tar says. A row without its image is a failure, and so
             is an image without a row.
         data_uri: where the members' data lie, if that is not the tar.
+        ahead: passes on what it is given; may begin to read of it what will be asked for.
     """
     alone = beside is not None and beside.kind == CURATOR
     samples = _single(items, uri, data_uri) if alone else group(items, uri, data_uri)
     rows = None if beside is None else _Rows(beside, uri)
-    for found in samples:
+    # The JSON of an export of ours is not read.
+    own = beside is not None and beside.kind == OWN
+    for found in samples if own else ahead(samples):
         if isinstance(found, TarSample):
             yield _outcome(found, uri, read, rows)
         elif not isinstance(found, TarNote):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Protocol
 
 import apache_beam as beam
@@ -19,13 +19,15 @@ from beam_export.pairing import Entry, Skipped, Source
 from beam_export.patience import is_lasting, patiently_opened
 from beam_export.progress import tell
 from beam_export.reading import Reader
-from beam_export.samples import Failure, SampleRef
+from beam_export.samples import Failure, Member, SampleRef
 from beam_export.sidecars import MAX_JSON
+from beam_export.storage import storage_of
 from beam_export.tar_index import TarIndexError, dali_members
-from beam_export.tar_refs import Item, Outcome, Spill, own_members, tar_refs
+from beam_export.tar_refs import Found, Item, Outcome, Spill, own_members, tar_refs
 from beam_export.tar_walk import stream, walk
 from beam_export.text import printable
 from beam_export.uris import unpin
+from beam_export.webdataset import TarSample
 
 __all__ = ["ReadTars", "Spills"]
 
@@ -114,7 +116,14 @@ class _ReadTar(beam.DoFn):
     def _walked(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
         with Reader(MAX_JSON) as reader:
             items = _members(tar, source, beside)
-            outcomes = tar_refs(items, unpin(source.uri)[0], reader.read, beside, source.uri)
+            outcomes = tar_refs(
+                items,
+                unpin(source.uri)[0],
+                reader.read,
+                beside,
+                source.uri,
+                _ahead(reader) if storage_of(source.uri).ranged else iter,
+            )
             yield from self._blocks(outcomes, source, None)
 
     def _streamed(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
@@ -147,6 +156,15 @@ class _ReadTar(beam.DoFn):
     def _full(self, block: list[SampleRef], tag: str | None) -> Any:
         tell(self._watcher, {"listed": len(block)})
         return TaggedOutput(tag, block) if tag else block
+
+
+def _ahead(reader: Reader) -> Callable[[Iterable[Found]], Iterator[Found]]:
+    return lambda found: reader.ahead(found, _json_of)
+
+
+def _json_of(found: object) -> Iterator[Member]:
+    if isinstance(found, TarSample):
+        yield from (field for field in found.fields if field.ext == "json")
 
 
 class _BrokenError(Exception):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 from gcs import Emulator
 
+from beam_export import reading
 from beam_export.errors import SampleError
 from beam_export.patience import is_lasting, open_source
 from beam_export.reading import Reader
@@ -243,3 +244,44 @@ def test_ranges_that_lie_close_are_read_together_and_others_at_the_same_time(
     assert time.monotonic() - started < 1.5
     assert found == [big[one.offset : one.offset + 1000] for one in members]
     assert len(emulator.log()) == 9
+
+
+def test_reads_begin_before_they_are_asked_for(bucket: str, emulator: Emulator) -> None:
+    uris = [f"{bucket}/{number}.jpg" for number in range(40)]
+    for number, uri in enumerate(uris):
+        emulator.put(uri, bytes([number]) * 1000)
+    members = [Member("jpg", pinned(uri), WHOLE, 1000) for uri in uris]
+    gone = Member("jpg", f"{bucket}/no.jpg", WHOLE, 1000)
+    emulator.forget()
+    emulator.set_latency(0.1)
+    started = time.monotonic()
+    with Reader(1 << 20) as reader:
+        found = []
+        for member in reader.ahead([*members, gone, members[0]], lambda one: [one]):
+            # One by one, as nobody would who waits for each.
+            found += reader.read_all([member])
+    assert time.monotonic() - started < 2.0
+    assert found[:40] == [bytes([number]) * 1000 for number in range(40)]
+    assert isinstance(found[40], SampleError)
+    assert found[41] == found[0]
+    assert len(reads(emulator)) == 43  # what is named twice at once is read once more
+
+
+def test_reading_ahead_is_bounded(
+    bucket: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_AHEAD", (2000, 1024))
+    emulator.put(f"{bucket}/x", bytes(1000))
+    member = Member("jpg", f"{bucket}/x", WHOLE, 1000)
+    taken = 0
+
+    def members() -> Iterator[Member]:
+        nonlocal taken
+        for _ in range(50):
+            taken += 1
+            yield member
+
+    with Reader(1 << 20) as reader:
+        for count, one in enumerate(reader.ahead(members(), lambda one: [one])):
+            assert reader.read(one) == bytes(1000)
+            assert taken <= count + 4

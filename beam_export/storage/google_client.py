@@ -14,6 +14,7 @@ import functools
 import os
 import re
 import threading
+import urllib.request
 from collections.abc import Iterator
 
 import google.auth.exceptions
@@ -39,6 +40,8 @@ _CONNECTIONS = 4 * LANES
 #: What follows a URL's question mark may hold the key to an upload that is going on.
 _QUERY = re.compile(r"\?[^\s'\")]*")
 _LASTING = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
+#: Variables that name certificates to trust.
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _lock = threading.Lock()
 
 
@@ -68,6 +71,8 @@ def _make(process: int, emulator: str | None) -> storage.Client:
     pool = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         made._http.mount(scheme, pool)
+    # Else all of the environment is looked through for each request, which takes a fifth of it.
+    made._http.trust_env = bool(urllib.request.getproxies()) or any(map(os.environ.get, _BUNDLES))
     return made
 
 
