@@ -1,4 +1,4 @@
-"""How large the files are that samples name: the last thing that a ref has to know."""
+"""Which files samples name, and how large they are: the last thing that a ref has to know."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from beam_export.paths import check_reachable
 from beam_export.patience import is_lasting
 from beam_export.storage import storage_of
 
-__all__ = ["file_size"]
+__all__ = ["locate"]
 
 
-def file_size(path: str, stage: str) -> int:
-    """Returns the bytes of the file at a path that a sample names.
+def locate(path: str, stage: str) -> tuple[str, int]:
+    """Returns the URI of just what is at a path that a sample names now, and its bytes.
 
     Args:
         path: on any file system that can be reached.
@@ -26,7 +26,7 @@ def file_size(path: str, stage: str) -> int:
         OSError: if it cannot be looked at at present.
     """
     if is_local(path):
-        return _local_size(path, stage)
+        return path, _local_size(path, stage)
     try:
         check_reachable("path", path)
     except InputError as error:
@@ -40,7 +40,7 @@ def file_size(path: str, stage: str) -> int:
         raise SampleError(stage, "OSError", reason) from error
     if found is None:
         raise SampleError(stage, "OSError", "there is no file at its path")
-    return found.size
+    return found.pinned, found.size
 
 
 def _local_size(path: str, stage: str) -> int:

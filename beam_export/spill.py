@@ -24,7 +24,7 @@ from beam_export.encoders.policy import process_batch
 from beam_export.encoding import count_ways
 from beam_export.errors import InputError, SampleError
 from beam_export.feeding import BATCH_BYTES, BATCH_SAMPLES
-from beam_export.locating import file_size
+from beam_export.locating import locate
 from beam_export.naming import clean_ext
 from beam_export.paths import check_reachable
 from beam_export.samples import (
@@ -200,7 +200,8 @@ def _file_member(path: str) -> Member:
         SampleError: if there is no such file.
     """
     check_reachable("path", path)
-    return Member(_ext(path), path, WHOLE, file_size(path, "read"))
+    uri, size = locate(path, "read")
+    return Member(_ext(path), uri, WHOLE, size)
 
 
 def _ext(path: str) -> str:

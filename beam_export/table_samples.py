@@ -13,7 +13,7 @@ from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection, TaggedO
 
 from beam_export.errors import InputError, SampleError
 from beam_export.listing import is_local
-from beam_export.locating import file_size
+from beam_export.locating import locate
 from beam_export.pairing import Source
 from beam_export.patience import is_lasting, open_source
 from beam_export.progress import tell
@@ -254,7 +254,7 @@ class _Measure(beam.DoFn):
 
 def _measured(ref: SampleRef) -> SampleRef | Failure:
     try:
-        size = file_size(ref.image.uri, "list")
+        uri, size = locate(ref.image.uri, "list")
     except SampleError as error:
         return failure_of(ref, error)
-    return ref._replace(image=ref.image._replace(size=size), size=size)
+    return ref._replace(image=ref.image._replace(uri=uri, size=size), size=size)

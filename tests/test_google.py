@@ -15,6 +15,7 @@ from gcs import Emulator
 
 from beam_export import reading
 from beam_export.errors import SampleError
+from beam_export.locating import locate
 from beam_export.patience import is_lasting, open_source
 from beam_export.reading import Reader
 from beam_export.samples import WHOLE, Member
@@ -285,3 +286,13 @@ def test_reading_ahead_is_bounded(
         for count, one in enumerate(reader.ahead(members(), lambda one: [one])):
             assert reader.read(one) == bytes(1000)
             assert taken <= count + 4
+
+
+def test_what_a_path_names_is_pinned_too(uri: str, emulator: Emulator) -> None:
+    where, size = locate(uri, "list")
+    assert (where, size) == (f"{uri}#{emulator.stat(uri)['generation']}", len(DATA))
+    with pytest.raises(SampleError, match="there is no file at its path"):
+        locate(uri + ".no", "list")
+    emulator.fail("status", status=403, count=None)
+    with pytest.raises(SampleError, match="its file cannot be looked at"):
+        locate(uri, "list")
