@@ -227,6 +227,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200, help="that are killed at random")
     parser.add_argument("--each", type=int, default=0, help="of each of the other kinds")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of each kind")
     parser.add_argument("--kinds", default=",".join(KINDS), help="the other kinds that are run")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
@@ -272,7 +273,7 @@ def _others(asked: argparse.Namespace, folder: pathlib.Path) -> list[Mishap]:
     found: list[Mishap] = []
     for kind in asked.kinds.split(","):
         began = time.monotonic()
-        new = run_kind(kind, ground, asked.each, asked.seed)
+        new = run_kind(kind, ground, asked.first, asked.each, asked.seed)
         for one in new:
             if one.faults:
                 print(one, file=sys.stderr, flush=True)

@@ -43,11 +43,11 @@ class Mishap:
     faults: list[str] = dataclasses.field(default_factory=list)
 
 
-def run_kind(kind: str, ground: Ground, count: int, seed: int) -> list[Mishap]:
-    """Has one kind happen `count` times."""
+def run_kind(kind: str, ground: Ground, first: int, count: int, seed: int) -> list[Mishap]:
+    """Has one kind happen `count` times, in the forms that begin with number `first`."""
     dice = random.Random(f"{kind} {seed}")
     found = []
-    for number in range(count):
+    for number in range(first, first + count):
         out = ground.folder / f"{kind}-{number}"
         found.append(KINDS[kind](ground, out, number, dice))
         if not found[-1].faults:

@@ -69,8 +69,7 @@ def export(source: str, out: pathlib.Path, here: pathlib.Path, *flags: str) -> d
         flags: beside the usual ones.
     """
     command = [sys.executable, "-m", "beam_export", "export", f"--input={source}"]
-    command += [f"--output_dir={out}", "--images_per_tar=100", "--order=shuffled", "--seed=1"]
-    command += ["--max_failed_fraction=1", *flags]
+    command += [f"--output_dir={out}", "--max_failed_fraction=1", *flags]
     began = time.monotonic()
     process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     with PeakMemory(process.pid) as memory:
@@ -258,6 +257,7 @@ def torture_files(
     if given.sdist:
         unpack_images(fetch_sdist(given.sdist, work / "sdist"), files / "sdist")
     flags = ["--duplicates=rename", "--encode=always"]
+    flags += ["--images_per_tar=100", "--order=shuffled", "--seed=1"]
     facts = {"seed": given.seed, "sdist": given.sdist, **export(str(files), out, files, *flags)}
     facts |= account(files, out)
     wrong = judge(facts, files)

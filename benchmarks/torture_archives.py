@@ -46,11 +46,11 @@ class Sizes:
         broken: Parquet files with damaged footers.
     """
 
-    members: int = 1_000_000
+    members: int = 250_000
     unpacked: int = 10 * _GIB
     sparse: int = 100 * _GIB
     levels: int = 100_000
-    rows: int = 1_000
+    rows: int = 300
     value: int = 10 << 20
     broken: int = 300
 

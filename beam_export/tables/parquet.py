@@ -23,7 +23,7 @@ __all__ = ["MAX_ROWS", "Group", "ParquetTable", "plain_type"]
 MAX_ROWS = 1_000
 _BATCH_BYTES = 8 << 20
 #: Bytes that a batch may have at most, if all its rows held the longest value of a dictionary.
-_MOST_BYTES = 256 << 20
+_MOST_BYTES = 64 << 20
 #: Encodings whose values repeat what stands once.
 _REPEATING = frozenset({"DELTA_BYTE_ARRAY"})
 #: What Arrow raises for what it cannot read; a name that is no UTF-8 is found by Python.
