@@ -15,7 +15,7 @@ from beam_export.encoders import EncodeSpec
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.encoders.sandbox import Sandbox
 from beam_export.errors import SampleError
-from beam_export.guard import GuardedEncoder, guarded
+from beam_export.guard import GuardedEncoder, _digest, guarded
 from beam_export.samples import EncodedImage
 from beam_export.sinks import Output
 
@@ -27,13 +27,15 @@ from PIL import Image, ImageFile
 class Evil(ImageFile.ImageFile):
     format = "BMP"
     def _open(self):
-        self.what = self.fp.read(16).split()[1].decode()
+        self.what, *self.how_much = self.fp.read(16).decode().split()[1:]
         self._size, self._mode, self.tile = (8, 8), "RGB", []
     def load(self):
         if self.what == "crash":
             os.kill(os.getpid(), 11)
         if self.what == "hang":
             time.sleep(3600)
+        if self.what == "take":
+            taken = bytearray(int(self.how_much[0]) << 20)
         if self.what == "eat":
             eaten = []
             while True:
@@ -172,4 +174,63 @@ def test_a_run_in_one_process_is_gone_and_the_next_one_knows_why(
     done = export(folder, tmp_path / "out", "--direct_num_workers=1")
     assert done.returncode == 0, done.stderr
     assert list(failed(tmp_path / "out")) == ["img00001b"]
+    assert left_over(tmp_path / "out") == []
+
+
+HANGING = """
+import sys
+from beam_export import guard
+from beam_export.encoders import EncodeSpec
+from beam_export.encoders.pillow import PillowEncoder
+from beam_export.sinks import Output
+
+guard.PATIENCE, guard.PATIENCE_AN_IMAGE = 0.5, 0.1
+encoder = guard.GuardedEncoder(PillowEncoder(EncodeSpec()), Output(sys.argv[1], "token"), False)
+encoder.open()
+encoder.encode_batch([b"EVIL hang"])
+"""
+
+
+def test_the_watchdog_ends_a_process_that_hangs_and_its_suspect_is_known(
+    evil: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANGING, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "in load" in done.stderr
+    encoder = GuardedEncoder(PillowEncoder(EncodeSpec()), Output(str(tmp_path), "token"), False)
+    encoder.open()
+    assert encoder._suspects == {_digest(b"EVIL hang")}
+    encoder.close()
+
+
+def test_memory_in_the_sandbox_is_limited_by_the_images_size(evil: Path) -> None:
+    """The system refuses what the limit refuses: nobody has to kill the process."""
+    sandbox = Sandbox(EncodeSpec())
+    assert "more memory than an image of its size" in said(sandbox.encode(b"EVIL take 600"))
+    # Of another failure, told as Pillow's own encoder tells it.
+    told = sandbox.encode(b"EVIL take 100")
+    assert isinstance(told, SampleError)
+    assert told.error == "ValueError"
+    sandbox.close()
+
+
+@pytest.mark.slow
+def test_a_run_with_an_image_that_hangs_goes_on_without_it(evil: Path, tmp_path: Path) -> None:
+    with (evil / "sitecustomize.py").open("a") as file:
+        file.write("\nfrom beam_export import guard\n")
+        file.write("guard.PATIENCE, guard.PATIENCE_AN_IMAGE = 5, 0.1\n")
+    folder = make_images(tmp_path / "in", 8)
+    (folder / "img00001b.jpg").write_bytes(b"EVIL hang")
+    done = export(folder, tmp_path / "out", "--direct_num_workers=2")
+    assert done.returncode == 0, done.stderr
+    (message,) = failed(tmp_path / "out").values()
+    assert "longer than an image of its size" in message
+    assert len(read_export(tmp_path / "out").rows) == 8
     assert left_over(tmp_path / "out") == []
