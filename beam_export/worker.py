@@ -25,7 +25,8 @@ _PR_SET_PDEATHSIG = 1
 
 def command_line() -> str:
     """Returns what a shell runs to start a worker."""
-    return f"exec {shlex.quote(sys.executable)} -m beam_export.worker"
+    # Ctrl-C is for who started it, while Python starts too.
+    return f"trap '' INT; exec {shlex.quote(sys.executable)} -m beam_export.worker"
 
 
 def collect_less() -> None:

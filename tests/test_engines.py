@@ -103,10 +103,13 @@ def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def export(source: Path, out: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "beam_export", f"--input={source}", f"--output_dir={out}"]
-    command += [f"--images_per_tar={PER_TAR}", *flags]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=ENVIRON)
+    places = [f"--input={source}", f"--output_dir={out}", f"--images_per_tar={PER_TAR}"]
+    return command("export", *places, *flags)
+
+
+def command(*arguments: str) -> subprocess.Popen[str]:
+    pipe, line = subprocess.PIPE, [sys.executable, "-m", "beam_export", *arguments]
+    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=ENVIRON)
 
 
 def finished(run: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -147,6 +150,22 @@ def test_the_same_bytes_and_the_same_summary(
     assert said.startswith(f"{COUNT} images in 6 shards")
     assert left_over(tmp_path / "out") == []
     check_export(tmp_path / "out", PER_TAR, "--allow-short")
+
+
+def test_verify_is_a_pipeline_of_any_engine(images: Path, flags: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, _, errors = finished(export(images, out, "--max_failed_fraction=0.1"))
+    assert code == 0, errors
+    given = ["--decode", f"--against={images}", f"--temp_location={tmp_path}", *flags]
+    code, said, errors = finished(command("verify", str(out), *given))
+    assert (code, errors) == (0, "")
+    assert f"sound: {COUNT} samples in 6 shards" in said
+    victim = sorted(out.glob("*.tar"))[2]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    code, said, errors = finished(command("verify", str(out), *given))
+    assert (code, errors) == (1, "")
+    assert said.startswith(victim.name)
+    assert not list(tmp_path.glob("verify-*"))
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     (folder / "twice.jpg").write_bytes(picture(1))
     (folder / "twice.jpeg").write_bytes(picture(2))
+    (folder / "img00000.json").write_text('{"tags": ["a"], "deep": [[{"x": [1]}]], "score": 0.5}')
     return folder
 
 
@@ -211,7 +212,16 @@ def test_not_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         assert str(place) in said
 
 
-@pytest.mark.parametrize("flags", [[], ["--decode=perhaps", "out"], ["out", "--no_such=1"]])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--decode=perhaps", "out"],
+        ["out", "--no_such=1"],
+        ["out", "another"],
+        ["out", "--input_format=what"],
+    ],
+)
 def test_wrong_flags(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", *flags]) == 2
     assert "verify" in capsys.readouterr().err
@@ -230,6 +240,37 @@ def test_an_export_of_others(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     code, findings = verify(capsys, place, "--decode", "--against=x")
     assert code == 1
     assert {fault.file for fault in findings.faults} == {"00001.tar", "00003.parquet"}
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [cut, empty, Path.unlink])
+@pytest.mark.parametrize("end", ["manifest.json", "shards.parquet", "run.json", "000001.parquet"])
+def test_what_is_cut_short_is_named(
+    out: Path, capsys: pytest.CaptureFixture[str], damage: Any, end: str
+) -> None:
+    (victim,) = [path for path in out.rglob("*") if path.name.endswith(f"-{end}")]
+    damage(victim)
+    code, findings = verify(capsys, out)
+    assert code == 1
+    assert victim.relative_to(out).as_posix() in {fault.file for fault in findings.faults}
+    assert all(fault.remedy for fault in findings.faults)
+
+
+def test_what_only_looks_like_an_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.tar").write_bytes(bytes(range(256)) * 8)
+    (tmp_path / "b.parquet").write_bytes(b"PAR1" + bytes(100))
+    code, findings = verify(capsys, tmp_path)
+    assert code == 1
+    assert {fault.file for fault in findings.faults} == {"a.tar", "b.parquet"}
+    assert cli.main(["verify", str(tmp_path / "a.tar")]) == 2
+    assert "give the directory" in capsys.readouterr().err
 
 
 def test_no_manifest_means_not_complete(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -75,8 +75,9 @@ class _Ending:
                 self._add_shard(shard.number, "its columns are not those of the other shards")
         manifest = self._opened.manifest
         described = next(one.described for one in self._readable if one.schema == common)
-        stated = [{"name": name, "type": type_} for name, type_ in described]
-        if manifest is not None and manifest["schema"] != stated:
+        if manifest is not None and _columns(manifest["schema"]) != _columns(
+            {"name": name, "type": type_} for name, type_ in described
+        ):
             self._add_manifest("its schema is not that of the shards")
 
     def hold_ranks(self) -> None:
@@ -203,3 +204,11 @@ class _Ending:
 
     def _add_manifest(self, problem: str, remedy: str | None = None) -> None:
         self.faults.add(self._opened.names.manifest, problem, remedy=remedy)
+
+
+def _columns(described: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Returns columns with one name for what is in lists: Arrow's is `item`, and Parquet's not."""
+    return [
+        {**one, "type": str(one.get("type")).replace("list<item: ", "list<element: ")}
+        for one in described
+    ]
