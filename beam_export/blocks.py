@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from beam_export import canonical
-from beam_export.samples import Earlier, Member, Probed, SampleRef, Stored
+from beam_export.samples import UNMEASURED, Earlier, Member, Probed, SampleRef, Stored
 from beam_export.tar import padded
 
 __all__ = [
     "Block",
     "PackedRef",
+    "is_measured",
     "merged",
     "open_block",
     "pack_block",
@@ -37,8 +38,9 @@ __all__ = [
 
 #: Paths share their beginnings: a block of local files becomes a third, for 1 us a ref.
 _CODEC = "zstd"
-#: Before the compressed columns: their length, that of the first order key, and that key.
-_HEAD = struct.Struct(">QI")
+#: Before the compressed columns: their length, whether all sizes are known, the length of the first
+#: order key, and that key.
+_HEAD = struct.Struct(">Q?I")
 #: Refs a block of `pack_sorted`.
 _SORTED_REFS = 1000
 
@@ -50,7 +52,8 @@ class PackedRef(NamedTuple):
     digest: bytes
     id: str
     body: bytes
-    #: Bytes that its members take in a tar, as far as they are known before anything is encoded.
+    #: Bytes that its members take in a tar, as far as they are known before anything is encoded;
+    #: negative if the image's are not known yet.
     weight: int
 
 
@@ -77,7 +80,7 @@ def sample_digest(ref: SampleRef) -> bytes:
     ident = ref.id.encode("utf-8", "surrogatepass")
     # Lengths before what may hold anything; extensions and numbers hold no slash. Written out, as
     # this is done for every sample and `canonical` would take five times as long.
-    members = "".join([f"/{field.ext}/{field.size}" for field in ref.fields])
+    members = "".join([f"/{one.ext}/{one.size}{_made_of(one)}" for one in ref.fields])
     head = f"{len(ref.order)}/{len(ident)}/{ref.size}/{ref.image.ext}{members}/"
     metadata = canonical.encode(ref.metadata) if ref.metadata else b""
     if ref.earlier is not None:
@@ -85,23 +88,38 @@ def sample_digest(ref: SampleRef) -> bytes:
     return hashlib.sha256(b"".join((head.encode(), ref.order, ident, metadata))).digest()
 
 
+def _made_of(member: Member) -> str:
+    return "" if member.data is None else f"/{hashlib.sha256(member.data).hexdigest()}"
+
+
 def pack_ref(ref: SampleRef) -> PackedRef:
-    """Packs one ref; `unpack_ref` brings the whole back."""
-    return PackedRef(ref.order, sample_digest(ref), ref.id, _body(ref), _weight(ref))
+    """Packs one ref; `unpack_ref` brings the whole back.
+
+    Whatever is put behind its order key afterwards tells refs apart, and is no part of its digest.
+    """
+    key = len(ref.order)
+    return PackedRef(ref.order, _digest(ref, key), ref.id, _body(ref, key), _weight(ref))
 
 
-def _body(ref: SampleRef) -> bytes:
+def _digest(ref: SampleRef, key: int) -> bytes:
+    """Returns the digest of a ref, none as long as its size is not known."""
+    return b"" if ref.size == UNMEASURED else sample_digest(ref._replace(order=ref.order[:key]))
+
+
+def _body(ref: SampleRef, key: int) -> bytes:
     fields = tuple([tuple(field) for field in ref.fields])
     stored = tuple(ref.stored) if ref.stored else None
     probed = tuple(ref.probed) if ref.probed else None
     earlier = tuple(ref.earlier) if ref.earlier else None
     # The names in `typed` are those of `metadata`: pickled once, as they are the same objects.
     facts = (stored, probed, ref.typed, earlier)
-    body = (ref.path, tuple(ref.image), fields, ref.metadata, ref.size, *facts)
+    body = (key, ref.path, tuple(ref.image), fields, ref.metadata, ref.size, *facts)
     return pickle.dumps(body, protocol=5)
 
 
 def _weight(ref: SampleRef) -> int:
+    if ref.size == UNMEASURED:
+        return UNMEASURED
     weight = padded(ref.image.size)
     for field in ref.fields:
         weight += padded(field.size)
@@ -110,7 +128,7 @@ def _weight(ref: SampleRef) -> int:
 
 def unpack_ref(packed: PackedRef) -> SampleRef:
     """Returns the ref that `pack_ref` packed."""
-    path, image, fields, metadata, size, *facts = pickle.loads(packed.body)
+    _, path, image, fields, metadata, size, *facts = pickle.loads(packed.body)
     stored, probed, typed, earlier = facts
     return SampleRef(
         packed.order,
@@ -127,22 +145,21 @@ def unpack_ref(packed: PackedRef) -> SampleRef:
     )
 
 
-def with_change(packed: PackedRef, ref: SampleRef, change: bytes) -> PackedRef:
-    """Returns a packed ref with new content; its order key and its id stay.
+def with_change(packed: PackedRef, ref: SampleRef) -> PackedRef:
+    """Returns a packed ref with new content, and the digest of it; its order key and its id stay.
 
     Args:
         packed: the ref as it was.
         ref: as it is now.
-        change: what has become of it, in bytes that are the same on every run. The digest follows
-            from it and the old one: what stands behind an order key is no part of either.
     """
-    digest = hashlib.sha256(packed.digest + change).digest()
-    return packed._replace(digest=digest, body=_body(ref), weight=_weight(ref))
+    key = pickle.loads(packed.body)[0]
+    return packed._replace(digest=_digest(ref, key), body=_body(ref, key), weight=_weight(ref))
 
 
 def with_probed(packed: PackedRef, probed: Probed) -> PackedRef:
     """Returns a packed ref that knows what a look at its image has found; all else stays."""
-    return packed._replace(body=_body(unpack_ref(packed)._replace(probed=probed)))
+    key = pickle.loads(packed.body)[0]
+    return packed._replace(body=_body(unpack_ref(packed)._replace(probed=probed), key))
 
 
 def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
@@ -150,7 +167,7 @@ def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
 
     At a third of the cost of unpacking the ref.
     """
-    path, _, _, metadata, *_, typed, _ = pickle.loads(packed.body)
+    _, path, _, _, metadata, *_, typed, _ = pickle.loads(packed.body)
     if typed:
         metadata = {name: value for name, value in metadata.items() if name not in typed}
     return metadata, path
@@ -161,7 +178,8 @@ def pack_block(refs: Iterable[PackedRef]) -> bytes:
     columns = tuple(zip(*refs, strict=True)) or ((), (), (), (), ())
     data = pickle.dumps(columns, protocol=5)
     first = min(columns[0], default=b"")
-    head = _HEAD.pack(len(data), len(first)) + first
+    measured = min(columns[4], default=0) >= 0
+    head = _HEAD.pack(len(data), measured, len(first)) + first
     packed: bytes = pa.compress(data, codec=_CODEC, asbytes=True)
     return head + packed
 
@@ -173,9 +191,15 @@ def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
         yield pack_block(refs[start : start + _SORTED_REFS])
 
 
+def is_measured(block: bytes) -> bool:
+    """Tells whether the sizes of all images are known, without opening the block."""
+    measured: bool = _HEAD.unpack_from(block)[1]
+    return measured
+
+
 def open_block(block: bytes) -> Block:
     """Returns the columns of a block."""
-    length, first = _HEAD.unpack_from(block)
+    length, _, first = _HEAD.unpack_from(block)
     packed = memoryview(block)[_HEAD.size + first :]
     data = pa.decompress(packed, decompressed_size=length, codec=_CODEC, asbytes=True)
     return Block(*pickle.loads(data))
@@ -203,5 +227,5 @@ def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
 
 
 def _first_order(block: bytes) -> bytes:
-    length = _HEAD.unpack_from(block)[1]
+    length = _HEAD.unpack_from(block)[2]
     return block[_HEAD.size : _HEAD.size + length]

@@ -11,6 +11,7 @@ from apache_beam.pvalue import PCollection
 
 from beam_export.columns import FindColumns
 from beam_export.joining import Tally
+from beam_export.measuring import MeasureImages
 from beam_export.options import ExportOptions
 from beam_export.probing import ProbeImages
 from beam_export.samples import Failure
@@ -25,12 +26,14 @@ class Chosen(NamedTuple):
     Attributes:
         blocks: packed refs.
         columns: metadata columns of all samples as a serialized Arrow schema, of one element.
+        lost: samples of tables that have no image.
         failures: samples whose images proved bad.
         tally: what matched and what was left out, of one element.
     """
 
     blocks: PCollection[bytes]
     columns: PCollection[bytes]
+    lost: PCollection[Failure]
     failures: PCollection[Failure]
     tally: PCollection[Tally]
 
@@ -40,7 +43,8 @@ class ChooseSamples(beam.PTransform):
     """Joins tables, looks at images and leaves samples out, each if it is asked for.
 
     In this order: no image is looked at that `--ids` leaves out, and a filter knows all columns,
-    with the types that they have over the whole of the input.
+    with the types that they have over the whole of the input. Images of tables are measured after
+    the filter, unless it or a probe asks for that.
 
     Attributes:
         options: of the export.
@@ -57,8 +61,14 @@ class ChooseSamples(beam.PTransform):
     def expand(self, blocks: PCollection[bytes]) -> Chosen:
         joined = blocks | "JoinTables" >> JoinTables(self.options, self.columns)
         columns = joined.blocks | "FindColumns" >> FindColumns(self.schema, joined.columns)
-        probed = joined.blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
+        measure, blocks = MeasureImages(), joined.blocks
+        if self.options.asks_sizes:
+            blocks, lost = blocks | "MeasureImages" >> measure
+        probed = blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
         selected = probed.blocks | "SelectSamples" >> SelectSamples(
             self.options, columns, joined.tally
         )
-        return Chosen(selected.blocks, columns, probed.failures, selected.tally)
+        blocks = selected.blocks
+        if not self.options.asks_sizes:
+            blocks, lost = blocks | "MeasureImages" >> measure
+        return Chosen(blocks, columns, lost, probed.failures, selected.tally)

@@ -47,7 +47,7 @@ class DryRun(beam.PTransform):
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         chosen = blocks | "ChooseSamples" >> ChooseSamples(self.options, 1, None, samples.columns)
         blocks = chosen.blocks
-        failures = (samples.failures, chosen.failures) | "Failures" >> beam.Flatten()
+        failures = (samples.failures, chosen.lost, chosen.failures) | "Failures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
             self.options, None, Announce(None, self.watcher), failures=failures
         )

@@ -7,7 +7,6 @@ nothing else: parsed first, looked through, and evaluated where no file or netwo
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from beam_export.errors import InputError
+from beam_export.expressions import ask, connect, parse_expression, walk
 
 if TYPE_CHECKING:
-    import duckdb
+    pass
 
-__all__ = ["FACTS", "BoundFilter", "Filter", "needs_probe", "tell_columns"]
+__all__ = ["FACTS", "BoundFilter", "Filter", "needs_probe", "needs_size", "tell_columns"]
 
 #: What can be asked of a sample beside its metadata, and of what type it is.
 FACTS: dict[str, pa.DataType] = {
@@ -34,27 +34,6 @@ FACTS: dict[str, pa.DataType] = {
 #: Those of them that stand in the image's header.
 _HEADER = frozenset({"width", "height", "format"})
 
-#: What an expression on one row is made of, as DuckDB's parser names it (`json_serialize_sql`).
-_ROW_WISE = frozenset(
-    [
-        "BETWEEN",
-        "CASE",
-        "CAST",
-        "COLLATE",
-        "COLUMN_REF",
-        "COMPARISON",
-        "CONJUNCTION",
-        "CONSTANT",
-        "FUNCTION",
-        "OPERATOR",
-        "TYPE",
-    ]
-)
-#: Macros that are functions of one row like any other; the rest ask about a database.
-_MACROS = frozenset({"date_add", "days_in_month", "fdiv", "if", "nullif", "split_part"})
-_MACROS_OF = ("array_", "list_")
-#: Has a form that is told the time by the clock.
-_REFUSED = frozenset({"age"})
 #: A name that no column has.
 _TABLE = "beam_export samples"
 _FALSE_STARTS = ("Binder Error: ", "Conversion Error: ", "Catalog Error: ", "Parser Error: ")
@@ -73,11 +52,11 @@ class Filter:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._node = _parse(text)
+        self._node = parse_expression(text)
         self.columns = tuple(dict.fromkeys(ref["column_names"][0] for ref in self._refs()))
 
     def _refs(self) -> Iterator[dict[str, Any]]:
-        return (one for one in _walk(self._node) if one.get("class") == "COLUMN_REF")
+        return (one for one in walk(self._node) if one.get("class") == "COLUMN_REF")
 
     def check(self, types: Mapping[str, pa.DataType | None]) -> None:
         """Makes sure that it fits such columns, as far as their types are known.
@@ -97,7 +76,7 @@ class Filter:
         """
         found = {name: _resolve(self.text, name, types) for name in self.columns}
         statement = json.loads(json.dumps(self._node))
-        for ref in _walk(statement):
+        for ref in walk(statement):
             if ref.get("class") == "COLUMN_REF":
                 ref["column_names"][0] = found[ref["column_names"][0]]
         return BoundFilter(self.text, statement, {name: types[name] for name in found.values()})
@@ -118,6 +97,15 @@ def needs_probe(text: str) -> bool:
     return any(name.lower() in _HEADER for name in Filter(text).columns)
 
 
+def needs_size(text: str) -> bool:
+    """Tells whether a filter asks how large images are.
+
+    Raises:
+        InputError: if the text is no filter.
+    """
+    return any(name.lower() == "size" for name in Filter(text).columns)
+
+
 class BoundFilter:
     """A filter and the types of the columns that it is about.
 
@@ -129,9 +117,9 @@ class BoundFilter:
         self, text: str, statement: dict[str, Any], types: Mapping[str, pa.DataType]
     ) -> None:
         self.text, self.types = text, dict(types)
-        self._connection = _connect()
+        self._connection = connect()
         document = json.dumps({"error": False, "statements": [{"node": statement}]})
-        expression = _ask(self._connection, "SELECT json_deserialize_sql($1::JSON)", document)
+        expression = ask(self._connection, "SELECT json_deserialize_sql($1::JSON)", document)
         self._select = f'{expression} FROM "{_TABLE}"'
         self._check()
 
@@ -173,114 +161,6 @@ class BoundFilter:
             ) from None
         finally:
             self._connection.unregister(_TABLE)
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    """Opens a database of nothing, whose statements reach nothing."""
-    import duckdb
-
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "enable_external_access": "false",
-            # Rows come out as they went in.
-            "threads": "1",
-        },
-    )
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET lock_configuration = true")
-    return connection
-
-
-@functools.lru_cache(maxsize=1)
-def _parser() -> duckdb.DuckDBPyConnection:
-    """Returns the database whose parser is used: to open one takes fifty times as long as to ask.
-
-    Nothing is ever made in it; threads ask by cursors of their own.
-    """
-    return _connect()
-
-
-def _parse(text: str) -> dict[str, Any]:
-    """Returns the syntax tree of `SELECT (text)`.
-
-    Raises:
-        InputError: if it is anything but an expression on one row.
-    """
-    if not isinstance(text, str) or not text.strip():
-        raise InputError(
-            f"--filter={text!r} is no expression: give one over the columns, as in "
-            '"score >= 0.5 and width > 256".'
-        )
-    question = "SELECT json_serialize_sql($1::VARCHAR)"
-    tree = json.loads(_ask(_parser().cursor(), question, f"SELECT (\n{text}\n)"))
-    if tree["error"]:
-        reason = tree["error_message"].split("\n", 1)[0]
-        raise InputError(
-            f"--filter={text!r} cannot be read ({reason}): write a SQL condition over the columns, "
-            "as in score >= 0.5 and split in ('train', 'val')."
-        )
-    node: dict[str, Any] = tree["statements"][0]["node"]
-    plain = node["type"] == "SELECT_NODE" and node["from_table"]["type"] == "EMPTY"
-    clauses = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
-    if len(tree["statements"]) != 1 or not plain or any(node.get(name) for name in clauses):
-        raise _not_one_row(text, "more than one expression")
-    _refuse_strangers(text, node["select_list"])
-    return node
-
-
-def _ask(connection: duckdb.DuckDBPyConnection, question: str, given: str) -> str:
-    # All rows, or the connection would wait for who fetches the rest.
-    ((answer,),) = connection.execute(question, [given]).fetchall()
-    return str(answer)
-
-
-def _refuse_strangers(text: str, tree: Any) -> None:
-    for one in _walk(tree):
-        kind = one.get("class")
-        if kind is None:
-            continue
-        if kind not in _ROW_WISE:
-            raise _not_one_row(text, f"a {kind.lower().replace('_', ' ')}")
-        if kind == "FUNCTION":
-            name = one["function_name"].lower()
-            if one["schema"] or one["catalog"] or name not in _functions():
-                raise _not_one_row(text, f"{name}()")
-
-
-def _not_one_row(text: str, what: str) -> InputError:
-    return InputError(
-        f"--filter={text!r} holds {what}: give one expression over the columns of a sample, "
-        "with no functions but those that tell the same of it at any time."
-    )
-
-
-@functools.lru_cache(maxsize=1)
-def _functions() -> frozenset[str]:
-    """Returns the names of functions of one row that always give the same."""
-    rows = _connect().execute(
-        "SELECT DISTINCT lower(function_name), function_type = 'macro' FROM duckdb_functions() "
-        "WHERE (function_type = 'scalar' AND stability = 'CONSISTENT') OR function_type = 'macro'"
-    )
-    return frozenset(
-        name
-        for name, macro in rows.fetchall()
-        if name not in _REFUSED and (not macro or name in _MACROS or name.startswith(_MACROS_OF))
-    )
-
-
-def _walk(tree: Any) -> Iterator[dict[str, Any]]:
-    """Yields every object of a syntax tree."""
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, dict):
-            yield node
-            waiting.extend(reversed(node.values()))
-        elif isinstance(node, list):
-            waiting.extend(reversed(node))
 
 
 def _resolve(text: str, name: str, types: Mapping[str, pa.DataType | None]) -> str:

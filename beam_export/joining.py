@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from beam_export import canonical
 from beam_export.blocks import PackedRef, unpack_ref, with_change
 from beam_export.errors import InputError
 from beam_export.pairing import IMAGE_SUFFIXES
@@ -236,7 +235,7 @@ def _with_row(packed: PackedRef, row: Row, tally: Tally) -> PackedRef:
         tally.note("shared", values.keys() & ref.metadata.keys())
         return packed
     more = ref._replace(metadata={**ref.metadata, **values}, typed=(*ref.typed, *row.typed))
-    return with_change(packed, more, b"metadata" + canonical.encode(values))
+    return with_change(packed, more)
 
 
 def check_tally(tally: Tally, given: Mapping[str, str]) -> Tally:

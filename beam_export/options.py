@@ -9,7 +9,7 @@ from typing import Any
 
 from beam_export.encoders import EncodeSpec
 from beam_export.errors import InputError
-from beam_export.filtering import needs_probe
+from beam_export.filtering import needs_probe, needs_size
 
 __all__ = ["CHOICES", "SHAPING", "ExportOptions"]
 
@@ -161,6 +161,11 @@ class ExportOptions:
     def selects(self) -> bool:
         """Whether a sample may be left out for what it is or is called."""
         return self.filter is not None or self.ids is not None or self.exclude_ids is not None
+
+    @property
+    def asks_sizes(self) -> bool:
+        """Whether the bytes of images are asked for before samples are left out."""
+        return self.probe != "off" or (self.filter is not None and needs_size(self.filter))
 
     def spec(self) -> EncodeSpec:
         """Returns the part that an encoder has to know."""

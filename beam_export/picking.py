@@ -75,7 +75,7 @@ class Picker:
         text = _value(ref, self._caption or "") or ""
         data = str(text).encode("utf-8", "backslashreplace")
         fields = sorted((*ref.fields, Member("txt", "", WHOLE, len(data), data)), key=_by_ext)
-        return with_change(packed, ref._replace(fields=tuple(fields)), b"caption" + data)
+        return with_change(packed, ref._replace(fields=tuple(fields)))
 
 
 def check_asked(

@@ -17,6 +17,7 @@ from beam_export.errors import SampleError
 from beam_export.text import printable
 
 __all__ = [
+    "UNMEASURED",
     "WHOLE",
     "Earlier",
     "EncodedImage",
@@ -31,6 +32,8 @@ __all__ = [
 
 #: `Member.offset` of a file that is read as a whole.
 WHOLE = -1
+#: `SampleRef.size` of an image that has not been looked at.
+UNMEASURED = -1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Member(NamedTuple):
     """Where one member of a sample lies: `size` bytes of `uri` from `offset` (or `WHOLE`).
 
     A small one that lies nowhere, since it was made of something else, brings its bytes as `data`.
-    One in a Parquet file names its `column`; `offset` is then the number of its row.
+    One in a Parquet file names its `column`; `offset` is then the number of its row, which lies in
+    the row group of the number `group`.
     """
 
     ext: str
@@ -84,6 +88,7 @@ class Member(NamedTuple):
     size: int
     data: bytes | None = None
     column: str | None = None
+    group: int = 0
 
 
 class Stored(NamedTuple):
@@ -129,7 +134,8 @@ class SampleRef(NamedTuple):
         image: where the image's bytes lie.
         fields: the other members, by extension.
         metadata: column name to value.
-        size: bytes of the image as it came; for an array, bytes of its pixels.
+        size: bytes of the image as it came; for an array, bytes of its pixels; `UNMEASURED` as
+            long as nothing has asked.
         stored: set if the bytes at `image` are to be stored as they are.
         probed: set if the image was looked at before planning; shapes no byte of the output.
         typed: names of metadata whose Arrow types a schema declares (`Samples.columns`); they are

@@ -9,7 +9,7 @@ from typing import Any
 from beam_export.errors import SampleError
 from beam_export.samples import Member, SampleRef
 
-__all__ = ["MAX_JSON", "with_metadata"]
+__all__ = ["MAX_JSON", "json_of", "with_content", "with_metadata"]
 
 #: The metadata of a JSON is held with the ref, so it has to be small.
 MAX_JSON = 1 << 20
@@ -17,6 +17,41 @@ MAX_JSON = 1 << 20
 _MOST_LEVELS = 32
 #: Integers that a column may have: signed ones, or unsigned ones.
 _LEAST, _MOST = -(2**63), 2**64 - 1
+
+
+def json_of(ref: SampleRef) -> Member | None:
+    """Returns the member whose keys are metadata, None if there is none.
+
+    That of an export of ours is in its columns already, with better types.
+
+    Raises:
+        SampleError: if it is too large.
+    """
+    found = next((field for field in ref.fields if field.ext == "json"), None)
+    if found is None or ref.earlier is not None:
+        return None
+    if found.size > MAX_JSON:
+        reason = f"the .json has {found.size} bytes; its keys are columns up to {MAX_JSON}"
+        raise SampleError("list", "TooLarge", reason)
+    return found
+
+
+def with_content(ref: SampleRef, data: bytes) -> SampleRef:
+    """Returns the ref with the top-level keys of its JSON; what it knows already stays.
+
+    Raises:
+        SampleError: if it is no JSON.
+    """
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        reason = f"the .json is not valid JSON: {type(error).__name__}"
+        raise SampleError("list", "ValueError", reason) from error
+    if (misfit := _misfit(content)) is not None:
+        raise SampleError("list", "ValueError", f"the .json holds {misfit}")
+    if not isinstance(content, dict):
+        return ref
+    return ref._replace(metadata={**content, **ref.metadata})
 
 
 def with_metadata(ref: SampleRef, read: Callable[[Member], bytes]) -> SampleRef:
@@ -29,20 +64,8 @@ def with_metadata(ref: SampleRef, read: Callable[[Member], bytes]) -> SampleRef:
     Raises:
         SampleError: if it cannot be read, or is no JSON.
     """
-    for field in ref.fields:
-        if field.ext == "json":
-            if field.size > MAX_JSON:
-                reason = f"the .json has {field.size} bytes; its keys are columns up to {MAX_JSON}"
-                raise SampleError("list", "TooLarge", reason)
-            try:
-                content = json.loads(read(field))
-            except (ValueError, RecursionError) as error:
-                reason = f"the .json is not valid JSON: {type(error).__name__}"
-                raise SampleError("list", "ValueError", reason) from error
-            if (misfit := _misfit(content)) is not None:
-                raise SampleError("list", "ValueError", f"the .json holds {misfit}")
-            return ref._replace(metadata=content) if isinstance(content, dict) else ref
-    return ref
+    member = json_of(ref)
+    return ref if member is None else with_content(ref, read(member))
 
 
 def _misfit(content: Any) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import pickle
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,17 +10,17 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from beam_export.errors import SampleError
 from beam_export.inputs import choose
+from beam_export.json_members import sorted_out, with_json
 from beam_export.listing import list_images
 from beam_export.pairing import Listed, Skipped, Source
 from beam_export.paths import check_reachable
 from beam_export.patterns import Pattern
 from beam_export.progress import tell
 from beam_export.reading import Reader
-from beam_export.samples import Failure, Member, SampleRef, failure_of
+from beam_export.samples import Failure, Member, SampleRef
 from beam_export.sharding import source_key
-from beam_export.sidecars import MAX_JSON, with_metadata
+from beam_export.sidecars import MAX_JSON
 from beam_export.table_samples import ReadTables
 from beam_export.tars import ReadTars, Spills
 from beam_export.text import printable
@@ -142,23 +141,12 @@ class _MakeRefs(beam.DoFn):
 
     def process(self, packed: bytes) -> Iterator[Any]:
         number, position, plain = pickle.loads(packed)
-        refs = []
+        refs = [
+            _make_ref(source_key(number, place), relative, Member(*image), fields)
+            for place, (relative, image, fields) in enumerate(plain, position)
+        ]
         with Reader(MAX_JSON) as reader:
-            listed = reader.ahead(plain, _json_of)
-            for place, (relative, image, fields) in zip(
-                itertools.count(position), listed, strict=False
-            ):
-                ref = _make_ref(source_key(number, place), relative, Member(*image), fields)
-                try:
-                    refs.append(with_metadata(ref, reader.read) if fields else ref)
-                except SampleError as error:
-                    yield TaggedOutput("failures", failure_of(ref, error))
-        if refs:
-            yield refs
-
-
-def _json_of(listed: tuple[str, Any, list[Any]]) -> Iterator[Member]:
-    return (one for one in (Member(*field) for field in listed[2]) if one.ext == "json")
+            yield from sorted_out(with_json(refs, reader))
 
 
 def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> SampleRef:

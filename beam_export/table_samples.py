@@ -1,40 +1,48 @@
-"""From tables to refs: row groups of Parquet, and rows of texts, are elements of their own."""
+"""From tables to refs: row groups of Parquet, and blocks of lines, are elements of their own."""
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
 import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection, TaggedOutput
 
-from beam_export.errors import InputError, SampleError
-from beam_export.listing import is_local
-from beam_export.locating import locate
+from beam_export.errors import InputError
 from beam_export.pairing import Source
 from beam_export.patience import is_lasting, open_source
 from beam_export.progress import tell
-from beam_export.samples import Failure, SampleRef, failure_of
-from beam_export.tables import BadRow, TableError, TableTypes, read_rows, read_types
-from beam_export.tables.kinds import is_parquet
-from beam_export.tables.parquet import ParquetTable
-from beam_export.tables.refs import UNMEASURED, Place, group_refs, metadata_schema, row_ref
+from beam_export.samples import Failure, SampleRef
+from beam_export.tables import (
+    BadRow,
+    ParquetTable,
+    TableError,
+    TextBlock,
+    TextTypes,
+    is_parquet,
+    rows_of_text,
+    text_blocks,
+    types_of_text,
+)
+from beam_export.tables.refs import Place, group_refs, metadata_schema, row_ref
 from beam_export.tables.roles import roles_of_names, roles_of_schema
 from beam_export.text import printable
 from beam_export.uris import unpin
 
 __all__ = ["ReadTables"]
 
-#: Looks at files of an object store are waited for, not worked on.
-_LOOKS_AT_ONCE = 16
+_CODEC = "zstd"
+_HEAD = 8
 
 
 @dataclasses.dataclass
 class ReadTables(beam.PTransform):
     """Finds the samples of tables; gives `refs`, `failures` and `columns`.
+
+    How large their images are is not known yet (`MeasureImages`).
 
     Attributes:
         watcher: address for `progress.tell`.
@@ -53,43 +61,54 @@ class ReadTables(beam.PTransform):
             split.groups
             | "SpreadGroups" >> beam.Reshuffle()
             | "ReadGroups"
-            >> beam.ParDo(_ReadGroup(self.watcher)).with_outputs(
-                "failures", "unmeasured", main="refs"
-            )
+            >> beam.ParDo(_ReadGroup(self.watcher)).with_outputs("failures", main="refs")
         )
         texts = self._read_texts(split.texts)
-        measured = (
-            (groups.unmeasured, texts["unmeasured"])
-            | "Unmeasured" >> beam.Flatten()
-            | "SpreadUnmeasured" >> beam.Reshuffle()
-            | "LookAtFiles"
-            >> beam.ParDo(_Measure(self.watcher)).with_outputs("failures", main="refs")
-        )
-        failures = [split.failures, groups.failures, texts["failures"], measured.failures]
+        failures = [split.failures, groups.failures, *texts["failures"]]
         return {
-            "refs": (groups.refs, measured.refs) | "Refs" >> beam.Flatten(),
+            "refs": (groups.refs, texts["refs"]) | "Refs" >> beam.Flatten(),
             "failures": failures | "Failures" >> beam.Flatten(),
             "columns": split.columns,
         }
 
-    def _read_texts(self, texts: PCollection[Source]) -> dict[str, PCollection[Any]]:
-        """Reads CSV and JSON lines: all of them for their types, and then again for their rows."""
-        scanned = texts | "ScanTexts" >> beam.ParDo(_ScanText()).with_outputs(
-            "failures", "types", main="texts"
+    def _read_texts(self, texts: PCollection[Source]) -> dict[str, Any]:
+        """Reads CSV and JSON lines: a worker a file finds the lines, and all make refs of them."""
+        cut: DoOutputsTuple = texts | "CutTexts" >> beam.ParDo(_CutText()).with_outputs(
+            "failures", main="blocks"
         )
-        types = scanned.types | "JoinTypes" >> beam.CombineGlobally(_join_types)
-        read: DoOutputsTuple = scanned.texts | "ReadTexts" >> beam.ParDo(
-            _ReadText(), AsSingleton(types)
-        ).with_outputs("failures", main="unmeasured")
-        failures = (scanned.failures, read.failures) | "TextFailures" >> beam.Flatten()
-        return {"unmeasured": read.unmeasured, "failures": failures}
+        blocks = cut.blocks | "SpreadLines" >> beam.Reshuffle()
+        types = (
+            blocks
+            | "LookAtValues" >> beam.Map(_types_of)
+            | "JoinTypes" >> beam.CombineGlobally(_join_types)
+        )
+        read: DoOutputsTuple = blocks | "ReadLines" >> beam.ParDo(
+            _ReadLines(self.watcher), AsSingleton(types)
+        ).with_outputs("failures", main="refs")
+        return {"refs": read.refs, "failures": (cut.failures, read.failures)}
 
 
-def _join_types(parts: Iterable[TableTypes]) -> TableTypes:
-    joined = TableTypes()
+def _types_of(packed: bytes) -> TextTypes:
+    return types_of_text(_opened(packed)[1])
+
+
+def _join_types(parts: Iterable[TextTypes]) -> TextTypes:
+    joined = TextTypes()
     for part in parts:
         joined.merge(part)
     return joined
+
+
+def _packed(source: Source, block: TextBlock) -> bytes:
+    data = pickle.dumps((tuple(source), tuple(block)), protocol=5)
+    return len(data).to_bytes(_HEAD, "big") + bytes(pa.compress(data, codec=_CODEC, asbytes=True))
+
+
+def _opened(packed: bytes) -> tuple[Source, TextBlock]:
+    length = int.from_bytes(packed[:_HEAD], "big")
+    data = pa.decompress(memoryview(packed)[_HEAD:], length, codec=_CODEC, asbytes=True)
+    source, block = pickle.loads(data)
+    return Source(*source), TextBlock(*block)
 
 
 def _place(source: Source) -> Place:
@@ -143,7 +162,7 @@ class _OpenTable(beam.DoFn):
 
 
 class _ReadGroup(beam.DoFn):
-    """Yields lists of refs; those whose files are to be looked at go to `unmeasured`, packed."""
+    """Yields lists of refs."""
 
     def __init__(self, watcher: str | None) -> None:
         self._watcher = watcher
@@ -160,56 +179,71 @@ class _ReadGroup(beam.DoFn):
             yield _broken(source, error)
 
 
-def _sorted_out(found: list[SampleRef | Failure], watcher: str | None) -> Iterator[Any]:
-    refs = [one for one in found if isinstance(one, SampleRef)]
-    yield from (TaggedOutput("failures", one) for one in found if isinstance(one, Failure))
-    known = [ref for ref in refs if ref.size != UNMEASURED]
-    if known:
-        tell(watcher, {"listed": len(known)})
-        yield known
-    if len(known) < len(refs):
-        unknown = [ref for ref in refs if ref.size == UNMEASURED]
-        yield TaggedOutput("unmeasured", pickle.dumps(unknown, protocol=5))
+def _sorted_out(found: Iterable[SampleRef | Failure], watcher: str | None) -> Iterator[Any]:
+    refs = []
+    for one in found:
+        if isinstance(one, Failure):
+            yield TaggedOutput("failures", one)
+        else:
+            refs.append(one)
+    if refs:
+        tell(watcher, {"listed": len(refs)})
+        yield refs
 
 
-class _ScanText(beam.DoFn):
-    """Yields the texts that can be read, and on `types` what their columns look like."""
+class _CutText(beam.DoFn):
+    """Yields packed blocks of lines."""
 
-    def process(self, source: Source) -> Iterator[Any]:
-        source = Source(*source)
-        try:
-            with open_source(source.uri) as file:
-                types = read_types(file, source.relative)
-        except (TableError, OSError) as error:
-            yield _broken(source, error)
-            return
-        yield source
-        yield TaggedOutput("types", types)
-
-
-class _ReadText(beam.DoFn):
-    """Yields packed lists of refs whose files are to be looked at."""
-
-    def process(self, source: Source, types: TableTypes) -> Iterator[Any]:
+    def process(self, source: Source) -> Iterator[bytes | TaggedOutput]:
         source = Source(*source)
         fits = False
         try:
             with open_source(source.uri) as file:
-                for rows in read_rows(file, source.relative, types):
-                    found = [_row_ref(row, _place(source)) for row in rows]
-                    unfit = [one for one in found if isinstance(one, TableError)]
+                for block in text_blocks(file, source.relative):
                     # One row without a path is bad data; a table without any is a wrong table.
-                    fits = fits or len(unfit) < len(found)
                     if not fits:
-                        raise _refused(source, unfit[0])
-                    refs = [one for one in found if isinstance(one, SampleRef)]
-                    if refs:
-                        yield pickle.dumps(refs, protocol=5)
-                    for row, one in zip(rows, found, strict=True):
-                        if not isinstance(one, SampleRef):
-                            yield TaggedOutput("failures", _lost(row, one, source))
+                        _check_fits(block, source)
+                        fits = True
+                    yield _packed(source, block)
         except (TableError, OSError) as error:
             yield _broken(source, error)
+
+
+def _check_fits(block: TextBlock, source: Source) -> None:
+    """Makes sure that the first lines of a table have a path.
+
+    Raises:
+        InputError: if none has.
+    """
+    unfit: TableError | None = None
+    for row in [(0, dict.fromkeys(block.header))] if block.header else _rows(block):
+        found = _row_ref(row, _place(source))
+        if not isinstance(found, TableError):
+            return
+        unfit = unfit or found
+    if unfit is not None:
+        raise _refused(source, unfit)
+
+
+def _rows(block: TextBlock) -> list[Any]:
+    return rows_of_text(block, TextTypes())
+
+
+class _ReadLines(beam.DoFn):
+    """Yields lists of refs of a block of lines."""
+
+    def __init__(self, watcher: str | None) -> None:
+        self._watcher = watcher
+
+    def process(self, packed: bytes, types: TextTypes) -> Iterator[Any]:
+        source, block = _opened(packed)
+        rows = rows_of_text(block, types)
+        found = (_row_ref(row, _place(source)) for row in rows)
+        pairs = zip(rows, found, strict=True)
+        outcomes = (
+            one if isinstance(one, SampleRef) else _lost(row, one, source) for row, one in pairs
+        )
+        yield from _sorted_out(outcomes, self._watcher)
 
 
 def _row_ref(row: Any, place: Place) -> SampleRef | Failure | TableError | BadRow:
@@ -230,31 +264,3 @@ def _lost(row: Any, why: Failure | TableError | BadRow, source: Source) -> Failu
     reason = f"cannot be read: {why.reason}" if isinstance(why, BadRow) else str(why)
     name, uri = (printable(f"{one}#{number}") for one in (source.relative, unpin(source.uri)[0]))
     return Failure(name, uri, "list", "ValueError", printable(f"its row {reason}"))
-
-
-class _Measure(beam.DoFn):
-    """Yields lists of refs that know how large their files are."""
-
-    def __init__(self, watcher: str | None) -> None:
-        self._watcher = watcher
-
-    def process(self, packed: bytes) -> Iterator[Any]:
-        refs: list[SampleRef] = pickle.loads(packed)
-        if all(is_local(ref.image.uri) for ref in refs):
-            looked = list(map(_measured, refs))
-        else:
-            with concurrent.futures.ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
-                looked = list(pool.map(_measured, refs))
-        yield from (TaggedOutput("failures", one) for one in looked if isinstance(one, Failure))
-        found = [one for one in looked if isinstance(one, SampleRef)]
-        if found:
-            tell(self._watcher, {"listed": len(found)})
-            yield found
-
-
-def _measured(ref: SampleRef) -> SampleRef | Failure:
-    try:
-        uri, size = locate(ref.image.uri, "list")
-    except SampleError as error:
-        return failure_of(ref, error)
-    return ref._replace(image=ref.image._replace(uri=uri, size=size), size=size)

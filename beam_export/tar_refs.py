@@ -23,39 +23,35 @@ from beam_export.tar_walk import (
 from beam_export.text import printable
 from beam_export.webdataset import TarSample, broken_tar, group, split_member
 
-__all__ = ["Found", "Item", "Outcome", "Spill", "own_members", "tar_refs"]
+__all__ = ["Item", "Outcome", "Spill", "own_members", "tar_refs"]
 
 Item = TarMember | TarOther | TarNote | TarFault
 #: Refs have no order key yet: they come in the order that they have in the tar.
 Outcome = SampleRef | Failure | Skipped
-Found = TarSample | Failure | Skipped | TarNote
 
 
 def tar_refs(
     items: Iterable[Item],
     uri: str,
-    read: Callable[[Member], bytes],
+    read: Callable[[Member], bytes] | None = None,
     beside: Beside | None = None,
     data_uri: str = "",
-    ahead: Callable[[Iterable[Found]], Iterable[Found]] = iter,
 ) -> Iterator[Outcome]:
     """Yields the samples of a tar in order, and what becomes of all else in it.
 
     Args:
         items: all members of the tar.
         uri: of the tar.
-        read: returns a small member's bytes, or raises a SampleError.
+        read: returns a small member's bytes, or raises a SampleError; None leaves the JSON of
+            the samples to be read later.
         beside: what the Parquet beside the tar says. A row without its image is a failure, and so
             is an image without a row.
         data_uri: where the members' data lie, if that is not the tar.
-        ahead: passes on what it is given; may begin to read of it what will be asked for.
     """
     alone = beside is not None and beside.kind == CURATOR
     samples = _single(items, uri, data_uri) if alone else group(items, uri, data_uri)
     rows = None if beside is None else _Rows(beside, uri)
-    # The JSON of an export of ours is not read.
-    own = beside is not None and beside.kind == OWN
-    for found in samples if own else ahead(samples):
+    for found in samples:
         if isinstance(found, TarSample):
             yield _outcome(found, uri, read, rows)
         elif not isinstance(found, TarNote):
@@ -67,7 +63,7 @@ def tar_refs(
 
 
 def _outcome(
-    sample: TarSample, uri: str, read: Callable[[Member], bytes], rows: _Rows | None
+    sample: TarSample, uri: str, read: Callable[[Member], bytes] | None, rows: _Rows | None
 ) -> SampleRef | Failure:
     ref = SampleRef(
         order=b"",
@@ -79,9 +75,9 @@ def _outcome(
         size=sample.image.size,
     )
     try:
-        if rows is None:
-            return with_metadata(ref, read)
-        return rows.join(ref, sample, read)
+        if rows is not None:
+            ref = rows.join(ref, sample)
+        return ref if read is None else with_metadata(ref, read)
     except SampleError as error:
         return failure_of(ref, error)
 
@@ -97,11 +93,11 @@ class _Rows:
             self._rows.setdefault(row.member, collections.deque()).append(row)
         self._lost: set[str] = set()
 
-    def join(self, ref: SampleRef, sample: TarSample, read: Callable[[Member], bytes]) -> SampleRef:
+    def join(self, ref: SampleRef, sample: TarSample) -> SampleRef:
         """Returns the ref with what its row says.
 
         Raises:
-            SampleError: if there is no row, or the JSON that is read beside it is none.
+            SampleError: if there is no row.
         """
         name = sample.key if self._kind == IMG2DATASET else sample.name
         rows = self._rows.get(name)
@@ -109,12 +105,10 @@ class _Rows:
             reason = f"the Parquet beside the tar, of {self._kind}, has no row for it"
             raise SampleError("list", "NoRow", reason)
         row = rows.popleft()
-        # The JSON of an export of ours is in its columns already, with better types.
-        metadata = {} if self._kind == OWN else with_metadata(ref, read).metadata
         return ref._replace(
             id=printable(row.id) if row.id else ref.id,
             path=printable(row.path) if row.path or self._kind == OWN else ref.path,
-            metadata={**metadata, **row.metadata},
+            metadata=row.metadata,
             typed=self._typed,
             earlier=row.earlier,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+import pickle
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, Protocol
 
 import apache_beam as beam
@@ -14,25 +15,26 @@ from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
 from beam_export.checkpoint import Checkpoint
 from beam_export.decompress import compression_of
 from beam_export.earlier import Beside, read_beside
+from beam_export.json_members import ReadJson, sorted_out, with_json
 from beam_export.naming import ShardNames, parse
 from beam_export.pairing import Entry, Skipped, Source
 from beam_export.patience import is_lasting, patiently_opened
 from beam_export.progress import tell
 from beam_export.reading import Reader
-from beam_export.samples import Failure, Member, SampleRef
+from beam_export.samples import Failure, SampleRef
 from beam_export.sidecars import MAX_JSON
-from beam_export.storage import storage_of
 from beam_export.tar_index import TarIndexError, dali_members
-from beam_export.tar_refs import Found, Item, Outcome, Spill, own_members, tar_refs
+from beam_export.tar_refs import Item, Outcome, Spill, own_members, tar_refs
 from beam_export.tar_walk import stream, walk
 from beam_export.text import printable
 from beam_export.uris import unpin
-from beam_export.webdataset import TarSample
 
 __all__ = ["ReadTars", "Spills"]
 
 #: Refs a block: what a worker takes at a time.
 _BLOCK = 1000
+#: Blocks of a tar whose JSON is read where the tar is; that of more is read by whoever has time.
+_KEPT = 8
 _START = 10
 
 
@@ -46,8 +48,9 @@ class Spills(Protocol):
 class ReadTars(beam.PTransform):
     """Finds the samples of tars; gives `refs`, `failures`, `skipped` and `columns`.
 
-    Of an uncompressed tar the headers are read, and small JSON. A compressed one is read once, and
-    the data of its members are spilled, so that only refs go on.
+    Of an uncompressed tar the headers are read by one worker, one after the other, and then small
+    JSON; of a tar of many samples, by all workers. A compressed one is read once, and the data of
+    its members are spilled, so that only refs go on.
     """
 
     def __init__(self, spills: Spills | None, max_bytes: int, watcher: str | None) -> None:
@@ -67,15 +70,20 @@ class ReadTars(beam.PTransform):
             | "SpreadTars" >> beam.Reshuffle()
             | "ReadTar"
             >> beam.ParDo(self._do).with_outputs(
-                "failures", "skipped", "columns", "spilled", main="refs"
+                "failures", "skipped", "columns", "spilled", "later", main="refs"
             )
+        )
+        later = (
+            read.later
+            | "SpreadSamples" >> beam.Reshuffle()
+            | "ReadJson" >> beam.ParDo(ReadJson()).with_outputs("failures", main="refs")
         )
         # A checkpoint: a second reading would spill to other places.
         spilled = read.spilled | "Checkpoint" >> Checkpoint(list[SampleRef])
-        refs = (read.refs, spilled) | "Refs" >> beam.Flatten()
+        refs = (read.refs, spilled, later.refs) | "Refs" >> beam.Flatten()
         return {
             "refs": refs,
-            "failures": read.failures,
+            "failures": (read.failures, later.failures) | "Failures" >> beam.Flatten(),
             "skipped": read.skipped,
             "columns": read.columns,
         }
@@ -114,29 +122,31 @@ class _ReadTar(beam.DoFn):
             yield TaggedOutput("failures", _broken(source, reason))
 
     def _walked(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
+        items = _members(tar, source, beside)
+        outcomes = tar_refs(items, unpin(source.uri)[0], None, beside, source.uri)
+        blocks = 0
         with Reader(MAX_JSON) as reader:
-            items = _members(tar, source, beside)
-            outcomes = tar_refs(
-                items,
-                unpin(source.uri)[0],
-                reader.read,
-                beside,
-                source.uri,
-                _ahead(reader) if storage_of(source.uri).ranged else iter,
-            )
-            yield from self._blocks(outcomes, source, None)
+            for one in self._blocks(outcomes, source):
+                if not isinstance(one, list):
+                    yield one
+                    continue
+                blocks += 1
+                if blocks > _KEPT:
+                    yield TaggedOutput("later", pickle.dumps(one, protocol=5))
+                else:
+                    yield from sorted_out(with_json(one, reader))
 
     def _streamed(self, tar: BinaryIO, source: Source, beside: Beside | None) -> Iterator[Any]:
         opened = self._spills.spilling() if self._spills else _nowhere()
         with opened as (path, target):
             spill = Spill(target)
             items = list(spill.members(stream(tar, self._max_bytes)))
+        # Its JSON is at hand, and may be nowhere else.
         outcomes = tar_refs(items, unpin(source.uri)[0], spill.read, beside, path)
-        yield from self._blocks(outcomes, source, "spilled")
+        for one in self._blocks(outcomes, source):
+            yield TaggedOutput("spilled", one) if isinstance(one, list) else one
 
-    def _blocks(
-        self, outcomes: Iterable[Outcome], source: Source, tag: str | None
-    ) -> Iterator[Any]:
+    def _blocks(self, outcomes: Iterable[Outcome], source: Source) -> Iterator[Any]:
         block: list[SampleRef] = []
         places = itertools.count()
         for outcome in outcomes:
@@ -148,23 +158,14 @@ class _ReadTar(beam.DoFn):
                 order = source.order + next(places).to_bytes(8, "big")
                 block.append(outcome._replace(order=order))
                 if len(block) == _BLOCK:
-                    yield self._full(block, tag)
+                    yield self._full(block)
                     block = []
         if block:
-            yield self._full(block, tag)
+            yield self._full(block)
 
-    def _full(self, block: list[SampleRef], tag: str | None) -> Any:
+    def _full(self, block: list[SampleRef]) -> list[SampleRef]:
         tell(self._watcher, {"listed": len(block)})
-        return TaggedOutput(tag, block) if tag else block
-
-
-def _ahead(reader: Reader) -> Callable[[Iterable[Found]], Iterator[Found]]:
-    return lambda found: reader.ahead(found, _json_of)
-
-
-def _json_of(found: object) -> Iterator[Member]:
-    if isinstance(found, TarSample):
-        yield from (field for field in found.fields if field.ext == "json")
+        return block
 
 
 class _BrokenError(Exception):

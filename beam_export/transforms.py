@@ -70,7 +70,8 @@ class _WriteBlocks(beam.PTransform):
         blocks, columns = chosen.blocks, chosen.columns
         name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
         announce = Announce(self.output, self.watcher, self.options.clean)
-        early = (self.failures, chosen.failures) | "EarlyFailures" >> beam.Flatten()
+        listed = (self.failures, chosen.lost) | "ListedFailures" >> beam.Flatten()
+        early = (listed, chosen.failures) | "EarlyFailures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
             self.options, name, announce, self.schema, early
         )
@@ -99,7 +100,7 @@ class _WriteBlocks(beam.PTransform):
             time.time(),
             planned,
             columns,
-            self.failures,
+            listed,
             chosen.failures,
             self.skipped,
             chosen.tally,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
+from beam_export.blocks import open_block, unpack_ref
 from beam_export.checks.dataset import Opened
 from beam_export.checks.faults import Fault, in_order
 from beam_export.checks.findings import Findings
@@ -18,7 +19,9 @@ from beam_export.checks.names import Claim, Tally
 from beam_export.checks.shards import CheckedShard, ShardChecker
 from beam_export.checks.sums import conclude
 from beam_export.errors import SampleError
+from beam_export.measuring import MeasureImages
 from beam_export.patterns import parse_inputs
+from beam_export.planning import AssignKeys
 from beam_export.progress import tell
 from beam_export.reading import Reader
 from beam_export.samples import Failure, SampleRef
@@ -99,12 +102,18 @@ class VerifyExport(beam.PTransform):
             self.watcher,
             self.against.input_format,
         )
-        read = (
+        measured = (
             samples.refs
+            | "PackRefs" >> AssignKeys("source", 0)
+            | "MeasureImages" >> MeasureImages()
+        )
+        read = (
+            measured.blocks
             | "SpreadRefs" >> beam.Reshuffle()
             | "HashInput" >> beam.ParDo(_HashInput(names, self.watcher))
         )
-        lost = samples.failures | "InputFailures" >> beam.Map(
+        failures = (samples.failures, measured.failures) | "FailuresOfInput" >> beam.Flatten()
+        lost = failures | "InputFailures" >> beam.Map(
             lambda failure: one_claim(Claim("input", Failure(*failure).image_id, ""), names)
         )
         file = self.opened.names.failures
@@ -197,10 +206,10 @@ class _HashInput(beam.DoFn):
     def __init__(self, names: int, watcher: str | None) -> None:
         self._names, self._watcher = names, watcher
 
-    def process(self, refs: Sequence[SampleRef]) -> Iterator[tuple[int, bytes]]:
+    def process(self, block: bytes) -> Iterator[tuple[int, bytes]]:
         claims = []
         with Reader(1 << 40) as reader:
-            for ref in refs:
+            for ref in map(unpack_ref, open_block(block).refs()):
                 claims.append(Claim("input", printable(ref.id), "", _sha256(ref, reader)))
         yield from by_bucket(claims, self._names)
 

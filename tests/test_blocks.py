@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import beam_export.blocks
 from beam_export.blocks import (
+    is_measured,
     merged,
     open_block,
     pack_block,
@@ -20,7 +21,7 @@ from beam_export.blocks import (
     with_change,
     with_probed,
 )
-from beam_export.samples import WHOLE, Member, Probed, SampleRef, Stored
+from beam_export.samples import UNMEASURED, WHOLE, Member, Probed, SampleRef, Stored
 
 PLAIN = SampleRef(
     order=b"\0\1",
@@ -110,15 +111,29 @@ def test_what_planning_needs_stands_outside() -> None:
 
 
 def test_change_reaches_content_and_digest_alone() -> None:
-    packed = pack_ref(PLAIN)._replace(order=b"a key and what tells equal ids apart")
+    packed = pack_ref(PLAIN)._replace(order=PLAIN.order + b" and what tells equal ids apart")
     more = unpack_ref(packed)._replace(metadata={"score": 1.0})
-    changed = with_change(packed, more, b"score")
+    changed = with_change(packed, more)
     assert unpack_ref(changed) == more
     assert (changed.order, changed.id) == (packed.order, packed.id)
     # Not of the order key, whose end may be another on the next run.
-    other = with_change(packed._replace(order=b"x"), more._replace(order=b"x"), b"score")
-    assert changed.digest == other.digest
-    assert len({packed.digest, changed.digest, with_change(packed, more, b"scores").digest}) == 3
+    assert packed.order.startswith(PLAIN.order)
+    assert changed.digest == sample_digest(PLAIN._replace(metadata={"score": 1.0}))
+    assert with_change(changed, unpack_ref(packed)).digest == packed.digest
+
+
+def test_what_is_made_of_something_is_known_by_its_bytes() -> None:
+    made = [PLAIN._replace(fields=(Member("txt", "", WHOLE, 1, data),)) for data in (b"a", b"b")]
+    assert len({sample_digest(one) for one in made}) == 2
+
+
+def test_a_ref_that_is_not_measured_has_no_digest_and_marks_its_block() -> None:
+    unknown = pack_ref(PLAIN._replace(size=UNMEASURED))
+    assert (unknown.digest, unknown.weight) == (b"", UNMEASURED)
+    assert is_measured(pack_block([pack_ref(PLAIN)]))
+    assert is_measured(pack_block([]))
+    assert not is_measured(pack_block([pack_ref(PLAIN), unknown]))
+    assert with_change(unknown, PLAIN) == pack_ref(PLAIN)
 
 
 def test_blocks_of_nothing() -> None:

@@ -149,9 +149,9 @@ def test_only_what_stands_in_headers_needs_a_look_at_them(text: str, needs: bool
 def test_files_cannot_be_reached_even_by_a_statement() -> None:
     import duckdb
 
-    from beam_export import filtering
+    from beam_export import expressions
 
-    connection: Any = filtering._connect()
+    connection: Any = expressions.connect()
     for statement in ("SELECT * FROM read_text('/etc/hostname')", "SET threads = 2"):
         with pytest.raises(duckdb.Error):
             connection.execute(statement)

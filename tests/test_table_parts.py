@@ -9,10 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_export.samples import WHOLE, Failure, Member, SampleRef
+from beam_export.errors import SampleError
+from beam_export.samples import UNMEASURED, WHOLE, Failure, Member, SampleRef
 from beam_export.tables import ParquetTable, TableError, cells
 from beam_export.tables.cells import Cells
-from beam_export.tables.refs import UNMEASURED, Place, group_refs, resolve, row_ref
+from beam_export.tables.refs import (
+    Looked,
+    Place,
+    group_refs,
+    look,
+    looked,
+    resolve,
+    row_ref,
+)
 from beam_export.tables.roles import Roles, roles_of_names, roles_of_schema
 
 PLACE = Place("sub/t.parquet", "/data/sub/t.parquet", b"\1")
@@ -119,7 +128,7 @@ def test_a_row_without_a_path_is_a_failure(path: Any) -> None:
     assert (failure.image_id, failure.stage) == ("sub/t-3", "list")
 
 
-def test_refs_of_a_row_group_hold_no_bytes_and_know_their_sizes() -> None:
+def test_refs_of_a_row_group_read_no_bytes_until_somebody_asks() -> None:
     png = b"\x89PNG\r\n\x1a\n" + bytes(40)
     rows = [{"image": {"bytes": png, "path": None}, "n": 1}] * 3
     data = parquet(pa.Table.from_pylist(rows, pa.schema([("image", HF), ("n", pa.int8())])))
@@ -127,9 +136,86 @@ def test_refs_of_a_row_group_hold_no_bytes_and_know_their_sizes() -> None:
     (refs,) = group_refs(table, 0, roles_of_schema(table.schema), PLACE)
     ref = refs[2]
     assert isinstance(ref, SampleRef)
-    assert ref.image == Member("png", PLACE.uri, 2, len(png), column="image")
-    assert (ref.size, ref.metadata, ref.typed) == (len(png), {"n": 1}, ("n",))
+    assert ref.image == Member("", PLACE.uri, 2, UNMEASURED, column="image")
+    assert (ref.size, ref.metadata, ref.typed) == (UNMEASURED, {"n": 1}, ("n",))
     assert (ref.id, ref.path) == ("sub/t-2", "/data/sub/t.parquet#2")
+    ((row, found),) = look(table, 0, "image", [2])
+    assert row == 2
+    ref = looked(ref, found)
+    assert ref.image == Member("png", PLACE.uri, 2, len(png), column="image")
+    assert ref.size == len(png)
+
+
+@pytest.mark.parametrize("kind", ["plain", "large", "struct"])
+@pytest.mark.parametrize("wanted", [[], [128], [255, 130, 131], list(range(128, 256))])
+def test_a_look_at_rows_finds_those_and_no_others(kind: str, wanted: list[int]) -> None:
+    table = ParquetTable(io.BytesIO(FILES[f"{kind}0"]))
+    found = list(look(table, 1, "a.b", wanted))
+    assert [row for row, _ in found] == sorted(wanted)
+    for row, one in found:
+        text = TEXTS[row]
+        assert one.size == (None if text is None else len(text))
+
+
+def test_a_look_reads_no_further_than_it_has_to() -> None:
+    data = parquet(
+        pa.table({"jpg": [bytes([n % 251]) * 50_000 for n in range(600)]}),
+        compression="none",
+        data_page_size=50_000,
+        write_batch_size=1,
+        use_dictionary=False,
+    )
+    file = Counted(data)
+    table = ParquetTable(file)
+    file.count = 0
+    assert [row for row, _ in look(table, 0, "jpg", [3])] == [3]
+    assert file.count < len(data) // 2
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_paths_of_structs_are_read_without_the_bytes_beside_them() -> None:
+    rows = [{"image": {"bytes": bytes(100_000), "path": f"p/{n}.jpg"}, "n": n} for n in range(40)]
+    table = pa.Table.from_pylist(rows, pa.schema([("image", HF), ("n", pa.int8())]))
+    data = parquet(table, compression="none", use_dictionary=False)
+    file = Counted(data)
+    opened = ParquetTable(file)
+    (refs,) = group_refs(opened, 0, roles_of_schema(opened.schema), PLACE)
+    assert [(one.id, one.path) for one in refs if isinstance(one, SampleRef)] == [
+        (f"p/{n}", f"p/{n}.jpg") for n in range(40)
+    ]
+    assert file.count < len(data) // 10
+
+
+def test_a_column_that_is_called_like_a_field_is_told_apart() -> None:
+    rows = [{"image": {"bytes": b"x", "path": "a.jpg"}, "image.path": 7}]
+    table = pa.Table.from_pylist(rows, pa.schema([("image", HF), ("image.path", pa.int8())]))
+    opened = ParquetTable(io.BytesIO(parquet(table)))
+    ((ref,),) = group_refs(opened, 0, roles_of_schema(opened.schema), PLACE)
+    assert isinstance(ref, SampleRef)
+    assert (ref.path, ref.metadata) == ("a.jpg", {"image.path": 7})
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"), [("a.png", "/data/sub/a.png"), ("gs://b/a.png", "gs://b/a.png")]
+)
+def test_a_row_without_bytes_is_at_its_path(path: str, uri: str) -> None:
+    member = Member("", PLACE.uri, 3, UNMEASURED, column="image")
+    ref = SampleRef(b"", "x", path, member, (), {}, UNMEASURED)
+    found = looked(ref, Looked(None, ""))
+    assert (found.path, found.size) == (uri, UNMEASURED)
+    assert found.image == Member("png", uri, WHOLE, UNMEASURED)
+    with pytest.raises(SampleError):
+        looked(ref._replace(path=f"{PLACE.uri}#3"), Looked(None, ""))
 
 
 # Cells.

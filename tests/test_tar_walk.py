@@ -16,6 +16,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from beam_export.decompress import compression_of
 from beam_export.tar_walk import (
     StreamedMember,
     TarFault,
@@ -423,7 +424,7 @@ def test_blocks_in_any_order_end(data: list[bytes]) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=3000))
+@given(st.binary(max_size=3000).filter(lambda data: not compression_of(data[:10])))
 def test_any_bytes_end_in_a_fault_or_nothing(data: bytes) -> None:
     items = items_of(data)
     assert isinstance(items[-1], TarFault) if data.strip(b"\0") or not data else items == []

@@ -18,7 +18,16 @@ import pyarrow as pa
 from beam_export.tables.errors import BadRow, TableError
 from beam_export.tables.kinds import is_json, is_parquet, is_table
 from beam_export.tables.parquet import ParquetTable
-from beam_export.tables.text import TextTypes, read_header, read_text, scan_text
+from beam_export.tables.text import (
+    TextBlock,
+    TextTypes,
+    read_header,
+    read_text,
+    rows_of_text,
+    scan_text,
+    text_blocks,
+    types_of_text,
+)
 
 __all__ = [
     "BadRow",
@@ -26,12 +35,17 @@ __all__ = [
     "Row",
     "TableError",
     "TableTypes",
+    "TextBlock",
+    "TextTypes",
     "is_json",
     "is_parquet",
     "is_table",
     "read_header",
     "read_rows",
     "read_types",
+    "rows_of_text",
+    "text_blocks",
+    "types_of_text",
 ]
 
 #: A row's number in its file, from 0, and its values by column; or why it has none.

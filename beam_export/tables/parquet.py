@@ -6,10 +6,12 @@ imported (Hugging Face's `Array2D` is one), and what they store is what counts.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
@@ -58,7 +60,7 @@ class ParquetTable:
             TableError: if the file is no Parquet, or two columns have one name.
         """
         self._fh = fh
-        self._proven: set[int] = set()
+        self._proven: set[tuple[int, frozenset[str]]] = set()
         try:
             self._file = pq.ParquetFile(fh, pre_buffer=False, buffer_size=_BUFFER)
             stored = self._file.schema_arrow
@@ -96,18 +98,33 @@ class ParquetTable:
             return
         size = max(1, min(MAX_ROWS, _BATCH_BYTES * count // max(1, self.bytes_of(group, wanted))))
         size = max(1, min(size, _MOST_BYTES // max(1, self._repeated(group, wanted))))
-        try:
+        with _telling(group):
             for batch in self._file.iter_batches(size, row_groups=[group], columns=wanted):
                 end = place + batch.num_rows
                 if end > self.groups[group].first + start:
                     yield place, _plain_batch(batch, [self.schema.field(name) for name in wanted])
                 place = end
-        except _DAMAGE as error:
-            raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
-        except OSError as error:
-            raise _told(error, f" in row group {group}") from error
         if place != sum(self.groups[group]):
             raise TableError(f"is damaged in row group {group}: it ends before its last row")
+
+    def leaf(self, group: int, column: str, field: str) -> Iterator[Any]:
+        """Yields the values of one field of a column of structs, without reading the others.
+
+        Raises:
+            TableError: if the row group is damaged.
+        """
+        path = f"{column}.{field}"
+        if path in self.schema.names:
+            # Arrow reads both by that name: the whole column, then.
+            for _, batch in self.batches(group, [column]):
+                yield from pc.struct_field(batch.column(0), field).to_pylist()
+            return
+        size = max(1, min(MAX_ROWS, _MOST_BYTES // max(1, self._repeated(group, [path]))))
+        with _telling(group):
+            for batch in self._file.iter_batches(size, row_groups=[group], columns=[path]):
+                found = batch.column(0)
+                found = found.storage if isinstance(found, pa.ExtensionArray) else found
+                yield from pc.struct_field(found, field).to_pylist()
 
     def rows(
         self, group: int, columns: Collection[str] | None = None
@@ -126,33 +143,29 @@ class ParquetTable:
         Raises:
             TableError: if it says what cannot be.
         """
-        self._prove(group)
+        self._prove(group, columns)
         found = self._file.metadata.row_group(group)
-        try:
-            chunks = [found.column(number) for number in range(found.num_columns)]
-            paths = [chunk.path_in_schema for chunk in chunks]
-        except _DAMAGE as error:
-            raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
-        for chunk, path in zip(chunks, paths, strict=True):
-            if path in columns or _top(path, columns):
-                yield chunk
+        schema = self._file.schema
+        paths = [schema.column(number).path for number in range(len(schema))]
+        with _telling(group):
+            for number, path in enumerate(paths):
+                # Of no others: they are not proven, and may be large.
+                if path in columns or _top(path, columns):
+                    yield found.column(number)
 
-    def _prove(self, group: int) -> None:
-        """Has a row group's first rows read, once.
+    def _prove(self, group: int, columns: Collection[str]) -> None:
+        """Has the first rows of columns of a row group read, once.
 
         What is wrong with a footer ends the whole process where pyarrow is asked for it (it lets
         C++ exceptions pass), and is an exception of Python's where it reads.
         """
-        if group in self._proven:
+        asked = (group, frozenset(columns))
+        if asked in self._proven:
             return
-        try:
-            for _ in self._file.iter_batches(1, row_groups=[group]):
+        with _telling(group):
+            for _ in self._file.iter_batches(1, row_groups=[group], columns=list(columns)):
                 break
-        except _DAMAGE as error:
-            raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
-        except OSError as error:
-            raise _told(error, f" in row group {group}") from error
-        self._proven.add(group)
+        self._proven.add(asked)
 
     def _repeated(self, group: int, columns: Collection[str]) -> int:
         """Returns the most bytes that stand once in a row group, and may be in each of its rows.
@@ -169,6 +182,16 @@ class ParquetTable:
                 if not _REPEATING.isdisjoint(chunk.encodings):
                     most = max(most, chunk.total_uncompressed_size)
         return most
+
+
+@contextlib.contextmanager
+def _telling(group: int) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
+    except OSError as error:
+        raise _told(error, f" in row group {group}") from error
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,17 +14,25 @@ import pyarrow.types as pat
 
 from beam_export.arrow_types import is_text
 from beam_export.encoders.header import sniff
+from beam_export.errors import SampleError
 from beam_export.pairing import IMAGE_SUFFIXES, split
-from beam_export.samples import WHOLE, Failure, Member, SampleRef
+from beam_export.samples import UNMEASURED, WHOLE, Failure, Member, SampleRef
 from beam_export.tables.parquet import ParquetTable, rows_of
 from beam_export.tables.roles import Roles
 from beam_export.text import printable
 from beam_export.uris import unpin
 
-__all__ = ["UNMEASURED", "Place", "bytes_of_images", "group_refs", "metadata_schema", "row_ref"]
+__all__ = [
+    "Looked",
+    "Place",
+    "bytes_of_images",
+    "group_refs",
+    "look",
+    "looked",
+    "metadata_schema",
+    "row_ref",
+]
 
-#: `SampleRef.size` of an image whose file has not been looked at.
-UNMEASURED = -1
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 #: Enough of an image to tell its format by.
 _HEAD = 32
@@ -37,12 +46,11 @@ class Place(NamedTuple):
     order: bytes
 
 
-class _Image(NamedTuple):
-    """What is known of an image in a column, without its bytes."""
+class Looked(NamedTuple):
+    """What a look at the bytes of an image in a column tells: none are None, and its format."""
 
     size: int | None
     ext: str
-    path: str | None
 
 
 def metadata_schema(schema: pa.Schema, roles: Roles) -> pa.Schema:
@@ -61,24 +69,31 @@ def group_refs(
 ) -> Iterator[list[SampleRef | Failure]]:
     """Yields the samples of a row group, in order.
 
-    The bytes of images are read once, a few megabytes at a time, as nothing else in a Parquet
-    file tells how long each is; no more than that is held of them.
+    The bytes of images are not read: how many there are, and whether there are any, is found by
+    `look` for those samples that are left when all others are left out.
 
     Raises:
         TableError: if the row group is damaged.
     """
     typed = tuple(metadata_schema(table.schema, roles).names)
-    for first, batch in table.batches(group):
-        images: list[_Image | None] = [None] * batch.num_rows
-        if roles.image:
-            at = batch.schema.get_field_index(roles.image)
-            images = list(_look(batch.column(at), roles.image))
-            batch = batch.remove_column(at)
-        rows = enumerate(zip(rows_of(batch), images, strict=True), first)
+    columns = [name for name in table.schema.names if name != roles.image]
+    paths = _paths(table, group, roles)
+    for first, batch in table.batches(group, columns):
+        # Rows first: a path more would be drawn, and lost, at the end of each batch.
+        rows = zip(enumerate(rows_of(batch), first), paths, strict=False)
         yield [
-            _failed(row, roles, place) or _ref(row, number, roles, place, image, typed)
-            for number, (row, image) in rows
+            _failed(row, roles, place) or _ref(row, number, group, roles, place, path, typed)
+            for (number, row), path in rows
         ]
+
+
+def _paths(table: ParquetTable, group: int, roles: Roles) -> Iterator[str | None]:
+    """Yields the paths beside the bytes of images, which Hugging Face's structs have."""
+    kind = table.schema.field(roles.image).type if roles.image else pa.null()
+    if not (pat.is_struct(kind) and kind.get_field_index("path") >= 0):
+        yield from itertools.repeat(None)
+    for path in table.leaf(group, roles.image, "path"):
+        yield path if isinstance(path, str) and path else None
 
 
 def bytes_of_images(column: pa.Array) -> pa.Array:
@@ -88,16 +103,55 @@ def bytes_of_images(column: pa.Array) -> pa.Array:
     return column.cast(pa.large_binary())
 
 
-def _look(column: pa.Array, name: str) -> Iterator[_Image]:
-    data = bytes_of_images(column)
-    sizes = pc.binary_length(data).to_pylist()
-    heads = pc.binary_slice(data, 0, _HEAD).to_pylist()
-    paths: list[Any] = [None] * len(sizes)
-    if pat.is_struct(column.type) and column.type.get_field_index("path") >= 0:
-        paths = pc.struct_field(column, "path").to_pylist()
-    for size, head, path in zip(sizes, heads, paths, strict=True):
-        text = path if isinstance(path, str) and path else None
-        yield _Image(size, sniff(head or b"") or _ext(text or "") or _named(name), text)
+def look(
+    table: ParquetTable, group: int, column: str, wanted: Iterable[int]
+) -> Iterator[tuple[int, Looked]]:
+    """Yields rows of a row group, in order, with what their images are.
+
+    The column is read up to the last of the rows, a few megabytes at a time, as nothing else in a
+    Parquet file tells how long each image is; no more than that is held.
+
+    Args:
+        table: the file.
+        group: number of the row group.
+        column: of images.
+        wanted: numbers of rows in the file, which lie in that row group.
+
+    Raises:
+        TableError: if the row group is damaged, or too short.
+    """
+    left = sorted(wanted, reverse=True)
+    start = left[-1] - table.groups[group].first if left else 0
+    for first, batch in table.batches(group, [column], start):
+        end = first + batch.num_rows
+        rows = []
+        while left and left[-1] < end:
+            rows.append(left.pop())
+        if rows:
+            data = bytes_of_images(batch.column(0)).take([row - first for row in rows])
+            sizes = pc.binary_length(data).to_pylist()
+            heads = pc.binary_slice(data, 0, _HEAD).to_pylist()
+            for row, size, head in zip(rows, sizes, heads, strict=True):
+                yield row, Looked(size, sniff(head or b"") or "")
+        if not left:
+            return
+
+
+def looked(ref: SampleRef, found: Looked) -> SampleRef:
+    """Returns the ref of a row with what its image is: if it is elsewhere, still `UNMEASURED`.
+
+    Raises:
+        SampleError: if it has none.
+    """
+    image, here = ref.image, f"{unpin(ref.image.uri)[0]}#{ref.image.offset}"
+    if found.size is not None:
+        given = "" if ref.path == here else ref.path
+        ext = found.ext or _ext(given) or _named(image.column or "")
+        return ref._replace(image=image._replace(ext=ext, size=found.size), size=found.size)
+    if ref.path == here:
+        raise SampleError("list", "ValueError", "its row has no image")
+    where = resolve(ref.path, image.uri)
+    return ref._replace(path=where, image=Member(split(where)[1], where, WHOLE, UNMEASURED))
 
 
 def _named(column: str) -> str:
@@ -120,28 +174,28 @@ def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | Non
 
 def row_ref(row: Mapping[str, Any], number: int, roles: Roles, place: Place) -> SampleRef | Failure:
     """Returns the sample of a row that names its image's path; its size is `UNMEASURED`."""
-    return _ref(row, number, roles, place, None)
+    return _ref(row, number, 0, roles, place, None)
 
 
 def _ref(
     row: Mapping[str, Any],
     number: int,
+    group: int,
     roles: Roles,
     place: Place,
-    image: _Image | None,
+    beside: str | None,
     typed: tuple[str, ...] = (),
 ) -> SampleRef | Failure:
-    given = _path_in(row.get(roles.path)) if roles.path else None
-    path = (image.path if image else None) or given
+    path = beside or (_path_in(row.get(roles.path)) if roles.path else None)
     ident = printable(_id(row.get(roles.id) if roles.id else None, path, number, place))
     here = f"{unpin(place.uri)[0]}#{number}"
-    if image is not None and image.size is not None:
-        member = Member(image.ext, place.uri, number, image.size, column=roles.image)
+    if roles.image:
+        member = Member("", place.uri, number, UNMEASURED, column=roles.image, group=group)
     elif path:
         where = resolve(path, place.uri)
         path, member = where, Member(split(where)[1], where, WHOLE, UNMEASURED)
     else:
-        reason = "its row has no image" if roles.image else f"its row has no {roles.path!r}"
+        reason = f"its row has no {roles.path!r}"
         return Failure(ident, printable(here), "list", "ValueError", reason)
     return SampleRef(
         order=place.order + number.to_bytes(8, "big"),
@@ -150,7 +204,7 @@ def _ref(
         image=member,
         fields=(),
         metadata=_metadata(row, roles),
-        size=member.size,
+        size=UNMEASURED,
         typed=typed,
     )
 

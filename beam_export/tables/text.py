@@ -1,7 +1,8 @@
 """CSV and JSON lines: read as streams, with types that follow from all of the values.
 
-A CSV says nothing of types, so it is read twice: once for what its columns look like, and once
-for the rows. JSON says what each value is.
+A file is cut into blocks of lines, which can be looked at by whoever has time: lines are found one
+after the other, and all else is done in any order. A CSV says nothing of types, so its values are
+looked at twice: for what the columns look like, and to make rows. JSON says what each value is.
 """
 
 from __future__ import annotations
@@ -15,15 +16,26 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from beam_export.tables.errors import BadRow, TableError
 from beam_export.tables.kinds import is_compressed, is_json, is_tabbed
 from beam_export.text import printable
 
-__all__ = ["TextTypes", "read_header", "read_text", "scan_text"]
+__all__ = [
+    "TextBlock",
+    "TextTypes",
+    "read_header",
+    "read_text",
+    "rows_of_text",
+    "scan_text",
+    "text_blocks",
+    "types_of_text",
+]
 
 _ROWS = 1_000
+#: Bytes, about, after which a block has enough, though its rows are fewer.
+_BLOCK_BYTES = 4 << 20
 #: The longest value and the longest line; more is no table.
 _MAX_TEXT = 64 << 20
 #: No zeros in front, which codes have: "007" stays what it is.
@@ -92,6 +104,79 @@ def read_header(fh: BinaryIO, name: str) -> list[str]:
         return header
 
 
+class TextBlock(NamedTuple):
+    """Lines of a file that follow one another.
+
+    Attributes:
+        first: number of the first line that is a row, from 0.
+        header: names of a CSV's columns; None for JSON lines.
+        lines: values of a CSV's lines, or JSON as it stands.
+    """
+
+    first: int
+    header: list[str] | None
+    lines: list[Any]
+
+
+def text_blocks(fh: BinaryIO, name: str) -> Iterator[TextBlock]:
+    """Yields a file in blocks of up to 1,000 rows; of a CSV, at least one.
+
+    Args:
+        fh: open for reading, at its start.
+        name: of the file; its suffix tells the format.
+
+    Raises:
+        TableError: if it cannot be read to its end.
+    """
+    with _telling(), _unpacked(fh, name) as plain:
+        if is_json(name):
+            yield from _in_blocks(None, _json_lines(plain), len)
+            return
+        with _csv_lines(plain, name) as (header, lines):
+            yield TextBlock(0, header, [])
+            yield from _in_blocks(header, lines, _length)
+
+
+def _length(line: list[str]) -> int:
+    return sum(map(len, line))
+
+
+def _in_blocks(
+    header: list[str] | None, lines: Iterable[Any], length: Callable[[Any], int]
+) -> Iterator[TextBlock]:
+    first, held, size = 0, [], 0
+    for line in lines:
+        held.append(line)
+        size += length(line)
+        if len(held) == _ROWS or size >= _BLOCK_BYTES:
+            yield TextBlock(first, header, held)
+            first, held, size = first + len(held), [], 0
+    if held:
+        yield TextBlock(first, header, held)
+
+
+def types_of_text(block: TextBlock) -> TextTypes:
+    """Returns what the values of a CSV's lines look like; nothing of JSON."""
+    types = TextTypes()
+    for column in block.header or ():
+        types.add(column, "")
+    if block.header is not None:
+        for line in block.lines:
+            if len(line) == len(block.header):
+                for column, value in zip(block.header, line, strict=True):
+                    types.add(column, value)
+    return types
+
+
+def rows_of_text(block: TextBlock, types: TextTypes) -> list[_Values | BadRow]:
+    """Returns the rows of a block; `types` are those of all CSV files of the input."""
+    numbered = enumerate(block.lines, block.first)
+    if block.header is None:
+        return [_json_row(number, line) for number, line in numbered]
+    makers = [(column, types.converter(column)) for column in block.header]
+    return [_csv_row(number, line, makers) for number, line in numbered]
+
+
 def scan_text(fh: BinaryIO, name: str) -> TextTypes:
     """Returns what the values of a CSV look like, for which it is read to its end.
 
@@ -99,19 +184,9 @@ def scan_text(fh: BinaryIO, name: str) -> TextTypes:
         TableError: if it cannot be.
     """
     types = TextTypes()
-    if is_json(name):
-        return types
-    with (
-        _telling(),
-        _unpacked(fh, name) as plain,
-        _csv_lines(plain, name) as (header, lines),
-    ):
-        for column in header:
-            types.add(column, "")
-        for line in lines:
-            if len(line) == len(header):
-                for column, value in zip(header, line, strict=True):
-                    types.add(column, value)
+    if not is_json(name):
+        for block in text_blocks(fh, name):
+            types.merge(types_of_text(block))
     return types
 
 
@@ -129,16 +204,10 @@ def read_text(
     Raises:
         TableError: if it cannot be read to its end.
     """
-    with _telling(), _unpacked(fh, name) as plain:
-        rows = _json_rows(plain) if is_json(name) else _csv_rows(plain, name, types)
-        for batch in _batched(rows):
-            yield batch if columns is None else [_only(row, columns) for row in batch]
-
-
-def _batched(rows: Iterable[_Values | BadRow]) -> Iterator[list[_Values | BadRow]]:
-    rows = iter(rows)
-    while batch := list(itertools.islice(rows, _ROWS)):
-        yield batch
+    for block in text_blocks(fh, name):
+        rows = rows_of_text(block, types)
+        if rows:
+            yield rows if columns is None else [_only(row, columns) for row in rows]
 
 
 def _only(row: _Values | BadRow, columns: Collection[str]) -> _Values | BadRow:
@@ -199,30 +268,26 @@ def _delimiter(first: str, name: str) -> str:
     return ";" if ";" in first and "," not in first else ","
 
 
-def _csv_rows(fh: BinaryIO, name: str, types: TextTypes) -> Iterator[_Values | BadRow]:
-    with _csv_lines(fh, name) as (header, lines):
-        makers = [(column, types.converter(column)) for column in header]
-        for number, line in enumerate(lines):
-            if len(line) == len(header):
-                values = [
-                    make(value) if value else None
-                    for (_, make), value in zip(makers, line, strict=True)
-                ]
-                yield number, dict(zip(header, values, strict=True))
-            else:
-                reason = f"it has {len(line)} values where {len(header)} columns are named"
-                yield BadRow(number, reason)
+def _csv_row(
+    number: int, line: list[str], makers: list[tuple[str, Callable[[str], Any]]]
+) -> _Values | BadRow:
+    if len(line) != len(makers):
+        reason = f"it has {len(line)} values where {len(makers)} columns are named"
+        return BadRow(number, reason)
+    pairs = zip(makers, line, strict=True)
+    return number, {column: make(value) if value else None for (column, make), value in pairs}
 
 
-def _json_rows(fh: BinaryIO) -> Iterator[_Values | BadRow]:
-    number = 0
+def _json_lines(fh: BinaryIO) -> Iterator[bytes]:
+    """Yields the lines that are not empty."""
+    first = True
     while line := fh.readline(_MAX_TEXT):
         if len(line) == _MAX_TEXT and not line.endswith(b"\n"):
             raise TableError(f"has a line of more than {_MAX_TEXT} bytes, which is no row")
-        text = line.removeprefix(b"\xef\xbb\xbf") if not number else line
+        text = line.removeprefix(b"\xef\xbb\xbf") if first else line
         if text.strip():
-            yield _json_row(number, text)
-            number += 1
+            first = False
+            yield text
 
 
 def _json_row(number: int, text: bytes) -> _Values | BadRow:
