@@ -17,7 +17,7 @@ import webdataset
 import zstandard
 from conftest import SHARED, Export, check_export, picture, run_export
 
-from beam_export.errors import BeamExportError, InputError, RunError
+from beam_export.errors import InputError, RunError
 
 DATA = SHARED / "data"
 ODD = DATA / "webdataset" / "odd"
@@ -178,8 +178,12 @@ EXPECTED: dict[str, tuple[int, list[tuple[str, str]]]] = {
         [("train/IMG_2407", "Truncated"), ("truncated-in-file.tar", "BrokenSource")],
     ),
 }
-#: Those of which nothing can be exported: exit 2.
-NOTHING = ["empty.tar", "meta-keys.tar", "sparse-64MiB-gnu.tar"]
+#: Those of which nothing can be exported, and what is said of the input then: exit 2.
+NOTHING = {
+    "empty.tar": "give a directory",
+    "meta-keys.tar": r"1 failed .*, 1 with DuplicateMember \(.*#a.JPG: its .jpg comes twice",
+    "sparse-64MiB-gnu.tar": r"1 failed .*, 1 with SparseFile \(.*#sparse.bin: its .bin is a sparse",
+}
 
 
 def test_every_odd_tar_is_spoken_of(data: Path) -> None:
@@ -200,9 +204,9 @@ def test_odd_tars(data: Path, tmp_path: Path, name: str) -> None:
     assert all(one["message"] for one in export.failures)
 
 
-@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("name", sorted(NOTHING))
 def test_tars_without_a_sample(data: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(BeamExportError):
+    with pytest.raises(InputError, match=NOTHING[name]):
         run_export(ODD / name, tmp_path / "out")
 
 
