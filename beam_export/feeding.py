@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import functools
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from beam_export.encoders import Encoder, ImageInput, Result
 from beam_export.encoders.policy import process_batch
@@ -23,6 +25,10 @@ BATCH_SAMPLES = 32
 BATCH_BYTES = 32 << 20
 
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
 class _Loaded(NamedTuple):
     ref: SampleRef
     key: str
@@ -36,28 +42,27 @@ def feed(
 ) -> Iterator[ReadySample | Failure]:
     """Yields samples ready to be stored, in order, and failures in their places.
 
-    While one batch is written, the next is being encoded and the one after it read.
+    While one batch is encoded and written, the next is read. A device encodes ahead too: of the
+    processor, a shard that is written at the same time makes better use.
 
     Args:
         refs: (ref, key in the tar).
         reader: used by one thread at a time.
         encoder: open.
     """
-    batches = _batches(_read_ahead(refs, reader))
-    with (
-        concurrent.futures.ThreadPoolExecutor(1, "read-ahead") as ahead,
-        concurrent.futures.ThreadPoolExecutor(1, "encode-ahead") as coder,
-    ):
-        reading = _submit(ahead, batches, reader)
-        encoding: concurrent.futures.Future[list[ReadySample | Failure]] | None = None
-        while reading is not None or encoding is not None:
-            following = None
-            if reading is not None:
-                following = coder.submit(_encode, reading, encoder)
-                reading = _submit(ahead, batches, reader)
-            if encoding is not None:
-                yield from encoding.result()
-            encoding = following
+    read = functools.partial(_load_batch, reader=reader)
+    encode = functools.partial(_encode, encoder=encoder)
+    on_device = encoder.identity().get("device", "cpu") != "cpu"
+    with contextlib.closing(
+        _ahead(read, _batches(_read_ahead(refs, reader)), "read-ahead")
+    ) as loaded:
+        if not on_device:
+            for batch in loaded:
+                yield from encode(batch)
+            return
+        with contextlib.closing(_ahead(encode, loaded, "encode-ahead")) as encoded:
+            for ready in encoded:
+                yield from ready
 
 
 def _read_ahead(
@@ -75,13 +80,17 @@ def _read_ahead(
     return reader.ahead(chained, lambda one: (one[0].image, *one[0].fields))
 
 
-def _submit(
-    ahead: concurrent.futures.ThreadPoolExecutor,
-    batches: Iterator[list[tuple[SampleRef, str]]],
-    reader: Reader,
-) -> concurrent.futures.Future[list[_Loaded | Failure]] | None:
-    batch = next(batches, None)
-    return None if batch is None else ahead.submit(_load_batch, batch, reader)
+def _ahead(work: Callable[[_T], _R], items: Iterator[_T], name: str) -> Generator[_R, None, None]:
+    """Yields what is made of each item, and has a thread make the next one meanwhile."""
+    with concurrent.futures.ThreadPoolExecutor(1, name) as thread:
+        waiting: concurrent.futures.Future[_R] | None = None
+        for item in items:
+            following = thread.submit(work, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 def _batches(refs: Iterable[tuple[SampleRef, str]]) -> Iterator[list[tuple[SampleRef, str]]]:
@@ -114,11 +123,8 @@ def _load(ref: SampleRef, key: str, found: Sequence[bytes | SampleError]) -> _Lo
     return _Loaded(ref, key, image, hashlib.sha256(image).hexdigest(), fields)
 
 
-def _encode(
-    reading: concurrent.futures.Future[list[_Loaded | Failure]], encoder: Encoder
-) -> list[ReadySample | Failure]:
-    """Encodes a batch when it is read; what its reading raises is raised in its place."""
-    loaded = reading.result()
+def _encode(loaded: Sequence[_Loaded | Failure], encoder: Encoder) -> list[ReadySample | Failure]:
+    """Encodes a batch that has been read; failures stay in their places."""
     raw = [one for one in loaded if isinstance(one, _Loaded) and one.ref.stored is None]
     images: list[ImageInput] = [one.image for one in raw]
     results = iter(process_batch(images, [one.ref.image.ext for one in raw], encoder))

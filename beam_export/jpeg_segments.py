@@ -19,6 +19,7 @@ __all__ = [
     "SOS",
     "Segment",
     "is_bomb",
+    "next_marker",
     "read_size",
     "u16",
     "walk",
@@ -100,6 +101,12 @@ def walk(data: bytes) -> Iterator[Segment]:
             return
         position = end
     raise ValueError(f"it has more than {_MAX_SEGMENTS} segments")
+
+
+def next_marker(data: bytes, position: int) -> int:
+    """Returns where the next marker begins from `position` on; -1 if there is none."""
+    found = _MARKER.search(data, position)
+    return found.start() if found else -1
 
 
 def u16(data: bytes, at: int) -> int:

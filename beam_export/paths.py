@@ -47,7 +47,7 @@ def is_google(path: str) -> bool:
 
 def is_local(path: str) -> bool:
     """Tells whether a path lies on the local file system."""
-    return FileSystems.get_scheme(path) is None
+    return "://" not in path or FileSystems.get_scheme(path) is None
 
 
 def _schemes() -> set[str | None]:

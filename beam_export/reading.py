@@ -17,10 +17,12 @@ from types import TracebackType
 from typing import BinaryIO, TypeVar
 
 from beam_export.errors import SampleError
+from beam_export.paths import is_local
 from beam_export.patience import is_lasting, open_source, patiently
 from beam_export.samples import WHOLE, Member
 from beam_export.spans import Span, coalesce
 from beam_export.storage import LANES, ReplacedError, storage_of
+from beam_export.storage.local import read_at
 from beam_export.tables.cells import Cells
 from beam_export.tables.errors import TableError
 
@@ -168,6 +170,8 @@ class Reader:
             return storage_of(member.uri).read_whole(member.uri, member.size)
         source = self._handle(member.uri)
         try:
+            if is_local(member.uri):
+                return read_at(source.fileno(), member.offset, member.size)
             source.seek(member.offset)
             return source.read(member.size)
         except OSError:

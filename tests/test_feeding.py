@@ -46,8 +46,9 @@ class FakeReader:
 class FakeEncoder:
     """Makes `JPEG:` and the source; what begins with `ugly` cannot be decoded."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         self.spec = EncodeSpec(mode="always")
+        self.device = device
         self.batches: list[int] = []
 
     def open(self) -> None: ...
@@ -55,7 +56,7 @@ class FakeEncoder:
     def close(self) -> None: ...
 
     def identity(self) -> dict[str, str]:
-        return {"encoder": "fake"}
+        return {"encoder": "fake", "device": self.device}
 
     def take_counts(self) -> dict[str, int]:
         return {}
@@ -155,7 +156,8 @@ def test_an_encoder_gets_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert encoder.batches == [4, 4, 2]
 
 
-def test_no_more_than_two_batches_are_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", 1), ("L4", 2)])
+def test_few_batches_are_ahead(device: str, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
     taken: list[str] = []
 
@@ -165,15 +167,15 @@ def test_no_more_than_two_batches_are_ahead(monkeypatch: pytest.MonkeyPatch) -> 
             yield ref(str(number)), ""
 
     reader = FakeReader()
-    stream = feed(keyed(), reader, FakeEncoder())  # type: ignore[arg-type]
+    stream = feed(keyed(), reader, FakeEncoder(device))  # type: ignore[arg-type]
     for number, _ in zip(range(40), stream, strict=False):
         batches_begun = number // 4 + 1
-        # The batch at hand and the next two; one ref more tells that a batch is full.
-        assert len(reader.read_uris) <= (batches_begun + 2) * 4
-        assert len(taken) <= (batches_begun + 2) * 4 + 1
+        # The batch at hand and the next ones; one ref more tells that a batch is full.
+        assert len(reader.read_uris) <= (batches_begun + ahead) * 4
+        assert len(taken) <= (batches_begun + ahead) * 4 + 1
     stream.close()
     read = len(reader.read_uris)
-    assert read <= 48
+    assert read <= 40 + ahead * 4
     assert threading.get_ident() not in reader.threads
 
 
@@ -194,7 +196,7 @@ def test_a_batch_is_read_while_another_is_used(monkeypatch: pytest.MonkeyPatch) 
     stream.close()
 
 
-def test_a_batch_is_encoded_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_encodes_a_batch_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeding, "BATCH_SAMPLES", 2)
     second = threading.Event()
 
@@ -205,7 +207,7 @@ def test_a_batch_is_encoded_while_another_is_used(monkeypatch: pytest.MonkeyPatc
             return super().encode_batch(images)
 
     refs = ((ref(name), "") for name in "abcd")
-    stream = feed(refs, FakeReader(), Encoder())  # type: ignore[arg-type]
+    stream = feed(refs, FakeReader(), Encoder("L4"))  # type: ignore[arg-type]
     next(stream)
     assert second.wait(10)
     assert len(list(stream)) == 3
@@ -222,10 +224,12 @@ def test_an_error_of_the_machine_is_raised_and_the_samples_before_it_are_not_los
         next(stream)
 
 
-def test_no_thread_is_left_behind() -> None:
+@pytest.mark.parametrize("device", ["cpu", "L4"])
+def test_no_thread_is_left_behind(device: str) -> None:
     before = threading.active_count()
-    fed([ref("a")])
-    stream = feed(iter([(ref("a"), ""), (ref("b"), "")]), FakeReader(), FakeEncoder())  # type: ignore[arg-type]
+    encoder = FakeEncoder(device)
+    fed([ref("a")], encoder=encoder)
+    stream = feed(iter([(ref("a"), ""), (ref("b"), "")]), FakeReader(), encoder)  # type: ignore[arg-type]
     next(stream)
     stream.close()
     assert threading.active_count() == before

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from beam_export.storage.base import Stat, Terms
 
-__all__ = ["LocalStorage", "LocalTarget", "read_up_to"]
+__all__ = ["LocalStorage", "LocalTarget", "read_at", "read_up_to"]
 
 
 class LocalStorage:
@@ -62,6 +62,14 @@ def _files(prefix: str) -> Iterator[str]:
             yield from _files(entry.path + "/")
         elif entry.is_file():
             yield entry.path
+
+
+def read_at(handle: int, start: int, size: int) -> bytes:
+    """Returns `size` bytes of an open file from `start` on, or as many as there are."""
+    data = os.pread(handle, size, start)
+    while 0 < len(data) < size and (part := os.pread(handle, size - len(data), start + len(data))):
+        data += part
+    return data
 
 
 def read_up_to(source: BinaryIO, size: int) -> bytes:
