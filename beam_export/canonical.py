@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,10 @@ def encode(value: Any) -> bytes:
 
 
 def _write(value: Any, parts: list[bytes]) -> None:
+    if (plain := _PLAIN.get(type(value))) is not None:
+        letter, content = plain(value)
+        parts.append(b"%c%d:%b" % (letter, len(content), content))
+        return
     if isinstance(value, (np.datetime64, np.timedelta64)):
         value = _from_numpy_time(value)
     elif isinstance(value, np.ndarray):
@@ -93,3 +97,13 @@ def _scalar(value: Any) -> tuple[bytes, bytes]:
     if isinstance(value, (np.datetime64, np.timedelta64)):
         return b"u", f"{type(value).__name__} {value!s}".encode()
     raise TypeError(f"a value of type {type(value).__name__} cannot be a metadata value")
+
+
+#: What most values are, told by their type at once.
+_PLAIN: dict[type, Callable[[Any], tuple[bytes, bytes]]] = {
+    str: lambda value: (b"s", value.encode("utf-8", "surrogatepass")),
+    int: lambda value: (b"i", b"%d" % value),
+    float: lambda value: (b"f", b"nan" if value != value else struct.pack(">d", value)),
+    bool: lambda value: (b"b", b"1" if value else b"0"),
+    type(None): lambda _: (b"n", b""),
+}

@@ -65,10 +65,10 @@ class AssignKeys(beam.PTransform):
     order: str
     seed: int
 
-    def expand(self, refs: PCollection[list[SampleRef]]) -> PCollection[bytes]:
-        return refs | "PackBlocks" >> beam.Map(
-            assign_keys, order=self.order, seed=self.seed
-        ).with_output_types(bytes)
+    def expand(self, refs: tuple[PCollection[list[SampleRef]], ...]) -> PCollection[bytes]:
+        pack = beam.Map(assign_keys, order=self.order, seed=self.seed).with_output_types(bytes)
+        packed = [one | f"PackBlocks{number}" >> pack for number, one in enumerate(refs)]
+        return packed | "Blocks" >> beam.Flatten()
 
 
 def assign_keys(refs: list[SampleRef], order: str, seed: int) -> bytes:

@@ -36,14 +36,15 @@ class Samples(NamedTuple):
     """What the inputs hold.
 
     Attributes:
-        refs: lists of refs whose `order` is their place in source order.
+        refs: lists of refs whose `order` is their place in source order; by where they come from,
+            since to flatten them is to pickle them.
         failures: samples that are known and cannot be had.
         skipped: what is no image, by suffix.
         columns: (serialized Arrow schema, where it is from) of metadata whose types the inputs
             declare: those that refs name as `typed`.
     """
 
-    refs: PCollection[list[SampleRef]]
+    refs: tuple[PCollection[list[SampleRef]], ...]
     failures: PCollection[Failure]
     skipped: PCollection[str]
     columns: PCollection[tuple[bytes, str]]
@@ -89,7 +90,7 @@ class ReadSamples(beam.PTransform):
         tars = listed.webdataset | "ReadTars" >> ReadTars(self.spills, self.max_bytes, self.watcher)
         failures = (listed.failures, files.failures, tables["failures"], tars["failures"])
         return Samples(
-            (files.refs, tables["refs"], tars["refs"]) | "AllRefs" >> beam.Flatten(),
+            (files.refs, *tables["refs"], *tars["refs"]),
             failures | "ListFailures" >> beam.Flatten(),
             (listed.skipped, tars["skipped"]) | "Skipped" >> beam.Flatten(),
             (tables["columns"], tars["columns"]) | "Columns" >> beam.Flatten(),

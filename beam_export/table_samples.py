@@ -40,7 +40,7 @@ _HEAD = 8
 
 @dataclasses.dataclass
 class ReadTables(beam.PTransform):
-    """Finds the samples of tables; gives `refs`, `failures` and `columns`.
+    """Finds the samples of tables; gives `refs` (one of each kind), `failures` and `columns`.
 
     How large their images are is not known yet (`MeasureImages`).
 
@@ -50,7 +50,7 @@ class ReadTables(beam.PTransform):
 
     watcher: str | None = None
 
-    def expand(self, tables: PCollection[Source]) -> dict[str, PCollection[Any]]:
+    def expand(self, tables: PCollection[Source]) -> dict[str, Any]:
         split = (
             tables
             | "SpreadTables" >> beam.Reshuffle()
@@ -66,7 +66,7 @@ class ReadTables(beam.PTransform):
         texts = self._read_texts(split.texts)
         failures = [split.failures, groups.failures, *texts["failures"]]
         return {
-            "refs": (groups.refs, texts["refs"]) | "Refs" >> beam.Flatten(),
+            "refs": (groups.refs, texts["refs"]),
             "failures": failures | "Failures" >> beam.Flatten(),
             "columns": split.columns,
         }

@@ -46,7 +46,7 @@ class Spills(Protocol):
 
 
 class ReadTars(beam.PTransform):
-    """Finds the samples of tars; gives `refs`, `failures`, `skipped` and `columns`.
+    """Finds the samples of tars; gives `refs` (by how they were read), `failures` and more.
 
     Of an uncompressed tar the headers are read by one worker, one after the other, and then small
     JSON; of a tar of many samples, by all workers. A compressed one is read once, and the data of
@@ -64,7 +64,7 @@ class ReadTars(beam.PTransform):
         super().__init__()
         self._do = _ReadTar(spills, max_bytes, watcher)
 
-    def expand(self, tars: PCollection[Source]) -> dict[str, PCollection[Any]]:
+    def expand(self, tars: PCollection[Source]) -> dict[str, Any]:
         read: DoOutputsTuple = (
             tars
             | "SpreadTars" >> beam.Reshuffle()
@@ -80,9 +80,8 @@ class ReadTars(beam.PTransform):
         )
         # A checkpoint: a second reading would spill to other places.
         spilled = read.spilled | "Checkpoint" >> Checkpoint(list[SampleRef])
-        refs = (read.refs, spilled, later.refs) | "Refs" >> beam.Flatten()
         return {
-            "refs": refs,
+            "refs": (read.refs, spilled, later.refs),
             "failures": (read.failures, later.failures) | "Failures" >> beam.Flatten(),
             "skipped": read.skipped,
             "columns": read.columns,

@@ -85,16 +85,21 @@ class _Scatter(beam.DoFn):
             yield beam.transforms.window.GlobalWindows.windowed_value(part)
 
 
-def scattered(refs: beam.PCollection) -> beam.PCollection:
+def scattered(refs: tuple[beam.PCollection, ...]) -> beam.PCollection:
     """Returns refs in another order, in other blocks and bundles."""
-    return refs | "Scatter" >> beam.ParDo(_Scatter()) | "OtherBundles" >> beam.Reshuffle()
+    return (
+        refs
+        | beam.Flatten()
+        | "Scatter" >> beam.ParDo(_Scatter())
+        | "OtherBundles" >> beam.Reshuffle()
+    )
 
 
 @pytest.fixture
 def shuffled_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes every block of refs arrive in an order and in a company of its own."""
     expand = AssignKeys.expand
-    monkeypatch.setattr(AssignKeys, "expand", lambda self, refs: expand(self, scattered(refs)))
+    monkeypatch.setattr(AssignKeys, "expand", lambda self, refs: expand(self, (scattered(refs),)))
     # Several blocks even of few images.
     monkeypatch.setattr(sources, "_BLOCK", 4)
 
