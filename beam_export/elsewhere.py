@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
-from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_export.dataflow import dataflow_flags, whereabouts
 from beam_export.errors import InputError, RunError, find_error
@@ -22,7 +22,7 @@ from beam_export.flags import ExportCommand
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
 
-__all__ = ["DATAFLOW", "Job", "check_local", "flags_for", "submit"]
+__all__ = ["DATAFLOW", "Job", "check_local", "flags_for", "pipeline_on", "started", "submit"]
 
 DATAFLOW = "DataflowRunner"
 #: Runners whose jobs go on without the process that submitted them.
@@ -158,28 +158,45 @@ def submit(command: ExportCommand, runner: str, flags: Sequence[str], output: Ou
     Raises:
         InputError: if there is no such runner here.
     """
-    options = PipelineOptions([*flags, f"--runner={runner}"])
-    _put_python_on_path()
     if runner == DATAFLOW:
         # Its words on the job's course are what there is to see of it.
         logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").setLevel(logging.INFO)
+    pipeline = pipeline_on(runner, flags)
     try:
-        pipeline = beam.Pipeline(options=options)
+        pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
+        return Job(started(pipeline), pipeline.options, runner, output)
+    except BaseException:
+        output.sweep()
+        raise
+
+
+def pipeline_on(runner: str, flags: Sequence[str]) -> beam.Pipeline:
+    """Returns an empty pipeline for a runner.
+
+    Raises:
+        InputError: if there is no such runner here.
+    """
+    _put_python_on_path()
+    try:
+        return beam.Pipeline(options=PipelineOptions([*flags, f"--runner={runner}"]))
     except (ImportError, ValueError) as error:
         raise InputError(
             f"--runner={runner} cannot be had here ({str(error).splitlines()[0]}): give another, "
             "or install what it needs, pip install 'beam_export[gcp]' for Dataflow."
         ) from error
+
+
+def started(pipeline: beam.Pipeline) -> PipelineResult:
+    """Submits a pipeline.
+
+    Raises:
+        InputError: if no job server answers.
+    """
     try:
-        pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
-        return Job(pipeline.run(), pipeline.options, runner, output)
+        return pipeline.run()
     except grpc.FutureTimeoutError as error:
-        output.sweep()
-        endpoint = options.view_as(PortableOptions).job_endpoint
+        endpoint = pipeline.options.view_as(PortableOptions).job_endpoint
         raise InputError(
             f"--job_endpoint={endpoint} does not answer: start a job server there, or give the "
             "address of one."
         ) from error
-    except BaseException:
-        output.sweep()
-        raise

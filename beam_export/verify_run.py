@@ -11,7 +11,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from beam_export import display
+from beam_export import display, elsewhere
 from beam_export.checks.dataset import Opened, find_hash, open_export
 from beam_export.checks.findings import Findings
 from beam_export.checks.foreign import ForeignShard, find_foreign
@@ -28,8 +28,6 @@ from beam_export.verifying_foreign import VerifyForeign
 
 __all__ = ["run_verify"]
 
-_RESULT = "findings.json"
-
 
 def run_verify(command: VerifyCommand) -> int:
     """Runs `verify`; returns its exit code: 0 sound, 1 faults.
@@ -42,7 +40,7 @@ def run_verify(command: VerifyCommand) -> int:
     found = _look(output)
     with _place_for_result(command) as place:
         _run(command, _transform(command, output, found), place, _samples(found))
-        with place.read(_RESULT) as source:
+        with place.read(_result(place)) as source:
             findings = Findings.from_json(source.read().decode())
     if isinstance(found, Opened):
         findings.hash, findings.notes = found.names.hash, found.notes
@@ -135,11 +133,11 @@ def _place_for_result(command: VerifyCommand) -> Iterator[Output]:
             f"--runner={runner} needs a place for the result that its workers can reach: give "
             "--temp_location, gs://bucket/tmp say."
         )
-    place = Output(f"{shared.rstrip('/')}/verify-{token}", token)
+    place = Output(shared.rstrip("/"), token)
     try:
         yield place
     finally:
-        place.remove(_RESULT)
+        place.remove(_result(place))
         place.sweep()
 
 
@@ -155,13 +153,17 @@ def _run(command: VerifyCommand, build: _Build, place: Output, samples: int | No
         verbose = command.verbose
         run_here(add, options, workers, output=place, shown=shown, verbose=verbose)
         return
-    with (
-        quiet(command.verbose),
-        beam.Pipeline(options=PipelineOptions([*flags, f"--runner={runner}"])) as pipeline,
-    ):
+    with quiet(command.verbose):
+        pipeline = elsewhere.pipeline_on(runner, flags)
         add(pipeline, None)
+        elsewhere.started(pipeline).wait_until_finish()
 
 
 def _write(findings: str, place: Output) -> None:
-    with place.writing(_RESULT) as target:
+    with place.writing(_result(place)) as target:
         target.write(findings.encode())
+
+
+def _result(place: Output) -> str:
+    """Returns the file that the findings travel in: several may be verified at once there."""
+    return f"verify-{place.token}.json"

@@ -152,18 +152,19 @@ def test_the_same_bytes_and_the_same_summary(
     check_export(tmp_path / "out", PER_TAR, "--allow-short")
 
 
+@pytest.mark.slow
 def test_verify_is_a_pipeline_of_any_engine(images: Path, flags: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, _, errors = finished(export(images, out, "--max_failed_fraction=0.1"))
     assert code == 0, errors
     given = ["--decode", f"--against={images}", f"--temp_location={tmp_path}", *flags]
     code, said, errors = finished(command("verify", str(out), *given))
-    assert (code, errors) == (0, "")
+    assert code == 0, errors
     assert f"sound: {COUNT} samples in 6 shards" in said
     victim = sorted(out.glob("*.tar"))[2]
     victim.write_bytes(victim.read_bytes()[:-1])
     code, said, errors = finished(command("verify", str(out), *given))
-    assert (code, errors) == (1, "")
+    assert code == 1, errors
     assert said.startswith(victim.name)
     assert not list(tmp_path.glob("verify-*"))
 

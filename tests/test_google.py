@@ -224,7 +224,7 @@ def test_listings_survive_bad_moments(bucket: str, emulator: Emulator) -> None:
     assert [one.uri for one in storage_of(bucket).list(f"{bucket}/")] == [f"{bucket}/a"]
 
 
-def test_a_bucket_that_is_not_there() -> None:
+def test_a_bucket_that_is_not_there(emulator: Emulator) -> None:
     with pytest.raises(FileNotFoundError):
         list(storage_of("gs://nowhere/x").list("gs://nowhere/x"))
 

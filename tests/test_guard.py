@@ -147,6 +147,7 @@ def failed(out: Path) -> dict[str, str]:
     return {one["image_id"]: one["message"] for one in found}
 
 
+@pytest.mark.slow
 def test_a_run_with_two_workers_isolates_what_crashes_them(evil: Path, tmp_path: Path) -> None:
     folder = make_images(tmp_path / "in", 12)
     (folder / "img00001b.jpg").write_bytes(b"EVIL crash")

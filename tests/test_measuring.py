@@ -65,6 +65,7 @@ def test_a_filter_on_sizes_is_asked_of_all(tmp_path: Path) -> None:
     assert 0 < len(export.ids) < ROWS
 
 
+@pytest.mark.slow
 def test_rows_that_travelled_apart_are_read_the_same_by_any_number_of_workers(
     tmp_path: Path,
 ) -> None:

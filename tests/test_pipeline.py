@@ -93,6 +93,7 @@ def test_sizes_around_the_number_of_images(images: Path, tmp_path: Path, per_tar
     assert numbers == [f"{number:06d}" for number in range(len(numbers))]
 
 
+@pytest.mark.slow
 def test_shuffled_is_a_permutation_that_the_seed_names(images: Path, tmp_path: Path) -> None:
     def shuffled(name: str, seed: int) -> Export:
         return run_export(images, tmp_path / name, order="shuffled", seed=seed, images_per_tar=4)

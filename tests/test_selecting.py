@@ -173,6 +173,7 @@ def test_manifest_and_card_tell_what_was_done(export: Export) -> None:
     assert "(1 of which match no sample, like yak)" in card
 
 
+@pytest.mark.slow
 def test_the_same_whatever_the_order_of_rows_and_the_number_of_workers(
     export: Export, images: Path, lists: Path, tmp_path: Path
 ) -> None:

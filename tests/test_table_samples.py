@@ -114,6 +114,7 @@ def test_all_columns_come_back_with_their_types(inside: tuple[Export, list[bytes
     assert [one["score"] for one in export.rows] == pytest.approx([n / 3 for n in range(25)])
 
 
+@pytest.mark.slow
 def test_a_shuffle_over_row_groups_is_the_same_with_other_workers(tmp_path: Path) -> None:
     data = [picture(number) for number in range(12)]
     table = pa.table({"jpg": data, "key": [f"k{number}" for number in range(12)]})

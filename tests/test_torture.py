@@ -21,6 +21,7 @@ def torture(*flags: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_hostile_archives_are_accounted_for() -> None:
     done = torture("--archives", "--small")
     assert done.returncode == 0, done.stdout + done.stderr
