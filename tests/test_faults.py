@@ -35,7 +35,7 @@ def run_faults(out: Path, *flags: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_worker_that_dies_between_tar_and_parquet_and_a_zombie(tmp_path: Path) -> None:
-    """The two that no other fast test has; what is numbered 4 is of that point."""
+    """At the one point between them; what is numbered 4 is of that point."""
     flags = ["--runs=0", "--images=24", "--each=1", "--first=4", "--kinds=dying,zombies"]
     found = run_faults(tmp_path / "found.json", *flags)
     assert found["kinds"]["dying"]["how"] == {"tar-published": 1}
