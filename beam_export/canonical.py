@@ -77,17 +77,9 @@ def _from_numpy_time(value: np.datetime64 | np.timedelta64) -> Any:
 
 
 def _scalar(value: Any) -> tuple[bytes, bytes]:
-    if value is None:
-        return b"n", b""
-    if isinstance(value, bool):
-        return b"b", b"1" if value else b"0"
-    if isinstance(value, int):
-        return b"i", b"%d" % value
-    if isinstance(value, float):
-        # One NaN for all: which bits a NaN carries depends on the machine that made it.
-        return b"f", b"nan" if value != value else struct.pack(">d", value)
-    if isinstance(value, str):
-        return b"s", value.encode("utf-8", "surrogatepass")
+    for kind, plain in _PLAIN.items():
+        if isinstance(value, kind):
+            return plain(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return b"y", bytes(value)
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
@@ -99,11 +91,13 @@ def _scalar(value: Any) -> tuple[bytes, bytes]:
     raise TypeError(f"a value of type {type(value).__name__} cannot be a metadata value")
 
 
-#: What most values are, told by their type at once.
+#: What most values are, told by their type at once; in this order for those of a type below.
 _PLAIN: dict[type, Callable[[Any], tuple[bytes, bytes]]] = {
     str: lambda value: (b"s", value.encode("utf-8", "surrogatepass")),
-    int: lambda value: (b"i", b"%d" % value),
-    float: lambda value: (b"f", b"nan" if value != value else struct.pack(">d", value)),
+    # A kind of `int`, so before it.
     bool: lambda value: (b"b", b"1" if value else b"0"),
+    int: lambda value: (b"i", b"%d" % value),
+    # One NaN for all: which bits a NaN carries depends on the machine that made it.
+    float: lambda value: (b"f", b"nan" if value != value else struct.pack(">d", value)),
     type(None): lambda _: (b"n", b""),
 }

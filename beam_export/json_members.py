@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -61,7 +61,7 @@ class ReadJson(beam.DoFn):
             yield from sorted_out(with_json(pickle.loads(packed), reader))
 
 
-def sorted_out(outcomes: Iterator[SampleRef | Failure]) -> Iterator[Any]:
+def sorted_out(outcomes: Iterable[SampleRef | Failure]) -> Iterator[Any]:
     """Yields failures as such, and all refs as one list."""
     refs = []
     for one in outcomes:

@@ -6,8 +6,7 @@ import os
 import stat
 
 from beam_export.errors import InputError, SampleError
-from beam_export.listing import is_local
-from beam_export.paths import check_reachable
+from beam_export.paths import check_reachable, is_local
 from beam_export.patience import is_lasting
 from beam_export.storage import storage_of
 

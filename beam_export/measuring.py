@@ -26,13 +26,13 @@ from beam_export.blocks import (
     with_change,
 )
 from beam_export.errors import SampleError
-from beam_export.listing import is_local
 from beam_export.locating import locate
-from beam_export.patience import is_lasting, open_source
+from beam_export.paths import is_local
+from beam_export.patience import open_source
 from beam_export.samples import UNMEASURED, Failure, SampleRef, failure_of
+from beam_export.table_samples import broken_table
 from beam_export.tables import ParquetTable, TableError
 from beam_export.tables.refs import look, looked
-from beam_export.text import printable
 from beam_export.uris import unpin
 
 __all__ = ["MeasureImages", "Measured"]
@@ -164,16 +164,9 @@ def _lost(
     Raises:
         OSError: if it may be read at another time.
     """
-    if isinstance(error, OSError):
-        if not is_lasting(error):
-            raise error
-        reason = f"the table cannot be read: {error.strerror}"
-    else:
-        reason = f"the table {error}"
-    place = printable(unpin(uri)[0])
-    name = place.rstrip("/").rpartition("/")[2]
-    broken = Failure(name, place, "list", "BrokenSource", printable(reason))
+    name = unpin(uri)[0].rstrip("/").rpartition("/")[2]
+    broken = broken_table(name, uri, error)
     yield TaggedOutput("failures", broken)
-    told = SampleError("list", "TableError", f"its row cannot be had: {printable(reason)}")
+    told = SampleError("list", "TableError", f"its row cannot be had: {broken.message}")
     for packed in sorted(refs):
         yield TaggedOutput("failures", failure_of(unpack_ref(packed), told))

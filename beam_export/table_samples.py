@@ -12,6 +12,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection, TaggedOutput
 
 from beam_export.errors import InputError
+from beam_export.json_members import sorted_out
 from beam_export.pairing import Source
 from beam_export.patience import is_lasting, open_source
 from beam_export.progress import tell
@@ -32,7 +33,7 @@ from beam_export.tables.roles import roles_of_names, roles_of_schema
 from beam_export.text import printable
 from beam_export.uris import unpin
 
-__all__ = ["ReadTables"]
+__all__ = ["ReadTables", "broken_table"]
 
 _CODEC = "zstd"
 _HEAD = 8
@@ -120,6 +121,15 @@ def _refused(source: Source, error: TableError) -> InputError:
 
 
 def _broken(source: Source, error: TableError | OSError) -> TaggedOutput:
+    """Returns it as the failure of its source.
+
+    Raises:
+        OSError: if it may be read at another time.
+    """
+    return TaggedOutput("failures", broken_table(source.relative, source.uri, error))
+
+
+def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
     """Returns the failure of a table that cannot be read to its end.
 
     Raises:
@@ -131,8 +141,8 @@ def _broken(source: Source, error: TableError | OSError) -> TaggedOutput:
         reason = f"the table cannot be read: {error.strerror}"
     else:
         reason = f"the table {error}"
-    name, uri = printable(source.relative), printable(unpin(source.uri)[0])
-    return TaggedOutput("failures", Failure(name, uri, "list", "BrokenSource", printable(reason)))
+    where = printable(unpin(uri)[0])
+    return Failure(printable(name), where, "list", "BrokenSource", printable(reason))
 
 
 class _OpenTable(beam.DoFn):
@@ -174,21 +184,16 @@ class _ReadGroup(beam.DoFn):
                 table = ParquetTable(file)
                 roles = roles_of_schema(table.schema)
                 for found in group_refs(table, group, roles, _place(source)):
-                    yield from _sorted_out(found, self._watcher)
+                    yield from _told(found, self._watcher)
         except (TableError, OSError) as error:
             yield _broken(source, error)
 
 
-def _sorted_out(found: Iterable[SampleRef | Failure], watcher: str | None) -> Iterator[Any]:
-    refs = []
-    for one in found:
-        if isinstance(one, Failure):
-            yield TaggedOutput("failures", one)
-        else:
-            refs.append(one)
-    if refs:
-        tell(watcher, {"listed": len(refs)})
-        yield refs
+def _told(found: Iterable[SampleRef | Failure], watcher: str | None) -> Iterator[Any]:
+    for one in sorted_out(found):
+        if isinstance(one, list):
+            tell(watcher, {"listed": len(one)})
+        yield one
 
 
 class _CutText(beam.DoFn):
@@ -243,7 +248,7 @@ class _ReadLines(beam.DoFn):
         outcomes = (
             one if isinstance(one, SampleRef) else _lost(row, one, source) for row, one in pairs
         )
-        yield from _sorted_out(outcomes, self._watcher)
+        yield from _told(outcomes, self._watcher)
 
 
 def _row_ref(row: Any, place: Place) -> SampleRef | Failure | TableError | BadRow:
