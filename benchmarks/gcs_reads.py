@@ -5,7 +5,8 @@
 An object of 200 MB in the tests' emulator (its own process, loopback), 100 KB a read at random
 places, 20 ms injected into each request. Beam's is `FileSystems.open`, then `seek` and `read`; ours
 is what `WriteShards` does: `feeding`'s window of refs read ahead by `Reader`, 32 members a batch.
-The same places in the same order for both, and the bytes are compared.
+The same places in the same order for both, and the bytes are compared. They take turns; what is
+told is of the run with the median rate, with the lowest and the highest rate beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pathlib
 import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import common
@@ -86,6 +87,13 @@ def measure(
     }
 
 
+def typical(measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the run with the median rate, and the rates between which all of them were."""
+    by_rate = sorted(measured, key=lambda one: float(one["reads_per_second"]))
+    rates = [by_rate[0]["reads_per_second"], by_rate[-1]["reads_per_second"]]
+    return {**by_rate[len(by_rate) // 2], "lowest_and_highest": rates}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=200)
@@ -93,6 +101,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.02, help="seconds, of each request")
     parser.add_argument("--beam_reads", type=int, default=200)
     parser.add_argument("--reads", type=int, nargs="+", default=[200, 2000])
+    parser.add_argument("--runs", type=int, default=5)
     given = parser.parse_args()
     data = random.Random(0).randbytes(given.megabytes * MB)
     size = given.kilobytes * 1000
@@ -108,10 +117,15 @@ def main() -> None:
             read_with_beam([0], 10)
             read_with_ours([0], 10)
             emulator.set_latency(given.latency)
-            beam = measure(emulator, read_with_beam, data, given.beam_reads, size)
-            ours = [measure(emulator, read_with_ours, data, reads, size) for reads in given.reads]
+            turns = [(read_with_beam, given.beam_reads)]
+            turns += [(read_with_ours, reads) for reads in given.reads]
+            runs = [
+                [measure(emulator, read, data, reads, size) for read, reads in turns]
+                for _ in range(given.runs)
+            ]
         finally:
             credentials.unlink(missing_ok=True)
+    beam, *ours = [typical(measured) for measured in zip(*runs, strict=True)]
     best = max(one["reads_per_second"] for one in ours)
     common.save(
         "gcs_reads",
@@ -119,6 +133,7 @@ def main() -> None:
             "object_megabytes": given.megabytes,
             "read_kilobytes": given.kilobytes,
             "latency_seconds": given.latency,
+            "runs": given.runs,
             "beam": beam,
             "ours": ours,
             "times_as_fast": round(best / beam["reads_per_second"], 1),
