@@ -104,12 +104,14 @@ def make_photos(folder: pathlib.Path, count: int) -> None:
 class PeakMemory:
     """Watches the resident memory of a process and of all below it; bytes, sampled.
 
-    Pages that processes share are counted in each, so the true figure is never higher.
+    `peak` is of all together: pages that processes share are counted in each, so the true figure
+    is never higher. `peak_below` is the most of any one process below the first.
     """
 
     def __init__(self, process: int, every: float = 0.05) -> None:
         self._process, self._every = process, every
         self.peak = 0
+        self.peak_below = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -123,7 +125,9 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):
-            self.peak = max(self.peak, sum(map(_resident, _tree(self._process))))
+            sizes = [_resident(process) for process in _tree(self._process)]
+            self.peak = max(self.peak, sum(sizes))
+            self.peak_below = max(self.peak_below, *sizes[1:], 0)
 
 
 def _tree(process: int) -> list[int]:

@@ -25,7 +25,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from common import make_photos, median, save
+from common import PeakMemory, make_photos, median, save
 
 _PER_SOURCE = 1000
 _PER_SHARD = 1500
@@ -64,24 +64,23 @@ def use(command: Sequence[str]) -> Usage:
     heard: list[bytes] = []
     listener = threading.Thread(target=lambda: heard.append(process.stderr.read()), daemon=True)
     listener.start()
-    cpu, read, peak, code = 0.0, 0, 0, 0
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:
-            break
-        read += _bytes_read(ended.si_pid)
-        pid, status, used = os.wait4(ended.si_pid, 0)
-        cpu += used.ru_utime + used.ru_stime
-        if pid == process.pid:
-            code = os.waitstatus_to_exitcode(status)
-            process.returncode = code
-        else:
-            peak = max(peak, used.ru_maxrss * 1024)
+    cpu, read = 0.0, 0
+    with PeakMemory(process.pid) as memory:
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            read += _bytes_read(ended.si_pid)
+            pid, status, used = os.wait4(ended.si_pid, 0)
+            cpu += used.ru_utime + used.ru_stime
+            if pid == process.pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
     listener.join()
-    if code:
-        raise RuntimeError(f"{' '.join(command)} ended with {code}: {b''.join(heard)[-2000:]!r}")
-    return Usage(cpu, read, peak)
+    if process.returncode:
+        end = f"{' '.join(command)} ended with {process.returncode}"
+        raise RuntimeError(f"{end}: {b''.join(heard)[-2000:]!r}")
+    return Usage(cpu, read, memory.peak_below)
 
 
 def _bytes_read(process: int) -> int:
@@ -166,15 +165,20 @@ def compare(folder: pathlib.Path, samples: int, runs: int) -> dict[str, list[flo
 def subset(folder: pathlib.Path, samples: int, payload: int) -> dict[str, float]:
     """Returns the share of the images' bytes that is read for one sample in a hundred.
 
-    What is read before planning (headers, JSON) is measured by a dry run and subtracted.
+    What is read before planning (headers, JSON) is measured by a dry run and subtracted, and so is
+    what any run reads of programs and libraries: that of the same commands on a tar of one sample.
     """
-    target, ids = folder / "out", folder / "ids.txt"
+    ids = folder / "ids.txt"
     ids.write_text("".join(f"{number:09d}\n" for number in range(0, samples, 100)))
+
+    def read(size: str, *flags: str) -> int:
+        return run(export(folder / size, folder / "out", *flags), folder / "out").bytes_read
+
     shares = {}
     for name, flag in (("ids", f"--ids={ids}"), ("filter", "--filter=number % 100 = 0")):
-        planned = run(export(folder / "all", target, flag, "--dry_run"), target).bytes_read
-        read = run(export(folder / "all", target, flag), target).bytes_read
-        shares[name] = round((read - planned) / payload, 4)
+        planned = read("all", flag, "--dry_run") - read("one", flag, "--dry_run")
+        whole = read("all", flag) - read("one", flag)
+        shares[name] = round((whole - planned) / payload, 4)
         shares[f"{name}, before planning"] = round(planned / payload, 4)
     return shares
 

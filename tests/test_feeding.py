@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
+import time
+import types
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,13 +23,15 @@ from beam_export.shard import ReadySample
 class FakeReader:
     """Reads what its members say: `bad` cannot be read, `gone` cannot be read now."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: float = 0) -> None:
+        self.waits = waits
         self.read_uris: list[str] = []
-        self.threads: set[int] = set()
+        self.threads: list[int] = []
 
     def read(self, member: Member) -> bytes:
         self.read_uris.append(member.uri)
-        self.threads.add(threading.get_ident())
+        self.threads.append(threading.get_ident())
+        time.sleep(self.waits)
         if member.uri.startswith("bad"):
             raise SampleError("read", "OSError", "it is bad")
         if member.uri.startswith("gone"):
@@ -166,7 +171,7 @@ def test_few_batches_are_ahead(device: str, ahead: int, monkeypatch: pytest.Monk
             taken.append(str(number))
             yield ref(str(number)), ""
 
-    reader = FakeReader()
+    reader = FakeReader(waits=0.001)
     stream = feed(keyed(), reader, FakeEncoder(device))  # type: ignore[arg-type]
     for number, _ in zip(range(40), stream, strict=False):
         batches_begun = number // 4 + 1
@@ -176,24 +181,80 @@ def test_few_batches_are_ahead(device: str, ahead: int, monkeypatch: pytest.Monk
     stream.close()
     read = len(reader.read_uris)
     assert read <= 40 + ahead * 4
-    assert threading.get_ident() not in reader.threads
 
 
-def test_a_batch_is_read_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_read_while_another_is_used_where_reading_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
     read_ahead = threading.Event()
 
     class Reader(FakeReader):
         def read(self, member: Member) -> bytes:
-            if member.uri == "7":
+            if member.uri == "11":
                 read_ahead.set()
             return super().read(member)
 
     refs = ((ref(str(number)), "") for number in range(20))
-    stream = feed(refs, Reader(), FakeEncoder())  # type: ignore[arg-type]
+    stream = feed(refs, Reader(waits=0.01), FakeEncoder())  # type: ignore[arg-type]
+    # The first batch shows that reading waits, the second is at hand.
+    for _ in range(5):
+        next(stream)
+    assert read_ahead.wait(20)
+    stream.close()
+
+
+def test_what_is_far_away_is_read_ahead_from_the_first_batch_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
+    read_ahead = threading.Event()
+
+    class Reader(FakeReader):
+        def read(self, member: Member) -> bytes:
+            if member.uri == "gs://far/7":
+                read_ahead.set()
+            return super().read(member)
+
+        def ahead(self, items: Iterator[Any], members: object) -> Iterator[Any]:
+            return items
+
+    reader = Reader()
+    refs = ((ref(f"gs://far/{number}"), "") for number in range(20))
+    stream = feed(refs, reader, FakeEncoder())  # type: ignore[arg-type]
     next(stream)
     assert read_ahead.wait(20)
     stream.close()
+    assert threading.get_ident() not in reader.threads
+
+
+def _clocks(monkeypatch: pytest.MonkeyPatch, *, worked: float) -> None:
+    """Makes a second pass from one look at the clock to the next, `worked` of it with work."""
+    wall, processor = itertools.count(), itertools.count()
+    clocks = types.SimpleNamespace(
+        perf_counter=lambda: next(wall), thread_time=lambda: worked * next(processor)
+    )
+    monkeypatch.setattr(feeding, "time", clocks)
+
+
+@pytest.mark.parametrize(
+    ("worked", "here"),
+    [
+        (0.9, [True] * 20),
+        # After a while it is seen again: the next files may be in memory.
+        (0.1, [True, *[False] * 16, True, False, False]),
+    ],
+)
+def test_where_reading_only_works_no_thread_does_it(
+    worked: float, here: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 1)
+    _clocks(monkeypatch, worked=worked)
+    reader = FakeReader()
+    names = [str(number) for number in range(20)]
+    found = fed([ref(name) for name in names], reader)
+    assert [one.ref.id for one in found if isinstance(one, ReadySample)] == names
+    assert [thread == threading.get_ident() for thread in reader.threads] == here
 
 
 def test_a_device_encodes_a_batch_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
