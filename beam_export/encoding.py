@@ -8,6 +8,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import DirectOptions
 
+from beam_export.cores import Cores
 from beam_export.dataflow import asks_for_gpu
 from beam_export.encoders import Encoder
 from beam_export.encoders.choose import choose_encoder
@@ -18,8 +19,16 @@ __all__ = ["count_ways", "encoder_for", "is_local", "threads_for", "workers_have
 _LOCAL = ("Direct", "FnApi", "Prism", "Interactive")
 
 
-def encoder_for(options: ExportOptions, pipeline: beam.Pipeline, threads: int) -> Encoder:
+def encoder_for(
+    options: ExportOptions, pipeline: beam.Pipeline, threads: int, cores: Cores | None = None
+) -> Encoder:
     """Returns the encoder of an export, with `auto` settled.
+
+    Args:
+        options: of the export.
+        pipeline: that it is for.
+        threads: images in work at the same time in each worker process.
+        cores: what the worker processes share, if they are of this machine.
 
     Raises:
         InputError: if what is asked for is not there.
@@ -29,6 +38,7 @@ def encoder_for(options: ExportOptions, pipeline: beam.Pipeline, threads: int) -
         options.encoder,
         options.device,
         threads=threads,
+        cores=cores,
         workers_have_gpu=workers_have_gpu(pipeline, options.gpu),
     )
 

@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_export import display, elsewhere, progress
+from beam_export import cores, display, elsewhere, progress
 from beam_export.claims import prepare_output, release
 from beam_export.dryrun import DryRun
 from beam_export.flags import ExportCommand
@@ -103,7 +103,13 @@ def _run_locally(
 
     def build(pipeline: beam.Pipeline, watcher: str) -> None:
         pipeline | "Export" >> ExportImages(
-            command.input, command.options, workers, watcher, output, losses == _LOSSES
+            command.input,
+            command.options,
+            workers,
+            watcher,
+            output,
+            losses == _LOSSES,
+            idle_cores,
         )
 
     def again(error: Exception) -> bool:
@@ -114,7 +120,8 @@ def _run_locally(
         shown.say(_TRIED_AGAIN)
         return True
 
-    run_here(build, options, workers, output=output, shown=shown, verbose=verbose, again=again)
+    with cores.shared(workers) as idle_cores:
+        run_here(build, options, workers, output=output, shown=shown, verbose=verbose, again=again)
     return shown.found
 
 

@@ -23,6 +23,7 @@ from apache_beam.transforms.window import GlobalWindows
 from beam_export.checkpoint import Checkpoint
 from beam_export.choosing import ChooseSamples
 from beam_export.claims import prepare_output, release
+from beam_export.cores import Cores
 from beam_export.dataflow import on_gpu_workers
 from beam_export.encoders import Encoder
 from beam_export.encoding import encoder_for, is_local, threads_for
@@ -35,7 +36,7 @@ from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.overlap import refuse_overlap
 from beam_export.patterns import parse_inputs
-from beam_export.planning import Announce, AssignKeys, PlanShards, open_plan
+from beam_export.planning import Announce, AssignKeys, Planned, PlanShards, open_plan
 from beam_export.preview import check_columns, check_schema
 from beam_export.results import ExportResult
 from beam_export.samples import Failure, Sample
@@ -61,6 +62,7 @@ class _WriteBlocks(beam.PTransform):
     skipped: PCollection[str]
     threads: int = 1
     columns: PCollection[tuple[bytes, str]] | None = None
+    cores: Cores | None = None
     remove_image_data: bool = True
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
@@ -75,23 +77,7 @@ class _WriteBlocks(beam.PTransform):
         planned = blocks | "PlanShards" >> PlanShards(
             self.options, name, announce, self.schema, early
         )
-        stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.output)
-        shards = (
-            blocks
-            | "GroupIntoShards"
-            >> GroupIntoShards(planned.plan, planned.decisions, self.options.images_per_tar)
-            | "WriteShards"
-            >> WriteEachShard(
-                self.options,
-                self.output,
-                self.encoder,
-                self.watcher,
-                planned.plan,
-                planned.decisions,
-                columns,
-                stock,
-            )
-        )
+        shards = self._write(blocks, planned, columns)
         manifest = shards | "WriteManifest" >> WriteManifest(
             self.options,
             self.output,
@@ -110,6 +96,28 @@ class _WriteBlocks(beam.PTransform):
         given = (shards, failures, manifest, planned.plan)
         return ExportResult.of(given, self.output, not self.remove_image_data)
 
+    def _write(
+        self, blocks: PCollection[bytes], planned: Planned, columns: PCollection[bytes]
+    ) -> PCollection[ShardResult]:
+        stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.output)
+        return (
+            blocks
+            | "GroupIntoShards"
+            >> GroupIntoShards(planned.plan, planned.decisions, self.options.images_per_tar)
+            | "WriteShards"
+            >> WriteEachShard(
+                self.options,
+                self.output,
+                self.encoder,
+                self.watcher,
+                self.cores,
+                planned.plan,
+                planned.decisions,
+                columns,
+                stock,
+            )
+        )
+
 
 def _take_stock(plan: bytes, output: Output) -> bytes:
     return take_stock(output, ShardNames(open_plan(plan).hash)).pack()
@@ -126,10 +134,11 @@ class ExportImages(beam.PTransform):
     Attributes:
         input: as `--input`.
         options: of the export.
-        workers: threads that encode in each worker process.
+        workers: threads that encode in each worker process; with `cores`, the most of them.
         watcher: address for `progress.tell`.
         output: claimed already.
         cautious: whether each image is decoded in a process of its own.
+        cores: what the worker processes share, if they are of this machine.
     """
 
     input: str
@@ -138,12 +147,13 @@ class ExportImages(beam.PTransform):
     watcher: str | None = None
     output: Output | None = None
     cautious: bool = False
+    cores: Cores | None = None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
         refuse_overlap(patterns, self.options.output_dir)
         check_columns(patterns, self.options)
-        encoder = encoder_for(self.options, pbegin.pipeline, self.workers)
+        encoder = encoder_for(self.options, pbegin.pipeline, self.workers, self.cores)
         output = self.output or _prepared(self.options, pbegin.pipeline)
         encoder = guarded(encoder, output, cautious=self.cautious)
         samples = pbegin | "ReadSamples" >> ReadSamples(
@@ -165,6 +175,7 @@ class ExportImages(beam.PTransform):
             samples.skipped,
             self.workers,
             samples.columns,
+            self.cores,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -18,6 +19,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import naming, sharding
 from beam_export.blocks import PackedRef, merged, open_block, unpack_ref
+from beam_export.cores import Cores
 from beam_export.dataflow import on_gpu_workers
 from beam_export.encoders import Encoder
 from beam_export.encoding import count_ways
@@ -49,8 +51,8 @@ class WriteEachShard(beam.PTransform):
         options: of the export.
         output: where to.
         encoder: of the pixels that are encoded.
-        workers: workers of this machine; 0 if there are others.
         watcher: address for `progress.tell`.
+        cores: what the worker processes share, if they are of this machine.
         plan: packed `Plan`, of one element.
         decisions: packed `Decisions`, of one element.
         columns: metadata columns as a serialized Arrow schema, of one element.
@@ -61,6 +63,7 @@ class WriteEachShard(beam.PTransform):
     output: Output
     encoder: Encoder
     watcher: str | None
+    cores: Cores | None
     plan: PCollection[bytes]
     decisions: PCollection[bytes]
     columns: PCollection[bytes]
@@ -68,7 +71,7 @@ class WriteEachShard(beam.PTransform):
 
     def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
         write = beam.ParDo(
-            _WriteShard(self.options, self.output, self.encoder, self.watcher),
+            _WriteShard(self.options, self.output, self.encoder, self.watcher, self.cores),
             AsSingleton(self.plan),
             AsSingleton(self.decisions),
             AsSingleton(self.columns),
@@ -81,10 +84,15 @@ class _WriteShard(beam.DoFn):
     """Writes one shard an element, or finds it finished."""
 
     def __init__(
-        self, options: ExportOptions, output: Output, encoder: Encoder, watcher: str | None
+        self,
+        options: ExportOptions,
+        output: Output,
+        encoder: Encoder,
+        watcher: str | None,
+        cores: Cores | None = None,
     ) -> None:
         self._options, self._output = options, output
-        self._encoder, self._watcher = encoder, watcher
+        self._encoder, self._watcher, self._cores = encoder, watcher, cores
 
     def setup(self) -> None:
         self._encoder.open()
@@ -174,6 +182,7 @@ class _WriteShard(beam.DoFn):
         names = naming.ShardNames(layout.hash)
         seen = self._output.see(names.parquet(number)), self._output.see(names.tar(number))
         with (
+            self._cores.at_work() if self._cores else contextlib.nullcontext(),
             Reader(self._options.max_image_bytes) as reader,
             self._output.writing(names.parquet(number), seen[0]) as parquet,
             # Left first, the tar takes its name first: a shard whose Parquet is there is finished.

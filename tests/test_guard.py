@@ -127,6 +127,22 @@ def test_notes_stand_while_a_batch_is_at_work_and_name_suspects(tmp_path: Path) 
     after.close()
 
 
+def test_images_are_told_apart_by_their_lengths_and_both_ends() -> None:
+    image = bytes(100_000)
+    others = [
+        image + b"\0",
+        b"\1" + image[1:],
+        image[:-1] + b"\1",
+        image[:10],
+        b"",
+        np.zeros((2, 3), np.uint8),
+        np.zeros((3, 2), np.uint8),
+    ]
+    assert len({_digest(one) for one in [image, *others]}) == 1 + len(others)
+    # What differs in between only is suspected together, which costs time and no image.
+    assert _digest(image) == _digest(image[:50_000] + b"\1" + image[50_001:])
+
+
 def test_notes_need_a_disk(tmp_path: Path) -> None:
     plain = PillowEncoder(EncodeSpec())
     assert guarded(plain, Output("mem://b/out", "token")) is plain

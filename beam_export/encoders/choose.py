@@ -6,6 +6,7 @@ from those of the other workers.
 
 from __future__ import annotations
 
+from beam_export.cores import Cores
 from beam_export.encoders import Encoder, EncodeSpec
 from beam_export.encoders.dali import DaliEncoder
 from beam_export.encoders.dali_device import HOW_TO_INSTALL, dali_is_installed, gpu_names
@@ -21,6 +22,7 @@ def choose_encoder(
     device: str,
     *,
     threads: int = 1,
+    cores: Cores | None = None,
     workers_have_gpu: bool | None = None,
 ) -> Encoder:
     """Returns the encoder that is asked for, with `auto` settled: DALI where it has a GPU.
@@ -30,6 +32,7 @@ def choose_encoder(
         encoder: `auto`, `pillow` or `dali`.
         device: `auto`, `cpu` or `gpu`.
         threads: images in work at the same time.
+        cores: what Pillow's threads are held to; see `PillowEncoder`.
         workers_have_gpu: whether the workers get one, if they are not of this machine; None if
             they are.
 
@@ -48,7 +51,7 @@ def choose_encoder(
         useful = device == "auto" and gpu and spec.mode != "never"
         encoder = "dali" if useful and (not here or dali_is_installed()) else "pillow"
     if encoder == "pillow":
-        return PillowEncoder(spec, threads)
+        return PillowEncoder(spec, threads, cores)
     if here and not dali_is_installed():
         given = "--encoder=dali" if encoder == "dali" else "--device=gpu"
         raise InputError(

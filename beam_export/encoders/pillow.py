@@ -7,6 +7,7 @@ that is the machine's fault and another one may do better.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import io
 import os
@@ -19,6 +20,7 @@ from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from beam_export.arrays import array_fault, is_on_device
+from beam_export.cores import Cores
 from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header
 from beam_export.encoders.icc import to_srgb
 from beam_export.encoders.orientation import exif_block, read_orientation, upright
@@ -50,12 +52,14 @@ class PillowEncoder:
     Args:
         spec: what is asked for.
         threads: images of a batch in work at the same time.
+        cores: what other processes leave idle: no more threads are at work than that allows; with
+            None all are.
 
     Raises:
         ValueError: if the spec asks for what JPEG or Pillow does not have.
     """
 
-    def __init__(self, spec: EncodeSpec, threads: int = 1) -> None:
+    def __init__(self, spec: EncodeSpec, threads: int = 1, cores: Cores | None = None) -> None:
         if spec.subsampling not in _SUBSAMPLINGS:
             raise ValueError(f"subsampling is {spec.subsampling!r}; it must be 420, 422 or 444")
         if not 1 <= spec.quality <= 100:
@@ -66,11 +70,12 @@ class PillowEncoder:
             raise ValueError(f"threads is {threads}; it must be 1 or more")
         self.spec = spec
         self.threads = threads
+        self._cores = cores
         self._pool: ThreadPoolExecutor | None = None
         self._scratch = _Scratch()
 
-    def __reduce__(self) -> tuple[type[PillowEncoder], tuple[EncodeSpec, int]]:
-        return type(self), (self.spec, self.threads)
+    def __reduce__(self) -> tuple[type[PillowEncoder], tuple[EncodeSpec, int, Cores | None]]:
+        return type(self), (self.spec, self.threads, self._cores)
 
     def open(self) -> None:
         """Makes the threads; a second call does nothing."""
@@ -93,7 +98,10 @@ class PillowEncoder:
         """
         if self._pool is None or len(images) < 2:
             return [self._encode(image) for image in images]
-        return list(self._pool.map(self._encode, images))
+        if self._cores is None:
+            return self._encode_in(self._pool, self.threads, images)
+        with self._cores.idle() as idle:
+            return self._encode_in(self._pool, min(self.threads, 1 + idle), images)
 
     def identity(self) -> dict[str, str]:
         """Returns what shapes the bytes: the versions of Pillow and of the codecs in its build."""
@@ -108,6 +116,27 @@ class PillowEncoder:
     def take_counts(self) -> dict[str, int]:
         """Returns nothing: there is one way through this encoder."""
         return {}
+
+    def _encode_in(
+        self, pool: ThreadPoolExecutor, threads: int, images: Sequence[ImageInput]
+    ) -> list[Result]:
+        """Encodes images in so many threads, this one among them."""
+        results: list[Result | None] = [None] * len(images)
+        places = iter(range(len(images)))
+
+        def work() -> None:
+            # Each place comes once, whoever asks: Python's lock sees to it.
+            for place in places:
+                results[place] = self._encode(images[place])
+
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            concurrent.futures.wait(others)
+        for other in others:
+            other.result()
+        return [result for result in results if result is not None]
 
     def _encode(self, image: ImageInput) -> Result:
         stage = "decode" if isinstance(image, bytes) else "encode"
