@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import numpy as np
+
 __all__ = [
     "EOI",
     "FRAMES",
@@ -69,6 +71,8 @@ def is_bomb(data: bytes) -> bool:
 
     Unlike `inspect` it steps over what is odd, as decoders do.
     """
+    if not _may_be_bomb(data):
+        return False
     scans = segments = 0
     try:
         for segment in walk(data):
@@ -80,6 +84,14 @@ def is_bomb(data: bytes) -> bool:
         # It breaks off, and so will the decoder, unless it was only too long to walk.
         return segments == _MAX_SEGMENTS
     return False
+
+
+def _may_be_bomb(data: bytes) -> bool:
+    """Tells, at a glance, if there is as much that looks like markers as a bomb has of them."""
+    octets = np.frombuffer(data, np.uint8)
+    after_fill = octets[1:][octets[:-1] == 0xFF]
+    scans = int(np.count_nonzero(after_fill == SOS))
+    return scans > MAX_SCANS or len(after_fill) >= _MAX_SEGMENTS
 
 
 def walk(data: bytes) -> Iterator[Segment]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import json
+import mmap
 import multiprocessing
 import os
 import pathlib
@@ -18,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["PeakMemory", "machine", "make_photos", "median", "save"]
+__all__ = ["PeakMemory", "keep_in_memory", "machine", "make_photos", "median", "save"]
 
 _SIZE = (640, 480)
 _TARGET = 50_000
@@ -99,6 +101,27 @@ def make_photos(folder: pathlib.Path, count: int) -> None:
     tasks = [(str(folder), start, min(start + 500, count)) for start in range(0, count, 500)]
     with multiprocessing.Pool() as pool:
         pool.map(_make_range, tasks, chunksize=1)
+
+
+def keep_in_memory(folder: pathlib.Path) -> bool:
+    """Locks the content of all files below a folder into memory until this process ends.
+
+    Some machines take files out of memory that nobody has read for some seconds; then whoever
+    comes later in a benchmark waits for the disk. Tells whether it could be done.
+    """
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    pointer, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    libc.mmap.argtypes = [pointer, size, number, number, number, ctypes.c_long]
+    libc.mlock.argtypes = [pointer, size]
+    for path in folder.rglob("*"):
+        if path.is_file() and (length := path.stat().st_size):
+            with path.open("rb") as file:
+                flags = (mmap.PROT_READ, mmap.MAP_SHARED)
+                start = libc.mmap(None, length, *flags, file.fileno(), 0)
+            if libc.mlock(start, length):
+                return False
+    return True
 
 
 class PeakMemory:

@@ -42,6 +42,7 @@ def write(folder: str, count: int) -> None:
     from beam_export.blocks import open_block, pack_block, pack_ref
     from beam_export.duplicates import Decisions
     from beam_export.encoders.pillow import PillowEncoder
+    from beam_export.finished import Stock
     from beam_export.options import ExportOptions
     from beam_export.samples import Member, SampleRef
     from beam_export.sharding import Segment, digest_sum, make_plan, source_key
@@ -85,8 +86,8 @@ def write(folder: str, count: int) -> None:
     )
     step.setup()
     columns = pa.schema([]).serialize().to_pybytes()
-    group = (0, packed)
-    (result,) = step.process(group, layout.pack(), pickle.dumps(Decisions()), columns)
+    decisions, stock = pickle.dumps(Decisions()), Stock({}, {}).pack()
+    (result,) = step.process((0, packed), layout.pack(), decisions, columns, stock)
     step.teardown()
     assert result.samples == count, result
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
