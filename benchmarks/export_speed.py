@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from common import make_photos, median, save
+from common import keep_in_memory, make_photos, median, save
 from PIL import Image
 
 
