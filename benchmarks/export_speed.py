@@ -1,6 +1,7 @@
 """How fast an export is, against `tar cf` and a bare Pillow loop on the same files and disk.
 
     python benchmarks/export_speed.py [--images 20000] [--encode_images N] [--runs 5] [--folder DIR]
+        [--result export_speed]
 
 All that is compared runs alternately, so that a noisy moment of the machine hits everything, and
 finds its files in memory. The start-up, the same command on one image, is measured in each run;
@@ -136,6 +137,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--folder", help="where to work; a temporary directory by default")
+    parser.add_argument("--result", default="export_speed", help="name of the result's file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         many, one = pathlib.Path(folder, "many"), pathlib.Path(folder, "one")
@@ -165,7 +167,7 @@ def main() -> None:
         },
         "seconds": {name: [round(x, 3) for x in values] for name, values in seconds.items()},
     }
-    save("export_speed", result)
+    save(arguments.result, result)
 
 
 if __name__ == "__main__":
