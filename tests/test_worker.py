@@ -1,0 +1,48 @@
+"""How a worker process and the command line come to their ends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+#: Stands for Beam, which takes seconds to import.
+_WORKER = """
+import atexit, sys, types
+for name in ("apache_beam", "apache_beam.runners", "apache_beam.runners.worker"):
+    sys.modules[name] = types.ModuleType(name)
+harness = types.ModuleType("sdk_worker_main")
+harness.main = lambda arguments: {body}
+sys.modules["apache_beam.runners.worker"].sdk_worker_main = harness
+atexit.register(print, "taken apart")
+from beam_export.worker import main
+main()
+"""
+
+
+def _run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+def test_a_worker_that_is_done_ends_at_once_and_loses_nothing_that_it_said():
+    ended = _run(_WORKER.format(body='print("worked", end="")'))
+    assert (ended.returncode, ended.stdout) == (0, "worked"), ended.stderr
+
+
+@pytest.mark.parametrize(("body", "code"), [("1 / 0", 1), ("sys.exit(3)", 3)])
+def test_a_worker_that_fails_says_so(body: str, code: int):
+    ended = _run(_WORKER.format(body=body))
+    assert ended.returncode == code
+    assert ("ZeroDivisionError" in ended.stderr) == (code == 1)
+
+
+def test_nothing_is_searched_for_cycles_as_a_process_ends():
+    ended = _run(
+        "import atexit, gc\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
+        "from beam_export.worker import collect_less\n"
+        "collect_less()\n"
+        "print(gc.get_freeze_count() > 0)\n"
+    )
+    assert ended.stdout.split() == ["False", "True"], ended.stderr
