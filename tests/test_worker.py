@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from beam_export.worker import QUIET
 
 #: Stands for Beam, which takes seconds to import.
 _WORKER = """
@@ -22,7 +25,10 @@ main()
 
 
 def _run(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    command = [sys.executable, "-c", script]
+    # What an export in this very process has set would silence it.
+    environment = {name: value for name, value in os.environ.items() if name != QUIET}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
 def test_a_worker_that_is_done_ends_at_once_and_loses_nothing_that_it_said():
