@@ -34,7 +34,8 @@ def collect_less() -> None:
     """Has Python look for cycles less often, in a process that is an export's alone.
 
     Refs are many small tuples in no cycles, and so is what imports make: looking for cycles among
-    them would be a sixth of a short run, and more than half a second at its end.
+    them would be a sixth of a short run, and more than half a second at its end: in each worker,
+    and the runner waits for one after the other.
     """
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
@@ -57,11 +58,6 @@ def main() -> None:
     from apache_beam.runners.worker import sdk_worker_main
 
     sdk_worker_main.main(sys.argv)
-    # All is closed by now. To take its modules apart would take Python most of a second a worker,
-    # and the runner waits for one after the other.
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(0)
 
 
 if __name__ == "__main__":
