@@ -5,16 +5,36 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import tqdm
 
 from beam_export.text import printable, size
 
-__all__ = ["Progress", "plan", "summary"]
+__all__ = ["Found", "Progress", "plan", "summary"]
 
 #: Seconds between two lines where there is no terminal to draw a bar on.
 _LINE_EVERY = 10.0
+
+
+class Found(NamedTuple):
+    """What a run has found in the output.
+
+    Attributes:
+        kept_shards: shards that stood finished before.
+        mended_shards: shards that stood there, and were written anew.
+        mended_files: likewise other files, where all shards were kept.
+    """
+
+    kept_shards: int = 0
+    mended_shards: int = 0
+    mended_files: int = 0
+
+
+_COMPLETE = (
+    "the export is complete already, and nothing was written (Parquet files, tables and manifest "
+    "fit their digests, tars their sizes; beam-export verify reads the tars too):"
+)
 
 
 class Progress:
@@ -27,8 +47,8 @@ class Progress:
         self._writing_since = self._started
         self._last_line = self._started
         self._done = self._bytes = self._planned = 0
-        #: Shards that stood finished before.
-        self.found = 0
+        #: What the run has found in the output.
+        self.found = Found()
         self._known = True
         self._bar: tqdm.tqdm | None = None
         self._draws = stream.isatty()
@@ -72,7 +92,7 @@ class Progress:
                 self._line(f"planned {self._planned} images in {counts['planned_shards']} shards")
         if "shard" in counts:
             self._shard(counts)
-        self.found += counts.get("kept_shards", 0)
+        self.found = Found(*(have + counts.get(n, 0) for n, have in self.found._asdict().items()))
         if "listed" in counts and self._bar is not None:
             self._bar.set_description_str("listing", refresh=False)
             self._bar.update(counts["listed"])
@@ -124,7 +144,7 @@ def summary(
     output_dir: str,
     seconds: float,
     *,
-    kept: int = 0,
+    found: Found = Found(),  # noqa: B008 (a tuple)
     untouched: bool = False,
 ) -> str:
     """Returns what is said at the end of a run, for people.
@@ -133,7 +153,7 @@ def summary(
         manifest: as it stands in the output.
         output_dir: where.
         seconds: that the run took.
-        kept: shards that stood finished before.
+        found: what the run has found in the output.
         untouched: whether the run has found everything as it would have written it.
     """
     totals = manifest["totals"]
@@ -144,9 +164,18 @@ def summary(
         f"  copied {totals['copied']}, encoded {totals['encoded']}, failed {totals['failed']}",
     ]
     if untouched:
-        lines.insert(0, "the export is complete already, and nothing was written:")
-    elif kept:
-        lines.append(f"  {kept} of the shards stood finished before, and were kept")
+        lines.insert(0, _COMPLETE)
+    elif found.kept_shards:
+        lines.append(f"  {found.kept_shards} of the shards stood finished before, and were kept")
+    if found.mended_shards:
+        lines.append(
+            f"  written anew, as damaged, incomplete or older than their images: "
+            f"{found.mended_shards} of the shards"
+        )
+    if found.mended_files:
+        lines.append(
+            f"  written anew, as missing or damaged: {found.mended_files} of the files beside them"
+        )
     skipped: Mapping[str, int] = next(
         (step["skipped"] for step in manifest["steps"] if step["step"] == "read"), {}
     )

@@ -7,7 +7,6 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
-import json
 import pickle
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -17,13 +16,20 @@ import pyarrow.parquet as pq
 
 from beam_export.blocks import PackedRef, unpack_ref
 from beam_export.naming import ShardNames, parse
-from beam_export.parquet import read_encodings, read_facts
+from beam_export.parquet import check_pages, read_encodings, read_facts
 from beam_export.paths import is_local
+from beam_export.sealed import SealError, unseal
 from beam_export.shard import ShardResult, failures_from_json
 from beam_export.sinks import Output, Standing
 from beam_export.storage import LANES, storage_of
 
 __all__ = ["Stock", "find_finished", "take_stock"]
+
+#: What damaged bytes make of their readers: such a file is written again.
+_DAMAGED = (
+    *(pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError),
+    *(RecursionError, MemoryError),
+)
 
 
 class _Pair(NamedTuple):
@@ -45,6 +51,10 @@ class Stock:
     pairs: dict[int, _Pair]
     sha256: dict[int, str]
 
+    def knows(self, number: int) -> bool:
+        """Tells whether a shard stood there, or should have."""
+        return number in self.pairs or number in self.sha256
+
     def pack(self) -> bytes:
         """Returns the stock as one value, for a side input."""
         return pickle.dumps((self.pairs, self.sha256), protocol=5)
@@ -65,22 +75,40 @@ def take_stock(output: Output, names: ShardNames) -> Stock:
             number = parsed.number or 0
             if names.tar(number) in standing:
                 pairs[number] = _Pair(standing[names.tar(number)], file)
-    return Stock(pairs, _known(output, names) if names.manifest in standing else {})
+    return Stock(pairs, _known(output, names) if names.shards in standing else {})
 
 
 def _known(output: Output, names: ShardNames) -> dict[int, str]:
-    """Returns the hashes of the Parquet files of a complete export; none if it is damaged."""
+    """Returns the hashes of the Parquet files as the table of shards tells; none if it is damaged.
+
+    The manifest tells whether the table is what was written. Where the manifest itself is damaged
+    or gone, the table is believed: a shard that it tells wrong of is written again, and no worse
+    for it.
+    """
     try:
-        with output.read(names.manifest) as source:
-            tables = {one["name"]: one["sha256"] for one in json.loads(source.read())["tables"]}
         with output.read(names.shards) as source:
             data = source.read()
-        if hashlib.sha256(data).hexdigest() != tables[names.shards]:
+        stated = _stated(output, names)
+        if stated is not None and stated != hashlib.sha256(data).hexdigest():
             return {}
-        table = pq.read_table(pa.BufferReader(data), columns=["shard", "parquet_sha256"])
+        table = pq.read_table(
+            pa.BufferReader(data),
+            columns=["shard", "parquet_sha256"],
+            page_checksum_verification=True,
+        )
         return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
-    except (OSError, ValueError, KeyError, TypeError):
+    except _DAMAGED:
         return {}
+
+
+def _stated(output: Output, names: ShardNames) -> str | None:
+    """Returns the hash of the table of shards as the manifest has it; None if it is damaged."""
+    try:
+        with output.read(names.manifest) as source:
+            manifest = unseal(source.read())
+        return str({one["name"]: one["sha256"] for one in manifest["tables"]}[names.shards])
+    except (*_DAMAGED, SealError):
+        return None
 
 
 def find_finished(
@@ -88,6 +116,7 @@ def find_finished(
     names: ShardNames,
     number: int,
     plan: str,
+    count: int,
     refs: Iterable[PackedRef],
     stock: Stock,
 ) -> ShardResult | None:
@@ -98,6 +127,7 @@ def find_finished(
         names: names of the export's files.
         number: the shard's number.
         plan: digest of what the shard is to hold; a shard of another plan is not kept.
+        count: samples that it is to hold, or to list as failures.
         refs: the shard's samples; a shard is not kept if the file of one is newer.
         stock: what was there when the plan was made.
     """
@@ -107,13 +137,16 @@ def find_finished(
     try:
         with output.read(names.parquet(number)) as source:
             data = source.read()
-        result = _read_result(number, data)
-    except (OSError, pa.ArrowException, ValueError, KeyError):
+        known = stock.sha256.get(number)
+        if known is not None and known != hashlib.sha256(data).hexdigest():
+            return None
+        result = _read_result(number, data, whole=known is None)
+    except _DAMAGED:
         # Damaged, or being replaced by another attempt: it is written again.
         return None
     if result.plan != plan or result.bytes != files.tar.size:
         return None
-    if stock.sha256.get(number, result.parquet_sha256) != result.parquet_sha256:
+    if result.samples + len(result.failures) != count:
         return None
     return None if _changed_since(files.parquet.updated, refs, output.workspace) else result
 
@@ -125,12 +158,24 @@ def _look(output: Output, names: ShardNames, number: int) -> _Pair | None:
     return None if parquet is None or tar is None else _Pair(tar, parquet)
 
 
-def _read_result(number: int, data: bytes) -> ShardResult:
+def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
+    """Returns what a shard's Parquet says of it.
+
+    Args:
+        number: the shard's number.
+        data: the file.
+        whole: whether all of its pages are held against their checksums, as no digest was.
+
+    Raises:
+        ValueError: if it is damaged; others of `_DAMAGED` too.
+    """
     facts = read_facts(pa.BufferReader(data))
+    if whole:
+        check_pages(pa.BufferReader(data))
     encodings = collections.Counter(read_encodings(pa.BufferReader(data)))
     return ShardResult(
         number=number,
-        samples=sum(encodings.values()),
+        samples=encodings["copied"] + encodings["encoded"],
         copied=encodings["copied"],
         encoded=encodings["encoded"],
         bytes=int(facts["beam_export.tar_bytes"]),

@@ -31,7 +31,7 @@ from beam_export.parquet import write_table
 from beam_export.planning import Planned, open_decisions, open_plan
 from beam_export.provenance import lookup_steps, selection_steps
 from beam_export.samples import Failure
-from beam_export.sealed import seal
+from beam_export.sealed import SealError, seal, unseal
 from beam_export.shard import ShardResult
 from beam_export.sinks import Output
 
@@ -107,6 +107,7 @@ class _Finish(beam.DoFn):
     ) -> None:
         self._options, self._output, self._encoder = options, output, encoder
         self._watcher, self._started = watcher, started
+        self._written = 0
 
     def process(
         self,
@@ -121,6 +122,7 @@ class _Finish(beam.DoFn):
         tally: Tally,
     ) -> Iterator[Manifest]:
         results = sorted(ShardResult(*result) for result in group[1])
+        self._written = 0
         settled = open_decisions(decisions)
         counted, ranked = census
         layout = open_plan(plan)
@@ -155,15 +157,22 @@ class _Finish(beam.DoFn):
             ],
         )
         self._write_card(manifest)
-        self._output.put(names.manifest, manifest.to_json())
+        self._put(names.manifest, manifest.to_json())
+        self._end(names, sums, results)
+        yield manifest
+
+    def _end(self, names: ShardNames, sums: Totals, results: Sequence[ShardResult]) -> None:
         kept = sum(result.kept for result in results)
         # Of a run that has found everything as it would be there is nothing to tell.
-        if kept < len(results) or not self._output.exists(names.run):
+        if kept < len(results) or not self._tells_of_run(names):
             self._write_run(names, sums, results)
         self._output.sweep()
-        told = {**dataclasses.asdict(sums), "finished": 1, "kept_shards": kept}
-        progress.tell(self._watcher, told)
-        yield manifest
+        mended = self._written if kept == len(results) else 0
+        told = {"finished": 1, "kept_shards": kept, "mended_files": mended}
+        progress.tell(self._watcher, {**dataclasses.asdict(sums), **told})
+
+    def _put(self, name: str, content: bytes) -> None:
+        self._written += self._output.put(name, content)
 
     def _check_sources(self, listed: Sequence[Failure]) -> None:
         broken = [one for one in listed if one.error == "BrokenSource"]
@@ -189,7 +198,7 @@ class _Finish(beam.DoFn):
     def _write_table(self, name: str, table: pa.Table) -> str:
         buffer = io.BytesIO()
         write_table(buffer, table)
-        self._output.put(name, buffer.getvalue())
+        self._put(name, buffer.getvalue())
         return hashlib.sha256(buffer.getvalue()).hexdigest()
 
     def _software(self, results: Sequence[ShardResult]) -> dict[str, str]:
@@ -256,7 +265,16 @@ class _Finish(beam.DoFn):
         ):
             if MARK.encode() not in source.read():
                 return
-        self._output.put("README.md", dataset_card(manifest))
+        self._put("README.md", dataset_card(manifest))
+
+    def _tells_of_run(self, names: ShardNames) -> bool:
+        """Tells whether the facts of the run that has written the shards stand there, whole."""
+        try:
+            with self._output.read(names.run) as source:
+                unseal(source.read())
+        except (OSError, SealError):
+            return False
+        return True
 
     def _write_run(self, names: ShardNames, sums: Totals, results: Sequence[ShardResult]) -> None:
         seconds = time.time() - self._started
@@ -271,3 +289,4 @@ class _Finish(beam.DoFn):
         }
         with self._output.writing(names.run) as target:
             target.write(seal(facts))
+        self._written += 1

@@ -24,6 +24,7 @@ __all__ = [
     "STRUCTURAL",
     "Row",
     "ShardTable",
+    "check_pages",
     "read_encodings",
     "read_facts",
     "read_rows",
@@ -200,6 +201,17 @@ def read_facts(fh: BinaryIO) -> dict[str, str]:
     stored = pq.read_metadata(fh).metadata or {}
     texts = {key.decode(): value for key, value in stored.items()}
     return {key: texts[key].decode() for key in sorted(texts) if key.startswith(_PREFIX)}
+
+
+def check_pages(fh: BinaryIO) -> None:
+    """Reads every page of a Parquet file, and holds each against its checksum.
+
+    Raises:
+        OSError: if one does not fit, or cannot be read; pyarrow has other errors too for that.
+    """
+    file = pq.ParquetFile(fh, page_checksum_verification=True)
+    for _ in file.iter_batches(batch_size=_ROWS_PER_BATCH):
+        pass
 
 
 def read_encodings(fh: BinaryIO) -> list[str]:

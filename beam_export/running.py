@@ -52,18 +52,18 @@ def run_export(command: ExportCommand) -> int:
     here = runner in (None, *LOCAL)
     # Where its workers are not ended, Beam's runner may wait for one for ever.
     with one_interrupt(end_workers if here else lambda: None):
-        kept = 0
+        found = display.Found()
         if runner is None or here:
             elsewhere.check_local(command)
             local = local_options(flags)
             output = prepare_output(command.options, bound=True)
-            kept = _run_locally(command, *local, output)
+            found = _run_locally(command, *local, output)
         else:
             flags = elsewhere.flags_for(dataclasses.replace(command, beam_flags=flags), runner)
             output = prepare_output(command.options, bound=False)
             if not _run_elsewhere(command, runner, flags, output):
                 return 0
-        print(_summary(output, kept, time.monotonic() - started))
+        print(_summary(output, found, time.monotonic() - started))
     return 0
 
 
@@ -96,8 +96,8 @@ def _last_part(runner: str) -> str:
 
 def _run_locally(
     command: ExportCommand, options: PipelineOptions, workers: int, output: Output
-) -> int:
-    """Runs the export, and returns how many shards stood finished before."""
+) -> display.Found:
+    """Runs the export, and returns what it has found in the output."""
     shown, verbose = display.Progress(), command.options.verbose
     losses = 0
 
@@ -208,14 +208,15 @@ def _dry_run(command: ExportCommand, flags: list[str]) -> None:
     print(display.plan(facts))
 
 
-def _summary(output: Output, kept: int, seconds: float) -> str:
+def _summary(output: Output, found: display.Found, seconds: float) -> str:
     standing = output.standing()
     name = next(name for name in standing if name.endswith("-manifest.json"))
     with output.read(name) as source:
         manifest: dict[str, Any] = json.loads(source.read())
     # A run that finds everything as it would write it leaves all files alone.
     untouched = all(file.updated <= output.since for file in standing.values())
-    return display.summary(manifest, output.directory, seconds, kept=kept, untouched=untouched)
+    untouched = untouched and not found.mended_files
+    return display.summary(manifest, output.directory, seconds, found=found, untouched=untouched)
 
 
 @contextlib.contextmanager

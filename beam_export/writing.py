@@ -121,13 +121,14 @@ class _WriteShard(beam.DoFn):
             )
         spilled = spilled_content(merged(blocks), self._output.workspace)
         wanted = self._plan_digest(number, count, digest, columns + spilled)
-        result = find_finished(
-            self._output, names, number, wanted, merged(blocks), _open_stock(stock)
-        )
+        stood = _open_stock(stock)
+        result = find_finished(self._output, names, number, wanted, count, merged(blocks), stood)
         if result is None:
             renamed = open_decisions(decisions).renamed
             keyed = self._keyed(merged(blocks), layout.starts[number], renamed)
             result = self._write(number, layout, keyed, columns, wanted)
+            if stood.knows(number):
+                tell(self._watcher, {"mended_shards": 1})
         result = result._replace(device=self._encoder.identity()["device"])
         _count(result)
         count_ways(self._encoder)

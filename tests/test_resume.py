@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import hashlib
 import multiprocessing
 import os
+import random
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 import pytest
 from conftest import (
+    ROOT,
     Export,
     check_export,
     directory_hashes,
@@ -28,6 +32,10 @@ from conftest import (
 import beam_export
 from beam_export import claims, cli
 from beam_export.errors import InputError
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import damages
 
 IN_MEMORY = "--direct_running_mode=in_memory"
 
@@ -70,7 +78,11 @@ def test_a_complete_export_is_left_alone_and_said_so(
 ) -> None:
     before = identities(out)
     assert export(images, out) == 0
-    assert "complete already, and nothing was written" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()[0]
+    assert "complete already, and nothing was written" in said
+    # What that rests on: bytes of an image that were changed in place are for `verify` to find.
+    assert "Parquet files, tables and manifest fit their digests, tars their sizes" in said
+    assert "beam-export verify" in said
     assert identities(out) == before
 
 
@@ -84,26 +96,107 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, shorten])
-@pytest.mark.parametrize("name", ["-000001.tar", "-000001.parquet", "-shards.parquet"])
-def test_what_is_missing_or_damaged_is_written_again_and_nothing_else(
-    images: Path, out: Path, plain: Export, damage: Any, name: str
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(random.Random(1).randbytes(path.stat().st_size))
+
+
+SHARD = ["-000001.tar", "-000001.parquet"]
+BESIDE = ["-shards.parquet", "-failures.parquet", "-manifest.json", "-run.json"]
+
+
+@pytest.fixture(scope="module")
+def lossy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Images of which one is broken, and their export."""
+    source = make_images(tmp_path_factory.mktemp("lossy"), 10)
+    (source / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    out = tmp_path_factory.mktemp("lossy-out") / "out"
+    run_export(source, out, images_per_tar=4, max_failed_fraction=0.5)
+    return source, out
+
+
+@pytest.mark.parametrize(
+    ("damage", "name"),
+    [
+        *((damage, name) for damage in (Path.unlink, shorten, empty) for name in SHARD),
+        *((damage, SHARD[1]) for damage in (flip, overwrite)),
+        *((damage, name) for damage in (Path.unlink, shorten, flip) for name in BESIDE),
+    ],
+)
+def test_what_is_missing_or_damaged_is_written_anew_and_nothing_else(
+    lossy: tuple[Path, Path],
+    tmp_path: Path,
+    damage: Any,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    images, sound = lossy
+    out = Path(shutil.copytree(sound, tmp_path / "out"))
     (path,) = [path for path in out.rglob("*") if path.name.endswith(name)]
     before = identities(out)
     damage(path)
+    assert export(images, out, "--max_failed_fraction=0.5") == 0
+    said = capsys.readouterr().out
+    assert "complete already" not in said
+    assert "written anew, as" in said
+    assert directory_hashes(out) == directory_hashes(sound)
+    after = identities(out)
+    # A tar goes with its Parquet, and the manifest while one of the two is not there.
+    mended = {path.name, *(["-000001.tar", "-000001.parquet"] if name in SHARD else [])}
+    mended |= {"-manifest.json", "-run.json"} if name in SHARD else set()
+    kept = [one for one in before if not one.endswith(tuple(mended))]
+    assert {one: after[one] for one in kept} == {one: before[one] for one in kept}
+    assert cli.main(["verify", str(out), "--direct_num_workers=1"]) == 0
+    assert export(images, out, "--max_failed_fraction=0.5") == 0
+    assert "complete already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_table_of_shards_that_lies_is_written_anew(
+    images: Path, out: Path, plain: Export, sealed: bool
+) -> None:
+    files = damages.read_files(out)
+    (name,) = [name for name in files if name.endswith("-shards.parquet")]
+    column = {1: "parquet_sha256", 0: "samples"}
+    for row, value in ((1, "0" * 64), (0, 7)):
+        files[name] = damages.edited(files[name], row, column[row], value)
+    if sealed:
+        manifest_name = next(name for name in files if name.endswith("-manifest.json"))
+        manifest = damages.unseal(files[manifest_name])
+        manifest["tables"][0]["sha256"] = hashlib.sha256(files[name]).hexdigest()
+        files[manifest_name] = damages.seal(manifest)
+    damages.write_files(files, out)
     assert export(images, out) == 0
     assert directory_hashes(out) == directory_hashes(plain.out)
-    after = identities(out)
-    kept = [one for one in before if "-00000" in one and "-000001" not in one]
-    assert len(kept) == 4
-    assert {one: after[one] for one in kept} == {one: before[one] for one in kept}
 
 
-def test_a_parquet_damaged_at_equal_size_is_not_blessed(
-    images: Path, out: Path, plain: Export
+@pytest.mark.parametrize("column", ["encoding", "image_id"])
+def test_a_forged_parquet_is_written_anew(
+    images: Path, out: Path, plain: Export, column: str
 ) -> None:
-    flip(next(out.glob("*-000002.parquet")))
+    """As long as the manifest tells what it was."""
+    path = next(out.glob("*-000001.parquet"))
+    path.write_bytes(damages.edited(path.read_bytes(), 2, column, "neither"))
+    assert export(images, out) == 0
+    assert directory_hashes(out) == directory_hashes(plain.out)
+
+
+@pytest.mark.parametrize("column", ["width", "sha256", "original_path"])
+def test_what_a_killed_run_left_is_held_against_its_checksums(
+    images: Path, out: Path, plain: Export, column: str
+) -> None:
+    """No digest of a shard is known before the tables stand: its pages have their own."""
+    path = next(out.glob("*-000001.parquet"))
+    chunk = pq.ParquetFile(path).metadata.row_group(0)
+    at = chunk.column(pq.read_schema(path).get_field_index(column))
+    data = bytearray(path.read_bytes())
+    data[at.data_page_offset + at.total_compressed_size - 2] ^= 1
+    path.write_bytes(data)
+    for one in [*out.glob("*manifest.json"), *out.glob("_meta/*")]:
+        one.unlink()
     assert export(images, out) == 0
     assert directory_hashes(out) == directory_hashes(plain.out)
 
