@@ -1,8 +1,9 @@
 """Looks at a JPEG's structure without decoding it: is it whole, and what is it?
 
-A file that passes `inspect` has every part a decoder asks for, up to its end-of-image marker. The
-entropy-coded data itself is not decoded: it is walked by a search for the next marker, so a check
-costs some 30 microseconds for 50 KB. What follows the end of the image (the further pictures of a
+A file that passes `inspect` has every part a decoder asks for, up to its end-of-image marker: every
+segment, every scan, every restart marker in its turn. The entropy-coded data itself is not
+decoded: it is walked by a search for the next marker, so a check costs some 30 microseconds for
+50 KB. What follows the end of the image (the further pictures of a
 phone's MPF file, a motion photo's film) is nobody's business here.
 
 Source: ITU-T T.81 (09/92), part B.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import functools
 
+from beam_export.jpeg_intervals import CodedScan, check_coded
 from beam_export.jpeg_segments import EOI, FRAMES, SOS, next_marker, walk
 from beam_export.jpeg_structure import HUFFMAN_DCT, SKIPPED, JpegFacts, Structure
 
@@ -48,10 +50,17 @@ def _of_one_scan(data: bytes) -> JpegFacts | None:
     if found is None or (known := _judge(found[0])) is None:
         return None
     start = found[1]
-    facts, fewest_bits = known
-    end = next_marker(data, start)
-    whole = data[end : end + 2] == b"\xff\xd9" and end > start
-    return facts if whole and (end - start) * 8 >= fewest_bits else None
+    facts, coded = known
+    end = next_marker(data, start, restarts=not coded.interval)
+    if data[end : end + 2] != b"\xff\xd9" or end <= start:
+        return None
+    if not coded.interval:
+        return facts if end - start >= coded.fewest_bytes(coded.units) else None
+    try:
+        check_coded(data[start:end], coded)
+    except ValueError:
+        return None
+    return facts
 
 
 def _first_head(data: bytes) -> tuple[bytes, int] | None:
@@ -80,8 +89,8 @@ def _first_head(data: bytes) -> tuple[bytes, int] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _judge(head: bytes) -> tuple[JpegFacts, int] | None:
-    """Returns facts and fewest bits by a sound head that one scan completes; None for any other.
+def _judge(head: bytes) -> tuple[JpegFacts, CodedScan] | None:
+    """Returns facts and the scan to come by a sound head that it completes; None for any other.
 
     Kept, since the images of a dataset have few different heads: most are of one program and size.
     """
@@ -118,10 +127,10 @@ def inspect_head(data: bytes) -> JpegFacts | None:
 
 
 def is_copyable(facts: JpegFacts) -> bool:
-    """Tells if every JPEG reader takes it: 8-bit Huffman-coded DCT, gray or YCbCr."""
+    """Tells if every JPEG reader takes it: 8-bit Huffman-coded DCT, gray or YCbCr as usual."""
     return (
         facts.precision == 8
         and facts.process in HUFFMAN_DCT
-        and facts.color in ("gray", "ycbcr")
+        and (facts.color == "gray" or (facts.color == "ycbcr" and facts.sampling != ""))
         and max(facts.width, facts.height) <= MAX_SIDE
     )

@@ -36,17 +36,20 @@ _MAX_SEGMENTS = 10_000
 
 SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 _TEM = 0x01
+_RESTARTS = range(0xD0, 0xD8)
 
 #: Start-of-frame markers, of all processes.
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
 # In entropy-coded data 0xFF is followed by a stuffed 0x00, or is a restart marker, or fill.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_MARKER_OR_RESTART = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
 
 
-#: (marker, before, at, start, end): its content is `data[start:end]`; what lies between the last
-#: segment and this one is `data[before:at]`. A plain tuple, for there are a dozen in each file.
-Segment = tuple[int, int, int, int, int]
+#: (marker, before, at, start, end, restarts): its content is `data[start:end]`; what lies between
+#: the last segment and this one is `data[before:at]`, and whether restart markers are in there is
+#: the last. A plain tuple, for there are a dozen in each file.
+Segment = tuple[int, int, int, int, int, bool]
 
 
 def read_size(data: bytes) -> tuple[int, int] | None:
@@ -55,7 +58,7 @@ def read_size(data: bytes) -> tuple[int, int] | None:
     The rest may be broken or missing: the first 64 KB of a file are often enough.
     """
     try:
-        for marker, _, _, start, end in walk(data):
+        for marker, _, _, start, end, _ in walk(data):
             if marker in FRAMES and end - start >= 5:
                 height, width = u16(data, start + 1), u16(data, start + 3)
                 return (width, height) if width and height else None
@@ -98,7 +101,10 @@ def walk(data: bytes) -> Iterator[Segment]:
     """Yields marker segments in order up to end-of-image; ValueError if that never comes."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(data, position)
+        found = _MARKER_OR_RESTART.search(data, position)
+        restarts = found is not None and data[found.start() + 1] in _RESTARTS
+        if found and restarts:
+            found = _MARKER.search(data, found.end())
         if found is None:
             raise ValueError("it ends without an end-of-image marker")
         at = found.start()
@@ -108,16 +114,22 @@ def walk(data: bytes) -> Iterator[Segment]:
             start, end = at + 4, at + 2 + u16(data, at + 2)
             if not start <= end <= len(data):
                 raise ValueError(f"its segment 0x{marker:02X} is longer than the file or too short")
-        yield marker, position, at, start, end
+        yield marker, position, at, start, end, restarts
         if marker == EOI:
             return
         position = end
     raise ValueError(f"it has more than {_MAX_SEGMENTS} segments")
 
 
-def next_marker(data: bytes, position: int) -> int:
-    """Returns where the next marker begins from `position` on; -1 if there is none."""
-    found = _MARKER.search(data, position)
+def next_marker(data: bytes, position: int, restarts: bool = False) -> int:
+    """Returns where the next marker begins from `position` on; -1 if there is none.
+
+    Args:
+        data: a JPEG.
+        position: within a scan's data.
+        restarts: whether a restart marker is one too, and not passed over.
+    """
+    found = (_MARKER_OR_RESTART if restarts else _MARKER).search(data, position)
     return found.start() if found else -1
 
 

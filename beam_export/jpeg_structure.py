@@ -1,7 +1,6 @@
 """The parts of a JPEG, taken one by one and held against each other.
 
-Source: ITU-T T.81 (09/92), part B; JFIF 1.02; for the colour space, which no standard settles,
-what libjpeg does (`default_decompress_parms`).
+Source: ITU-T T.81 (09/92), part B; JFIF 1.02.
 """
 
 from __future__ import annotations
@@ -9,11 +8,13 @@ from __future__ import annotations
 import operator
 from typing import NamedTuple
 
+from beam_export.jpeg_color import color_of, sampling_of
+from beam_export.jpeg_intervals import CodedScan, check_coded, fewest_code_bits
 from beam_export.jpeg_segments import EOI, FRAMES, MAX_SCANS, SOS, Segment, u16
 
 __all__ = ["HUFFMAN_DCT", "SKIPPED", "JpegFacts", "Structure"]
 
-_DHT, _DQT, _DRI, _APP0, _APP14 = 0xC4, 0xDB, 0xDD, 0xE0, 0xEE
+_DHT, _DQT, _DNL, _DRI, _APP0, _APP14 = 0xC4, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE
 
 _PROCESSES = {
     0xC0: "baseline",
@@ -26,9 +27,9 @@ _PROCESSES = {
 }
 HUFFMAN_DCT = ("baseline", "extended", "progressive")
 
-#: Segments that may stand anywhere and say nothing of the structure: DAC, DNL, APPn, COM.
-SKIPPED = {0xCC, 0xDC, 0xFE, *range(0xE0, 0xF0)}
-_KNOWN = SKIPPED | {_DRI, EOI}
+#: Segments that may stand anywhere and say nothing of the structure: DAC, APPn, COM.
+SKIPPED = {0xCC, 0xFE, *range(0xE0, 0xF0)}
+_KNOWN = SKIPPED | {EOI}
 
 #: A code of n bits takes 2**(16-n) of the 2**16 leaves of the tree of codes.
 _LEAVES = [1 << (16 - n) for n in range(1, 17)]
@@ -44,6 +45,7 @@ class JpegFacts(NamedTuple):
         process: `baseline`, `extended`, `progressive`, `lossless`, `arithmetic`,
             `arithmetic progressive` or `arithmetic lossless`.
         color: `gray`, `ycbcr`, `rgb`, `cmyk` or `ycck`, as libjpeg takes it.
+        sampling: `444`, `440`, `422`, `420` or `411`; `""` for any other, and for gray.
     """
 
     width: int
@@ -52,6 +54,7 @@ class JpegFacts(NamedTuple):
     precision: int
     process: str
     color: str
+    sampling: str
 
 
 class _Component(NamedTuple):
@@ -68,20 +71,24 @@ class Structure:
         self._jfif = False
         self._adobe: int | None = None
         self._quant: set[int] = set()
-        self._huffman: set[int] = set()  # table class << 4 | destination, as in the file
+        # Fewest bits of a block, by table class << 4 | destination, as in the file.
+        self._huffman: dict[int, int] = {}
+        self._interval = 0
         self._process = ""
         self._precision = self._width = self._height = 0
         self._components: dict[int, _Component] = {}
         self._h_max = self._v_max = 1
         self._begun: set[int] = set()  # components whose pixels have begun to come
+        # The lowest bit that has come of each coefficient of a progressive image, -1 for none.
+        self._lowest: dict[int, list[int]] = {}
         self._scans = 0
-        self._coded = 0  # bytes of entropy-coded data
+        self._coded: CodedScan | None = None  # what the last scan's data is to hold
         self._in_scan = False
 
     def take(self, segment: Segment) -> None:
-        marker, before, at, start, end = segment
+        marker, before, at, start, end, restarts = segment
         if self._in_scan or at > before:
-            self._take_gap(before, at)
+            self._take_gap(before, at, restarts)
         content = self._data[start:end]
         if marker in FRAMES:
             self._take_frame(marker, content)
@@ -95,8 +102,14 @@ class Structure:
             self._jfif |= content[:5] == b"JFIF\0" and len(content) >= 14
         elif marker == _APP14 and content[:5] == b"Adobe" and len(content) >= 12:
             self._adobe = content[11]
-        elif marker == _DRI and len(content) != 2:
-            raise ValueError("its restart interval is malformed")
+        elif marker == _DRI:
+            if len(content) != 2:
+                raise ValueError("its restart interval is malformed")
+            self._interval = u16(content, 0)
+        elif marker == _DNL:
+            # Readers differ in whether they obey it.
+            if u16(content, 0) != self._height:
+                raise ValueError("it has another height behind its first scan")
         elif marker not in _KNOWN:
             raise ValueError(f"it has a marker 0x{marker:02X} where none may stand")
 
@@ -106,16 +119,16 @@ class Structure:
         missing = len(self._components) - len(self._begun)
         if missing:
             raise ValueError(f"{missing} of its components are in no scan")
-        if self._process in HUFFMAN_DCT and self._coded * 8 < self._fewest_bits():
-            raise ValueError("its scans are too short for its size")
+        if any(any(lowest) for lowest in self._lowest.values()):
+            raise ValueError("its last scans are missing")
         return self.facts()
 
-    def one_scan(self) -> tuple[JpegFacts, int] | None:
-        """Returns facts and fewest bits if the one scan so far is all that is to come."""
+    def one_scan(self) -> tuple[JpegFacts, CodedScan] | None:
+        """Returns facts and what its data is to hold, if the one scan so far is all to come."""
         whole = self._scans == 1 and len(self._begun) == len(self._components)
-        if not whole or self._process not in ("baseline", "extended"):
+        if not whole or self._coded is None or self._process not in ("baseline", "extended"):
             return None
-        return self.facts(), self._fewest_bits()
+        return self.facts(), self._coded
 
     def facts(self) -> JpegFacts:
         return JpegFacts(
@@ -124,15 +137,18 @@ class Structure:
             len(self._components),
             self._precision,
             self._process,
-            self._color(),
+            color_of(tuple(self._components), self._jfif, self._adobe),
+            sampling_of([(c.h, c.v) for c in self._components.values()]),
         )
 
-    def _take_gap(self, before: int, at: int) -> None:
+    def _take_gap(self, before: int, at: int, restarts: bool) -> None:
         """Between segments only fill bytes may stand; after a scan header, the scan's data."""
         if self._in_scan:
             if at == before:
                 raise ValueError("it has an empty scan")
-            self._coded += at - before
+            if self._coded is not None:
+                coded = self._data[before:at] if restarts else at - before
+                check_coded(coded, self._coded)
             self._in_scan = False
         elif self._data[before:at].strip(b"\xff"):
             raise ValueError("it has stray bytes between its segments")
@@ -189,7 +205,8 @@ class Structure:
             leaves = sum(map(operator.mul, lengths, _LEAVES))
             if number & 0xEF > 3 or sum(lengths) > 256 or leaves > 1 << 16 or at > len(content):
                 raise ValueError("its Huffman tables are malformed")
-            self._huffman.add(number)
+            symbols = content[at - sum(lengths) : at]
+            self._huffman[number] = fewest_code_bits(number, lengths, symbols)
 
     def _take_scan(self, content: bytes) -> None:
         """Reads a scan header (T.81 B.2.3)."""
@@ -213,8 +230,12 @@ class Structure:
         first, last, approximation = content[-3:]
         if self._process == "progressive":
             self._take_progressive(ids, tables, first, last, approximation)
+            unit_bits = self._fewest_progressive(ids, tables, first, approximation >> 4)
         else:
             self._take_sequential(ids, tables)
+            unit_bits = self._fewest_sequential(ids, tables)
+        dct = self._process in HUFFMAN_DCT
+        self._coded = CodedScan(self._units(ids), self._interval, unit_bits) if dct else None
 
     def _take_sequential(self, ids: bytes, tables: bytes) -> None:
         if self._begun & set(ids):
@@ -223,7 +244,7 @@ class Structure:
         needed = {t >> 4 for t in tables} | {0x10 | t & 15 for t in tables}
         if self._process == "lossless":
             needed = {t >> 4 for t in tables}
-        if "arithmetic" not in self._process and not needed <= self._huffman:
+        if "arithmetic" not in self._process and not needed <= self._huffman.keys():
             raise ValueError("it has a scan before its Huffman tables")
 
     def _take_progressive(
@@ -241,31 +262,48 @@ class Structure:
             needed = set() if high else {t >> 4 for t in tables}
         else:
             needed = {0x10 | t & 15 for t in tables}
-        if not needed <= self._huffman:
+        if not needed <= self._huffman.keys():
             raise ValueError("it has a scan before its Huffman tables")
+        self._progress(ids, first, last, high, low)
 
-    def _fewest_bits(self) -> int:
-        """Returns the bits that no coding can do without: one a code.
+    def _progress(self, ids: bytes, first: int, last: int, high: int, low: int) -> None:
+        """Notes which bits have come, and in what order (T.81 G.1.1.1.2)."""
+        for number in ids:
+            lowest = self._lowest.setdefault(number, [-1] * 64)
+            if any(max(bit, 0) != high for bit in lowest[first : last + 1]):
+                raise ValueError("its scans are not in order")
+            if first and lowest[0] < 0:
+                raise ValueError("its scans are not in order")
+            lowest[first : last + 1] = [low] * (last + 1 - first)
 
-        A block takes a DC code, and in sequential processes an AC code too. This refuses the file
-        of some bytes that declares a huge image, and one that was cut and closed again.
+    def _units(self, ids: bytes) -> int:
+        """Returns a scan's minimum coded units: of one component, they are its blocks (A.2)."""
+        h, v = 1, 1
+        if len(ids) == 1:
+            h, v, _ = self._components[ids[0]]
+        across = -(-self._width * h // (8 * self._h_max))
+        down = -(-self._height * v // (8 * self._v_max))
+        return across * down
+
+    def _blocks(self, ids: bytes) -> list[int]:
+        """Returns the blocks that a unit has of each component."""
+        if len(ids) == 1:
+            return [1]
+        parts = [self._components[number] for number in ids]
+        return [c.h * c.v for c in parts]
+
+    def _fewest_sequential(self, ids: bytes, tables: bytes) -> int:
+        """Returns the bits that no unit can do without: a block takes a DC code and AC codes.
+
+        This refuses the file of some bytes that declares a huge image, and one that was cut and
+        closed again.
         """
-        blocks = 0
-        for c in self._components.values():
-            across = -(-self._width * c.h // (8 * self._h_max))
-            down = -(-self._height * c.v // (8 * self._v_max))
-            blocks += across * down
-        return blocks if self._process == "progressive" else 2 * blocks
+        bits = [self._huffman.get(t >> 4, 0) + self._huffman.get(0x10 | t & 15, 0) for t in tables]
+        return sum(map(operator.mul, self._blocks(ids), bits))
 
-    def _color(self) -> str:
-        """Decides as libjpeg does (jdapimin.c, `default_decompress_parms`)."""
-        count = len(self._components)
-        if count == 1:
-            return "gray"
-        if count == 4:
-            return "ycck" if self._adobe == 2 else "cmyk"
-        if self._jfif:
-            return "ycbcr"
-        if self._adobe is not None:
-            return "rgb" if self._adobe == 0 else "ycbcr"
-        return "rgb" if tuple(self._components) == tuple(b"RGB") else "ycbcr"
+    def _fewest_progressive(self, ids: bytes, tables: bytes, first: int, high: int) -> int:
+        """Likewise: a DC code a block at first, then one bit; a run of blocks may have no AC."""
+        if first:
+            return 0
+        bits = [1 if high else self._huffman.get(t >> 4, 0) for t in tables]
+        return sum(map(operator.mul, self._blocks(ids), bits))

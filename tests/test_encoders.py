@@ -28,6 +28,8 @@ from beam_export.errors import SampleError
 from beam_export.samples import EncodedImage
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "photos"
+#: Photographs whose sampling some readers refuse.
+ODD_SAMPLING = {"peacock.s1x3", "peacock.s-weird", "peacock.s-very-weird"}
 EXACT = {"quality": 100, "subsampling": "444"}
 needs_avif = pytest.mark.skipif(
     not features.check("avif"), reason="this build of Pillow has no AVIF"
@@ -1036,9 +1038,9 @@ def test_every_photo_becomes_a_jpeg() -> None:
         data = file.read_bytes()
         (result,) = process_batch([data], [file.suffix], encoder)
         assert isinstance(result, EncodedImage), (file, result)
-        is_jpeg = file.suffix.lower() in (".jpg", ".jpeg")
-        assert result.encoding == ("copied" if is_jpeg else "encoded"), file
-        if not is_jpeg:
+        is_copied = file.suffix.lower() in (".jpg", ".jpeg") and file.stem not in ODD_SAMPLING
+        assert result.encoding == ("copied" if is_copied else "encoded"), file
+        if not is_copied:
             assert jpeg.is_copyable(jpeg.inspect(result.data)), file
     encoder.close()
 

@@ -15,6 +15,8 @@ from beam_export import jpeg
 from beam_export.jpeg_segments import MAX_SCANS, SOS, is_bomb, read_size, walk
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "photos"
+#: The only photographs that are not copied for their sampling.
+ODD_SAMPLING = {"peacock.s1x3", "peacock.s-weird", "peacock.s-very-weird"}
 SOF, DQT, DHT, APP0, EOI = 0xC0, 0xDB, 0xC4, 0xE0, b"\xff\xd9"
 
 
@@ -40,7 +42,7 @@ def parts(data: bytes) -> list[tuple[int, bytes, bytes]]:
     after = [at for _, _, at, *_ in found[1:]] + [len(data)]
     return [
         (marker, data[start:end], data[old:new])
-        for (marker, _, _, start, end), old, new in zip(found, ends, after, strict=True)
+        for (marker, _, _, start, end, _), old, new in zip(found, ends, after, strict=True)
     ]
 
 
@@ -87,7 +89,7 @@ def test_build_undoes_parts() -> None:
 def test_facts(mode: str, options: dict, process: str, color: str, copyable: bool) -> None:
     facts = jpeg.inspect(encode(mode, **options))
     components = {"RGB": 3, "L": 1, "CMYK": 4}[mode]
-    assert facts == (61, 47, components, 8, process, color)
+    assert facts[:6] == (61, 47, components, 8, process, color)
     assert jpeg.is_copyable(facts) is copyable
 
 
@@ -134,6 +136,68 @@ def test_color_is_what_libjpeg_decides() -> None:
     cmyk = without(encode("CMYK"), 0xEE)
     assert jpeg.inspect(cmyk).color == "cmyk"
     assert jpeg.inspect(build([adobe(2), *parts(cmyk)])).color == "ycck"
+
+
+def sampled(*factors: int) -> bytes:
+    """Returns the start of a JPEG that declares such sampling, closed at once."""
+    data = BASELINE
+    for number, factor in enumerate(factors):
+        data = changed(data, SOF, 7 + 3 * number, factor)
+    return changed(changed(data, SOF, 2, 8), SOF, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("factors", "sampling"),
+    [
+        ((0x11, 0x11, 0x11), "444"),
+        ((0x12, 0x12, 0x12), "444"),
+        ((0x12, 0x11, 0x11), "440"),
+        ((0x21, 0x11, 0x11), "422"),
+        ((0x22, 0x12, 0x12), "422"),
+        ((0x22, 0x11, 0x11), "420"),
+        ((0x41, 0x11, 0x11), "411"),
+        ((0x31, 0x11, 0x11), ""),
+        ((0x13, 0x11, 0x11), ""),
+        ((0x14, 0x11, 0x11), ""),
+        ((0x31, 0x31, 0x31), ""),
+        ((0x11, 0x22, 0x22), ""),
+        ((0x22, 0x11, 0x21), ""),
+        ((0x42, 0x11, 0x11), ""),
+    ],
+)
+def test_only_sampling_that_every_reader_takes_is_copied(
+    factors: tuple[int, ...], sampling: str
+) -> None:
+    facts = jpeg.inspect(sampled(*factors))
+    assert facts.sampling == sampling
+    assert jpeg.is_copyable(facts) is bool(sampling)
+
+
+@pytest.mark.parametrize("keep", range(1, 10))
+def test_a_progressive_jpeg_without_its_last_scans_is_not_whole(keep: int) -> None:
+    scans = [number for number, part in enumerate(parts(PROGRESSIVE)) if part[0] == SOS]
+    cut = build([*parts(PROGRESSIVE)[: scans[keep]], parts(PROGRESSIVE)[-1]])
+    with pytest.raises(ValueError, match=r"in no scan|last scans are missing"):
+        jpeg.inspect(cut)
+
+
+def test_progressive_scans_out_of_order_are_refused() -> None:
+    found = parts(PROGRESSIVE)
+    scans = [number for number, part in enumerate(found) if part[0] == SOS]
+    lost = build([part for number, part in enumerate(found) if number != scans[1]])
+    with pytest.raises(ValueError, match="not in order"):
+        jpeg.inspect(lost)
+
+
+def test_a_second_height_must_be_the_first() -> None:
+    end = parts(BASELINE)[-1]
+    for height, is_sound in (47, True), (48, False):
+        data = build([*parts(BASELINE)[:-1], (0xDC, height.to_bytes(2, "big"), b""), end])
+        if is_sound:
+            assert jpeg.inspect(data) == jpeg.inspect(BASELINE)
+            continue
+        with pytest.raises(ValueError, match="another height"):
+            jpeg.inspect(data)
 
 
 @pytest.mark.parametrize("data", [BASELINE, PROGRESSIVE, encode("L")])
@@ -235,10 +299,11 @@ def test_broken_structure_is_refused(data: bytes, reason: str) -> None:
 def test_scan_bombs_are_refused() -> None:
     before, end = parts(PROGRESSIVE)[:-1], parts(PROGRESSIVE)[-1]
     scans = sum(marker == SOS for marker, *_ in before)
-    at_limit = build([*before, *[LAST_SCAN] * (MAX_SCANS - scans), end])
+    more = (SOS, LAST_SCAN[1][:-1] + b"\0", LAST_SCAN[2])
+    at_limit = build([*before, *[more] * (MAX_SCANS - scans), end])
     assert jpeg.inspect(at_limit)
     assert not is_bomb(at_limit)
-    over = build([*before, *[LAST_SCAN] * (MAX_SCANS - scans + 1), end])
+    over = build([*before, *[more] * (MAX_SCANS - scans + 1), end])
     with pytest.raises(ValueError, match="scans"):
         jpeg.inspect(over)
     assert is_bomb(over)
@@ -288,6 +353,8 @@ def test_photos_are_whole_and_decode() -> None:
         facts = jpeg.inspect(data)
         with Image.open(io.BytesIO(data)) as im:
             assert im.size == facts[:2] == read_size(data), file
-            assert jpeg.is_copyable(facts) == (im.mode in ("RGB", "L")), file
+            usual = facts.color == "gray" or facts.sampling != ""
+            assert jpeg.is_copyable(facts) == (im.mode in ("RGB", "L") and usual), file
+            assert usual or im.mode == "CMYK" or file.stem in ODD_SAMPLING, file
         with pytest.raises(ValueError, match=r"^it"):
             jpeg.inspect(data[: data.rindex(EOI)])
