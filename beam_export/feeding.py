@@ -19,7 +19,15 @@ from beam_export.reading import Reader
 from beam_export.samples import EncodedImage, Failure, SampleRef, failure_of
 from beam_export.shard import ReadySample
 
-__all__ = ["BATCH_BYTES", "BATCH_SAMPLES", "check_names", "feed"]
+__all__ = [
+    "BATCH_BYTES",
+    "BATCH_SAMPLES",
+    "Loaded",
+    "check_names",
+    "encode_loaded",
+    "feed",
+    "load",
+]
 
 #: A batch is full at either: enough for an encoder to work on, little enough to hold four of.
 BATCH_SAMPLES = 32
@@ -32,7 +40,9 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-class _Loaded(NamedTuple):
+class Loaded(NamedTuple):
+    """A sample that has been read: its image with the SHA-256 of it in hex, and its fields."""
+
     ref: SampleRef
     key: str
     image: bytes
@@ -53,9 +63,9 @@ def feed(
         reader: used by one thread at a time.
         encoder: open.
     """
-    encode = functools.partial(_encode, encoder=encoder)
+    encode = functools.partial(encode_loaded, encoder=encoder)
     on_device = encoder.identity().get("device", "cpu") != "cpu"
-    with contextlib.closing(_loaded(refs, reader)) as loaded:
+    with contextlib.closing(load(refs, reader)) as loaded:
         if not on_device:
             for batch in loaded:
                 yield from encode(batch)
@@ -65,10 +75,15 @@ def feed(
                 yield from ready
 
 
-def _loaded(
+def load(
     refs: Iterable[tuple[SampleRef, str]], reader: Reader
-) -> Generator[list[_Loaded | Failure], None, None]:
-    """Yields batches that have been read; what is far away is on its way long before."""
+) -> Generator[list[Loaded | Failure], None, None]:
+    """Yields batches that have been read; what is far away is on its way long before.
+
+    Args:
+        refs: (ref, key in the tar).
+        reader: used by one thread at a time.
+    """
     rest = iter(refs)
     first = next(rest, None)
     if first is None:
@@ -128,12 +143,12 @@ def _batches(refs: Iterable[tuple[SampleRef, str]]) -> Iterator[list[tuple[Sampl
         yield batch
 
 
-def _load_batch(batch: Sequence[tuple[SampleRef, str]], reader: Reader) -> list[_Loaded | Failure]:
+def _load_batch(batch: Sequence[tuple[SampleRef, str]], reader: Reader) -> list[Loaded | Failure]:
     found = iter(reader.read_all([one for ref, _ in batch for one in (ref.image, *ref.fields)]))
     return [_load(ref, key, [next(found) for _ in (ref.image, *ref.fields)]) for ref, key in batch]
 
 
-def _load(ref: SampleRef, key: str, found: Sequence[bytes | SampleError]) -> _Loaded | Failure:
+def _load(ref: SampleRef, key: str, found: Sequence[bytes | SampleError]) -> Loaded | Failure:
     data: list[bytes] = []
     for one in found:
         if isinstance(one, SampleError):
@@ -141,12 +156,19 @@ def _load(ref: SampleRef, key: str, found: Sequence[bytes | SampleError]) -> _Lo
         data.append(one)
     image, *rest = data
     fields = [(field.ext, content) for field, content in zip(ref.fields, rest, strict=True)]
-    return _Loaded(ref, key, image, hashlib.sha256(image).hexdigest(), fields)
+    return Loaded(ref, key, image, hashlib.sha256(image).hexdigest(), fields)
 
 
-def _encode(loaded: Sequence[_Loaded | Failure], encoder: Encoder) -> list[ReadySample | Failure]:
-    """Encodes a batch that has been read; failures stay in their places."""
-    raw = [one for one in loaded if isinstance(one, _Loaded) and one.ref.stored is None]
+def encode_loaded(
+    loaded: Sequence[Loaded | Failure], encoder: Encoder
+) -> list[ReadySample | Failure]:
+    """Encodes a batch that has been read, or copies what is to be; failures stay in their places.
+
+    Args:
+        loaded: as `load` yields them.
+        encoder: open.
+    """
+    raw = [one for one in loaded if isinstance(one, Loaded) and one.ref.stored is None]
     images: list[ImageInput] = [one.image for one in raw]
     results = iter(process_batch(images, [one.ref.image.ext for one in raw], encoder))
     ready: list[ReadySample | Failure] = []
@@ -164,7 +186,7 @@ def _encode(loaded: Sequence[_Loaded | Failure], encoder: Encoder) -> list[Ready
     return ready
 
 
-def _ready(one: _Loaded, image: Result, source_sha256: str | None) -> ReadySample | Failure:
+def _ready(one: Loaded, image: Result, source_sha256: str | None) -> ReadySample | Failure:
     if isinstance(image, SampleError):
         return failure_of(one.ref, image)
     try:

@@ -54,6 +54,8 @@ class WriteManifest(beam.PTransform):
         probed: samples that failed when they were looked at before planning.
         skipped: files that are no samples, by what they are.
         tally: what tables matched, and what was left out before planning, of one element.
+        from_json: whether the columns of all samples with a `.json` were made of its keys, of one
+            element; None if they were not.
     """
 
     options: ExportOptions
@@ -67,6 +69,7 @@ class WriteManifest(beam.PTransform):
     probed: PCollection[Failure]
     skipped: PCollection[str]
     tally: PCollection[Tally]
+    from_json: PCollection[bool] | None
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[Manifest]:
         skipped = (
@@ -90,6 +93,7 @@ class WriteManifest(beam.PTransform):
                 AsList(self.probed),
                 AsSingleton(skipped),
                 AsSingleton(self.tally),
+                False if self.from_json is None else AsSingleton(self.from_json),
             ).with_output_types(Manifest)
         )
 
@@ -120,6 +124,7 @@ class _Finish(beam.DoFn):
         probed: Sequence[Failure],
         skipped: Mapping[str, int],
         tally: Tally,
+        from_json: bool,
     ) -> Iterator[Manifest]:
         results = sorted(ShardResult(*result) for result in group[1])
         self._written = 0
@@ -158,14 +163,16 @@ class _Finish(beam.DoFn):
         )
         self._write_card(manifest)
         self._put(names.manifest, manifest.to_json())
-        self._end(names, sums, results)
+        self._end(names, sums, results, from_json)
         yield manifest
 
-    def _end(self, names: ShardNames, sums: Totals, results: Sequence[ShardResult]) -> None:
+    def _end(
+        self, names: ShardNames, sums: Totals, results: Sequence[ShardResult], from_json: bool
+    ) -> None:
         kept = sum(result.kept for result in results)
         # Of a run that has found everything as it would be there is nothing to tell.
         if kept < len(results) or not self._tells_of_run(names):
-            self._write_run(names, sums, results)
+            self._write_run(names, sums, results, from_json)
         self._output.sweep()
         mended = self._written if kept == len(results) else 0
         told = {"finished": 1, "kept_shards": kept, "mended_files": mended}
@@ -276,7 +283,9 @@ class _Finish(beam.DoFn):
             return False
         return True
 
-    def _write_run(self, names: ShardNames, sums: Totals, results: Sequence[ShardResult]) -> None:
+    def _write_run(
+        self, names: ShardNames, sums: Totals, results: Sequence[ShardResult], from_json: bool
+    ) -> None:
         seconds = time.time() - self._started
         facts = {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
@@ -284,6 +293,7 @@ class _Finish(beam.DoFn):
             "host": platform.node(),
             "machine": platform.machine(),
             "python": platform.python_version(),
+            manifests.FROM_JSON: from_json,
             "images_per_second": round(sums.written / seconds, 1) if seconds > 0 else None,
             **self._identity(results),
         }

@@ -17,6 +17,7 @@ from beam_export.shard import ShardResult
 
 __all__ = [
     "FORMAT",
+    "FROM_JSON",
     "Manifest",
     "Totals",
     "describe_schema",
@@ -27,6 +28,8 @@ __all__ = [
 
 #: Version of the layout that format.md, part 4, describes.
 FORMAT = 1
+#: In the run's own facts: the columns of all samples with a `.json` were made of its keys.
+FROM_JSON = "columns_from_json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

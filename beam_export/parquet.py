@@ -28,6 +28,7 @@ __all__ = [
     "read_encodings",
     "read_facts",
     "read_rows",
+    "stored_values",
     "write_table",
 ]
 
@@ -102,7 +103,7 @@ class ShardTable:
         self._fh = fh
         self._schema = pa.schema([*STRUCTURAL, *columns], metadata=columns.metadata)
         self._builders = [ColumnBuilder(field) for field in self._schema]
-        self._keys = [(name, _INPUT_NAMES.get(name)) for name in columns.names]
+        self._names = columns.names
         self._rows: list[Row] = []
         self._room = _ROWS_PER_BATCH
         self._batches: list[pa.RecordBatch] = []
@@ -136,7 +137,7 @@ class ShardTable:
 
     def _convert(self) -> None:
         *structural, metadata = zip(*self._rows, strict=True)
-        values = [*structural, *(self._column(metadata, *key) for key in self._keys)]
+        values = [*structural, *(stored_values(metadata, name) for name in self._names)]
         pairs = zip(self._builders, values, strict=True)
         arrays = [builder.build(column, structural[0]) for builder, column in pairs]
         self._batches.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
@@ -145,15 +146,6 @@ class ShardTable:
         if self._held == ROWS_PER_GROUP:
             self._write_group()
         self._room = min(_ROWS_PER_BATCH, ROWS_PER_GROUP - self._held)
-
-    @staticmethod
-    def _column(
-        metadata: Sequence[Mapping[str, Any]], name: str, input_name: str | None
-    ) -> list[Any]:
-        if input_name is None:
-            return [one.get(name) for one in metadata]
-        # `input_width` is `width` renamed, or came under that name from an export of ours.
-        return [one[input_name] if input_name in one else one.get(name) for one in metadata]
 
     def _write_group(self) -> None:
         table = pa.Table.from_batches(self._batches, self._schema)
@@ -165,6 +157,15 @@ class ShardTable:
         if self._writer is None:
             self._writer = _writer(self._fh, self._schema)
         return self._writer
+
+
+def stored_values(metadata: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    """Returns what each sample's metadata has for the column of that name in the export."""
+    input_name = _INPUT_NAMES.get(name)
+    if input_name is None:
+        return [one.get(name) for one in metadata]
+    # `input_width` is `width` renamed, or came under that name from an export of ours.
+    return [one[input_name] if input_name in one else one.get(name) for one in metadata]
 
 
 _INPUT_NAMES = {output_name(name): name for name in STRUCTURAL.names}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +23,9 @@ from beam_export.checks.names import (
     tally,
     unpack,
 )
+from beam_export.checks.order import Rank, Span, hold_shard
+from beam_export.checks.proofs import Rules
+from beam_export.naming import ShardNames
 
 __all__ = ["UNREADABLE", "SettleNames", "Settled", "by_bucket", "one_claim", "reason"]
 
@@ -35,10 +40,11 @@ def reason(error: Exception) -> str:
 
 
 class Settled(NamedTuple):
-    """Names that are not one, and how much has no counterpart."""
+    """Names that are not one, how much has no counterpart, and each shard's order keys."""
 
     faults: PCollection[Fault]
     tallies: PCollection[Tally]
+    spans: PCollection[Span]
 
 
 @dataclasses.dataclass
@@ -46,12 +52,14 @@ class SettleNames(beam.PTransform):
     """Finds equal names, and what has no counterpart in the input, bucket by bucket.
 
     Attributes:
-        against: whether the claims of the input are there.
+        rules: how the export is held against the input; None if its claims are not there.
+        files: names of the export's files; None if there is no input.
         renamed: whether the export has renamed equal ids.
         names: how many claims there are, about.
     """
 
-    against: bool
+    rules: Rules | None
+    files: ShardNames | None
     renamed: bool
     names: int
 
@@ -60,36 +68,76 @@ class SettleNames(beam.PTransform):
             claims
             | "ClaimsByBucket" >> beam.GroupByKey()
             | "SettleBucket"
-            >> beam.ParDo(_SettleBucket(self.against, self.renamed, self.names)).with_outputs(
-                "left", main="faults"
+            >> beam.ParDo(_SettleBucket(self.rules, self.renamed, self.names)).with_outputs(
+                "left", "ranks", main="faults"
             )
         )
-        tallies = (
+        if self.rules is None:
+            nothing = claims.pipeline | "NoInput" >> beam.Create([], reshuffle=False)
+            return Settled(settled.faults, nothing, nothing)
+        tallied = (
             settled.left
             | "LeftByBucket" >> beam.GroupByKey()
-            | "TallyBucket" >> beam.Map(_tally_bucket, self.renamed).with_output_types(Tally)
+            | "TallyBucket"
+            >> beam.FlatMap(_tally_bucket, self.renamed, self.rules).with_outputs(
+                "faults", "ranks", main="tallies"
+            )
         )
-        return Settled(settled.faults, tallies)
+        ranked = (
+            (settled.ranks, tallied.ranks)
+            | "Ranks" >> beam.Flatten()
+            | "RanksByShard" >> beam.GroupByKey()
+            | "HoldOrder"
+            >> beam.FlatMap(_hold_order, self.files).with_outputs("faults", main="spans")
+        )
+        faults = (settled.faults, tallied.faults, ranked.faults) | "Faults" >> beam.Flatten()
+        return Settled(faults, tallied.tallies, ranked.spans)
 
 
 class _SettleBucket(beam.DoFn):
-    def __init__(self, against: bool, renamed: bool, names: int) -> None:
-        self._against, self._renamed, self._names = against, renamed, names
+    def __init__(self, rules: Rules | None, renamed: bool, names: int) -> None:
+        self._rules, self._renamed, self._names = rules, renamed, names
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         claims = (Claim(*item) for packed in group[1] for item in unpack(packed))
-        faults, left = settle(claims, self._against)
-        yield from faults
+        found = settle(claims, self._rules)
+        yield from found.faults
+        yield from _by_shard(found.ranks, self._rules)
         by_bucket: dict[int, list[Left]] = {}
-        for one in left:
+        for one in found.left:
             bucket = bucket_of(base_of(one, self._renamed), self._names)
             by_bucket.setdefault(bucket, []).append(one)
         for bucket, items in by_bucket.items():
             yield TaggedOutput("left", (bucket, pack(items)))
 
 
-def _tally_bucket(group: tuple[int, Iterable[bytes]], renamed: bool) -> Tally:
-    return tally((Left(*item) for packed in group[1] for item in unpack(packed)), renamed)
+def _tally_bucket(group: tuple[int, Iterable[bytes]], renamed: bool, rules: Rules) -> Iterator[Any]:
+    left = (Left(*item) for packed in group[1] for item in unpack(packed))
+    counts, found = tally(left, renamed, rules)
+    yield counts
+    for fault in found.faults:
+        yield TaggedOutput("faults", fault)
+    yield from _by_shard(found.ranks, rules)
+
+
+def _by_shard(ranks: Iterable[Rank], rules: Rules | None) -> Iterator[TaggedOutput]:
+    """Yields (shard, its ranks packed), if the order is to be held."""
+    if rules is None or not rules.ordered:
+        return
+    shards: dict[int, list[Rank]] = {}
+    for rank in ranks:
+        shards.setdefault(rank.shard, []).append(rank)
+    for shard, items in shards.items():
+        yield TaggedOutput("ranks", (shard, zlib.compress(json.dumps(items).encode(), 1)))
+
+
+def _hold_order(group: tuple[int, Iterable[bytes]], files: ShardNames | None) -> Iterator[Any]:
+    assert files is not None
+    items = (item for packed in group[1] for item in json.loads(zlib.decompress(packed)))
+    span, faults = hold_shard((Rank(*item) for item in items), files)
+    yield span
+    for fault in faults:
+        yield TaggedOutput("faults", fault)
 
 
 def by_bucket(claims: Iterable[Claim], names: int) -> Iterator[tuple[int, bytes]]:

@@ -42,12 +42,15 @@ class Samples(NamedTuple):
         skipped: what is no image, by suffix.
         columns: (serialized Arrow schema, where it is from) of metadata whose types the inputs
             declare: those that refs name as `typed`.
+        from_json: whether the columns of all samples with a `.json` are made of its keys, and not
+            of a Parquet beside a tar, of one element.
     """
 
     refs: tuple[PCollection[list[SampleRef]], ...]
     failures: PCollection[Failure]
     skipped: PCollection[str]
     columns: PCollection[tuple[bytes, str]]
+    from_json: PCollection[bool]
 
 
 @dataclasses.dataclass
@@ -94,6 +97,9 @@ class ReadSamples(beam.PTransform):
             failures | "ListFailures" >> beam.Flatten(),
             (listed.skipped, tars["skipped"]) | "Skipped" >> beam.Flatten(),
             (tables["columns"], tars["columns"]) | "Columns" >> beam.Flatten(),
+            tars["columns"]
+            | "CountBeside" >> beam.combiners.Count.Globally()
+            | "FromJson" >> beam.Map(lambda count: count == 0).with_output_types(bool),
         )
 
 

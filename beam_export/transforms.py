@@ -64,6 +64,7 @@ class _WriteBlocks(beam.PTransform):
     columns: PCollection[tuple[bytes, str]] | None = None
     cores: Cores | None = None
     remove_image_data: bool = True
+    from_json: PCollection[bool] | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
         chosen = blocks | "ChooseSamples" >> ChooseSamples(
@@ -90,6 +91,7 @@ class _WriteBlocks(beam.PTransform):
             chosen.failures,
             self.skipped,
             chosen.tally,
+            self.from_json,
         )
         late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
         failures = (early, late) | "AllFailures" >> beam.Flatten()
@@ -100,22 +102,13 @@ class _WriteBlocks(beam.PTransform):
         self, blocks: PCollection[bytes], planned: Planned, columns: PCollection[bytes]
     ) -> PCollection[ShardResult]:
         stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.output)
+        sides = (planned.plan, planned.decisions, columns, stock)
+        given = (self.options, self.output, self.encoder, self.watcher, self.cores)
         return (
             blocks
             | "GroupIntoShards"
             >> GroupIntoShards(planned.plan, planned.decisions, self.options.images_per_tar)
-            | "WriteShards"
-            >> WriteEachShard(
-                self.options,
-                self.output,
-                self.encoder,
-                self.watcher,
-                self.cores,
-                planned.plan,
-                planned.decisions,
-                columns,
-                stock,
-            )
+            | "WriteShards" >> WriteEachShard(*given, *sides)
         )
 
 
@@ -176,6 +169,7 @@ class ExportImages(beam.PTransform):
             self.workers,
             samples.columns,
             self.cores,
+            from_json=samples.from_json,
         )
 
 

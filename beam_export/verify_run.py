@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from beam_export.checks.dataset import Opened, find_hash, open_export
 from beam_export.checks.findings import Findings
 from beam_export.checks.foreign import ForeignShard, find_foreign
 from beam_export.checks.images import ImageCheck
+from beam_export.encoding import encoder_for, threads_for
 from beam_export.errors import InputError
 from beam_export.flags import VerifyCommand
 from beam_export.here import LOCAL, local_options, use_options
@@ -23,7 +25,8 @@ from beam_export.options import ExportOptions
 from beam_export.paths import check_reachable
 from beam_export.running import quiet, run_here, split_runner
 from beam_export.sinks import Output
-from beam_export.verifying import Against, VerifyExport
+from beam_export.source_claims import Again, Against
+from beam_export.verifying import VerifyExport
 from beam_export.verifying_foreign import VerifyForeign
 
 __all__ = ["run_verify"]
@@ -43,7 +46,7 @@ def run_verify(command: VerifyCommand) -> int:
         with place.read(_result(place)) as source:
             findings = Findings.from_json(source.read().decode())
     if isinstance(found, Opened):
-        findings.hash, findings.notes = found.names.hash, found.notes
+        findings.hash, findings.notes = found.names.hash, found.notes + findings.notes
     elif command.against is not None:
         findings.unchecked.append("--against: only an export of beam_export tells what was dropped")
     lines = [findings.to_json()] if command.json else list(findings.lines())
@@ -89,23 +92,48 @@ def _samples(found: Opened | list[ForeignShard]) -> int | None:
     return sum(row["samples"] or 0 for row in rows)
 
 
-_Build = Callable[[beam.Pipeline, str | None], Any]
+_Build = Callable[[beam.Pipeline, str | None, Output], Any]
 
 
 def _transform(
     command: VerifyCommand, output: Output, found: Opened | list[ForeignShard]
 ) -> _Build:
-    """Returns what adds the checks to a pipeline."""
+    """Returns what adds the checks to a pipeline, given who watches and a place for files."""
     if not isinstance(found, Opened):
         images = _image_check(command, {})
-        return lambda pipeline, watcher: (
+        return lambda pipeline, watcher, _: (
             pipeline | "Verify" >> VerifyForeign(output, found, images, watcher)
         )
     images = _image_check(command, found.manifest["options"] if found.manifest else {})
     against = Against(command.against, command.input_format) if command.against else None
-    return lambda pipeline, watcher: (
-        pipeline | "Verify" >> VerifyExport(output, found, images, against, watcher)
+    return lambda pipeline, watcher, place: (
+        pipeline
+        | "Verify"
+        >> VerifyExport(
+            output, found, images, against, _again(command, found, pipeline), place, watcher
+        )
     )
+
+
+def _again(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Again | None:
+    """Returns how the input's images are encoded again; None if they are not to be."""
+    if command.against is None or not command.decode or found.manifest is None:
+        return None
+    software = found.manifest["software"]
+    known = {field.name for field in dataclasses.fields(ExportOptions)}
+    given = {name: value for name, value in found.manifest["options"].items() if name in known}
+    try:
+        options = ExportOptions(
+            **{**given, "output_dir": command.output_dir},
+            encoder=software.get("encoder", "auto"),
+            device="cpu" if software.get("device", "cpu") == "cpu" else "gpu",
+        )
+        encoder = encoder_for(options, pipeline, threads_for(pipeline))
+    except (InputError, TypeError):
+        # What the export was made with is not here; said at the end, with what was not checked.
+        return None
+    failed = frozenset(row["image_id"] or "" for row in found.failures)
+    return Again(encoder, software, failed)
 
 
 def _image_check(command: VerifyCommand, options: dict[str, Any]) -> ImageCheck | None:
@@ -143,7 +171,7 @@ def _place_for_result(command: VerifyCommand) -> Iterator[Output]:
 
 def _run(command: VerifyCommand, build: _Build, place: Output, samples: int | None) -> None:
     def add(pipeline: beam.Pipeline, watcher: str | None) -> None:
-        build(pipeline, watcher) | "WriteFindings" >> beam.Map(_write, place)
+        build(pipeline, watcher, place) | "WriteFindings" >> beam.Map(_write, place)
 
     runner, flags = split_runner(command.beam_flags)
     if runner is None or runner in LOCAL:

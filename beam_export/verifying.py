@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
-from beam_export.blocks import open_block, unpack_ref
 from beam_export.checks.dataset import Opened
 from beam_export.checks.faults import Fault, in_order
 from beam_export.checks.findings import Findings
 from beam_export.checks.images import ImageCheck
+from beam_export.checks.members import origin_of
 from beam_export.checks.names import Claim, Tally
+from beam_export.checks.order import Span
+from beam_export.checks.proofs import Rules, rules_of
+from beam_export.checks.rows import UNREADABLE as UNREADABLE_PARQUET
 from beam_export.checks.shards import CheckedShard, ShardChecker
 from beam_export.checks.sums import conclude
-from beam_export.errors import SampleError
-from beam_export.measuring import MeasureImages
-from beam_export.patterns import parse_inputs
-from beam_export.planning import AssignKeys
+from beam_export.earlier import own_columns
 from beam_export.progress import tell
-from beam_export.reading import Reader
-from beam_export.samples import Failure, SampleRef
 from beam_export.settling import UNREADABLE, SettleNames, by_bucket, one_claim, reason
 from beam_export.sinks import Output
-from beam_export.sources import ReadSamples
-from beam_export.text import printable
+from beam_export.source_claims import Again, Against, InputClaims
+from beam_export.tars import Spills
 
-__all__ = ["Against", "VerifyExport"]
-
-
-class Against(NamedTuple):
-    """The input that an export is to be held against: `--input` and `--input_format` of it."""
-
-    input: str
-    input_format: str
+__all__ = ["VerifyExport"]
 
 
 @dataclasses.dataclass
@@ -49,6 +42,8 @@ class VerifyExport(beam.PTransform):
         opened: what was found before the shards are read.
         images: how images are looked at, or None.
         against: the input, or None.
+        again: how its images are encoded again, or None.
+        spills: where the members of its compressed tars go.
         watcher: address for `progress.tell`.
     """
 
@@ -56,12 +51,19 @@ class VerifyExport(beam.PTransform):
     opened: Opened
     images: ImageCheck | None
     against: Against | None
+    again: Again | None
+    spills: Spills
     watcher: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[str]:
         opened = self.opened
         names = _expected_names(opened)
         shards = opened.shards or {}
+        columns, rules = pa.schema([]), None
+        if self.against is not None:
+            columns = self._columns()
+            origin = origin_of(opened.manifest, opened.run)
+            rules = rules_of(opened.manifest, columns.names, origin)
         tasks = [(number, shards.get(number)) for number in opened.numbers]
         checked = (
             pbegin
@@ -69,66 +71,67 @@ class VerifyExport(beam.PTransform):
             | "SpreadShards" >> beam.Reshuffle()
             | "CheckShard"
             >> beam.ParDo(
-                _CheckShard(self.output, opened, self.images, self.watcher, names)
+                _CheckShard(self.output, opened, self.images, self.watcher, names, rules)
             ).with_outputs("claims", "faults", main="shards")
         )
-        claims = checked.claims
-        if self.against is not None:
-            claims = (claims, *self._input(pbegin, names)) | "AllClaims" >> beam.Flatten()
-        settled = claims | "Settle" >> SettleNames(
-            self.against is not None, _renamed(opened), names
-        )
+        claims, others = checked.claims, pbegin | "NoOthers" >> beam.Create([], reshuffle=False)
+        if rules is not None:
+            given = pbegin | "Input" >> self._input(rules, columns, names)
+            listed = pbegin | "Listed" >> beam.Create(_listed(opened, names))
+            claims = (claims, given.claims, listed) | "AllClaims" >> beam.Flatten()
+            others = given.others
+        settled = claims | "Settle" >> SettleNames(rules, opened.names, _renamed(opened), names)
         faults = (checked.faults, settled.faults) | "AllFaults" >> beam.Flatten()
         return (
             pbegin
             | "Once" >> beam.Create([0])
             | "Conclude"
             >> beam.ParDo(
-                _Conclude(opened, self.against is not None),
+                _Conclude(
+                    opened, rules is not None, self.images is not None, self.again is not None
+                ),
                 AsList(checked.shards),
                 AsList(faults),
                 AsList(settled.tallies),
+                AsList(settled.spans),
+                AsList(others),
             ).with_output_types(str)
         )
 
-    def _input(
-        self, pbegin: beam.pvalue.PBegin, names: int
-    ) -> tuple[PCollection[tuple[int, bytes]], ...]:
-        """Returns the claims of the input, and of the failures that the export lists."""
+    def _columns(self) -> pa.Schema:
+        """Returns the metadata columns, of the first shard that has any to show."""
+        for number in self.opened.numbers:
+            with (
+                contextlib.suppress(*UNREADABLE_PARQUET),
+                self.output.read(self.opened.names.parquet(number)) as source,
+            ):
+                columns = own_columns(pq.read_schema(source))
+                if columns is not None:
+                    return columns
+        return pa.schema([])
+
+    def _input(self, rules: Rules, columns: pa.Schema, names: int) -> InputClaims:
         assert self.against is not None
-        samples = pbegin | "ReadSamples" >> ReadSamples(
-            parse_inputs(self.against.input),
+        manifest = self.opened.manifest
+        return InputClaims(
+            self.against,
             self.output.directory,
+            manifest["options"] if manifest else {},
+            columns,
+            rules,
+            self.again,
+            names,
+            self.spills,
             self.watcher,
-            self.against.input_format,
         )
-        measured = (
-            samples.refs
-            | "PackRefs" >> AssignKeys("source", 0)
-            | "MeasureImages" >> MeasureImages()
-        )
-        read = (
-            measured.blocks
-            | "SpreadRefs" >> beam.Reshuffle()
-            | "HashInput" >> beam.ParDo(_HashInput(names, self.watcher))
-        )
-        failures = (samples.failures, measured.failures) | "FailuresOfInput" >> beam.Flatten()
-        lost = failures | "InputFailures" >> beam.Map(
-            lambda failure: one_claim(Claim("input", Failure(*failure).image_id, ""), names)
-        )
-        file = self.opened.names.failures
-        listed = [
-            one_claim(Claim("listed", row["image_id"] or "", file), names)
-            for row in self.opened.failures
-        ]
-        return read, lost, pbegin | "Listed" >> beam.Create(listed)
 
 
 class _Conclude(beam.DoFn):
     """Yields the findings, as JSON, once everything was looked at."""
 
-    def __init__(self, opened: Opened, against: bool) -> None:
+    def __init__(self, opened: Opened, against: bool, decode: bool, again: bool) -> None:
         self._opened, self._against = opened, against
+        self._decode, self._again = decode, again
 
     def process(
         self,
@@ -136,19 +139,49 @@ class _Conclude(beam.DoFn):
         shards: Sequence[CheckedShard],
         faults: Sequence[Fault],
         tallies: Sequence[Tally],
+        spans: Sequence[Span],
+        others: Sequence[str],
     ) -> Iterator[str]:
         opened = self._opened
         checked = [CheckedShard(*shard) for shard in shards]
-        last = conclude(opened, checked, tallies if self._against else None)
+        last = conclude(opened, checked, tallies if self._against else None, spans)
         columns = [shard.columns for shard in checked if shard.columns is not None]
         found = Findings(
             shards=len(checked),
             samples=sum(one["samples"] for one in columns),
             bytes=sum(one["bytes"] + one["parquet_bytes"] for one in columns),
             faults=in_order(Fault(*fault) for fault in (*opened.faults, *faults, *last)),
-            unchecked=[] if opened.whole else ["sums over the dataset: shards are missing"],
+            unchecked=list(self._unchecked(sorted(set(others)))),
+            notes=list(_differing(checked)),
         )
         yield found.to_json()
+
+    def _unchecked(self, others: Sequence[str]) -> Iterator[str]:
+        """Yields what could not be checked, or was not asked for and is easily thought to be."""
+        if not self._opened.whole:
+            yield "sums over the dataset: shards are missing"
+        manifest = self._opened.manifest
+        encoded = manifest["totals"].get("encoded") if manifest is not None else 0
+        if not self._against or not encoded:
+            return
+        what = f"whether the {encoded} encoded images are what the input's become"
+        if others:
+            yield f"{what}: the codecs here are not those of the export ({'; '.join(others)})"
+        elif not self._decode:
+            yield f"{what}: --decode beside --against encodes them again"
+        elif not self._again:
+            yield f"{what}: what encoded them is not here"
+
+
+def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
+    """Yields words on members that say otherwise than columns, where that is no fault."""
+    count = sum(shard.differing for shard in shards)
+    if count:
+        first = min(shards, key=lambda shard: (not shard.differing, shard.number))
+        yield (
+            f"the .json of {count} samples says otherwise than their columns (the first, "
+            f"{first.example}), and nothing tells that these were made of it; --against proves both"
+        )
 
 
 class _CheckShard(beam.DoFn):
@@ -161,12 +194,14 @@ class _CheckShard(beam.DoFn):
         images: ImageCheck | None,
         watcher: str | None,
         names: int,
+        rules: Rules | None,
     ) -> None:
         self._output, self._names, self._claimants = output, opened.names, names
         options = opened.manifest["options"] if opened.manifest else {}
         sequential = options.get("member_names") == "sequential"
         self._images, self._watcher = images, watcher
-        self._checker = ShardChecker(opened.names, sequential, images)
+        origin = origin_of(opened.manifest, opened.run)
+        self._checker = ShardChecker(opened.names, sequential, images, origin, rules)
 
     def setup(self) -> None:
         if self._images is not None:
@@ -200,29 +235,12 @@ class _CheckShard(beam.DoFn):
             return Fault(name, "", f"it cannot be read ({reason(error)})", UNREADABLE)
 
 
-class _HashInput(beam.DoFn):
-    """Yields the claims of a block of refs, with what their images' bytes are now."""
-
-    def __init__(self, names: int, watcher: str | None) -> None:
-        self._names, self._watcher = names, watcher
-
-    def process(self, block: bytes) -> Iterator[tuple[int, bytes]]:
-        claims = []
-        with Reader(1 << 40) as reader:
-            for ref in map(unpack_ref, open_block(block).refs()):
-                claims.append(Claim("input", printable(ref.id), "", _sha256(ref, reader)))
-        yield from by_bucket(claims, self._names)
-
-
-def _sha256(ref: SampleRef, reader: Reader) -> str:
-    if ref.earlier is not None:
-        # Kept from the export that is the input, whose own bytes `verify` holds against it.
-        return ref.earlier.source_sha256 or ""
-    try:
-        return hashlib.sha256(reader.read(ref.image)).hexdigest()
-    except SampleError:
-        # It must be among the failures, and has no bytes to compare.
-        return ""
+def _listed(opened: Opened, names: int) -> list[tuple[int, bytes]]:
+    """Returns the claims of the failures that the export lists."""
+    return [
+        one_claim(Claim("listed", row["image_id"] or "", opened.names.failures), names)
+        for row in opened.failures
+    ]
 
 
 def _expected_names(opened: Opened) -> int:

@@ -47,7 +47,7 @@ class VerifyForeign(beam.PTransform):
                 _CheckForeign(self.output, self.images, self.watcher, names)
             ).with_outputs("claims", "faults", main="shards")
         )
-        settled = checked.claims | "Settle" >> SettleNames(False, False, names)
+        settled = checked.claims | "Settle" >> SettleNames(None, None, False, names)
         faults = (checked.faults, settled.faults) | "AllFaults" >> beam.Flatten()
         return (
             pbegin

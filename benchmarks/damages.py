@@ -1,13 +1,14 @@
 """Damages exports in thousands of ways, and counts what `beam-export verify` finds of it.
 
-    python benchmarks/damages.py [--count 2000] [--commands 100] [--seed 0] [--save]
+    python benchmarks/damages.py [--count 2000] [--commands 100] [--against 60] [--seed 0] [--save]
 
 Each damage changes bytes or names of one small export: bits, ranges and ends of files, files that
 are swapped, missing, doubled or renamed, rows and fields with another value, and forgeries, where
 every digest was made to fit the edited Parquet. All are checked in this process by the functions
 that the pipeline runs; `--commands` of them by the command itself too, and by an independent
-checker if one is given. What must hold: each damage is found, with the name of a file that it
-touched, and the undamaged export has no fault.
+checker if one is given. `--against` more are of kinds that nothing in the export tells: they are
+checked by the command with `--against` and `--decode`. What must hold: each damage is found, with
+the name of a file that it touched, and the undamaged export has no fault.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -22,9 +24,10 @@ import pathlib
 import random
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -35,11 +38,14 @@ from PIL import Image
 from beam_export import cli
 from beam_export.checks.dataset import find_hash, open_export
 from beam_export.checks.faults import Fault, in_order
+from beam_export.checks.members import origin_of
 from beam_export.checks.names import settle
 from beam_export.checks.shards import ShardChecker
 from beam_export.checks.sums import conclude
-from beam_export.parquet import STRUCTURAL, ShardTable, read_facts, read_rows, write_table
+from beam_export.parquet import STRUCTURAL, Row, ShardTable, read_facts, read_rows, write_table
 from beam_export.sealed import seal, unseal
+from beam_export.tar import TarWriter
+from beam_export.webdataset import split_member
 
 Files = dict[str, bytes]
 #: Of a row, what the tar or the other rows prove; a score that was forged along with every digest
@@ -62,13 +68,15 @@ def check(files: Files) -> list[Fault]:
         return [Fault("", "", "it is not an export", "")]
     opened = open_export(hash_, files, files.__getitem__)
     options = opened.manifest["options"] if opened.manifest else {}
-    checker = ShardChecker(opened.names, options.get("member_names") == "sequential")
+    origin = origin_of(opened.manifest, opened.run)
+    sequential = options.get("member_names") == "sequential"
+    checker = ShardChecker(opened.names, sequential, origin=origin)
     shards = []
     for number in opened.numbers:
         tar, table = files[opened.names.tar(number)], files[opened.names.parquet(number)]
         listed = (opened.shards or {}).get(number)
         shards.append(checker.check(number, io.BytesIO(tar), table, listed))
-    doubles, _ = settle([claim for shard in shards for claim in shard.claims], against=False)
+    doubles = settle([claim for shard in shards for claim in shard.claims], None).faults
     found = [fault for shard in shards for fault in shard.faults]
     return in_order([*opened.faults, *found, *doubles, *conclude(opened, shards)])
 
@@ -84,6 +92,7 @@ def make_export(folder: pathlib.Path, seed: int) -> pathlib.Path:
         image.save(source / f"{number:03d}.{'png' if number % 5 == 4 else 'jpg'}")
         facts = {"score": dice.random(), "label": dice.choice("abc"), "place": number}
         (source / f"{number:03d}.json").write_text(json.dumps(facts))
+        (source / f"{number:03d}.txt").write_text(f"picture {number}")
     (source / "017.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     out = folder / "out"
     flags = [f"--input={source}", f"--output_dir={out}", "--images_per_tar=10"]
@@ -124,12 +133,29 @@ class Damager:
             self.edit_row,
             self.edit_field,
             self.forge_row,
+            self.forge_json,
+            self.forge_column,
+        ]
+
+        #: Those that only the input tells.
+        self._kinds_against: list[Callable[[], Damage | None]] = [
+            self.forge_sidecar,
+            self.forge_image,
+            self.swap_samples,
+            self.forge_both,
         ]
 
     def damage(self, place: int) -> Damage:
         """Returns the damage of that number; kinds take turns."""
+        return self._made(self._kinds, place)
+
+    def damage_against(self, place: int) -> Damage:
+        """Returns a damage that is found with the input at hand alone; kinds take turns."""
+        return self._made(self._kinds_against, place)
+
+    def _made(self, kinds: list[Callable[[], Damage | None]], place: int) -> Damage:
         while True:
-            found = self._kinds[place % len(self._kinds)]()
+            found = kinds[place % len(kinds)]()
             if found is not None and found.files != self._whole:
                 return found
 
@@ -280,6 +306,149 @@ class Damager:
         files = reseal({**self._whole, name: data}, name)
         return Damage("forged row", frozenset({name}), files)
 
+    def _a_shard(self) -> str:
+        shards = [name for name in self._whole if "_meta" not in name and name.endswith(".parquet")]
+        return self._dice.choice(shards)
+
+    def forge_json(self) -> Damage | None:
+        """Another value in the `.json` of a sample, with every digest made to fit."""
+
+        def change(sample: Sample) -> None:
+            content = json.loads(sample.members["json"])
+            key = self._dice.choice(_scalars(content))
+            content[key] = self._another(content[key])
+            sample.members["json"] = json.dumps(content).encode()
+
+        return self._forged("forged JSON", lambda sample: "json" in sample.members, change)
+
+    def forge_column(self) -> Damage | None:
+        """Another value in a column that was made of JSON, with every digest made to fit."""
+
+        def change(sample: Sample) -> None:
+            key = self._dice.choice(_scalars(sample.row.metadata))
+            value = self._another(sample.row.metadata[key])
+            sample.row = sample.row._replace(metadata={**sample.row.metadata, key: value})
+
+        return self._forged("forged column", lambda sample: "json" in sample.members, change)
+
+    def forge_sidecar(self) -> Damage | None:
+        """Another text in the `.txt` of a sample, with every digest made to fit."""
+
+        def change(sample: Sample) -> None:
+            sample.members["txt"] = self._another(sample.members["txt"].decode()).encode()
+
+        return self._forged("forged sidecar", lambda sample: "txt" in sample.members, change)
+
+    def forge_image(self) -> Damage | None:
+        """Another image, whole and of the same size, in place of an encoded one."""
+
+        def change(sample: Sample) -> None:
+            image = Image.open(io.BytesIO(sample.members["jpg"]))
+            image.putpixel((0, 0), tuple(self._dice.randbytes(3)))
+            file = io.BytesIO()
+            image.save(file, "JPEG", quality=95)
+            sample.members["jpg"] = file.getvalue()
+
+        return self._forged("forged image", lambda one: one.row.encoding == "encoded", change)
+
+    def swap_samples(self) -> Damage | None:
+        """Two samples of a shard in each other's place."""
+        name = self._a_shard()
+
+        def change(samples: list[Sample]) -> None:
+            one, other = self._dice.sample(range(len(samples)), 2)
+            samples[one], samples[other] = samples[other], samples[one]
+
+        files = forged(self._whole, name, change)
+        return Damage("swapped samples", _files_of(name), files)
+
+    def forge_both(self) -> Damage | None:
+        """Another value in a `.json` and in its column."""
+
+        def change(sample: Sample) -> None:
+            content = json.loads(sample.members["json"])
+            key = self._dice.choice(_scalars(content))
+            content[key] = self._another(content[key])
+            sample.members["json"] = json.dumps(content).encode()
+            metadata = {**sample.row.metadata, key: content[key]}
+            sample.row = sample.row._replace(metadata=metadata)
+
+        return self._forged("forged JSON and column", lambda one: "json" in one.members, change)
+
+    def _forged(
+        self, kind: str, fits: Callable[[Sample], bool], change: Callable[[Sample], None]
+    ) -> Damage | None:
+        """Changes one sample of those of a shard that fit; None if none does."""
+        name = self._a_shard()
+        fitting = [at for at, one in enumerate(_samples(self._whole, name)) if fits(one)]
+        if not fitting:
+            return None
+        place = self._dice.choice(fitting)
+        files = forged(self._whole, name, lambda samples: change(samples[place]))
+        return Damage(kind, _files_of(name), files)
+
+
+@dataclasses.dataclass
+class Sample:
+    """A sample of a shard: its row, and its members by extension, the image first."""
+
+    row: Row
+    members: dict[str, bytes]
+
+
+def _scalars(content: Mapping[str, Any]) -> list[str]:
+    return [key for key, value in content.items() if isinstance(value, (int, float, str))]
+
+
+def _files_of(name: str) -> frozenset[str]:
+    return frozenset({name, name.replace(".parquet", ".tar")})
+
+
+def forged(files: Files, name: str, change: Callable[[list[Sample]], None]) -> Files:
+    """Returns an export of which one shard holds what it did not, with every digest made to fit.
+
+    Args:
+        files: of the export.
+        name: of the shard's Parquet.
+        change: changes the shard's samples in place; where the images lie, and their sums, follow.
+    """
+    tar_name = name.replace(".parquet", ".tar")
+    samples = _samples(files, name)
+    change(samples)
+    tar, table = io.BytesIO(), io.BytesIO()
+    writer = TarWriter(tar)
+    stored = pq.read_schema(io.BytesIO(files[name]))
+    columns = [field for field in stored if field.name not in STRUCTURAL.names]
+    shard = ShardTable(table, pa.schema(columns))
+    for sample in samples:
+        key = split_member(sample.row.member_name)[0]
+        offsets = [writer.add(f"{key}.{ext}", data) for ext, data in sample.members.items()]
+        image = next(iter(sample.members.values()))
+        sha256 = hashlib.sha256(image).hexdigest()
+        found = {"offset": offsets[0], "size": len(image), "sha256": sha256}
+        if sample.row.encoding == "copied":
+            found["source_sha256"] = sha256
+        shard.append(sample.row._replace(**found))
+    writer.close()
+    facts = {
+        **read_facts(io.BytesIO(files[name])),
+        "beam_export.tar_sha256": hashlib.sha256(tar.getvalue()).hexdigest(),
+        "beam_export.tar_bytes": str(len(tar.getvalue())),
+    }
+    shard.close(facts)
+    return reseal({**files, tar_name: tar.getvalue(), name: table.getvalue()}, name)
+
+
+def _samples(files: Files, name: str) -> list[Sample]:
+    with tarfile.open(fileobj=io.BytesIO(files[name.replace(".parquet", ".tar")])) as tar:
+        members = [(one.name, tar.extractfile(one).read()) for one in tar]
+    samples = []
+    for row in read_rows(io.BytesIO(files[name])):
+        key = split_member(row.member_name)[0]
+        own = [(split_member(one), data) for one, data in members]
+        samples.append(Sample(row, {ext: data for (of, ext), data in own if of == key}))
+    return samples
+
 
 def edited(data: bytes, row: int, column: str, value: Any) -> bytes:
     """Returns a Parquet with another value at one place, in the form that the package writes."""
@@ -313,6 +482,9 @@ def reseal(files: Files, name: str) -> Files:
     manifest = unseal(files[manifest_name])
     for row in rows:
         if row["parquet_file"] == name:
+            tar = files[row["tar_file"]]
+            manifest["totals"]["bytes"] += len(tar) - row["bytes"]
+            row["bytes"], row["tar_sha256"] = len(tar), hashlib.sha256(tar).hexdigest()
             manifest["totals"]["parquet_bytes"] += len(files[name]) - row["parquet_bytes"]
             row["parquet_bytes"] = len(files[name])
             row["parquet_sha256"] = hashlib.sha256(files[name]).hexdigest()
@@ -324,12 +496,12 @@ def reseal(files: Files, name: str) -> Files:
     return {**files, table_name: buffer.getvalue(), manifest_name: seal(manifest)}
 
 
-def run_command(files: Files, folder: pathlib.Path) -> tuple[int, set[str]]:
+def run_command(files: Files, folder: pathlib.Path, *flags: str) -> tuple[int, set[str]]:
     """Runs the real command over a damaged export; returns its exit code and the files named."""
     write_files(files, folder)
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
-        code = cli.main(["verify", str(folder), "--json", "--direct_num_workers=1"])
+        code = cli.main(["verify", str(folder), "--json", "--direct_num_workers=1", *flags])
     if code == 2:
         return code, set()
     return code, {fault["file"] for fault in json.loads(said.getvalue())["faults"]}
@@ -354,6 +526,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--commands", type=int, default=100)
+    parser.add_argument("--against", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checker", type=pathlib.Path)
     parser.add_argument("--save", action="store_true")
@@ -375,6 +548,7 @@ def measure(
     """Returns the counts, and what went unseen."""
     files = read_files(make_export(scratch, arguments.seed))
     bad = [f"undamaged: {fault.line()}" for fault in check(files)]
+    with_input = measure_against(files, arguments, scratch, bad)
     damager = Damager(files, arguments.seed)
     kinds: collections.Counter[str] = collections.Counter()
     found = named = by_command = by_checker = 0
@@ -412,12 +586,40 @@ def measure(
         "found by the command, naming a damaged file": by_command,
         "false alarms on the undamaged export": sum(one.startswith("undamaged") for one in bad),
         "seconds": round(time.monotonic() - started, 1),
+        "with the input at hand": with_input,
     }
     if arguments.checker:
         result["found by an independent checker"] = by_checker
         result["found by it alone"] = dict(+only_checker)
         result["found by verify alone"] = dict(+only_verify)
     return result, bad
+
+
+def measure_against(
+    files: Files, arguments: argparse.Namespace, scratch: pathlib.Path, bad: list[str]
+) -> dict[str, Any]:
+    """Returns the counts of what only the input tells; adds to `bad` what went unseen."""
+    damager = Damager(files, arguments.seed)
+    proof = [f"--against={scratch / 'in'}", "--decode"]
+    kinds: collections.Counter[str] = collections.Counter()
+    alone = found = 0
+    if run_command(files, scratch / "whole", *proof)[0]:
+        bad.append("undamaged: a fault, with the input at hand")
+    for place in range(arguments.against):
+        damage = damager.damage_against(place)
+        kinds[damage.kind] += 1
+        alone += bool(check(damage.files))
+        code, names = run_command(damage.files, scratch / f"against-{place}", *proof)
+        hit = code == 1 and not damage.touched.isdisjoint(names)
+        found += hit
+        if not hit:
+            bad.append(f"{damage.kind} of {sorted(damage.touched)}, with the input: {code}")
+    return {
+        "damages": arguments.against,
+        "found by --against --decode, naming a damaged file": found,
+        "found without": alone,
+        "kinds": dict(sorted(kinds.items())),
+    }
 
 
 if __name__ == "__main__":

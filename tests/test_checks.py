@@ -8,6 +8,7 @@ import random
 import tarfile
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from conftest import SHARED, picture
 from hypothesis import given
@@ -16,8 +17,12 @@ from hypothesis import strategies as st
 from beam_export.checks.faults import Fault, Faults
 from beam_export.checks.foreign import ForeignShard, check_foreign, find_foreign
 from beam_export.checks.images import ImageCheck
+from beam_export.checks.members import Origin
 from beam_export.checks.names import Claim, Left, Tally, pack, settle, tally, unpack
+from beam_export.checks.order import Rank, Span, hold_shard, hold_spans
+from beam_export.checks.proofs import Proof, Rules, Values, differences, members_of, rules_of
 from beam_export.checks.tars import StrictTar
+from beam_export.naming import ShardNames
 from beam_export.sealed import SealError, seal, unseal
 from beam_export.tar import TarWriter
 
@@ -146,7 +151,7 @@ def test_equal_ids_and_keys_are_found_wherever_they_stand() -> None:
         Claim("failed", "b", "1.parquet"),
         Claim("id", "b", "3.parquet"),
     ]
-    faults, left = settle(claims, against=False)
+    faults, left, _ = settle(claims, None)
     assert [(fault.file, fault.member) for fault in faults] == [
         ("2.parquet", "a"),
         ("3.parquet", "b"),
@@ -154,8 +159,15 @@ def test_equal_ids_and_keys_are_found_wherever_they_stand() -> None:
     assert left == []
 
 
+RULES = Rules(columns=("score", "tag"))
+
+
 def settle_both(*claims: Claim) -> tuple[list[Fault], list[Left]]:
-    return settle(claims, against=True)
+    return settle(claims, RULES)[:2]
+
+
+def tallied(left: list[Left], renamed: bool) -> Tally:
+    return tally(left, renamed, RULES)[0]
 
 
 def test_each_sample_of_the_input_has_a_counterpart() -> None:
@@ -168,8 +180,8 @@ def test_each_sample_of_the_input_has_a_counterpart() -> None:
         Claim("id", "new", "p", "3"),
     )
     assert faults == []
-    assert sorted(left) == [Left("extra", "new", "3"), Left("missing", "gone", "2")]
-    assert tally(left, renamed=False) == Tally(1, 1, ("gone",), ("new",))
+    assert sorted(left) == [Left("extra", "new", "3", "p"), Left("missing", "gone", "2")]
+    assert tallied(left, renamed=False) == Tally(1, 1, ("gone",), ("new",))
 
 
 def test_an_image_with_other_bytes_is_found() -> None:
@@ -194,12 +206,104 @@ def test_renamed_samples_are_found_by_their_bytes() -> None:
         faults += wrong
         left += unmatched
     assert faults == []
-    assert tally(left, renamed=True) == Tally()
-    assert tally(left, renamed=False).missing == 2
+    assert tallied(left, renamed=True) == Tally()
+    assert tallied(left, renamed=False).missing == 2
+
+
+def test_failures_leave_the_choice_to_those_that_have_bytes() -> None:
+    """Of three with one id the first has failed; it kept the id, and the others were renamed."""
+    inputs = [Claim("input", "a", "", sha256) for sha256 in "123"]
+    _, left = settle_both(*inputs, Claim("listed", "a", "f"))
+    left += (
+        settle_both(Claim("id", "a-1", "p", "1"))[1] + settle_both(Claim("id", "a-2", "p", "3"))[1]
+    )
+    assert tallied(left, renamed=True) == Tally()
+
+
+# What the input proves.
+
+
+def proof(**given: Any) -> Proof:
+    columns = pa.schema([("score", pa.float64()), ("tag", pa.string())])
+    values = Values(columns, RULES)
+    metadata = {"score": 0.5, "tag": None, **given.pop("metadata", {})}
+    members = members_of({"txt": "a" * 64, "json": "b" * 64, **given.pop("members", {})}.items())
+    made = given.pop("columns", values.of_row(metadata))
+    return Proof(members=members, columns=made, **given)
+
+
+def given_columns(**metadata: Any) -> str:
+    columns = pa.schema([("score", pa.float64()), ("tag", pa.string())])
+    return Values(columns, RULES).of_input([metadata])[0]
+
+
+def test_a_row_that_is_what_its_sample_makes_of_it() -> None:
+    assert list(differences(proof(), proof(columns=given_columns(score=0.5)), RULES)) == []
+    # As the column stores it: 1 among floats, nothing for an empty mapping.
+    whole = proof(metadata={"score": 1.0})
+    assert list(differences(whole, proof(columns=given_columns(score=1, tag={})), RULES)) == []
+    joined = RULES._replace(joined=True)
+    named = proof(metadata={"tag": "of a table"})
+    assert list(differences(named, proof(columns=given_columns(score=0.5)), joined)) == []
+    # An image that was not encoded again proves nothing.
+    assert list(differences(proof(image="1"), proof(), RULES)) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "given", "words", "of_tar"),
+    [
+        (proof(metadata={"score": 0.25}), proof(), "column 'score' is not what", False),
+        (proof(metadata={"tag": "x"}), proof(), "column 'tag' is not what", False),
+        (proof(metadata={"tag": "x"}), proof(columns=given_columns(score=0.5)), "'tag'", False),
+        (proof(), proof(columns=given_columns(score="high")), "column 'score' is not", False),
+        (proof(members={"txt": "c" * 64}), proof(), "its .txt is not the one", True),
+        (proof(members={"cls": "c" * 64}), proof(), "it has a member .cls", True),
+        (proof(), proof(members={"seg.png": "c" * 64}), "it lacks the member .seg.png", True),
+        (proof(image="1"), proof(image="2"), "its image is not what the input's becomes", True),
+    ],
+)
+def test_a_row_that_is_not(row: Proof, given: Proof, words: str, of_tar: bool) -> None:
+    ((problem, tar),) = differences(row, given, RULES)
+    assert words in problem
+    assert tar is of_tar
+
+
+def test_of_samples_with_one_id_and_the_same_bytes_the_better_fits() -> None:
+    first = Claim("input", "a", "", "1", proof(order="01", members={"txt": "c" * 64}))
+    second = Claim("input", "a", "", "1", proof(order="02"))
+    row = Claim("id", "a", "x.parquet", "1", proof(shard=0, row=4))
+    found = settle([first, second, row], RULES)
+    assert found.faults == []
+    # Which of the two it was nobody can tell for sure: its place proves nothing.
+    assert found.ranks == []
+    (fault,) = settle([first, row], RULES).faults
+    assert (fault.file, fault.member) == ("x.tar", "a")
+    assert settle([second, row], RULES).ranks == [Rank(0, 4, "02", "a")]
+
+
+def test_what_an_export_has_made_needs_no_counterpart() -> None:
+    manifest = {"options": {"caption_column": "tag"}, "steps": [{"step": "join"}]}
+    rules = rules_of(manifest, ["score", "tag"], Origin())
+    assert rules == Rules(("score", "tag"), True, frozenset({"txt"}))
+    assert not rules_of({**manifest, "options": {"split": "a=1"}}, [], Origin()).ordered
+    assert rules_of(None, ["score"], Origin()).columns == ()
+
+
+def test_order() -> None:
+    names = ShardNames("0123456789ab")
+    ranks = [Rank(1, 0, "10", "a"), Rank(1, 1, "12", "b"), Rank(1, 3, "15", "c")]
+    assert hold_shard(reversed(ranks), names) == (Span(1, "10", "15"), [])
+    swapped = [ranks[0]._replace(key="15"), ranks[1], ranks[2]._replace(key="10")]
+    span, faults = hold_shard(swapped, names)
+    assert span == Span(1, "10", "15")
+    assert [fault.member for fault in faults] == ["a", "c"]
+    assert hold_spans([Span(1, "10", "15"), Span(0, "01", "0f")], names) == []
+    (fault,) = hold_spans([Span(0, "10", "15"), Span(1, "01", "0f")], names)
+    assert fault.file == names.parquet(1)
 
 
 def test_claims_are_packed() -> None:
-    claims = [Claim("id", "\ud800é", "f"), Claim("key", "", "g", "1")]
+    claims = [Claim("id", "\ud800é", "f"), Claim("key", "", "g", "1", Proof("ab", 1, 2, "c"))]
     assert [Claim(*one) for one in unpack(pack(claims))] == claims
 
 

@@ -51,6 +51,7 @@ BEAM_LAYER = {
     "running",
     "settling",
     "sinks",
+    "source_claims",
     "sources",
     "spill",
     "storage",

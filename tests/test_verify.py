@@ -7,12 +7,15 @@ import io
 import json
 import shutil
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
-from conftest import ROOT, SHARED, make_images, picture, run_export
+from conftest import ROOT, SHARED, make_images, picture, run_export, run_pipeline
 
+import beam_export
 from beam_export import cli
 from beam_export.checks.findings import Findings
 from beam_export.checks.images import ImageCheck
@@ -199,6 +202,150 @@ def test_a_copy_has_the_bytes_of_its_source(whole: Path) -> None:
     (fault,) = damages.check(damages.reseal({**files, name: data}, name))
     assert (fault.file, fault.member) == (name, table.column("image_id")[place].as_py())
     assert "source_sha256 is another one" in fault.problem
+
+
+def test_what_only_the_input_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every digest fits; benchmarks/damages.py makes more of them."""
+    out = damages.make_export(tmp_path, seed=3)
+    files = damages.read_files(out)
+    proof = (f"--against={tmp_path / 'in'}", "--decode")
+    code, findings = verify(capsys, out, *proof)
+    assert (code, findings.unchecked) == (0, []), lines(findings)
+    damager = damages.Damager(files, seed=1)
+    told = ["its .txt is not", "its image is not", "does not stand where", "is not what the input"]
+    for place, words in enumerate(told):
+        damage = damager.damage_against(place)
+        assert damages.check(damage.files) == []
+        damages.write_files(damage.files, tmp_path / str(place))
+        code, findings = verify(capsys, tmp_path / str(place), *proof)
+        assert code == 1, damage.kind
+        assert {fault.file for fault in findings.faults} <= damage.touched
+        assert all(words in f.problem or "its .json is" in f.problem for f in findings.faults)
+        assert all(fault.member for fault in findings.faults)
+    # Without --decode no image is encoded again, and that is said.
+    code, findings = verify(capsys, tmp_path / "1", proof[0])
+    assert code == 0
+    assert any("encoded images" in words and "--decode" in words for words in findings.unchecked)
+
+
+def test_codecs_of_other_versions_are_said_and_no_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = damages.make_export(tmp_path, seed=3)
+    path = next(out.glob("*-manifest.json"))
+    manifest = damages.unseal(path.read_bytes())
+    proof = (f"--against={tmp_path / 'in'}", "--decode")
+    for name, other, words in (
+        ("pillow", "1.0", "pillow 12"),
+        ("encoder", "dali", "what encoded them is not here"),
+        ("device", "NVIDIA X", "what encoded them is not here"),
+    ):
+        software = {**manifest["software"], name: other}
+        path.write_bytes(damages.seal({**manifest, "software": software}))
+        code, findings = verify(capsys, out, *proof)
+        assert code == 0, lines(findings)
+        assert any(words in one for one in findings.unchecked), findings.unchecked
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"order": "shuffled", "seed": 3, "member_names": "sequential"},
+        {"order": "shuffled", "duplicates": "rename", "encode": "always"},
+        {"resize": 16, "resize_mode": "border", "duplicates": "first"},
+        {"encode": "never", "duplicates": "rename", "limit": 9},
+    ],
+)
+def test_no_option_makes_a_false_fault(
+    images: Path, tmp_path: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(shutil.copytree(images, tmp_path / "in"))
+    if "duplicates" not in options:
+        (source / "twice.jpeg").unlink()
+    else:
+        for one in ("twice.png", "twice.bmp"):
+            shutil.copy(source / "twice.jpg", source / one)
+    for number, path in enumerate(sorted(source.rglob("img*g"))):
+        path.with_suffix(".json").write_text(json.dumps({"n": number, "x": [0.5, None]}))
+        path.with_suffix(".txt").write_text(f"text {number}")
+    run_export(source, tmp_path / "out", images_per_tar=8, max_failed_fraction=0.5, **options)
+    code, findings = verify(capsys, tmp_path / "out", f"--against={source}", "--decode")
+    assert (code, findings.unchecked) == (0, []), lines(findings)
+
+
+def test_columns_of_a_table_and_captions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_images(tmp_path / "in", 6)
+    paths = sorted(source.rglob("img*g"))
+    rows = ["path,caption,score", *(f"{one},picture {n},0.{n}" for n, one in enumerate(paths))]
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    run_export(tmp_path / "table.csv", out, images_per_tar=4, caption_column="caption")
+    proof = f"--against={tmp_path / 'table.csv'}"
+    assert verify(capsys, out, proof, "--decode")[0] == 0
+    files = damages.read_files(out)
+    name = next(name for name in files if name.endswith("-000001.parquet"))
+    data = damages.edited(files[name], 1, "score", 0.75)
+    damages.write_files(damages.reseal({**files, name: data}, name), tmp_path / "score")
+    assert verify(capsys, tmp_path / "score")[0] == 0  # nothing in the export tells
+    (fault,) = verify(capsys, tmp_path / "score", proof)[1].faults
+    assert "column 'score' is not what the input has" in fault.problem
+    data = damages.edited(files[name], 1, "caption", "another")
+    damages.write_files(damages.reseal({**files, name: data}, name), tmp_path / "caption")
+    (fault,) = verify(capsys, tmp_path / "caption")[1].faults
+    assert "its .txt is not column 'caption'" in fault.problem
+
+
+def test_what_a_limit_left_out_comes_after_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = make_images(tmp_path / "in", 8)
+    run_export(source, tmp_path / "out", images_per_tar=4, limit=6)
+    assert verify(capsys, tmp_path / "out", f"--against={source}")[0] == 0
+    # As if the limit had taken others: the last one comes first now.
+    last = max(source.rglob("img*g"), key=lambda path: path.as_posix())
+    last.rename(source / f"a{last.suffix}")
+    code, findings = verify(capsys, tmp_path / "out", f"--against={source}")
+    assert code == 1
+    assert "that --limit left out come before some that are here" in lines(findings)
+
+
+def test_a_compressed_tar_is_held_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with tarfile.open(tmp_path / "in.tar.gz", "w:gz") as tar:
+        for number in range(4):
+            for name, data in (("jpg", picture(number)), ("txt", b"a"), ("json", b'{"n": 1}')):
+                member = tarfile.TarInfo(f"{number}.{name}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    run_export(tmp_path / "in.tar.gz", tmp_path / "out", images_per_tar=4)
+    proof = f"--against={tmp_path / 'in.tar.gz'}"
+    assert verify(capsys, tmp_path / "out", proof)[0] == 0
+    files = damages.read_files(tmp_path / "out")
+    damage = damages.Damager(files, seed=1).forge_sidecar()
+    assert damage is not None
+    damages.write_files(damage.files, tmp_path / "out")
+    (fault,) = verify(capsys, tmp_path / "out", proof)[1].faults
+    assert "its .txt is not the one that the input has" in fault.problem
+
+
+def test_json_that_columns_were_not_made_of_is_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a pipeline of one's own, both are the user's."""
+    samples = [
+        beam_export.Sample(
+            f"s{n}", picture(n), metadata={"n": n}, fields={"json": b'{"n": %d}' % (n % 3)}
+        )
+        for n in range(4)
+    ]
+    write = beam_export.WriteShards(str(tmp_path / "out"), images_per_tar=4)
+    run_pipeline(lambda p: p | beam.Create(samples) | write)
+    code, findings = verify(capsys, tmp_path / "out")
+    assert code == 0
+    (note,) = findings.notes
+    assert note.startswith("the .json of 1 samples says otherwise than their columns")
+    assert "'s3': column 'n' is 3, and its .json says 0" in note
 
 
 # What is no export, and what is another's.

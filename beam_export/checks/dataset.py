@@ -46,6 +46,7 @@ class Opened(NamedTuple):
         whole: whether all shards that there should be are there.
         faults: what is wrong so far.
         notes: what is odd and no fault.
+        run: the run's own facts; None if they cannot be relied on.
     """
 
     names: ShardNames
@@ -56,6 +57,7 @@ class Opened(NamedTuple):
     whole: bool
     faults: list[Fault]
     notes: list[str]
+    run: dict[str, Any] | None = None
 
 
 def find_hash(files: Collection[str], read: Callable[[str], bytes]) -> str | None:
@@ -97,11 +99,11 @@ def open_export(hash_: str, files: Collection[str], read: Callable[[str], bytes]
     opening = _Opening(ShardNames(hash_), files, read)
     manifest = opening.manifest()
     shards, failures = opening.tables(manifest)
-    opening.run()
+    run = opening.run()
     numbers, whole = opening.numbers(manifest, shards)
     notes = list(opening.strays())
     return Opened(
-        opening.names, manifest, shards, failures, numbers, whole, opening.faults.all(), notes
+        opening.names, manifest, shards, failures, numbers, whole, opening.faults.all(), notes, run
     )
 
 
@@ -140,9 +142,9 @@ class _Opening:
             return None
         return content
 
-    def run(self) -> None:
-        """Looks at the run's own facts: nothing else depends on them."""
-        self._sealed(self.names.run)
+    def run(self) -> dict[str, Any] | None:
+        """Returns the run's own facts, if they can be relied on."""
+        return self._sealed(self.names.run)
 
     def tables(
         self, manifest: dict[str, Any] | None

@@ -12,14 +12,29 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from beam_export.checks.faults import Fault
+from beam_export.checks.order import Rank
+from beam_export.checks.proofs import Proof, Rules, differences
+from beam_export.text import printable
 
-__all__ = ["Claim", "Left", "Tally", "base_of", "bucket_of", "pack", "settle", "tally", "unpack"]
+__all__ = [
+    "Claim",
+    "Left",
+    "Settled",
+    "Tally",
+    "base_of",
+    "bucket_of",
+    "pack",
+    "settle",
+    "tally",
+    "unpack",
+]
 
-#: Names a bucket, about; some 100 bytes each.
-_PER_BUCKET = 200_000
+#: Names a bucket, about; some 100 bytes each, and 500 where there is an input.
+_PER_BUCKET = 100_000
+_OTHERWISE = "see which of the two is right, and export again if it is the input"
 _FEW = 5
 _NUMBERED = re.compile(r"(.+)-[0-9]+", re.DOTALL)
 
@@ -34,12 +49,14 @@ class Claim(NamedTuple):
         name: the id or the key.
         file: where it stands.
         source_sha256: of the image as it came; empty if that is not known.
+        proof: what else the two of them must have alike; None if it is not known.
     """
 
     kind: str
     name: str
     file: str
     source_sha256: str = ""
+    proof: Proof | None = None
 
 
 class Left(NamedTuple):
@@ -48,15 +65,38 @@ class Left(NamedTuple):
     kind: str
     name: str
     source_sha256: str
+    file: str = ""
+    proof: Proof | None = None
+
+
+class Settled(NamedTuple):
+    """What was found of one bucket.
+
+    Attributes:
+        faults: what is wrong.
+        left: ids that lack a counterpart.
+        ranks: where those that have one stand.
+    """
+
+    faults: list[Fault]
+    left: list[Left]
+    ranks: list[Rank]
 
 
 class Tally(NamedTuple):
-    """How many ids of one bucket have no counterpart, and a few of them."""
+    """How many ids of one bucket have no counterpart, and a few of them.
+
+    Attributes:
+        missing, extra: how many.
+        some_missing, some_extra: a few.
+        first_missing: the smallest order key of those that are missing; empty if none is known.
+    """
 
     missing: int = 0
     extra: int = 0
     some_missing: tuple[str, ...] = ()
     some_extra: tuple[str, ...] = ()
+    first_missing: str = ""
 
 
 def bucket_of(name: str, names: int) -> int:
@@ -69,31 +109,29 @@ def pack(items: Iterable[Claim] | Iterable[Left]) -> bytes:
     return zlib.compress(json.dumps(list(items)).encode(), 1)
 
 
-def unpack(packed: bytes) -> list[list[str]]:
-    """Returns what was packed."""
-    items: list[list[str]] = json.loads(zlib.decompress(packed))
-    return items
+def unpack(packed: bytes) -> Iterator[list[Any]]:
+    """Yields the fields of each claim, or of each id that was left, that was packed."""
+    for *fields, proof in json.loads(zlib.decompress(packed)):
+        yield [*fields, None if proof is None else Proof(*proof)]
 
 
-def settle(claims: Iterable[Claim], against: bool) -> tuple[list[Fault], list[Left]]:
-    """Returns the faults of one bucket, and the ids in it that lack a counterpart.
+def settle(claims: Iterable[Claim], rules: Rules | None) -> Settled:
+    """Returns what is to be said of the names of one bucket.
 
     Args:
         claims: all that fall into the bucket, in any order.
-        against: whether the claims of the input are among them.
+        rules: how what is in the export is held against the input, whose claims are among them;
+            None if there is no input.
     """
     by_name: dict[tuple[bool, str], list[Claim]] = collections.defaultdict(list)
     for claim in claims:
         by_name[claim.kind == "key", claim.name].append(claim)
-    faults: list[Fault] = []
-    left: list[Left] = []
+    found = Settled([], [], [])
     for (is_key, name), group in by_name.items():
-        faults.extend(_doubles("key" if is_key else "id", name, group))
-        if against and not is_key:
-            wrong, unmatched = _match(name, group)
-            faults.extend(wrong)
-            left.extend(unmatched)
-    return faults, left
+        found.faults.extend(_doubles("key" if is_key else "id", name, group))
+        if rules is not None and not is_key:
+            _Match(rules, found).match(name, group)
+    return found
 
 
 def _doubles(what: str, name: str, group: list[Claim]) -> Iterator[Fault]:
@@ -109,34 +147,86 @@ def _doubles(what: str, name: str, group: list[Claim]) -> Iterator[Fault]:
         )
 
 
-def _match(name: str, group: list[Claim]) -> tuple[list[Fault], list[Left]]:
-    """Pairs the samples of the input that have one id with what became of them."""
-    given = collections.Counter(one.source_sha256 for one in group if one.kind == "input")
-    rows = [one for one in group if one.kind == "id"]
-    failed = sum(one.kind == "listed" for one in group)
-    faults: list[Fault] = []
-    extra: list[Left] = []
-    others = []
-    for row in rows:
-        if given[row.source_sha256] > 0:
-            given[row.source_sha256] -= 1
-        else:
-            others.append(row)
-    for row in others:
-        given = +given
+class _Match:
+    """Pairs samples of the input with what became of them."""
+
+    def __init__(self, rules: Rules, found: Settled) -> None:
+        self._rules, self._found = rules, found
+
+    def match(self, name: str, group: list[Claim]) -> None:
+        """Pairs all that have one id."""
+        given: dict[str, list[Claim | Left]] = collections.defaultdict(list)
+        for one in group:
+            if one.kind == "input":
+                given[one.source_sha256].append(one)
+        failed = sum(one.kind == "listed" for one in group)
+        others = []
+        for row in sorted((one for one in group if one.kind == "id"), key=_place):
+            if not self.pair(row, given[row.source_sha256], alone=not failed):
+                others.append(row)
+        for row in others:
+            some = sorted(sha256 for sha256, claims in given.items() if claims)
+            if not some:
+                self._leave("extra", row)
+                continue
+            given[some[0]].pop()
+            # An array has no bytes as it came, and what cannot be read now has none to compare.
+            if row.source_sha256 and some[0]:
+                self._found.faults.append(_changed(row))
+        rest = [claim for claims in given.values() for claim in claims]
+        if len(rest) == failed:
+            return
+        # What failed has no bytes to tell it by: `tally` gives others the choice before it.
+        for claim in rest:
+            self._leave("missing", claim)
+        for _ in range(failed):
+            self._found.left.append(Left("extra", name, ""))
+
+    def _leave(self, kind: str, one: Claim | Left) -> None:
+        self._found.left.append(Left(kind, one.name, one.source_sha256, one.file, one.proof))
+
+    def pair(self, row: Claim | Left, given: list[Claim | Left], *, alone: bool = True) -> bool:
+        """Takes the sample that a row was made of out of those that have its bytes.
+
+        Args:
+            row: the row.
+            given: samples of the input that it may have been made of.
+            alone: whether it can be no other than those.
+
+        Returns:
+            Whether there was one.
+        """
         if not given:
-            extra.append(Left("extra", name, row.source_sha256))
-            continue
-        match = min(given)
-        given[match] -= 1
-        # An array has no bytes as it came, and what cannot be read now has none to compare.
-        if row.source_sha256 and match:
-            faults.append(_changed(row))
-    # What failed has no bytes to tell it by; a failure too many is of a renamed id.
-    rest = sorted((+given).elements())
-    left = [Left("missing", name, sha256) for sha256 in rest[failed:]]
-    extra.extend([Left("extra", name, "")] * max(0, failed - len(rest)))
-    return faults, left + extra
+            return False
+        given.sort(key=_key)
+        problems = {at: list(self._problems(row, one)) for at, one in enumerate(given)}
+        best = min(problems, key=lambda at: (len(problems[at]), at))
+        if row.proof is not None:
+            for problem, of_tar in problems[best]:
+                file = _tar_of(row.file) if of_tar else row.file
+                self._found.faults.append(Fault(file, printable(row.name), problem, _OTHERWISE))
+            proof = given[best].proof
+            if proof is not None and proof.order and alone and len(given) == 1:
+                rank = Rank(row.proof.shard, row.proof.row, proof.order, row.name)
+                self._found.ranks.append(rank)
+        del given[best]
+        return True
+
+    def _problems(self, row: Claim | Left, given: Claim | Left) -> Iterator[tuple[str, bool]]:
+        if row.proof is not None and given.proof is not None:
+            yield from differences(row.proof, given.proof, self._rules)
+
+
+def _place(row: Claim | Left) -> tuple[int, int]:
+    return (row.proof.shard, row.proof.row) if row.proof is not None else (0, 0)
+
+
+def _key(given: Claim | Left) -> str:
+    return given.proof.order if given.proof is not None else ""
+
+
+def _tar_of(parquet: str) -> str:
+    return f"{parquet.removesuffix('.parquet')}.tar"
 
 
 def _changed(row: Claim) -> Fault:
@@ -144,35 +234,43 @@ def _changed(row: Claim) -> Fault:
         row.file,
         row.name,
         "the input's image is not the one that was exported (source_sha256)",
-        "see which of the two is right, and export again if it is the input",
+        _OTHERWISE,
     )
 
 
-def tally(left: Iterable[Left], renamed: bool) -> Tally:
+def tally(left: Iterable[Left], renamed: bool, rules: Rules) -> tuple[Tally, Settled]:
     """Counts what has no counterpart, once renamed ids are paired with what they were.
 
     Args:
         left: what was left of the buckets; `base_of` has brought together what belongs together.
         renamed: whether the export has renamed equal ids.
+        rules: as of `settle`.
+
+    Returns:
+        The counts; and what is to be said of those that were paired.
     """
-    missing: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    missing: dict[str, dict[str, list[Claim | Left]]] = {}
     extra: list[Left] = []
     for one in left:
         if one.kind == "missing":
-            missing[one.name][one.source_sha256] += 1
+            missing.setdefault(one.name, {}).setdefault(one.source_sha256, []).append(one)
         else:
             extra.append(one)
+    found = Settled([], [], [])
+    matching = _Match(rules, found)
     unpaired = []
     # Those that say which bytes they are choose first.
-    for one in sorted(extra, key=lambda one: (not one.source_sha256, one)):
-        was = missing[base_of(one, renamed)] if renamed else collections.Counter()
-        sha256 = one.source_sha256 or min(+was, default="")
-        if was[sha256] > 0:
-            was[sha256] -= 1
-        else:
+    for one in sorted(extra, key=lambda one: (not one.source_sha256, _place(one), one.name)):
+        was = missing.get(base_of(one, renamed), {})
+        sha256 = one.source_sha256 or min((key for key in was if was[key]), default="")
+        if not matching.pair(one, was.get(sha256, [])):
             unpaired.append(one.name)
-    names = sorted(name for name, was in missing.items() for _ in (+was).elements())
-    return Tally(len(names), len(unpaired), tuple(names[:_FEW]), tuple(unpaired[:_FEW]))
+    rest = [one for was in missing.values() for claims in was.values() for one in claims]
+    names = sorted(one.name for one in rest)
+    first = min((key for key in map(_key, rest) if key), default="")
+    return Tally(
+        len(names), len(unpaired), tuple(names[:_FEW]), tuple(unpaired[:_FEW]), first
+    ), found
 
 
 def base_of(one: Left, renamed: bool) -> str:

@@ -34,6 +34,7 @@ class ShardFile(NamedTuple):
         failures: the shard's failures.
         schema: digest of its schema.
         described: name and type of each column.
+        columns: the metadata columns.
         faults: takes what is found while the rows are read.
     """
 
@@ -43,6 +44,7 @@ class ShardFile(NamedTuple):
     failures: tuple[Failure, ...]
     schema: str
     described: tuple[tuple[str, str], ...]
+    columns: pa.Schema
     faults: Faults
 
     def rows(self) -> Iterator[Row]:
@@ -77,6 +79,7 @@ def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
         _failures(facts, file, faults),
         hashlib.sha256(schema.serialize().to_pybytes()).hexdigest(),
         tuple((field.name, str(field.type)) for field in schema),
+        pa.schema([field for field in schema if field.name not in STRUCTURAL.names]),
         faults,
     )
 

@@ -7,9 +7,13 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, BinaryIO, NamedTuple
 
+import pyarrow as pa
+
 from beam_export.checks.faults import Fault, Faults
 from beam_export.checks.images import ImageCheck
+from beam_export.checks.members import MemberCheck, Origin, ext_of
 from beam_export.checks.names import Claim
+from beam_export.checks.proofs import Proof, Rules, Values, members_of
 from beam_export.checks.rows import ShardFile, open_shard_file
 from beam_export.checks.tars import StrictTar, TarSample
 from beam_export.naming import ShardNames, key_of
@@ -31,6 +35,8 @@ class CheckedShard(NamedTuple):
         first, last: keys of its first and its last sample.
         faults: what is wrong.
         claims: what it says to have.
+        differing: samples whose `.json` says otherwise than columns that need not be made of it.
+        example: the first difference of those, in words.
     """
 
     number: int
@@ -42,6 +48,8 @@ class CheckedShard(NamedTuple):
     last: str
     faults: list[Fault]
     claims: list[Claim]
+    differing: int = 0
+    example: str = ""
 
 
 class ShardChecker:
@@ -51,12 +59,20 @@ class ShardChecker:
         names: names of its files.
         sequential: whether keys are ranks.
         images: how each image is to be looked at; None for not at all.
+        origin: what columns and members are known to be made of.
+        rules: how rows are held against the input; None for not at all.
     """
 
     def __init__(
-        self, names: ShardNames, sequential: bool = False, images: ImageCheck | None = None
+        self,
+        names: ShardNames,
+        sequential: bool = False,
+        images: ImageCheck | None = None,
+        origin: Origin = Origin(),  # noqa: B008 (a tuple)
+        rules: Rules | None = None,
     ) -> None:
         self._names, self._sequential, self._images = names, sequential, images
+        self._origin, self._rules = origin, rules
 
     def check(
         self, number: int, tar: BinaryIO, table: bytes, listed: Mapping[str, Any] | None
@@ -75,7 +91,12 @@ class ShardChecker:
         faults = Faults()
         one = _Shard(self._names, number, faults, self._images)
         file = open_shard_file(table, one.parquet, faults)
-        columns = one.read(tar, file, self._sequential)
+        members = None
+        if file is not None:
+            members = MemberCheck(file.columns, self._origin, one.parquet, faults)
+        if file is not None and self._rules is not None:
+            one.prove(file.columns, self._rules)
+        columns = one.read(tar, file, self._sequential, members)
         if file is not None:
             columns["plan"] = file.facts.get("beam_export.plan")
             columns["failed"] = len(file.failures)
@@ -96,6 +117,8 @@ class ShardChecker:
             last=one.last,
             faults=faults.all(),
             claims=one.claims,
+            differing=members.differing if members else 0,
+            example=members.example if members else "",
         )
 
 
@@ -108,14 +131,25 @@ class _Shard:
         self.tar, self.parquet = names.tar(number), names.parquet(number)
         self._number, self._faults, self._images = number, faults, images
         self._sequential = False
+        self._values: Values | None = None
         self.claims: list[Claim] = []
         self.first = self.last = ""
 
-    def read(self, tar: BinaryIO, file: ShardFile | None, sequential: bool) -> dict[str, Any]:
+    def prove(self, columns: pa.Schema, rules: Rules) -> None:
+        """Has claims of rows say what they can be held against the input by."""
+        if set(rules.columns) <= set(columns.names):
+            self._values = Values(columns, rules)
+
+    def read(
+        self,
+        tar: BinaryIO,
+        file: ShardFile | None,
+        sequential: bool,
+        members: MemberCheck | None,
+    ) -> dict[str, Any]:
         """Reads both files in step; returns what is to be found in the table of shards."""
         self._sequential = sequential
-        wants = self._images.wants if self._images else lambda name, size: False
-        strict = StrictTar(tar, self.tar, self._faults, wants)
+        strict = StrictTar(tar, self.tar, self._faults, self._wants)
         rows = file.rows() if file is not None else iter(())
         counts = {"samples": 0, "copied": 0, "encoded": 0}
         in_tar = in_table = 0
@@ -126,13 +160,18 @@ class _Shard:
                 counts["samples"] += 1
                 counts["copied"] += row.encoding == "copied"
                 counts["encoded"] += row.encoding == "encoded"
+                proof = self._proof(in_table - 1, sample, row)
                 sha256 = row.source_sha256 or ""
-                self.claims.append(Claim("id", row.image_id, self.parquet, sha256))
+                self.claims.append(Claim("id", row.image_id, self.parquet, sha256, proof))
             if sample is not None:
                 self.claims.append(Claim("key", sample.key, self.tar))
                 self._pass_key(sample.key)
             if sample is not None and row is not None:
                 self._hold(sample, row)
+                if members is not None:
+                    members.add(sample, row)
+        if members is not None:
+            members.flush()
         if file is not None and in_tar != in_table:
             self._add(self.tar, f"it has {in_tar} samples, and its Parquet {in_table} rows")
         if not in_tar:
@@ -140,6 +179,21 @@ class _Shard:
         tar_facts = {"bytes": strict.size, "tar_sha256": strict.sha256}
         names = {"shard": self._number, "tar_file": self.tar, "parquet_file": self.parquet}
         return {**names, **counts, **tar_facts}
+
+    def _proof(self, place: int, sample: TarSample | None, row: Row) -> Proof | None:
+        if self._values is None or sample is None:
+            return None
+        return Proof(
+            shard=self._number,
+            row=place,
+            image=row.sha256,
+            members=members_of((ext_of(one.name), one.sha256) for one in sample.members[1:]),
+            columns=self._values.of_row(row.metadata),
+        )
+
+    def _wants(self, name: str, size: int) -> bool:
+        image = self._images is not None and self._images.wants(name, size)
+        return image or MemberCheck.wants(name, size)
 
     def _pass_key(self, key: str) -> None:
         self.first = self.first or key

@@ -9,6 +9,7 @@ from typing import Any
 from beam_export.checks.dataset import Opened
 from beam_export.checks.faults import RESTORE, REWRITE, Fault, Faults, in_order
 from beam_export.checks.names import Tally
+from beam_export.checks.order import Span, hold_spans
 from beam_export.checks.shards import CheckedShard
 from beam_export.errors import RunError
 from beam_export.manifest import Totals
@@ -37,7 +38,10 @@ _INPUT = "give the input that was exported, as it was, or export again"
 
 
 def conclude(
-    opened: Opened, shards: Sequence[CheckedShard], tallies: Iterable[Tally] | None = None
+    opened: Opened,
+    shards: Sequence[CheckedShard],
+    tallies: Iterable[Tally] | None = None,
+    spans: Sequence[Span] = (),
 ) -> list[Fault]:
     """Returns the faults of the dataset as a whole.
 
@@ -45,6 +49,7 @@ def conclude(
         opened: what was known before the shards were read.
         shards: all that were read, in any order.
         tallies: of the samples of the input that have no counterpart; None if there is no input.
+        spans: the order keys of the shards, of an input.
     """
     ending = _Ending(opened, sorted(shards, key=lambda shard: shard.number))
     ending.hold_schemas()
@@ -54,8 +59,8 @@ def conclude(
         ending.hold_layout(opened.manifest["options"])
         ending.hold_totals(opened.manifest)
         if tallies is not None:
-            ending.hold_input(opened.manifest["totals"], list(tallies))
-    return in_order(ending.faults.all())
+            ending.hold_input(opened.manifest["totals"], list(tallies), spans)
+    return in_order([*ending.faults.all(), *hold_spans(spans, opened.names)])
 
 
 class _Ending:
@@ -178,8 +183,11 @@ class _Ending:
     def _all_read(self) -> bool:
         return self._opened.whole and len(self._readable) == len(self._opened.numbers)
 
-    def hold_input(self, totals: Mapping[str, Any], tallies: list[Tally]) -> None:
+    def hold_input(
+        self, totals: Mapping[str, Any], tallies: list[Tally], spans: Sequence[Span]
+    ) -> None:
         """What of the input is neither in the export nor a failure was dropped, and counted."""
+        self._hold_limit(totals, tallies, spans)
         missing = sum(one.missing for one in tallies)
         extra = sum(one.extra for one in tallies)
         kept = ("written", "failed")
@@ -197,6 +205,18 @@ class _Ending:
                 f"{extra} samples of the export are not in the input "
                 f"({', '.join(map(repr, some))})",
                 _INPUT,
+            )
+
+    def _hold_limit(
+        self, totals: Mapping[str, Any], tallies: list[Tally], spans: Sequence[Span]
+    ) -> None:
+        """Where nothing but the limit has left samples out, all others come before them."""
+        if any(totals.get(name) for name in ("filtered", "duplicate")) or not spans:
+            return
+        first = min((one.first_missing for one in tallies if one.first_missing), default="")
+        if first and first < max(span.last for span in spans):
+            self._add_manifest(
+                "samples of the input that --limit left out come before some that are here", _INPUT
             )
 
     def _add_shard(self, number: int, problem: str) -> None:
