@@ -56,6 +56,8 @@ setup(
         "test": [
             "datasets",
             "hypothesis",
+            "linkify-it-py",
+            "markdown-it-py",
             "mypy",
             "pytest",
             "pytest-xdist",

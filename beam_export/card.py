@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from beam_export.manifest import Manifest
+from beam_export.markdown import code, plain
 from beam_export.naming import ShardNames
 from beam_export.provenance import tell_step
 from beam_export.text import size
@@ -77,7 +78,7 @@ def dataset_card(manifest: Manifest) -> bytes:
         shards=totals.shards,
         size=size(totals.bytes),
         per_shard=_per_shard(manifest.options),
-        columns=_rows((column["name"], column["type"]) for column in manifest.schema),
+        columns=_rows((column["name"], plain(column["type"])) for column in manifest.schema),
         steps=_rows((step["step"], tell_step(step)) for step in manifest.steps),
         manifest=names.manifest,
     )
@@ -85,17 +86,8 @@ def dataset_card(manifest: Manifest) -> bytes:
 
 
 def _rows(pairs: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"| {_code(name)} | {_cell(text)} |" for name, text in pairs)
-
-
-def _code(name: str) -> str:
-    """Returns a name in a cell, set as code where it can be: names may have backticks."""
-    return _cell(name) if "`" in name else f"`{_cell(name)}`"
-
-
-def _cell(text: str) -> str:
-    """Returns text that does not end its cell: a bar would, and so would any end of a line."""
-    return " ".join(text.splitlines()).replace("|", "\\|")
+    """Returns rows of a name, set as code, and of Markdown that fits a cell."""
+    return "\n".join(f"| {code(name)} | {text} |" for name, text in pairs)
 
 
 def _size_category(samples: int) -> str:

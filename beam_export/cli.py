@@ -9,7 +9,10 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from beam_export._version import __version__
+from beam_export.console import cannot_print, open_streams, speak_utf8
 from beam_export.errors import InputError, find_error
+from beam_export.proxies import spare_this_machine
+from beam_export.text import shown
 from beam_export.worker import collect_less
 
 __all__ = ["main"]
@@ -33,7 +36,25 @@ _WORDS_OF_LOSS = ("Channel closed prematurely", "SDK worker disconnected")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code (format.md, part 2)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is not None:
+        return _main(list(argv))
+    speak_utf8()
+    open_streams()
+    try:
+        code = _main(sys.argv[1:])
+    except SystemExit as end:
+        # Of --help, as argparse has it.
+        code = end.code if isinstance(end.code, int) else 0
+    if (error := cannot_print()) is not None:
+        _say(
+            f"the output cannot be printed ({error.strerror}): see what is wrong with the file or "
+            "device that it goes to, and run again; an export itself is not harmed by it."
+        )
+        return code or 1
+    return code
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments in (["--help"], ["-h"], ["help"]):
         print(_HELP, end="")
         return 0
@@ -45,13 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbose = "--verbose" in arguments or "--verbose=true" in arguments
     _quieten(verbose)
     collect_less()
+    spare_this_machine()
     # Pillow gives the memory of each image back, and page faults can take as long as its codecs.
     # Read when it is imported, here and in the workers; at most 16 MiB a block.
     os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        print("beam-export: interrupted", file=sys.stderr)
+        _say("interrupted")
         return 130
     except Exception as error:
         return _report(error, verbose)
@@ -96,11 +118,15 @@ def _report(error: Exception, verbose: bool) -> int:
     # The first one in the text: a runner may raise it again with words of its own.
     known = find_error(text)
     if verbose:
-        print(text, file=sys.stderr)
+        print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
     if known is not None:
-        print(f"beam-export: {known.sentence}", file=sys.stderr)
+        _say(known.sentence)
         return 2 if isinstance(known, InputError) else 1
     lost = any(words in text for words in _WORDS_OF_LOSS)
     last = _WORKER_LOST if lost else text.strip().splitlines()[-1]
-    print(f"beam-export: the run failed: {last} (--verbose shows more)", file=sys.stderr)
+    _say(f"the run failed: {last} (--verbose shows more)")
     return 1
+
+
+def _say(sentence: str) -> None:
+    print(shown(f"beam-export: {sentence}"), file=sys.stderr)

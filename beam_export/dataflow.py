@@ -27,6 +27,7 @@ from beam_export._version import __version__
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
 from beam_export.paths import is_local
+from beam_export.text import shown
 
 __all__ = ["asks_for_gpu", "dataflow_flags", "on_gpu_workers", "whereabouts"]
 
@@ -170,10 +171,11 @@ def whereabouts(options: PipelineOptions, job_id: str | None) -> str:
     if job_id is None:
         return f"the job's description is in {cloud.template_location}; nothing was started"
     place = f"--region={cloud.region} --project={cloud.project}"
-    return (
-        f"submitted as Dataflow job {job_id} ({cloud.job_name})\n"
+    lines = (
+        f"submitted as Dataflow job {job_id} ({cloud.job_name})",
         f"  https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job_id}"
-        f"?project={cloud.project}\n"
-        f"  gcloud dataflow jobs describe {job_id} {place}\n"
-        f"  gcloud dataflow jobs cancel {job_id} {place}"
+        f"?project={cloud.project}",
+        f"  gcloud dataflow jobs describe {job_id} {place}",
+        f"  gcloud dataflow jobs cancel {job_id} {place}",
     )
+    return "\n".join(map(shown, lines))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TextIO
 
 import tqdm
 
-from beam_export.text import printable, size
+from beam_export.text import shown, size
 
 __all__ = ["Found", "Progress", "plan", "summary"]
 
@@ -132,7 +132,7 @@ class Progress:
 
     def say(self, sentence: str) -> None:
         """Tells of what happens once in a while."""
-        self._line(f"beam-export: {sentence}")
+        self._line(shown(f"beam-export: {sentence}"))
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -188,11 +188,11 @@ def summary(
     if skipped:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
         lines.append(f"  passed by files that are no images: {told}")
-    folder = printable(output_dir.rstrip("/"))
+    folder = output_dir.rstrip("/")
     failures = [one["name"] for one in manifest["tables"] if "failures" in one["name"]]
     lines.extend(f"  each failure with its reason: {folder}/{name}" for name in failures)
     lines.append(f"  {folder}/images-{manifest['hash']}-manifest.json")
-    return "\n".join(lines)
+    return "\n".join(map(shown, lines))
 
 
 def plan(facts: Mapping[str, int]) -> str:

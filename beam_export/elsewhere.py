@@ -19,6 +19,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 from beam_export.dataflow import dataflow_flags, whereabouts
 from beam_export.errors import InputError, RunError, find_error
 from beam_export.flags import ExportCommand
+from beam_export.proxies import spare_this_machine
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
 
@@ -177,6 +178,8 @@ def pipeline_on(runner: str, flags: Sequence[str]) -> beam.Pipeline:
         InputError: if there is no such runner here.
     """
     _put_python_on_path()
+    # A job server of this machine may call it by its full name.
+    spare_this_machine(full_name=True)
     try:
         return beam.Pipeline(options=PipelineOptions([*flags, f"--runner={runner}"]))
     except (ImportError, ValueError) as error:

@@ -14,7 +14,19 @@ from __future__ import annotations
 import base64
 import re
 
-__all__ = ["BeamExportError", "InputError", "RunError", "SampleError", "find_error"]
+from beam_export.text import cut
+
+__all__ = [
+    "LONGEST_MESSAGE",
+    "BeamExportError",
+    "InputError",
+    "RunError",
+    "SampleError",
+    "find_error",
+]
+
+#: Characters of a failure's message: codecs and tables may put a whole value into theirs.
+LONGEST_MESSAGE = 1000
 
 _MARK = re.compile(r"<beam_export:(InputError|RunError):([A-Za-z0-9_\-=]*)>")
 
@@ -48,10 +60,12 @@ class SampleError(Exception):
     Attributes:
         stage: `list`, `read`, `decode`, `encode` or `write`.
         error: name of the error's class, as it stands in the failures table.
-        message: the same on every run: no addresses, no times, no temporary names.
+        message: the same on every run: no addresses, no times, no temporary names. One of more
+            than a thousand characters is cut.
     """
 
     def __init__(self, stage: str, error: str, message: str) -> None:
+        message = cut(message, LONGEST_MESSAGE)
         super().__init__(stage, error, message)
         self.stage = stage
         self.error = error

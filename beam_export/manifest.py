@@ -8,12 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from beam_export.errors import RunError
+from beam_export.errors import LONGEST_MESSAGE, RunError
 from beam_export.naming import ShardNames
 from beam_export.parquet import FAILURES, SHARDS, STRUCTURAL
 from beam_export.samples import Failure
 from beam_export.sealed import seal
 from beam_export.shard import ShardResult
+from beam_export.text import cut
 
 __all__ = [
     "FORMAT",
@@ -183,5 +184,6 @@ def shards_table(results: Iterable[ShardResult], names: ShardNames) -> pa.Table:
 
 
 def failures_table(failures: Iterable[Failure]) -> pa.Table:
-    """Returns the table of failures, sorted."""
-    return pa.Table.from_pylist([one._asdict() for one in sorted(failures)], schema=FAILURES)
+    """Returns the table of failures, sorted; messages that are too long are cut."""
+    rows = (one._replace(message=cut(one.message, LONGEST_MESSAGE)) for one in failures)
+    return pa.Table.from_pylist([one._asdict() for one in sorted(rows)], schema=FAILURES)

@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beam_export.joining import Tally
+from beam_export.markdown import plain
 from beam_export.options import ExportOptions
 from beam_export.patterns import split_inputs
 
 __all__ = ["lookup_steps", "selection_steps", "tell_step"]
+
+#: Kinds of files that the card tells of, and characters of a filter: the manifest has them all.
+_MOST_KINDS = 100
+_LONGEST_FILTER = 2000
 
 
 def lookup_steps(options: ExportOptions, tally: Tally) -> list[dict[str, Any]]:
@@ -67,11 +72,21 @@ def _file_names(path: str) -> str:
 
 
 def tell_step(step: Mapping[str, Any]) -> str:
-    """Returns what a step of the manifest did, for people."""
+    """Returns what a step of the manifest did, for people: Markdown for a cell of a table."""
     tell = _TOLD.get(step["step"])
     if tell is not None:
         return tell(step)
-    return ", ".join(f"{name}: {value}" for name, value in step.items() if name != "step")
+    return ", ".join(
+        f"{plain(name)}: {_told(value)}" for name, value in step.items() if name != "step"
+    )
+
+
+def _told(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return plain(str(value))
+    items = [f"{plain(repr(name))}: {count}" for name, count in list(value.items())[:_MOST_KINDS]]
+    left_out = len(value) - len(items)
+    return f"{{{', '.join([*items, *([f'{left_out:,} more'] if left_out else [])])}}}"
 
 
 def _tell_kept(step: Mapping[str, Any]) -> str:
@@ -85,12 +100,13 @@ def _tell_left_out(step: Mapping[str, Any]) -> str:
 def _ids(step: Mapping[str, Any]) -> str:
     unmatched = step["ids_unmatched"]
     none = f" ({unmatched:,} of which match no sample{_like(step, 'ids')})" if unmatched else ""
-    return f"{_count(step['ids'], 'id')} of {step['file']}{none}"
+    return f"{_count(step['ids'], 'id')} of {plain(step['file'])}{none}"
 
 
 def _tell_join(step: Mapping[str, Any]) -> str:
     return (
-        f"joined the columns of {step['table']} ({_count(step['rows'], 'row')}) by {step['key']}: "
+        f"joined the columns of {plain(step['table'])} ({_count(step['rows'], 'row')}) by "
+        f"{plain(step['key'])}: "
         f"{_count(step['samples_matched'], 'sample')} with a row, "
         f"{step['samples_unmatched']:,} without{_like(step, 'samples')}, and "
         f"{_count(step['rows_unmatched'], 'row')} without a sample{_like(step, 'rows')}"
@@ -103,15 +119,16 @@ def _count(number: int, what: str) -> str:
 
 def _like(step: Mapping[str, Any], what: str) -> str:
     shown: Sequence[str] = step.get(f"{what}_unmatched_examples", ())
-    return f", like {', '.join(shown[:3])}" if shown else ""
+    return f", like {', '.join(map(plain, shown[:3]))}" if shown else ""
 
 
 def _tell_filter(step: Mapping[str, Any]) -> str:
-    return f"kept where {step['filter']}; left out {_count(step['dropped'], 'sample')}"
+    kept = plain(step["filter"], _LONGEST_FILTER)
+    return f"kept where {kept}; left out {_count(step['dropped'], 'sample')}"
 
 
 def _tell_caption(step: Mapping[str, Any]) -> str:
-    return f"wrote column {step['column']} as each sample's .txt, empty where there is none"
+    return f"wrote column {plain(step['column'])} as each sample's .txt, empty where there is none"
 
 
 _TOLD = {

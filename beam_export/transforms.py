@@ -38,6 +38,7 @@ from beam_export.overlap import refuse_overlap
 from beam_export.patterns import parse_inputs
 from beam_export.planning import Announce, AssignKeys, Planned, PlanShards, open_plan
 from beam_export.preview import check_columns, check_schema
+from beam_export.proxies import spare_this_machine
 from beam_export.results import ExportResult
 from beam_export.samples import Failure, Sample
 from beam_export.shard import ShardResult
@@ -307,6 +308,7 @@ class WriteShards(beam.PTransform):
 
 def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
     """Returns the claimed output of a pipeline that nobody watches."""
+    spare_this_machine()
     local = is_local(pipeline)
     output = prepare_output(options, bound=local)
     # A `with` block tells when its pipeline has ended, however it did; else the next run sweeps.

@@ -15,6 +15,8 @@ import shlex
 import signal
 import sys
 
+from beam_export.console import open_streams
+
 __all__ = ["QUIET", "collect_less", "command_line", "main"]
 
 #: Environment variable that tells a worker to keep its log to itself.
@@ -47,6 +49,8 @@ def main() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     collect_less()
+    # Who prints a traceback fails on a full disk, and never tells the runner what went wrong.
+    open_streams()
     if os.environ.get(QUIET):
         logging.disable(logging.CRITICAL)
         # Beam prints the traceback that it also sends to the runner. What a codec prints as it

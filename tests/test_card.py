@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from beam_export.card import MARK, dataset_card
 from beam_export.manifest import Manifest, Totals
@@ -113,9 +116,51 @@ def test_odd_names_break_nothing(name: str) -> None:
     assert len(tables(text)) == 6
 
 
-def test_a_name_with_backticks_is_not_set_as_code() -> None:
-    # It would end where the name has its backtick.
-    assert "| a`b | string |" in card(schema=[{"name": "a`b", "type": "string"}])
+def test_a_card_as_it_was_before_names_were_looked_at() -> None:
+    kinds = {f".k{number}": number for number in range(60)}
+    text = card(
+        schema=[{"name": "a b", "type": "list<item: struct<x_y: double, z: string>>"}],
+        steps=[{"step": "read", "failed": 0, "skipped": kinds}, {"step": "encode", "quality": 95}],
+    )
+    assert "| `a b` | list<item: struct<x_y: double, z: string>> |\n" in text
+    assert f"| `read` | failed: 0, skipped: {kinds} |\n" in text
+    assert "| `encode` | quality: 95 |\n" in text
+
+
+HOSTILE = "`<img src=x onerror=alert(1)>`\n---\n[a](http://b.c) \x1b[31m|" + "x" * 10**6
+
+
+def elements(text: str) -> list[str]:
+    """Returns what a renderer makes of a card, other than its text."""
+    tokens = MarkdownIt("gfm-like", {"html": True, "linkify": True}).parse(text)
+    inline = [child for token in tokens for child in token.children or ()]
+    return [token.tag or token.type for token in (*tokens, *inline) if token.type != "text"]
+
+
+def test_nothing_of_the_input_is_markdown() -> None:
+    steps = [
+        {"step": "read", "samples": 1, "skipped": {"{}": 1}},
+        {"step": "keep ids", "file": "{}", "ids": 1, "ids_unmatched": 1, "dropped": 0}
+        | {"ids_unmatched_examples": ["{}"]},
+        {"step": "filter", "filter": "{}", "dropped": 1},
+        {"step": "caption", "column": "{}"},
+    ]
+    join = {"table": "{}", "key": "{}", "rows": 1, "samples_matched": 1}
+    join |= {"samples_unmatched": 1, "rows_unmatched": 1, "rows_unmatched_examples": ["{}"]}
+    steps.append({"step": "join", **join})
+
+    def filled(value: str) -> str:
+        made = json.loads(json.dumps(steps).replace("{}", json.dumps(value)[1:-1]))
+        schema = [{"name": value, "type": f"struct<{value}: string>"}]
+        return card(schema=schema, steps=made)
+
+    hostile = filled(HOSTILE)
+    assert [one for one in elements(hostile) if one != "code"] == [
+        one for one in elements(filled("a")) if one != "code"
+    ]
+    assert len(hostile) < 10_000
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", hostile)
+    assert front_matter(hostile) == front_matter(card())
 
 
 @given(st.text(st.characters(exclude_categories=[])))

@@ -102,14 +102,14 @@ def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the job server does not answer: {log.read_text()[-2000:]}")
 
 
-def export(source: Path, out: Path, *flags: str) -> subprocess.Popen[str]:
+def export(source: Path, out: Path, *flags: str, **environ: str) -> subprocess.Popen[str]:
     places = [f"--input={source}", f"--output_dir={out}", f"--images_per_tar={PER_TAR}"]
-    return command("export", *places, *flags)
+    return command("export", *places, *flags, **environ)
 
 
-def command(*arguments: str) -> subprocess.Popen[str]:
+def command(*arguments: str, **environ: str) -> subprocess.Popen[str]:
     pipe, line = subprocess.PIPE, [sys.executable, "-m", "beam_export", *arguments]
-    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=ENVIRON)
+    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=ENVIRON | environ)
 
 
 def finished(run: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -150,6 +150,21 @@ def test_the_same_bytes_and_the_same_summary(
     assert said.startswith(f"{COUNT} images in 6 shards")
     assert left_over(tmp_path / "out") == []
     check_export(tmp_path / "out", PER_TAR, "--allow-short")
+
+
+@pytest.mark.slow
+def test_a_proxy_that_never_answers_is_not_asked(
+    images: Path, local: dict[str, str], flags: list[str], tmp_path: Path
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(100)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environ = dict.fromkeys(("grpc_proxy", "http_proxy", "https_proxy"), url)
+        run = export(images, tmp_path / "out", "--max_failed_fraction=0.1", *flags, **environ)
+        code, _, errors = finished(run)
+    assert code == 0, errors
+    assert directory_hashes(tmp_path / "out") == local
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from beam_export.checks.faults import Fault
-from beam_export.text import printable, size
+from beam_export.text import shown, size
 
 __all__ = ["Findings"]
 
@@ -43,7 +43,9 @@ class Findings:
         """Returns all of it as JSON, on one line."""
         content = dataclasses.asdict(self)
         content["faults"] = [fault._asdict() for fault in self.faults]
-        return json.dumps({**content, "sound": self.sound}, sort_keys=True)
+        text = json.dumps({**content, "sound": self.sound}, sort_keys=True)
+        # The one control that JSON leaves as it is.
+        return text.replace("\x7f", "\\u007f")
 
     @classmethod
     def from_json(cls, text: str) -> Findings:
@@ -55,12 +57,15 @@ class Findings:
 
     def lines(self) -> Iterator[str]:
         """Yields the lines for people."""
+        yield from map(shown, self._lines())
+
+    def _lines(self) -> Iterator[str]:
         for fault in self.faults:
             yield fault.line()
         for words in self.unchecked:
             yield f"not checked: {words}"
         for words in self.notes:
-            yield printable(f"note: {words}")
+            yield f"note: {words}"
         count = len(self.faults)
         verdict = "sound" if self.sound else f"{count} fault{'s' * (count != 1)}"
         bulk = f", {size(self.bytes)}" if self.bytes is not None else ""
