@@ -7,19 +7,20 @@ nothing else: parsed first, looked through, and evaluated where no file or netwo
 
 from __future__ import annotations
 
-import json
+import contextlib
+import copy
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from beam_export.errors import InputError
-from beam_export.expressions import ask, connect, parse_expression, walk
-
-if TYPE_CHECKING:
-    pass
+from beam_export.expressions import Node, connect, cut, parse_expression, shown, to_sql, walk
+from beam_export.functions import work
+from beam_export.nulls import guard_nulls
+from beam_export.operands import operand
+from beam_export.text import printable
 
 __all__ = ["FACTS", "BoundFilter", "Filter", "needs_probe", "needs_size", "tell_columns"]
 
@@ -34,9 +35,13 @@ FACTS: dict[str, pa.DataType] = {
 #: Those of them that stand in the image's header.
 _HEADER = frozenset({"width", "height", "format"})
 
-#: A name that no column has.
+#: Names that no column has.
 _TABLE = "beam_export samples"
-_FALSE_STARTS = ("Binder Error: ", "Conversion Error: ", "Catalog Error: ", "Parser Error: ")
+_COUNTING = "beam_export count"
+#: Bytes that a filter may make of rows at once.
+_ROOM = 128 << 20
+#: What DuckDB's messages start with.
+_KIND = re.compile(r"^[A-Z][A-Za-z ]* Error: ")
 
 
 class Filter:
@@ -55,7 +60,7 @@ class Filter:
         self._node = parse_expression(text)
         self.columns = tuple(dict.fromkeys(ref["column_names"][0] for ref in self._refs()))
 
-    def _refs(self) -> Iterator[dict[str, Any]]:
+    def _refs(self) -> Iterator[Node]:
         return (one for one in walk(self._node) if one.get("class") == "COLUMN_REF")
 
     def check(self, types: Mapping[str, pa.DataType | None]) -> None:
@@ -75,7 +80,7 @@ class Filter:
             InputError: if it names a column that is not there, or uses one as what it is not.
         """
         found = {name: _resolve(self.text, name, types) for name in self.columns}
-        statement = json.loads(json.dumps(self._node))
+        statement = copy.deepcopy(self._node)
         for ref in walk(statement):
             if ref.get("class") == "COLUMN_REF":
                 ref["column_names"][0] = found[ref["column_names"][0]]
@@ -113,15 +118,27 @@ class BoundFilter:
         types: Arrow types of those columns.
     """
 
-    def __init__(
-        self, text: str, statement: dict[str, Any], types: Mapping[str, pa.DataType]
-    ) -> None:
+    def __init__(self, text: str, statement: Node, types: Mapping[str, pa.DataType]) -> None:
         self.text, self.types = text, dict(types)
+        self._work = work(statement["select_list"][0])
         self._connection = connect()
-        document = json.dumps({"error": False, "statements": [{"node": statement}]})
-        expression = ask(self._connection, "SELECT json_deserialize_sql($1::JSON)", document)
-        self._select = f'{expression} FROM "{_TABLE}"'
-        self._check()
+        self._names = _distinct(self.types)
+        for ref in walk(statement):
+            if ref.get("class") == "COLUMN_REF":
+                ref["column_names"][0] = self._names[ref["column_names"][0]]
+        # One sample of which nothing is known: constants are looked at with the first.
+        nothing = self._table({name: pa.nulls(1, kind) for name, kind in self.types.items()}, 1)
+        with self._given(nothing, ""):
+            guard_nulls(self._connection, text, statement, _TABLE)
+            self._select = (
+                f'{to_sql(self._connection, statement, statement["select_list"])} FROM "{_TABLE}"'
+            )
+            kind = self._connection.sql(self._select).to_arrow_table().schema.field(0).type
+        if not pat.is_boolean(kind) and not (pat.is_null(kind) and self.types):
+            raise InputError(
+                f"--filter={shown(text)} is of type {kind}, neither true nor false: compare "
+                "something, as in score >= 0.5."
+            )
 
     def keep(self, columns: Mapping[str, pa.Array], count: int) -> list[bool]:
         """Returns for each of `count` samples whether it is kept: null is no.
@@ -129,38 +146,52 @@ class BoundFilter:
         Raises:
             InputError: if the expression fails on a value, a text that is no number say.
         """
-        arrays = [_plain(columns[name], self.types[name]) for name in self.types]
+        table = self._table(columns, count)
+        # So many rows at once that what is made of them fits, whatever is made.
+        step = max(1, _ROOM * count // max(1, table.nbytes * self._work))
+        found: list[bool] = []
+        for start in range(0, count, step):
+            with self._given(table.slice(start, step), "; what may fail is null within try(...)"):
+                answer = self._connection.sql(self._select).to_arrow_table().column(0)
+            found += [one is True for one in answer.to_pylist()]
+        return found
+
+    def _table(self, columns: Mapping[str, pa.Array], count: int) -> pa.Table:
+        arrays = [operand(columns[name]) for name in self.types]
         # A column that only counts, as an expression may name none.
-        arrays.append(pa.nulls(count, pa.bool_()))
-        table = pa.table(arrays, names=[*self.types, " "])
-        kept = pc.fill_null(self._run(self._select, table).column(0), False)
-        return [bool(one) for one in kept.to_pylist()]
+        return pa.table(
+            [*arrays, pa.nulls(count, pa.bool_())], names=[*self._names.values(), _COUNTING]
+        )
 
-    def _check(self) -> None:
-        # With one sample of which nothing is known: constants are looked at with the first.
-        nothing = [_plain(pa.nulls(1, kind), kind) for kind in self.types.values()]
-        table = pa.table([*nothing, pa.nulls(1)], names=[*self.types, " "])
-        result = self._run(self._select, table)
-        kind = result.schema.field(0).type
-        if not (pat.is_boolean(kind) or pat.is_null(kind)):
-            raise InputError(
-                f"--filter={self.text!r} is of type {kind}, neither true nor false: compare it "
-                "with something, as in score >= 0.5."
-            )
-
-    def _run(self, statement: str, table: pa.Table) -> pa.Table:
+    @contextlib.contextmanager
+    def _given(self, table: pa.Table, advice: str) -> Iterator[None]:
+        """Has a table to ask while the block runs; what DuckDB says against it is one sentence."""
         import duckdb
 
-        self._connection.register(_TABLE, table)
         try:
-            return self._connection.sql(statement).to_arrow_table()
-        except duckdb.Error as error:
+            self._connection.register(_TABLE, table)
+            yield
+        except (duckdb.Error, pa.ArrowException) as error:
             raise InputError(
-                f"--filter={self.text!r} cannot be evaluated ({_reason(error)}): "
-                f"{_told(self.types)}."
+                f"--filter={shown(self.text)} cannot be evaluated ({_reason(error)}): "
+                f"{_told(self.types)}{advice}."
             ) from None
         finally:
             self._connection.unregister(_TABLE)
+
+
+def _distinct(names: Iterable[str]) -> dict[str, str]:
+    """Returns a name for each column that DuckDB, to which letters' cases are one, can tell."""
+    found: dict[str, str] = {}
+    taken = {_COUNTING}
+    for name in names:
+        given, number = name, 1
+        while given.casefold() in taken:
+            number += 1
+            given = f"{name} ({number})"
+        taken.add(given.casefold())
+        found[name] = given
+    return found
 
 
 def _resolve(text: str, name: str, types: Mapping[str, pa.DataType | None]) -> str:
@@ -172,10 +203,11 @@ def _resolve(text: str, name: str, types: Mapping[str, pa.DataType | None]) -> s
         return alike[0]
     if alike:
         raise InputError(
-            f"--filter={text!r} names {name!r}, which may be {_listed(alike)}: write it in double "
-            "quotes as it is."
+            f"--filter={shown(text)} names {name!r}, which may be {_listed(alike)}: write it in "
+            "double quotes as it is."
         )
-    raise InputError(f"--filter={text!r} names {name!r}, and {_told(types)}.")
+    quoted = " (text stands in single quotes)" if f'"{name}"' in text else ""
+    raise InputError(f"--filter={shown(text)} names {name!r}{quoted}, and {_told(types)}.")
 
 
 def _told(types: Mapping[str, pa.DataType | None]) -> str:
@@ -187,21 +219,5 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    first = str(error).split("\n", 1)[0].strip()
-    for start in _FALSE_STARTS:
-        first = first.removeprefix(start)
-    return first.rstrip(".")
-
-
-def _plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Returns the column as DuckDB takes it; what is not a number counts as null.
-
-    DuckDB holds NaN for the largest number, which no one who writes `score >= 0.5` means.
-    """
-    if pat.is_float16(kind):
-        array = pc.cast(array, pa.float32())
-    elif pat.is_decimal256(kind):
-        array = pc.cast(array, pa.float64())
-    if pat.is_floating(array.type):
-        return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    return array
+    first = printable(str(error).split("\n", 1)[0].strip())
+    return cut(_KIND.sub("", first).rstrip("."))

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import datetime
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -155,3 +158,126 @@ def test_files_cannot_be_reached_even_by_a_statement() -> None:
     for statement in ("SELECT * FROM read_text('/etc/hostname')", "SET threads = 2"):
         with pytest.raises(duckdb.Error):
             connection.execute(statement)
+
+
+def test_columns_whose_names_duckdb_holds_for_one_are_told_apart() -> None:
+    columns = {
+        "score": pa.array([0.5, 0.9]),
+        "Score": pa.array([1, 2]),
+        "SCORE": pa.array(["a", "b"]),
+        "beam_export count": pa.array([3, 4]),
+    }
+    text = """score > 0.7 and "Score" = 2 and "SCORE" = 'b' and "beam_export count" = 4"""
+    bound = Filter(text).bind({name: column.type for name, column in columns.items()})
+    assert bound.keep(columns, 2) == [False, True]
+
+
+def test_dictionaries_differ_from_block_to_block() -> None:
+    bound = Filter("split >= 'm' or split = 'b'").bind({"split": COLUMNS["split"].type})
+    for values in (["z", "a"], ["a", "z"], ["m", "b", "c"]):
+        array = pa.array(values).dictionary_encode()
+        assert bound.keep({"split": array}, len(values)) == [one in "bmz" for one in values]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("score > 0 " + " " * 100_000, "has 100,010 characters, and 100,000 are the most"),
+        ("(" * 2000 + "true" + ")" * 2000, "has expressions within expressions, and 100 levels"),
+        ("score > 0" + " is null" * 300, "has expressions within expressions, and 100 levels"),
+        ("+".join(["score"] * 150) + " > 1", "has expressions within expressions"),
+        (" or ".join(["sqrt(score) > 1"] * 501), "has 501 operators, functions and casts"),
+        (" or ".join(["score > 1"] * 2001), "has 2002 comparisons and other parts, and 2000 are"),
+        ("concat(" + ",".join(["caption"] * 1001) + ") = 'x'", "has texts or lists of 1001 times"),
+        ("caption = '\udc80'", "is no text: write it in UTF-8."),
+        ("/* nothing */ -- at all", "is no expression"),
+    ],
+)
+def test_cost_of_a_filter_is_bounded(text: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        Filter(text)
+    assert said in caught.value.sentence
+    assert len(caught.value.sentence) < 700
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+".join(["score"] * 99) + " > 50",
+        "sqrt(" * 95 + "score" + ")" * 95 + " > 0.9",
+        "case when score > 0 then " * 90 + "true" + " end" * 90,
+        "split in (" + ",".join(f"'id{number:06}'" for number in range(8000)) + ") or score > 0",
+        " or ".join(f"score > {number}" for number in range(1500)) + " or score > 0",
+    ],
+)
+def test_what_is_within_the_bounds_is_a_filter(text: str) -> None:
+    assert kept(text) == ([3] if "+score" in text else [0, 3])
+
+
+def test_values_in_messages_are_cut() -> None:
+    bound = Filter("cast(caption as int) > 1").bind({"caption": pa.string()})
+    with pytest.raises(InputError) as caught:
+        bound.keep({"caption": pa.array(["x" * 500_000])}, 1)
+    assert "Could not convert string 'xxx" in caught.value.sentence
+    assert len(caught.value.sentence) < 700
+
+
+def test_list_distances_are_of_each_row_alone() -> None:
+    nan = float("nan")
+    vectors = pa.array([[1.0, 0.0], [nan, 1.0], None, [0.0, 1.0]], pa.list_(pa.float32()))
+    fixed = vectors.cast(pa.list_(pa.float32(), 2))
+    for array in (vectors, fixed):
+        bound = Filter("list_cosine_similarity(v, [1, 0]) > 0.5").bind({"v": array.type})
+        assert bound.keep({"v": array}, 4) == [True, False, False, False]
+
+
+TIMES = """
+import datetime, pyarrow as pa
+from beam_export.filtering import Filter
+day = pa.array([datetime.datetime(2024, 5, 1, hour) for hour in (0, 12, 23)], pa.timestamp("us"))
+columns = {"plain": day, "zoned": day.cast(pa.timestamp("us", "Asia/Tokyo"))}
+for text in (
+    "zoned >= '2024-05-01 12:00' and hour(zoned) > 12",
+    "plain::timestamptz = zoned and day(zoned) = 1",
+    "strftime(zoned, '%c %x %X %Z %A') = strftime(plain::timestamptz, '%c %x %X %Z %A')",
+    "strftime(plain, '%A %B %H') = 'Wednesday May 12'",
+    "lower('IŞ') = 'iş' and upper('i') = 'I' and plain::varchar like '2024-05-01 12%'",
+):
+    bound = Filter(text).bind({name: column.type for name, column in columns.items()})
+    print(bound.keep({name: columns[name] for name in bound.types}, 3))
+"""
+
+
+def test_neither_zone_nor_language_of_the_machine_decides() -> None:
+    said = set()
+    for zone, language in (("UTC", "C.UTF-8"), ("Asia/Tokyo", "tr_TR.UTF-8"), ("America/Lima", "")):
+        environment = {**os.environ, "TZ": zone, "LC_ALL": language, "LANG": language}
+        command = [sys.executable, "-c", TIMES]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        said.add(done.stdout)
+    assert len(said) == 1
+    assert [line.count("True") for line in said.pop().splitlines()] == [1, 3, 3, 1, 1]
+
+
+HEAVY = """
+import resource, pyarrow as pa
+from beam_export.filtering import Filter
+rows = pa.array(["ab " * 2000 + str(number) for number in range(1000)])
+for text in (
+    "||".join(["s"] * 40) + " = ''", "upper(lower(" * 49 + "s" + "))" * 49 + " = ''",
+    f"replace(replace(s, 'a', '{'x' * 20}'), 'x', '{'y' * 20}') = ''",
+    "len(string_split(s, '')) = 1",
+    "concat(" + ",".join(["s"] * 900) + ") = ''", "s like '%_a%_b%_a%_b%_c%'",
+    "regexp_matches(s, '[ab ].{200}c')", "lpad(s, 10000, 'x') || rpad(s, 10000, 'y') = ''",
+):
+    assert Filter(text).bind({"s": rows.type}).keep({"s": rows}, 1000) == [False] * 1000
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+
+
+@pytest.mark.slow
+def test_memory_of_a_filter_is_bounded() -> None:
+    command = [sys.executable, "-c", HEAVY]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    # Of 6 MB of text; without bounds, some take gigabytes.
+    assert int(done.stdout) < 1500
