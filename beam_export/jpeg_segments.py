@@ -20,6 +20,7 @@ __all__ = [
     "SOI",
     "SOS",
     "Segment",
+    "has_scans",
     "is_bomb",
     "next_marker",
     "read_size",
@@ -40,6 +41,9 @@ _RESTARTS = range(0xD0, 0xD8)
 
 #: Start-of-frame markers, of all processes.
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+
+#: Those of them that go over the image several times.
+_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
 # In entropy-coded data 0xFF is followed by a stuffed 0x00, or is a restart marker, or fill.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -67,6 +71,25 @@ def read_size(data: bytes) -> tuple[int, int] | None:
     except ValueError:
         return None
     return None
+
+
+def has_scans(data: bytes) -> bool:
+    """Tells if a decoder has to keep all of the image until it has seen several scans.
+
+    So it is where the frame is progressive, or the first scan has not all of its components.
+    """
+    components = 0
+    try:
+        for marker, _, _, start, *_ in walk(data):
+            if marker in FRAMES:
+                if marker in _PROGRESSIVE:
+                    return True
+                components = data[start + 5]
+            if marker == SOS:
+                return bool(data[start] < components)
+    except (ValueError, IndexError):
+        pass
+    return False
 
 
 def is_bomb(data: bytes) -> bool:

@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_export import cores, display, elsewhere, progress
+from beam_export import cores, display, elsewhere, memory, progress
 from beam_export.claims import prepare_output, release
 from beam_export.dryrun import DryRun
 from beam_export.flags import ExportCommand
@@ -149,6 +149,8 @@ def run_here(
         with (
             progress.listening(shown.heard) as watcher,
             quiet(verbose),
+            # One process works in as many threads as there are cores.
+            memory.shared(workers if workers > 1 else os.cpu_count() or 1),
             _released(output),
         ):
             while True:

@@ -6,37 +6,83 @@ applied to colours alone and the white below is sRGB's.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-__all__ = ["on_white", "scale_16_bit", "split_alpha"]
+__all__ = ["Facts", "facts_of", "on_white", "scale_16_bit", "split_alpha"]
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 _WHITE_IS_ZERO = 0
+_16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def split_alpha(im: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | None]:
-    """Returns a decoded image as (`L`, `RGB` or `CMYK`, its alpha as `L` or None).
+class Facts(NamedTuple):
+    """What is to be known of a decoded image beside its pixels.
+
+    Attributes:
+        format: as Pillow calls it.
+        png_type: of a PNG: 4 is gray with alpha.
+        full: the value of 16-bit gray that is white.
+        inverted: whether 16-bit gray has white at 0.
+    """
+
+    format: str | None
+    png_type: int = 0
+    full: int = 65_535
+    inverted: bool = False
+
+
+def facts_of(im: Image.Image, data: bytes) -> Facts:
+    """Returns what `split_alpha` is to know of an image, and brings its key to scale.
 
     Args:
-        im: decoded (`load` was called).
+        im: as it was opened, and decoded (`load` was called).
         data: the bytes it was opened from: a PNG's true type and depth are in no attribute.
 
     Raises:
         ValueError: for 32-bit and float pixels, which have no white that is known.
     """
-    if im.mode.startswith("I;16") or im.mode == "I":
-        return _split_16_bit(im)
     if im.mode == "F":
         raise ValueError(
             "its pixels are floats (mode F), and which value is white is not known; "
             "convert it to 8 or 16 bit first"
         )
-    if im.format == "PNG":
+    if im.mode == "I":
+        low, high = map(int, np.ravel(im.getextrema()))
+        if low < 0 or high > 65_535:
+            raise ValueError(
+                f"its pixels are 32-bit numbers of {low} to {high}, and which one is white is not "
+                "known; convert it to 8 or 16 bit first"
+            )
+    if isinstance(im, TiffImagePlugin.TiffImageFile):
+        tags = im.tag_v2
+        return Facts(
+            im.format,
+            full=4_095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65_535,
+            # Pillow inverts 8 bits, not 16.
+            inverted=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,
+        )
+    if im.format != "PNG":
+        return Facts(im.format)
+    if im.mode not in _16_BIT:
         _mend_png_key(im, *data[24:26])
+    return Facts(im.format, png_type=data[25])
+
+
+def split_alpha(im: Image.Image, facts: Facts) -> tuple[Image.Image, Image.Image | None]:
+    """Returns a decoded image, or a part of one, as (`L`, `RGB` or `CMYK`, its alpha or None).
+
+    Args:
+        im: with the `info` of the whole, key and all.
+        facts: of the whole.
+    """
+    if im.mode in _16_BIT:
+        return _split_16_bit(im, facts)
     if im.mode in ("1", "L"):
-        gray = im.convert("L")
+        gray = im if im.mode == "L" else im.convert("L")
         key = im.info.get("transparency")
         return gray, _key_mask(gray, key) if isinstance(key, int) else None
     if im.mode in ("LA", "La"):
@@ -44,7 +90,7 @@ def split_alpha(im: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image 
         return gray, alpha
     if im.has_transparency_data and im.mode in (*_ALPHA, "P", "RGB"):
         *colors, alpha = im.convert("RGBA").split()
-        if im.format == "PNG" and data[25] == 4:
+        if facts.format == "PNG" and facts.png_type == 4:
             # 16-bit gray with alpha: Pillow gives three equal channels.
             return colors[0], alpha
         return Image.merge("RGB", colors), alpha
@@ -69,21 +115,10 @@ def scale_16_bit(values: np.ndarray, full: int = 65_535) -> np.ndarray:
     return scaled
 
 
-def _split_16_bit(im: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def _split_16_bit(im: Image.Image, facts: Facts) -> tuple[Image.Image, Image.Image | None]:
     values = np.asarray(im)
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65_535:
-        raise ValueError(
-            f"its pixels are 32-bit numbers of {low} to {high}, and which one is white is not "
-            "known; convert it to 8 or 16 bit first"
-        )
-    full = 65_535
-    tags = im.tag_v2 if isinstance(im, TiffImagePlugin.TiffImageFile) else {}
-    if tags.get(_BITS_PER_SAMPLE) == (12,):
-        full = 4_095
-    gray = scale_16_bit(values, full)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        # Pillow inverts 8 bits, not 16.
+    gray = scale_16_bit(values, facts.full)
+    if facts.inverted:
         gray = 255 - gray
     key = im.info.get("transparency")
     if not isinstance(key, int):

@@ -14,6 +14,7 @@ from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
@@ -119,7 +120,7 @@ def lift_guards(max_pixels: int) -> None:
     PngImagePlugin.MAX_TEXT_CHUNK = text
 
 
-def open_image(data: bytes, spec: EncodeSpec) -> Image.Image:
+def open_image(data: bytes, spec: EncodeSpec) -> ImageFile.ImageFile:
     """Opens an encoded image, its header alone, and holds it against the limits.
 
     Raises:
@@ -135,14 +136,14 @@ def open_image(data: bytes, spec: EncodeSpec) -> Image.Image:
             raise SampleError("decode", "ValueError", message)
         # Image.open would go on to the index of a phone's further pictures (MPO), and lose the
         # first one if that is broken.
-        im: Image.Image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+        im: ImageFile.ImageFile = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
     else:
         im = _open_other(data, spec)
     check_pixels(im.width * im.height, spec)
     return im
 
 
-def _open_other(data: bytes, spec: EncodeSpec) -> Image.Image:
+def _open_other(data: bytes, spec: EncodeSpec) -> ImageFile.ImageFile:
     lift_guards(spec.max_pixels)
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)

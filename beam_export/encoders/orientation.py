@@ -12,7 +12,7 @@ from typing import Literal
 
 from PIL import Image
 
-__all__ = ["exif_block", "read_orientation", "upright"]
+__all__ = ["exif_block", "place_of", "read_orientation", "upright"]
 
 _ORIENTATION = 0x0112
 _SHORT, _LONG = 3, 4
@@ -75,3 +75,19 @@ def upright(im: Image.Image, orientation: int) -> Image.Image:
     """Returns the image as it is to be looked at: turned and mirrored as `orientation` says."""
     turn = _TURNS.get(orientation)
     return im if turn is None else im.transpose(turn)
+
+
+def place_of(
+    box: tuple[int, int, int, int], size: tuple[int, int], orientation: int
+) -> tuple[int, int]:
+    """Returns (left, top) that a box of an image has in the upright one.
+
+    Args:
+        box: (left, top, right, bottom) in the image as stored.
+        size: (width, height) as stored.
+        orientation: 1 to 8.
+    """
+    left, top, right, bottom = box
+    across = size[0] - right if orientation in (2, 3, 7, 8) else left
+    down = size[1] - bottom if orientation in (3, 4, 6, 7) else top
+    return (down, across) if orientation >= 5 else (across, down)

@@ -21,12 +21,13 @@ from PIL import __version__ as pillow_version
 
 from beam_export.arrays import array_fault, is_on_device
 from beam_export.cores import Cores
-from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header
+from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header, tiles
 from beam_export.encoders.icc import to_srgb
-from beam_export.encoders.orientation import exif_block, read_orientation, upright
+from beam_export.encoders.need import need_of
 from beam_export.encoders.resize import ResizePlan, plan_resize
 from beam_export.errors import SampleError
 from beam_export.jpeg import MAX_SIDE
+from beam_export.memory import budget
 from beam_export.samples import EncodedImage
 
 __all__ = ["PillowEncoder", "decode", "planned_resize"]
@@ -141,25 +142,30 @@ class PillowEncoder:
     def _encode(self, image: ImageInput) -> Result:
         stage = "decode" if isinstance(image, bytes) else "encode"
         try:
-            if isinstance(image, bytes):
-                picture, profile = decode(image, self.spec)
-            else:
-                picture, profile = _from_array(image, self.spec), None
-            stage = "encode"
-            picture = self._resize(picture)
-            data = self._save(picture, profile)
+            with contextlib.ExitStack() as held:
+                if isinstance(image, bytes):
+                    picture, profile = decode(image, self.spec, held)
+                else:
+                    picture, profile = _from_array(image, self.spec), None
+                stage = "encode"
+                picture = self._resize(picture)
+                size = picture.size
+                self._write(picture, profile)
+                # Large ones and their JPEG are never there at the same time twice.
+                del picture
+                data = self._written()
         except MemoryError:
             raise
         except Exception as error:
             return header.failure(stage, error, image if isinstance(image, bytes) else b"")
-        return EncodedImage(data, "jpg", picture.width, picture.height, "encoded")
+        return EncodedImage(data, "jpg", *size, "encoded")
 
     def _resize(self, im: Image.Image) -> Image.Image:
         plan = planned_resize(im.size, self.spec)
         return im if plan is None else _apply(plan, im)
 
-    def _save(self, im: Image.Image, profile: bytes | None) -> bytes:
-        """Returns the image as a baseline JPEG that carries nothing but, maybe, a profile."""
+    def _write(self, im: Image.Image, profile: bytes | None) -> None:
+        """Writes the image as a baseline JPEG that carries nothing but, maybe, a profile."""
         buffer = self._scratch.file
         buffer.seek(0)
         im.save(
@@ -175,6 +181,10 @@ class PillowEncoder:
             # Pillow copies the source's comment unless it is given one.
             comment=b"",
         )
+
+    def _written(self) -> bytes:
+        """Returns what was written last."""
+        buffer = self._scratch.file
         size = buffer.tell()
         buffer.seek(0)
         data = buffer.read(size)
@@ -231,8 +241,16 @@ def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None
     return plan
 
 
-def decode(data: bytes, spec: EncodeSpec) -> tuple[Image.Image, bytes | None]:
+def decode(
+    data: bytes, spec: EncodeSpec, held: contextlib.ExitStack
+) -> tuple[Image.Image, bytes | None]:
     """Returns an upright `L` or `RGB` image, and the profile it is to carry if it is not sRGB.
+
+    Args:
+        data: the encoded image.
+        spec: has the limits.
+        held: closed by the caller when it is done with the image: until then it has the memory
+            that a large one takes, for which others may have to wait.
 
     Raises:
         SampleError: if it is larger than it may be.
@@ -240,13 +258,20 @@ def decode(data: bytes, spec: EncodeSpec) -> tuple[Image.Image, bytes | None]:
     """
     header.check_bytes(data, spec)
     with header.open_image(data, spec) as im:
-        im.load()
+        held.enter_context(budget().taken(need_of(im, data, spec)))
+        source, canvas, orientation = tiles.load(im)
         # A GIF or AVIF frame may turn out larger than its header said.
-        header.check_pixels(im.width * im.height, spec)
-        colors, alpha = color.split_alpha(im, data)
-        converted, profile = to_srgb(colors, im.info.get("icc_profile"))
-        picture = color.on_white(converted, alpha)
-        return upright(picture, read_orientation(exif_block(im))), profile
+        header.check_pixels(source.width * source.height, spec)
+        facts = color.facts_of(im, data)
+        profile, kept = im.info.get("icc_profile"), None
+
+        def convert(part: Image.Image) -> Image.Image:
+            nonlocal kept
+            colors, alpha = color.split_alpha(part, facts)
+            converted, kept = to_srgb(colors, profile)
+            return color.on_white(converted, alpha)
+
+        return tiles.remade(source, canvas, convert, orientation), kept
 
 
 def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:

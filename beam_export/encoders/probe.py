@@ -6,6 +6,8 @@ failed there, with the same words.
 
 from __future__ import annotations
 
+import contextlib
+
 from beam_export.encoders import EncodeSpec, header, pillow
 from beam_export.samples import Probed
 
@@ -43,10 +45,12 @@ def probe_pixels(data: bytes, spec: EncodeSpec) -> Probed:
     """
     stage = "decode"
     try:
-        picture, _ = pillow.decode(data, spec)
-        stage = "encode"
-        if spec.mode != "never":
-            pillow.planned_resize(picture.size, spec)
+        with contextlib.ExitStack() as held:
+            picture, _ = pillow.decode(data, spec, held)
+            stage = "encode"
+            if spec.mode != "never":
+                pillow.planned_resize(picture.size, spec)
+            del picture
     except MemoryError:
         raise
     except Exception as error:

@@ -27,6 +27,7 @@ from PIL import Image
 from beam_export.encoders import EncodeSpec, ImageInput, Result
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.errors import RunError, SampleError
+from beam_export.memory import unbounded
 
 __all__ = ["Sandbox", "main"]
 
@@ -111,6 +112,7 @@ def _receive(source: IO[bytes]) -> tuple[int, bytes]:
 def main() -> None:
     """Serves until whoever started this ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    unbounded()
     encoder = PillowEncoder(pickle.loads(_receive(sys.stdin.buffer)[1]))
     encoder.open()
     Image.init()
