@@ -44,6 +44,8 @@ setup(
         "numpy",
         "pillow>=12,<13",
         "pyarrow>=18,<26",
+        # Tells what libjpeg reports as lost, which Pillow keeps to itself; it makes no pixels.
+        "simplejpeg>=1.8,<2",
         "tqdm",
     ],
     extras_require={

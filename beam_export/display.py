@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TextIO
 
 import tqdm
@@ -176,9 +176,9 @@ def summary(
         lines.append(
             f"  written anew, as missing or damaged: {found.mended_files} of the files beside them"
         )
-    skipped: Mapping[str, int] = next(
-        (step["skipped"] for step in manifest["steps"] if step["step"] == "read"), {}
-    )
+    steps = {step["step"]: step for step in manifest["steps"]}
+    lines.extend(_of_damage(steps.get("encode", {}), steps.get("probe", {})))
+    skipped: Mapping[str, int] = steps.get("read", {}).get("skipped", {})
     if totals["filtered"]:
         lines.append(f"  left out {totals['filtered']} by --ids, --exclude_ids or --filter")
     if totals["duplicate"] or totals["limited"]:
@@ -193,6 +193,16 @@ def summary(
     lines.extend(f"  each failure with its reason: {folder}/{name}" for name in failures)
     lines.append(f"  {folder}/images-{manifest['hash']}-manifest.json")
     return "\n".join(map(shown, lines))
+
+
+def _of_damage(encode: Mapping[str, Any], probe: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what there is to say of damaged JPEGs, where there were any."""
+    if kept := encode.get("damaged", 0):
+        yield f"  {kept} of the encoded JPEGs are damaged, and were kept as far as they decode"
+    failed, copied = encode.get("failed_damaged", 0), encode.get("copied", 0)
+    if (kept or failed) and copied and probe.get("probe") != "full":
+        failures = f"{failed} JPEGs failed as damaged; " if failed else ""
+        yield f"  {failures}the {copied} copied ones were not decoded: --probe=full does that too"
 
 
 def plan(facts: Mapping[str, int]) -> str:

@@ -177,9 +177,8 @@ def encode_loaded(
             ready.append(one)
         elif one.ref.stored is not None:
             stored = one.ref.stored
-            image = EncodedImage(
-                one.image, stored.ext, stored.width, stored.height, stored.encoding
-            )
+            ext, width, height, encoding, _, remarks = stored
+            image = EncodedImage(one.image, ext, width, height, encoding, remarks)
             ready.append(_ready(one, image, stored.source_sha256))
         else:
             ready.append(_ready(one, next(results), one.sha256))

@@ -19,7 +19,7 @@ from beam_export.naming import ShardNames, parse
 from beam_export.parquet import check_pages, read_encodings, read_facts
 from beam_export.paths import is_local
 from beam_export.sealed import SealError, unseal
-from beam_export.shard import ShardResult, failures_from_json
+from beam_export.shard import REMARKS, ShardResult, failures_from_json, remarks_from_json
 from beam_export.sinks import Output, Standing
 from beam_export.storage import LANES, storage_of
 
@@ -185,6 +185,7 @@ def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
         plan=facts["beam_export.plan"],
         failures=failures_from_json(facts["beam_export.failures"]),
         kept=True,
+        remarks=remarks_from_json(facts.get(REMARKS, "{}")),
     )
 
 

@@ -131,9 +131,10 @@ class _Finish(beam.DoFn):
         settled = open_decisions(decisions)
         counted, ranked = census
         layout = open_plan(plan)
+        early = len(listed), len(probed)
         sums = manifests.totals(
             results,
-            len(listed) + len(probed),
+            sum(early),
             counted=counted,
             filtered=tally.dropped,
             duplicate=len(settled.dropped),
@@ -144,7 +145,7 @@ class _Finish(beam.DoFn):
         failures_sha256 = self._write_failures(names, failures)
         sums.check()
         # What has failed in shards is counted as they are written.
-        for name, count in ("read", sums.read), ("failed", len(listed) + len(probed)):
+        for name, count in ("read", sums.read), ("failed", sum(early)):
             Metrics.counter("beam_export", f"{name}-samples").inc(count)
         self._check_sources(listed)
         sums.check_budget(self._options.max_failed_fraction)
@@ -153,7 +154,7 @@ class _Finish(beam.DoFn):
             hash=layout.hash,
             options=self._options.shaping(),
             software=self._software(results),
-            steps=self._steps(sums, skipped, tally, len(settled.renamed), len(listed), len(probed)),
+            steps=self._steps(sums, skipped, tally, len(settled.renamed), early, results),
             schema=manifests.describe_schema(schema),
             totals=sums,
             tables=[
@@ -231,11 +232,12 @@ class _Finish(beam.DoFn):
         skipped: Mapping[str, int],
         tally: Tally,
         renamed: int,
-        listed: int,
-        probed: int,
+        early: tuple[int, int],
+        results: Sequence[ShardResult],
     ) -> list[dict[str, Any]]:
         """Returns the processing, in order, with how many samples each step let through."""
         options = self._options
+        listed, probed = early
         return [
             {
                 "step": "read",
@@ -260,6 +262,7 @@ class _Finish(beam.DoFn):
                 "copied": sums.copied,
                 "encoded": sums.encoded,
                 "failed": sums.failed - listed - probed,
+                **manifests.remarks(results),
             },
             {"step": "write", "samples": sums.written, "shards": sums.shards},
         ]

@@ -156,6 +156,10 @@ def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--subsampling", help="chroma subsampling of JPEGs that are encoded")
     group.add_argument("--resize", type=int, help="target in pixels")
     group.add_argument("--resize_mode", help="what --resize sets, and what becomes of the rest")
+    group.add_argument(
+        "--damaged",
+        help="JPEGs that decode with loss of data: fail, or keep them as far as they decode",
+    )
     group.add_argument("--max_pixels", type=int, help="larger images are failures")
     group.add_argument("--max_image_bytes", type=int, help="larger files are failures")
 

@@ -20,6 +20,7 @@ __all__ = [
     "SOI",
     "SOS",
     "Segment",
+    "frame_components",
     "has_scans",
     "is_bomb",
     "next_marker",
@@ -90,6 +91,19 @@ def has_scans(data: bytes) -> bool:
     except (ValueError, IndexError):
         pass
     return False
+
+
+def frame_components(data: bytes) -> int:
+    """Returns how many components the first frame header declares, or 0 if there is none."""
+    try:
+        for marker, _, _, start, end, _ in walk(data):
+            if marker in FRAMES and end - start >= 6:
+                return data[start + 5]
+            if marker == SOS:
+                return 0
+    except ValueError:
+        pass
+    return 0
 
 
 def is_bomb(data: bytes) -> bool:

@@ -82,7 +82,8 @@ class Structure:
         # The lowest bit that has come of each coefficient of a progressive image, -1 for none.
         self._lowest: dict[int, list[int]] = {}
         self._scans = 0
-        self._coded: CodedScan | None = None  # what the last scan's data is to hold
+        #: What the last scan's data is to hold; None if it is not of Huffman-coded blocks.
+        self.coded: CodedScan | None = None
         self._in_scan = False
 
     def take(self, segment: Segment) -> None:
@@ -126,9 +127,9 @@ class Structure:
     def one_scan(self) -> tuple[JpegFacts, CodedScan] | None:
         """Returns facts and what its data is to hold, if the one scan so far is all to come."""
         whole = self._scans == 1 and len(self._begun) == len(self._components)
-        if not whole or self._coded is None or self._process not in ("baseline", "extended"):
+        if not whole or self.coded is None or self._process not in ("baseline", "extended"):
             return None
-        return self.facts(), self._coded
+        return self.facts(), self.coded
 
     def facts(self) -> JpegFacts:
         return JpegFacts(
@@ -146,9 +147,9 @@ class Structure:
         if self._in_scan:
             if at == before:
                 raise ValueError("it has an empty scan")
-            if self._coded is not None:
+            if self.coded is not None:
                 coded = self._data[before:at] if restarts else at - before
-                check_coded(coded, self._coded)
+                check_coded(coded, self.coded)
             self._in_scan = False
         elif self._data[before:at].strip(b"\xff"):
             raise ValueError("it has stray bytes between its segments")
@@ -235,7 +236,7 @@ class Structure:
             self._take_sequential(ids, tables)
             unit_bits = self._fewest_sequential(ids, tables)
         dct = self._process in HUFFMAN_DCT
-        self._coded = CodedScan(self._units(ids), self._interval, unit_bits) if dct else None
+        self.coded = CodedScan(self._units(ids), self._interval, unit_bits) if dct else None
 
     def _take_sequential(self, ids: bytes, tables: bytes) -> None:
         if self._begun & set(ids):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow as pa
 from beam_export.errors import LONGEST_MESSAGE, RunError
 from beam_export.naming import ShardNames
 from beam_export.parquet import FAILURES, SHARDS, STRUCTURAL
-from beam_export.samples import Failure
+from beam_export.samples import DAMAGED_IMAGE, Failure
 from beam_export.sealed import seal
 from beam_export.shard import ShardResult
 from beam_export.text import cut
@@ -23,6 +24,7 @@ __all__ = [
     "Totals",
     "describe_schema",
     "failures_table",
+    "remarks",
     "shards_table",
     "totals",
 ]
@@ -154,6 +156,15 @@ def totals(
         bytes=sum(shard.bytes for shard in shards),
         parquet_bytes=sum(shard.parquet_bytes for shard in shards),
     )
+
+
+def remarks(results: Iterable[ShardResult]) -> dict[str, int]:
+    """Returns how many samples there are to each remark; those that failed for damage are one."""
+    counts: collections.Counter[str] = collections.Counter()
+    for result in results:
+        counts.update(dict(result.remarks))
+        counts["failed_damaged"] += sum(one.error == DAMAGED_IMAGE for one in result.failures)
+    return {name: count for name, count in sorted(counts.items()) if count}
 
 
 def describe_schema(columns: pa.Schema) -> list[dict[str, str]]:

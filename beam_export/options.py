@@ -11,7 +11,7 @@ from beam_export.encoders import EncodeSpec
 from beam_export.errors import InputError
 from beam_export.filtering import needs_probe, needs_size
 
-__all__ = ["CHOICES", "SHAPING", "ExportOptions"]
+__all__ = ["CHOICES", "SHAPING", "SHAPING_IF_GIVEN", "ExportOptions"]
 
 #: The words that an option may be, by option.
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -25,6 +25,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "resize_mode": ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"),
     "duplicates": ("error", "first", "rename"),
     "probe": ("off", "header", "full"),
+    "damaged": ("fail", "keep"),
 }
 
 #: Options that shape the output: these, and no others, go into the hash and the manifest.
@@ -46,6 +47,10 @@ SHAPING = (
     "max_pixels",
     "max_image_bytes",
 )
+
+#: Those of a later edition of the contract: they go there where they are not at their default, so
+#: that exports of an earlier one keep their names and bytes.
+SHAPING_IF_GIVEN = ("damaged",)
 
 _TEXTS = ("metadata", "metadata_key", "ids", "exclude_ids", "caption_column")
 
@@ -96,6 +101,7 @@ class ExportOptions:
     probe: str = "off"
     max_failed_fraction: float = 0.01
     allow_broken_sources: bool = False
+    damaged: str = "fail"
     max_pixels: int = 250_000_000
     max_image_bytes: int = 268_435_456
     resume: bool = True
@@ -177,11 +183,14 @@ class ExportOptions:
             resize_mode=self.resize_mode,
             max_pixels=self.max_pixels,
             max_image_bytes=self.max_image_bytes,
+            damaged=self.damaged,
         )
 
     def shaping(self) -> dict[str, Any]:
         """Returns the options that shape the output, by name."""
-        return {name: getattr(self, name) for name in SHAPING}
+        fields = self.__dataclass_fields__
+        given = [name for name in SHAPING_IF_GIVEN if getattr(self, name) != fields[name].default]
+        return {name: getattr(self, name) for name in (*SHAPING, *given)}
 
     def digest(self) -> bytes:
         """Returns 32 bytes that change with any option that shapes the output."""

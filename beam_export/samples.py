@@ -17,6 +17,7 @@ from beam_export.errors import SampleError
 from beam_export.text import printable
 
 __all__ = [
+    "DAMAGED_IMAGE",
     "UNMEASURED",
     "WHOLE",
     "Earlier",
@@ -32,6 +33,8 @@ __all__ = [
 
 #: `Member.offset` of a file that is read as a whole.
 WHOLE = -1
+#: `Failure.error` of a JPEG that decodes with loss of data.
+DAMAGED_IMAGE = "DamagedImage"
 #: `SampleRef.size` of an image that has not been looked at.
 UNMEASURED = -1
 
@@ -65,6 +68,7 @@ class EncodedImage(NamedTuple):
         ext: extension of its member, without a dot.
         width, height: pixels as stored, before any EXIF orientation; None if not known.
         encoding: `copied` or `encoded`.
+        remarks: what is told of it at the end, in a word each: `damaged`.
     """
 
     data: bytes
@@ -72,6 +76,7 @@ class EncodedImage(NamedTuple):
     width: int | None
     height: int | None
     encoding: str
+    remarks: tuple[str, ...] = ()
 
 
 class Member(NamedTuple):
@@ -99,6 +104,7 @@ class Stored(NamedTuple):
     height: int | None
     encoding: str
     source_sha256: str | None
+    remarks: tuple[str, ...] = ()
 
 
 class Probed(NamedTuple):

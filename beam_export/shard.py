@@ -6,6 +6,7 @@ Parquet's columns.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import hashlib
 import json
@@ -22,7 +23,18 @@ from beam_export.samples import EncodedImage, Failure, SampleRef
 from beam_export.tar import TarWriter
 from beam_export.text import printable
 
-__all__ = ["HashingFile", "ReadySample", "ShardResult", "failures_from_json", "write_shard"]
+__all__ = [
+    "REMARKS",
+    "HashingFile",
+    "ReadySample",
+    "ShardResult",
+    "failures_from_json",
+    "remarks_from_json",
+    "write_shard",
+]
+
+#: Key in a shard's Parquet; missing where there are none.
+REMARKS = "beam_export.remarks"
 
 
 class ReadySample(NamedTuple):
@@ -58,6 +70,7 @@ class ShardResult(NamedTuple):
         failures: samples that were planned and are not in it.
         kept: whether it stood there already, finished by an earlier attempt.
         device: what encoded it: `cpu`, or the model of the GPU, which only its worker knows.
+        remarks: (remark, count of samples with it) of `EncodedImage.remarks`, sorted.
     """
 
     number: int
@@ -72,6 +85,7 @@ class ShardResult(NamedTuple):
     failures: tuple[Failure, ...]
     kept: bool = False
     device: str = "cpu"
+    remarks: tuple[tuple[str, int], ...] = ()
 
 
 class HashingFile:
@@ -114,6 +128,11 @@ class _Members:
     def __init__(self, tar: TarWriter, table: ShardTable, tar_file: str) -> None:
         self._tar, self._table, self._tar_file = tar, table, tar_file
         self.copied = self.encoded = 0
+        self._remarks: collections.Counter[str] = collections.Counter()
+
+    @property
+    def remarks(self) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted(self._remarks.items()))
 
     def add(self, sample: ReadySample) -> None:
         ref, image = sample.ref, sample.image
@@ -140,6 +159,7 @@ class _Members:
             self._table.append(row)
         self.copied += copied
         self.encoded += not copied
+        self._remarks.update(image.remarks)
 
 
 def write_shard(
@@ -177,7 +197,7 @@ def write_shard(
     tar.close()
     failures.sort()
     with _fitting():
-        table.close(_facts(plan, tar_out, failures))
+        table.close(_facts(plan, tar_out, failures, members.remarks))
     return ShardResult(
         number=number,
         samples=members.copied + members.encoded,
@@ -189,6 +209,7 @@ def write_shard(
         parquet_sha256=parquet_out.hexdigest(),
         plan=plan,
         failures=tuple(failures),
+        remarks=members.remarks,
     )
 
 
@@ -201,16 +222,28 @@ def _fitting() -> Iterator[None]:
         raise InputError(f"{error}.") from error
 
 
-def _facts(plan: str, tar: HashingFile, failures: list[Failure]) -> Mapping[str, str]:
+def _facts(
+    plan: str,
+    tar: HashingFile,
+    failures: list[Failure],
+    remarks: tuple[tuple[str, int], ...],
+) -> Mapping[str, str]:
     return {
         "beam_export.version": __version__,
         "beam_export.plan": plan,
         "beam_export.tar_sha256": tar.hexdigest(),
         "beam_export.tar_bytes": str(tar.size),
         "beam_export.failures": json.dumps([one._asdict() for one in failures], sort_keys=True),
+        # Not where there is nothing to remark, as ever before.
+        **({REMARKS: json.dumps(dict(remarks), sort_keys=True)} if remarks else {}),
     }
 
 
 def failures_from_json(text: str) -> tuple[Failure, ...]:
     """Returns the failures that a shard's Parquet carries as `beam_export.failures`."""
     return tuple(Failure(**one) for one in json.loads(text))
+
+
+def remarks_from_json(text: str) -> tuple[tuple[str, int], ...]:
+    """Returns the remarks that a shard's Parquet carries as `beam_export.remarks`."""
+    return tuple(sorted(json.loads(text).items()))

@@ -133,7 +133,9 @@ class SpillSamples(beam.DoFn):
         else:
             place = self._append(image.ext, image.data)
             size, source = _size_and_sha256(sample.image)
-            stored = Stored(image.ext, image.width, image.height, image.encoding, source)
+            stored = Stored(
+                image.ext, image.width, image.height, image.encoding, source, image.remarks
+            )
         fields = [self._append(ext, sample.fields[ext]) for ext in sorted(sample.fields)]
         return _bare_ref(sample)._replace(
             image=place,

@@ -143,6 +143,7 @@ def _image_check(command: VerifyCommand, options: dict[str, Any]) -> ImageCheck 
     return ImageCheck(
         options.get("max_pixels", limits.max_pixels),
         options.get("max_image_bytes", limits.max_image_bytes),
+        options.get("damaged", limits.damaged),
     )
 
 

@@ -67,6 +67,7 @@ def test_every_option_has_a_flag_and_no_other_flag_is_there() -> None:
         ("--caption_column=caption", "caption_column", "caption"),
         ("--max_failed_fraction=0.5", "max_failed_fraction", 0.5),
         ("--allow_broken_sources", "allow_broken_sources", True),
+        ("--damaged=keep", "damaged", "keep"),
         ("--max_pixels=9", "max_pixels", 9),
         ("--max_image_bytes=9", "max_image_bytes", 9),
         ("--gpu=nvidia-l4", "gpu", "nvidia-l4"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from beam_export.errors import InputError
-from beam_export.options import CHOICES, SHAPING, ExportOptions
+from beam_export.options import CHOICES, SHAPING, SHAPING_IF_GIVEN, ExportOptions
 
 #: Of every option another value than the default, that is valid beside the others' defaults.
 OTHERS: dict[str, Any] = {
@@ -38,6 +38,7 @@ OTHERS: dict[str, Any] = {
     "probe": "full",
     "max_failed_fraction": 0.5,
     "allow_broken_sources": True,
+    "damaged": "keep",
     "max_pixels": 1000,
     "max_image_bytes": 1000,
     "resume": False,
@@ -83,6 +84,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "allow_broken_sources": False,
         "resume": True,
         "clean": False,
+        "damaged": "fail",
         "max_pixels": 250_000_000,
         "max_image_bytes": 268_435_456,
         "gpu": None,
@@ -167,7 +169,7 @@ def test_others_are_all_options() -> None:
 def test_digest_changes_with_what_shapes_the_output_alone(name: str) -> None:
     changed = options(**{name: OTHERS[name]})
     assert getattr(changed, name) != getattr(options(), name)
-    shapes = name in SHAPING
+    shapes = name in (*SHAPING, *SHAPING_IF_GIVEN)
     assert (changed.digest() != options().digest()) == shapes
     assert (name in changed.shaping()) == shapes
 
@@ -175,7 +177,7 @@ def test_digest_changes_with_what_shapes_the_output_alone(name: str) -> None:
 def test_what_does_not_shape_the_output() -> None:
     # Neither where it lies nor how it is named, what is put up with, nor who encodes: the last
     # is part of each shard's plan, as what it resolves to.
-    assert set(OTHERS) - set(SHAPING) == {
+    assert set(OTHERS) - set(SHAPING) - set(SHAPING_IF_GIVEN) == {
         *(
             "output_dir",
             "input_format",
@@ -198,8 +200,20 @@ def test_what_shapes_the_output_can_stand_in_the_manifest() -> None:
     assert json.loads(json.dumps(shaping)) == shaping
 
 
+@pytest.mark.parametrize("name", SHAPING_IF_GIVEN)
+def test_what_is_later_stands_there_only_where_it_is_given(name: str) -> None:
+    assert options(**{name: OTHERS[name]}).shaping() == {
+        **options().shaping(),
+        name: OTHERS[name],
+    }
+
+
 @pytest.mark.parametrize(
-    "name", ["quality", "subsampling", "resize", "resize_mode", "max_pixels", "max_image_bytes"]
+    "name",
+    [
+        *("quality", "subsampling", "resize", "resize_mode", "max_pixels", "max_image_bytes"),
+        "damaged",
+    ],
 )
 def test_spec_is_what_an_encoder_has_to_know(name: str) -> None:
     assert getattr(options(**{name: OTHERS[name]}).spec(), name) == OTHERS[name]

@@ -17,9 +17,12 @@ __all__ = ["ImageCheck"]
 class ImageCheck:
     """Decodes images within the limits of the export."""
 
-    def __init__(self, max_pixels: int, max_image_bytes: int) -> None:
+    def __init__(self, max_pixels: int, max_image_bytes: int, damaged: str = "fail") -> None:
         self._spec = EncodeSpec(
-            mode="never", max_pixels=max_pixels, max_image_bytes=max_image_bytes
+            mode="never",
+            max_pixels=max_pixels,
+            max_image_bytes=max_image_bytes,
+            damaged=damaged,
         )
 
     def open(self) -> None:

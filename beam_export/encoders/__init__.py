@@ -38,6 +38,7 @@ class EncodeSpec:
         resize_mode: `no`, `keep_ratio`, `keep_ratio_largest`, `center_crop` or `border`.
         max_pixels: larger images are failures, judged by the header before any decoding.
         max_image_bytes: likewise for encoded bytes.
+        damaged: what becomes of JPEGs that decode with loss of data: `fail` or `keep`.
     """
 
     mode: str = "auto"
@@ -47,6 +48,7 @@ class EncodeSpec:
     resize_mode: str = "keep_ratio"
     max_pixels: int = 250_000_000
     max_image_bytes: int = 268_435_456
+    damaged: str = "fail"
 
     @property
     def resizes(self) -> bool:

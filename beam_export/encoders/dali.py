@@ -147,12 +147,14 @@ class DaliEncoder:
             MemoryError: if an image within the limits does not fit into the host's memory.
         """
         self.open()
-        routes = [route(image, self.spec, self.device == "gpu") for image in images]
+        run: Callable[..., Any] = map if self._pool is None else self._pool.map
+        on_gpu = self.device == "gpu"
+        # A JPEG's data is read for it: decoders on a GPU do not tell of damage.
+        routes = list(run(lambda image: route(image, self.spec, on_gpu), images))
         jobs = [(at, job) for at, job in enumerate(routes) if isinstance(job, Job)]
         others = [(at, why) for at, why in enumerate(routes) if isinstance(why, str)]
         results: dict[int, Result] = {}
         steps = [*self._dali_steps(jobs, images), *self._pillow_steps(others, images)]
-        run: Callable[..., Any] = map if self._pool is None else self._pool.map
         for made in run(lambda step: step(), steps):
             results.update(made)
         return [results[at] for at in range(len(images))]

@@ -24,6 +24,7 @@ from PIL import Image, JpegImagePlugin
 from beam_export import jpeg
 from beam_export.arrays import array_fault, array_shape, is_array
 from beam_export.encoders import EncodeSpec, ImageInput, header, icc
+from beam_export.encoders.loss import lost_data
 from beam_export.encoders.orientation import exif_block, read_orientation
 from beam_export.encoders.resize import ResizePlan, plan_resize
 from beam_export.jpeg_segments import MAX_SCANS
@@ -115,6 +116,8 @@ def _of_jpeg(data: bytes) -> Job | str:
         return "unread"
     if not jpeg.is_copyable(facts) or facts.process == "extended":
         return "kind"
+    if lost_data(data) is not None:
+        return "damaged"
     # Only its metadata is asked for; the file was judged above.
     with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as im:
         job = Job(data, "jpg", facts.width, facts.height, facts.components)

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, features
@@ -22,6 +23,7 @@ from PIL import __version__ as pillow_version
 from beam_export.arrays import array_fault, is_on_device
 from beam_export.cores import Cores
 from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header, tiles
+from beam_export.encoders.damage import load
 from beam_export.encoders.icc import to_srgb
 from beam_export.encoders.need import need_of
 from beam_export.encoders.resize import ResizePlan, plan_resize
@@ -30,7 +32,7 @@ from beam_export.jpeg import MAX_SIDE
 from beam_export.memory import budget
 from beam_export.samples import EncodedImage
 
-__all__ = ["PillowEncoder", "decode", "planned_resize"]
+__all__ = ["Decoded", "PillowEncoder", "decode", "planned_resize"]
 
 _SUBSAMPLINGS = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
 _CODECS = {
@@ -144,9 +146,9 @@ class PillowEncoder:
         try:
             with contextlib.ExitStack() as held:
                 if isinstance(image, bytes):
-                    picture, profile = decode(image, self.spec, held)
+                    picture, profile, remarks = decode(image, self.spec, held)
                 else:
-                    picture, profile = _from_array(image, self.spec), None
+                    picture, profile, remarks = Decoded(_from_array(image, self.spec))
                 stage = "encode"
                 picture = self._resize(picture)
                 size = picture.size
@@ -158,7 +160,7 @@ class PillowEncoder:
             raise
         except Exception as error:
             return header.failure(stage, error, image if isinstance(image, bytes) else b"")
-        return EncodedImage(data, "jpg", *size, "encoded")
+        return EncodedImage(data, "jpg", *size, "encoded", remarks)
 
     def _resize(self, im: Image.Image) -> Image.Image:
         plan = planned_resize(im.size, self.spec)
@@ -241,10 +243,22 @@ def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None
     return plan
 
 
-def decode(
-    data: bytes, spec: EncodeSpec, held: contextlib.ExitStack
-) -> tuple[Image.Image, bytes | None]:
-    """Returns an upright `L` or `RGB` image, and the profile it is to carry if it is not sRGB.
+class Decoded(NamedTuple):
+    """An image as it is to be encoded.
+
+    Attributes:
+        picture: upright, `L` or `RGB`.
+        profile: that it is to carry, if it is not sRGB.
+        remarks: what is told of it at the end, in a word each.
+    """
+
+    picture: Image.Image
+    profile: bytes | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded:
+    """Returns an image decoded, upright, in gray or sRGB.
 
     Args:
         data: the encoded image.
@@ -253,13 +267,13 @@ def decode(
             that a large one takes, for which others may have to wait.
 
     Raises:
-        SampleError: if it is larger than it may be.
+        SampleError: if it is larger than it may be, or damaged and may not be.
         Exception: what Pillow raises for what it cannot read; see `header.failure`.
     """
     header.check_bytes(data, spec)
-    with header.open_image(data, spec) as im:
-        held.enter_context(budget().taken(need_of(im, data, spec)))
-        source, canvas, orientation = tiles.load(im)
+    with header.open_image(data, spec) as opened:
+        held.enter_context(budget().taken(need_of(opened, data, spec)))
+        im, source, canvas, orientation, remarks = load(opened, data, spec)
         # A GIF or AVIF frame may turn out larger than its header said.
         header.check_pixels(source.width * source.height, spec)
         facts = color.facts_of(im, data)
@@ -271,7 +285,8 @@ def decode(
             converted, kept = to_srgb(colors, profile)
             return color.on_white(converted, alpha)
 
-        return tiles.remade(source, canvas, convert, orientation), kept
+        picture = tiles.remade(source, canvas, convert, orientation)
+        return Decoded(picture, kept, remarks)
 
 
 def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:

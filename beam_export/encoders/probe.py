@@ -46,7 +46,7 @@ def probe_pixels(data: bytes, spec: EncodeSpec) -> Probed:
     stage = "decode"
     try:
         with contextlib.ExitStack() as held:
-            picture, _ = pillow.decode(data, spec, held)
+            picture = pillow.decode(data, spec, held).picture
             stage = "encode"
             if spec.mode != "never":
                 pillow.planned_resize(picture.size, spec)
