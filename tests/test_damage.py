@@ -16,11 +16,11 @@ from PIL import Image, ImageFile
 
 from beam_export import cli, display
 from beam_export.checks.findings import Findings
-from beam_export.encoders import EncodeSpec
+from beam_export.encoders import EncodeSpec, header
 from beam_export.encoders.dali import DaliEncoder
 from beam_export.encoders.dali_device import dali_is_installed
 from beam_export.encoders.dali_route import route
-from beam_export.encoders.damage import open_sound
+from beam_export.encoders.damage import load
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.encoders.policy import process_batch
 from beam_export.encoders.probe import probe_pixels
@@ -86,13 +86,17 @@ def test_damage_is_a_failure_where_it_is_decoded(name: str, mode: str) -> None:
         probe_pixels(data, EncodeSpec())
 
 
+def kept_pixels(data: bytes) -> np.ndarray:
+    loaded = load(header.open_image(data, KEEP), data, KEEP)
+    assert loaded.remarks == ("damaged",)
+    return np.asarray(loaded.source)
+
+
 @each_damage
 def test_kept_as_pillow_shows_it_under_its_flag(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    im, is_damaged = open_sound(data, KEEP)
-    assert is_damaged
-    pixels = np.asarray(im)
+    pixels = kept_pixels(data)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     result = process(data, EncodeSpec(mode="always", damaged="keep"))
     assert isinstance(result, EncodedImage)
@@ -112,7 +116,7 @@ def test_what_libjpeg_gives_up_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> N
     ):
         assert process(broken, EncodeSpec()).error == "OSError"
         assert process(broken, KEEP).remarks == ("damaged",)
-        pixels = np.asarray(open_sound(broken, KEEP)[0])
+        pixels = kept_pixels(broken)
         with monkeypatch.context() as flag:
             flag.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
             assert np.array_equal(pixels, np.asarray(Image.open(io.BytesIO(broken))))

@@ -1,7 +1,7 @@
-"""What becomes of a JPEG that has lost data: it is a failure, or kept as far as it goes.
+"""What Pillow would decode without a word: a JPEG that has lost data, a TIFF that it misreads.
 
-Pillow decodes such a file without a word and gives gray, or what was there before, for what is
-lost. `loss` says what libjpeg has kept to itself.
+The first is a failure, or kept as far as it goes: for what is lost Pillow gives gray, or what was
+there before, and `loss` says what libjpeg has kept to itself. The second is always a failure.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import io
 import types
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageFile, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from beam_export.encoders import EncodeSpec, tiles
 from beam_export.encoders.loss import lost_data
+from beam_export.encoders.tiff_layout import check_layout
 from beam_export.errors import SampleError
 from beam_export.samples import DAMAGED_IMAGE
 
@@ -55,6 +56,8 @@ def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
         SampleError: if it has lost data and may not.
         Exception: what Pillow raises for what it cannot decode; see `header.failure`.
     """
+    if isinstance(im, TiffImagePlugin.TiffImageFile):
+        check_layout(im)
     if not isinstance(im, JpegImagePlugin.JpegImageFile):
         return Loaded(im, *tiles.load(im))
     lost = lost_data(data)

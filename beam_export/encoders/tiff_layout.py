@@ -1,0 +1,58 @@
+"""TIFF layouts that Pillow reads as something else than they are, without a word.
+
+Found by reading files of every layout that could be made (planes, depths, compressions,
+predictors, tiles, byte orders, colours, extra samples) and comparing their pixels.
+
+Source: TIFF 6.0, sections 8 (planes), 14 (predictor), 19 (sample format), 21 (YCbCr), 23 (CIE
+L*a*b*); libtiff 4.7, tif_predict.c, for the codecs that have a predictor.
+"""
+
+from __future__ import annotations
+
+from PIL import TiffImagePlugin
+
+__all__ = ["check_layout"]
+
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 258, 259, 262, 284
+_FILL_ORDER, _PREDICTOR, _SAMPLE_FORMAT = 266, 317, 339
+_YCBCR, _CIELAB = 6, 8
+_IN_PLANES, _SIGNED = 2, 2
+_NONE, _LZW, _OLD_DEFLATE, _DEFLATE, _LZMA, _ZSTD = 1, 5, 32946, 8, 34925, 50000
+#: Codecs that undo a predictor; any other passes it over.
+_PREDICTING = {_LZW, _OLD_DEFLATE, _DEFLATE, _LZMA, _ZSTD}
+
+
+def check_layout(im: TiffImagePlugin.TiffImageFile) -> None:
+    """Raises ValueError if Pillow would give other pixels than a TIFF has.
+
+    Args:
+        im: opened, and not loaded.
+    """
+    if (why := _misread(im)) is not None:
+        raise ValueError(f"{why}, which is not read here: convert it to a TIFF of another layout")
+
+
+def _misread(im: TiffImagePlugin.TiffImageFile) -> str | None:
+    tags = im.tag_v2
+    bits = tuple(tags.get(_BITS, (1,)))
+    compression = tags.get(_COMPRESSION, _NONE)
+    photometric = tags.get(_PHOTOMETRIC, 0)
+    plain = compression == _NONE
+    if tags.get(_PLANAR, 1) == _IN_PLANES and len(bits) > 1:
+        if plain and max(bits) > 8:
+            return f"it has planes of {max(bits)} bits without compression"
+        if plain and tags.get(_FILL_ORDER, 1) != 1:
+            return "it has planes without compression whose bits are in reverse"
+        if im.mode in ("LA", "PA") and not plain:
+            return "it has compressed planes of gray and alpha"
+        if photometric == _CIELAB:
+            return "it has planes of CIE L*a*b*"
+    if photometric == _YCBCR and plain and len(bits) > 1:
+        return "its pixels are YCbCr without compression"
+    if tags.get(_PREDICTOR, 1) != 1 and not plain and compression not in _PREDICTING:
+        return f"it has a predictor, which its compression ({compression}) does not know"
+    if _SIGNED in tuple(tags.get(_SAMPLE_FORMAT, (1,))) and max(bits) <= 16:
+        return "its samples are signed, and which one is white is not known,"
+    if 12 in bits and len(bits) > 1:
+        return "it has more than one sample of 12 bits"
+    return None
