@@ -177,6 +177,11 @@ def summary(
             f"  written anew, as missing or damaged: {found.mended_files} of the files beside them"
         )
     steps = {step["step"]: step for step in manifest["steps"]}
+    if other := steps.get("encode", {}).get("other_colors", 0):
+        lines.append(
+            f"  {other} PNGs have colours that are not converted (a cICP chunk: PQ, HLG or unknown "
+            "codes), and were encoded as if in sRGB"
+        )
     lines.extend(_of_damage(steps.get("encode", {}), steps.get("probe", {})))
     skipped: Mapping[str, int] = steps.get("read", {}).get("skipped", {})
     if totals["filtered"]:

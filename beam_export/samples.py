@@ -68,7 +68,8 @@ class EncodedImage(NamedTuple):
         ext: extension of its member, without a dot.
         width, height: pixels as stored, before any EXIF orientation; None if not known.
         encoding: `copied` or `encoded`.
-        remarks: what is told of it at the end, in a word each: `damaged`.
+        remarks: what is told of it at the end, in a word each: `damaged`,
+            `other_colors`.
     """
 
     data: bytes

@@ -23,7 +23,7 @@ from PIL import Image, JpegImagePlugin
 
 from beam_export import jpeg
 from beam_export.arrays import array_fault, array_shape, is_array
-from beam_export.encoders import EncodeSpec, ImageInput, header, icc
+from beam_export.encoders import EncodeSpec, ImageInput, header, icc, png_color
 from beam_export.encoders.loss import lost_data
 from beam_export.encoders.orientation import exif_block, read_orientation
 from beam_export.encoders.resize import ResizePlan, plan_resize
@@ -125,7 +125,9 @@ def _of_jpeg(data: bytes) -> Job | str:
 
 
 def _with_metadata(job: Job, im: Image.Image) -> Job | str:
-    if not icc.changes_nothing("L" if job.channels == 1 else "RGB", im.info.get("icc_profile")):
+    colors = png_color.told(im, job.data)
+    mode = "L" if job.channels == 1 else "RGB"
+    if colors.is_other or not icc.changes_nothing(mode, colors.profile):
         return "profile"
     return job._replace(orientation=read_orientation(exif_block(im)))
 

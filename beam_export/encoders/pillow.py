@@ -22,7 +22,7 @@ from PIL import __version__ as pillow_version
 
 from beam_export.arrays import array_fault, is_on_device
 from beam_export.cores import Cores
-from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header, tiles
+from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header, png_color, tiles
 from beam_export.encoders.damage import load
 from beam_export.encoders.icc import to_srgb
 from beam_export.encoders.need import need_of
@@ -277,7 +277,8 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
         # A GIF or AVIF frame may turn out larger than its header said.
         header.check_pixels(source.width * source.height, spec)
         facts = color.facts_of(im, data)
-        profile, kept = im.info.get("icc_profile"), None
+        told = png_color.told(im, data)
+        profile, kept = told.profile, None
 
         def convert(part: Image.Image) -> Image.Image:
             nonlocal kept
@@ -286,7 +287,7 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
             return color.on_white(converted, alpha)
 
         picture = tiles.remade(source, canvas, convert, orientation)
-        return Decoded(picture, kept, remarks)
+        return Decoded(picture, kept, remarks + told.remarks)
 
 
 def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
