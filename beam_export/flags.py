@@ -222,7 +222,8 @@ def parse_verify(argv: Sequence[str]) -> VerifyCommand:
     parser.add_argument(
         "--against",
         metavar="INPUT",
-        help="prove that each sample of this input is in the export, its failures or its dropped",
+        help="prove that each sample of this input is in the export, its failures or its dropped, "
+        "with its bytes, sidecars and columns, in order; with --decode, images are encoded again",
     )
     parser.add_argument(
         "--input_format", choices=CHOICES["input_format"], default="auto", help="of --against"

@@ -18,7 +18,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.blocks import open_block, unpack_ref
 from beam_export.checks.names import Claim
-from beam_export.checks.proofs import Proof, Rules, Values, members_of
+from beam_export.checks.proofs import Proof, Rules, Values, image_of, members_of
 from beam_export.encoders import Encoder
 from beam_export.feeding import Loaded, encode_loaded, load
 from beam_export.measuring import MeasureImages
@@ -166,7 +166,7 @@ class _Prove(beam.DoFn):
                 yield Claim("input", failure.image_id, "")
 
     def _images(self, read: Sequence[Loaded]) -> list[str]:
-        """Returns the sums of the images as they would be stored; empty where that is not known."""
+        """Returns what the images would be as stored; empty where that is not known."""
         if self._encoder is None or self._again is None:
             return [""] * len(read)
         tried = [one for one in read if printable(one.ref.id) not in self._again.failed]
@@ -183,7 +183,8 @@ def _stored(ready: ReadySample | Failure) -> str:
     # What cannot be stored now may have failed then too: only the failures can tell.
     if isinstance(ready, Failure):
         return ""
-    return ready.sha256 or _sha256(ready.image.data)
+    data, _, width, height, encoding = ready.image
+    return image_of(ready.sha256 or _sha256(data), encoding, width, height)
 
 
 def _sha256(data: bytes) -> str:

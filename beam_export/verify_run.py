@@ -13,7 +13,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from beam_export import display, elsewhere
-from beam_export.checks.dataset import Opened, find_hash, open_export
+from beam_export.checks.dataset import Opened, find_hash, open_export, read_file
 from beam_export.checks.findings import Findings
 from beam_export.checks.foreign import ForeignShard, find_foreign
 from beam_export.checks.images import ImageCheck
@@ -63,7 +63,7 @@ def _look(output: Output) -> Opened | list[ForeignShard]:
 
     def read(name: str) -> bytes:
         with output.read(name) as source:
-            return source.read()
+            return read_file(source, name)
 
     check_reachable("OUT", output.directory)
     try:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
-from beam_export.checks.dataset import Opened
+from beam_export.checks.dataset import Opened, read_file
 from beam_export.checks.faults import Fault, in_order
 from beam_export.checks.findings import Findings
 from beam_export.checks.images import ImageCheck
@@ -226,8 +226,9 @@ class _CheckShard(beam.DoFn):
         """Checks a shard; a file that is there and cannot be read is a fault."""
         name = self._names.parquet(number)
         try:
+            stated = (listed or {}).get("parquet_bytes")
             with self._output.read(name) as source:
-                table = source.read()
+                table = read_file(source, name, stated if type(stated) is int else None)
             name = self._names.tar(number)
             with self._output.read(name) as tar:
                 return self._checker.check(number, tar, table, listed)

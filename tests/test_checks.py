@@ -20,7 +20,15 @@ from beam_export.checks.images import ImageCheck
 from beam_export.checks.members import Origin
 from beam_export.checks.names import Claim, Left, Tally, pack, settle, tally, unpack
 from beam_export.checks.order import Rank, Span, hold_shard, hold_spans
-from beam_export.checks.proofs import Proof, Rules, Values, differences, members_of, rules_of
+from beam_export.checks.proofs import (
+    Proof,
+    Rules,
+    Values,
+    differences,
+    image_of,
+    members_of,
+    rules_of,
+)
 from beam_export.checks.tars import StrictTar
 from beam_export.naming import ShardNames
 from beam_export.sealed import SealError, seal, unseal
@@ -259,7 +267,13 @@ def test_a_row_that_is_what_its_sample_makes_of_it() -> None:
         (proof(members={"txt": "c" * 64}), proof(), "its .txt is not the one", True),
         (proof(members={"cls": "c" * 64}), proof(), "it has a member .cls", True),
         (proof(), proof(members={"seg.png": "c" * 64}), "it lacks the member .seg.png", True),
-        (proof(image="1"), proof(image="2"), "its image is not what the input's becomes", True),
+        (proof(image="1 a"), proof(image="2 a"), "its image is not what the input's", True),
+        (
+            proof(image=image_of("1", "copied", 3, 4)),
+            proof(image=image_of("1", "encoded", 3, 4)),
+            "its image is 'encoded, 3 x 4', and the row says otherwise",
+            False,
+        ),
     ],
 )
 def test_a_row_that_is_not(row: Proof, given: Proof, words: str, of_tar: bool) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -437,6 +439,36 @@ def test_a_file_that_cannot_be_read_is_a_fault(
     _, findings = verify(capsys, out)
     assert [fault.file for fault in findings.faults] == [victim.name]
     assert "cannot be read" in findings.faults[0].problem
+
+
+@pytest.mark.parametrize("end", ["-manifest.json", "-run.json", "-000001.parquet"])
+def test_a_file_of_gigabytes_is_not_held_in_memory(
+    out: Path, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (victim,) = [path for path in out.rglob("*") if path.name.endswith(end)]
+    with victim.open("r+b") as file:
+        file.truncate(1 << 36)
+    tracemalloc.start()
+    _, findings = verify(capsys, out)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert victim.relative_to(out).as_posix() in {fault.file for fault in findings.faults}
+    assert peak < 1 << 28
+
+
+def test_what_rows_name_is_never_opened(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A row may name any file: the tar is the one of the shard's own number."""
+    os.mkfifo(tmp_path / "pipe")
+    files = damages.read_files(out)
+    name = next(name for name in files if name.endswith("-000001.parquet"))
+    for other in ("../pipe", str(tmp_path / "pipe"), "/dev/zero"):
+        data = damages.edited(files[name], 0, "tar_file", other)
+        damages.write_files(damages.reseal({**files, name: data}, name), out)
+        _, findings = verify(capsys, out)
+        assert {fault.file for fault in findings.faults} == {name}
+        assert "tar_file is" in findings.faults[0].problem
 
 
 def test_notes_are_no_faults(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

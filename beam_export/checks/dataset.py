@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import hashlib
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
@@ -16,7 +16,11 @@ from beam_export.naming import ShardNames, parse
 from beam_export.parquet import FAILURES, SHARDS, read_facts
 from beam_export.sealed import SealError, unseal
 
-__all__ = ["Opened", "find_hash", "open_export"]
+__all__ = ["Opened", "find_hash", "open_export", "read_file"]
+
+#: Bytes that are read of a file that should be small at any size of the dataset, and of any other.
+_SMALL, _MOST = 64 << 20, 2 << 30
+_PART = 1 << 20
 
 #: What a manifest must have, and of which type.
 _FIELDS = {
@@ -76,6 +80,30 @@ def find_hash(files: Collection[str], read: Callable[[str], bytes]) -> str | Non
         if found in ours or any(_is_ours(read(name)) for name in tables[:3]):
             return found
     return None
+
+
+def read_file(source: BinaryIO, name: str, stated: int | None = None) -> bytes:
+    """Returns the bytes of a file, as far as it may be held.
+
+    What is larger than any such file of ours is damaged, and cut off it is so too.
+
+    Args:
+        source: the file, at its beginning.
+        name: of it.
+        stated: how many bytes it should have.
+    """
+    one = parse(name)
+    if one is not None and one.kind in ("manifest", "run"):
+        most = _SMALL
+    else:
+        # One byte more than there should be tells that it has more.
+        most = _MOST if stated is None else min(_MOST, max(_SMALL, stated + 1))
+    parts = []
+    # Asked for more than there is, a file makes room for all of it first.
+    while most and (part := source.read(min(most, _PART))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
 
 
 def _is_ours(data: bytes) -> bool:

@@ -11,8 +11,8 @@ from beam_export.naming import ShardNames
 __all__ = ["Rank", "Span", "hold_shard", "hold_spans"]
 
 _REMEDY = (
-    "give the input as it was exported, its parts in the same order; else delete the shards and "
-    "the manifest and run the same export again"
+    "give the input as it was exported, its parts in the same order; else delete the shard's two "
+    "files and run the same export again"
 )
 
 

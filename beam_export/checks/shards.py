@@ -13,7 +13,7 @@ from beam_export.checks.faults import Fault, Faults
 from beam_export.checks.images import ImageCheck
 from beam_export.checks.members import MemberCheck, Origin, ext_of
 from beam_export.checks.names import Claim
-from beam_export.checks.proofs import Proof, Rules, Values, members_of
+from beam_export.checks.proofs import Proof, Rules, Values, image_of, members_of
 from beam_export.checks.rows import ShardFile, open_shard_file
 from beam_export.checks.tars import StrictTar, TarSample
 from beam_export.naming import ShardNames, key_of
@@ -186,7 +186,7 @@ class _Shard:
         return Proof(
             shard=self._number,
             row=place,
-            image=row.sha256,
+            image=image_of(row.sha256, row.encoding, row.width, row.height),
             members=members_of((ext_of(one.name), one.sha256) for one in sample.members[1:]),
             columns=self._values.of_row(row.metadata),
         )
