@@ -183,8 +183,9 @@ def _stored(ready: ReadySample | Failure) -> str:
     # What cannot be stored now may have failed then too: only the failures can tell.
     if isinstance(ready, Failure):
         return ""
-    data, _, width, height, encoding = ready.image
-    return image_of(ready.sha256 or _sha256(data), encoding, width, height)
+    image = ready.image
+    sha256 = ready.sha256 or _sha256(image.data)
+    return image_of(sha256, image.encoding, image.width, image.height)
 
 
 def _sha256(data: bytes) -> str:

@@ -21,6 +21,7 @@ from beam_export.encoding import encoder_for, threads_for
 from beam_export.errors import InputError
 from beam_export.flags import VerifyCommand
 from beam_export.here import LOCAL, local_options, use_options
+from beam_export.manifest import FROM_JSON
 from beam_export.options import ExportOptions
 from beam_export.paths import check_reachable
 from beam_export.running import quiet, run_here, split_runner
@@ -118,6 +119,9 @@ def _transform(
 def _again(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Again | None:
     """Returns how the input's images are encoded again; None if they are not to be."""
     if command.against is None or not command.decode or found.manifest is None:
+        return None
+    if FROM_JSON not in (found.run or {}):
+        # Of before the run said so: what was copied, and how colours were converted, was another.
         return None
     software = found.manifest["software"]
     known = {field.name for field in dataclasses.fields(ExportOptions)}

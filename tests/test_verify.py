@@ -247,6 +247,15 @@ def test_codecs_of_other_versions_are_said_and_no_fault(
         code, findings = verify(capsys, out, *proof)
         assert code == 0, lines(findings)
         assert any(words in one for one in findings.unchecked), findings.unchecked
+    # An export of the first edition, whose run said nothing of its columns.
+    path.write_bytes(damages.seal(manifest))
+    (run,) = out.glob("_meta/*-run.json")
+    facts = damages.unseal(run.read_bytes())
+    del facts["columns_from_json"]
+    run.write_bytes(damages.seal(facts))
+    code, findings = verify(capsys, out, *proof)
+    assert (code, findings.notes) == (0, [])
+    assert any("what encoded them is not here" in one for one in findings.unchecked)
 
 
 @pytest.mark.parametrize(
