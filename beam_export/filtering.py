@@ -135,9 +135,11 @@ class BoundFilter:
             )
             kind = self._connection.sql(self._select).to_arrow_table().schema.field(0).type
         if not pat.is_boolean(kind) and not (pat.is_null(kind) and self.types):
+            advice = "compare something, as in score >= 0.5"
+            if pat.is_struct(kind):
+                advice = "put and, or or, between conditions"
             raise InputError(
-                f"--filter={shown(text)} is of type {kind}, neither true nor false: compare "
-                "something, as in score >= 0.5."
+                f"--filter={shown(text)} is of type {kind}, neither true nor false: {advice}."
             )
 
     def keep(self, columns: Mapping[str, pa.Array], count: int) -> list[bool]:
@@ -206,8 +208,20 @@ def _resolve(text: str, name: str, types: Mapping[str, pa.DataType | None]) -> s
             f"--filter={shown(text)} names {name!r}, which may be {_listed(alike)}: write it in "
             "double quotes as it is."
         )
-    quoted = " (text stands in single quotes)" if f'"{name}"' in text else ""
-    raise InputError(f"--filter={shown(text)} names {name!r}{quoted}, and {_told(types)}.")
+    raise InputError(
+        f"--filter={shown(text)} names {name!r}{_hint(text, name)}, and {_told(types)}."
+    )
+
+
+def _hint(text: str, name: str) -> str:
+    """Returns what a name that no column has was probably meant for, to follow it."""
+    if f'"{name}"' in text:
+        return " (text stands in single quotes)"
+    if name.lower() in ("nan", "inf", "infinity"):
+        return " (NaN counts as null, and isinf() tells what is infinite)"
+    if name.lower().startswith(("current_", "localtime")):
+        return " (which would not be the same at any time)"
+    return ""
 
 
 def _told(types: Mapping[str, pa.DataType | None]) -> str:

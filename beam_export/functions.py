@@ -275,6 +275,9 @@ def _states(pattern: str) -> int:
 
 
 def _is_constant(node: Mapping[str, Any]) -> bool:
+    """Tells whether a node is a constant, or a list of such."""
+    if node.get("function_name") == "list_value":
+        return all(map(_is_constant, arguments(node)))
     return "literal" in node
 
 
