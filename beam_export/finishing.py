@@ -215,6 +215,7 @@ class _Finish(beam.DoFn):
             "pyarrow": pa.__version__,
             # Decides which samples there are, where it decides anything.
             **({"duckdb": version("duckdb")} if self._options.filter is not None else {}),
+            **({"simplejpeg": version("simplejpeg")} if manifests.has_damage(results) else {}),
             **self._identity(results),
         }
 

@@ -12,7 +12,7 @@ from beam_export.jpeg_color import color_of, sampling_of
 from beam_export.jpeg_intervals import CodedScan, check_coded, fewest_code_bits
 from beam_export.jpeg_segments import EOI, FRAMES, MAX_SCANS, SOS, Segment, u16
 
-__all__ = ["HUFFMAN_DCT", "SKIPPED", "JpegFacts", "Structure"]
+__all__ = ["HUFFMAN_DCT", "SKIPPED", "JpegFacts", "MissingScansError", "Structure"]
 
 _DHT, _DQT, _DNL, _DRI, _APP0, _APP14 = 0xC4, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE
 
@@ -55,6 +55,10 @@ class JpegFacts(NamedTuple):
     process: str
     color: str
     sampling: str
+
+
+class MissingScansError(ValueError):
+    """All that is there is whole, and it is not all that makes the picture."""
 
 
 class _Component(NamedTuple):
@@ -119,9 +123,9 @@ class Structure:
             raise ValueError("it has no scan")
         missing = len(self._components) - len(self._begun)
         if missing:
-            raise ValueError(f"{missing} of its components are in no scan")
+            raise MissingScansError(f"{missing} of its components are in no scan")
         if any(any(lowest) for lowest in self._lowest.values()):
-            raise ValueError("its last scans are missing")
+            raise MissingScansError("its last scans are missing")
         return self.facts()
 
     def one_scan(self) -> tuple[JpegFacts, CodedScan] | None:

@@ -24,6 +24,7 @@ __all__ = [
     "Totals",
     "describe_schema",
     "failures_table",
+    "has_damage",
     "remarks",
     "shards_table",
     "totals",
@@ -165,6 +166,11 @@ def remarks(results: Iterable[ShardResult]) -> dict[str, int]:
         counts.update(dict(result.remarks))
         counts["failed_damaged"] += sum(one.error == DAMAGED_IMAGE for one in result.failures)
     return {name: count for name, count in sorted(counts.items()) if count}
+
+
+def has_damage(results: Iterable[ShardResult]) -> bool:
+    """Tells whether a sample was kept, or failed, as damaged."""
+    return not {"damaged", "failed_damaged"}.isdisjoint(remarks(results))
 
 
 def describe_schema(columns: pa.Schema) -> list[dict[str, str]]:

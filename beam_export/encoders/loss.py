@@ -17,8 +17,11 @@ from collections.abc import Iterator
 import simplejpeg
 
 from beam_export.encoders.jpeg_scans import Scan, close, one_interval, open_scans
+from beam_export.encoders.jpeg_tails import loss_at_tails
+from beam_export.jpeg import inspect
 from beam_export.jpeg_intervals import split_intervals
 from beam_export.jpeg_segments import frame_components
+from beam_export.jpeg_structure import MissingScansError
 
 __all__ = ["MOST_EXTRA", "lost_data"]
 
@@ -33,6 +36,7 @@ _REMARKS = (
     "Invalid SOS parameters",
     "Corrupt JPEG data: bad ICC marker",
 )
+_ODD_SAMPLING = "Could not determine subsampling"
 _END = 0xD9
 
 #: What libjpeg says of a sound interval that ends with a restart marker out of turn: the end of
@@ -47,7 +51,7 @@ _MOST_INTERVALS = 100_000
 
 
 def lost_data(data: bytes) -> str | None:
-    """Returns what libjpeg reports as lost, in its words; None if that is nothing.
+    """Returns what libjpeg reports as lost, in its words, or which scans; None if that is nothing.
 
     A file that it refuses altogether has no loss here: whoever decodes it says so. Some stretches
     of damage decode to some picture, and are not reported (docs/reliability.md).
@@ -57,7 +61,11 @@ def lost_data(data: bytes) -> str | None:
     """
     components = frame_components(data)
     found = _first(data, components)
-    if found is None or not found.startswith((*_LOSSES, *_REMARKS)):
+    if found is None:
+        return _missing_scans(data)
+    if _ODD_SAMPLING in found and components:
+        return _loss_of_odd(data)
+    if not found.startswith((*_LOSSES, *_REMARKS)):
         return None
     if found.startswith(_REMARKS):
         return _part_by_part(data, components)
@@ -68,6 +76,26 @@ def lost_data(data: bytes) -> str | None:
         return found
     # Behind the end nothing comes.
     return None if int(extra[2], 16) == _END else _part_by_part(data, components)
+
+
+def _loss_of_odd(data: bytes) -> str | None:
+    """Returns what a JPEG has lost whose sampling simplejpeg does not take."""
+    try:
+        scans = open_scans(data, MOST_EXTRA)
+    except ValueError as error:
+        return f"Corrupt JPEG data: {error}"
+    return loss_at_tails(scans, MOST_EXTRA)
+
+
+def _missing_scans(data: bytes) -> str | None:
+    """Returns what a JPEG has lost that ends between two scans, which no decoder minds."""
+    try:
+        inspect(data)
+    except MissingScansError as error:
+        return f"{error}"
+    except ValueError:
+        pass
+    return None
 
 
 def _first(data: bytes, components: int) -> str | None:
