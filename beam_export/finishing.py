@@ -37,6 +37,9 @@ from beam_export.sinks import Output
 
 __all__ = ["WriteManifest"]
 
+#: Failures of whole sources, whose samples nobody can count: of samples, no other stage has these.
+_LOST_SOURCES = frozenset({("list", "BrokenSource"), ("list", "SourceChanged")})
+
 
 @dataclasses.dataclass
 class WriteManifest(beam.PTransform):
@@ -183,7 +186,7 @@ class _Finish(beam.DoFn):
         self._written += self._output.put(name, content)
 
     def _check_sources(self, listed: Sequence[Failure]) -> None:
-        broken = [one for one in listed if one.error == "BrokenSource"]
+        broken = [one for one in listed if (one.stage, one.error) in _LOST_SOURCES]
         if broken and not self._options.allow_broken_sources:
             raise RunError(
                 f"{len(broken)} sources cannot be read to their end, the first is "

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from beam_export.companions import companion_names, sort_out
 from beam_export.errors import InputError
 from beam_export.gathering import gather
+from beam_export.locating import refuse_irregular
 from beam_export.pairing import (
     IMAGE_SUFFIXES,
     Beside,
@@ -26,6 +27,7 @@ from beam_export.pairing import (
     Source,
     join,
     kind_of,
+    local_entry,
     source_kind,
     split,
     tar_stem,
@@ -34,6 +36,7 @@ from beam_export.paths import is_local
 from beam_export.patterns import Pattern, translate_glob
 from beam_export.samples import Failure
 from beam_export.storage import Stat, storage_of
+from beam_export.storage.local_file import kind_of_mode
 from beam_export.text import printable
 
 __all__ = ["Listed", "Skipped", "is_local", "list_images"]
@@ -87,6 +90,7 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Fa
     if os.path.isdir(path):
         return _walk(_Folder(path, _below(path, root), frozenset()), exclude, None)
     if os.path.lexists(path):
+        refuse_irregular("--input", path)
         folder, name = os.path.split(path)
         place = _below(folder, root)
         if tar_stem(name) is not None:
@@ -112,7 +116,7 @@ def _list_tar(folder: str, name: str, place: str) -> Iterator[Listed | Source | 
         with contextlib.suppress(FileNotFoundError):
             status = os.stat(path)
             if stat.S_ISREG(status.st_mode):
-                entries.append(Entry(near, path, status.st_size))
+                entries.append(local_entry(near, path, status))
     wanted = join(place, name)
     yield from (item for at, item in sort_out(entries, place) if at == wanted)  # type: ignore[misc]
 
@@ -242,8 +246,8 @@ def _look(
     if stat.S_ISDIR(status.st_mode):
         return _Folder(entry.path, inner, above)
     if stat.S_ISREG(status.st_mode):
-        return Entry(entry.name, entry.path, status.st_size)
-    return _unreadable(entry, inner, "not a regular file")
+        return local_entry(entry.name, entry.path, status)
+    return Skipped(f"({kind_of_mode(status.st_mode)})")
 
 
 def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | Skipped:

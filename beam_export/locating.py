@@ -1,4 +1,4 @@
-"""Which files samples name, and how large they are: the last thing that a ref has to know."""
+"""What is at paths that samples or people name: how large a file is, and whether it is one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from beam_export.errors import InputError, SampleError
 from beam_export.paths import check_reachable, is_local
 from beam_export.patience import is_lasting
 from beam_export.storage import storage_of
+from beam_export.storage.local_file import irregular_kind
+from beam_export.text import printable
+from beam_export.uris import pin_file
 
-__all__ = ["locate"]
+__all__ = ["locate", "refuse_irregular"]
 
 
 def locate(path: str, stage: str) -> tuple[str, int]:
@@ -25,7 +28,7 @@ def locate(path: str, stage: str) -> tuple[str, int]:
         OSError: if it cannot be looked at at present.
     """
     if is_local(path):
-        return path, _local_size(path, stage)
+        return _local(path, stage)
     try:
         check_reachable("path", path)
     except InputError as error:
@@ -42,7 +45,19 @@ def locate(path: str, stage: str) -> tuple[str, int]:
     return found.pinned, found.size
 
 
-def _local_size(path: str, stage: str) -> int:
+def refuse_irregular(flag: str, path: str) -> None:
+    """Makes sure that a path that a flag gives is no FIFO, socket or device of this machine.
+
+    Raises:
+        InputError: if it is: it would be waited for, or have no end.
+    """
+    if is_local(path) and (kind := irregular_kind(path)):
+        raise InputError(
+            f"{flag}={printable(path)} is a {kind}, which is never read: give a regular file."
+        )
+
+
+def _local(path: str, stage: str) -> tuple[str, int]:
     try:
         status = os.stat(path)
     except ValueError as error:
@@ -56,4 +71,4 @@ def _local_size(path: str, stage: str) -> int:
         raise SampleError(stage, "OSError", reason) from error
     if not stat.S_ISREG(status.st_mode):
         raise SampleError(stage, "OSError", "what is at its path is not a regular file")
-    return status.st_size
+    return pin_file(path, status.st_size, status.st_mtime_ns), status.st_size

@@ -15,16 +15,18 @@ import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from beam_export.decompress import CompressionError, Decompressed, compression_of
-from beam_export.errors import InputError
+from beam_export.errors import InputError, RunError
 from beam_export.inputs import choose
 from beam_export.joining import Row, pack_rows
 from beam_export.listing import is_local, list_images
+from beam_export.locating import refuse_irregular
 from beam_export.pairing import Source
 from beam_export.paths import check_reachable
 from beam_export.patience import is_lasting
 from beam_export.patterns import parse_inputs
 from beam_export.rows import check_key, keyed_rows, parquet_ids, text_ids
 from beam_export.storage import ReplacedError, storage_of
+from beam_export.storage.local_file import check_unchanged
 from beam_export.tables import (
     ParquetTable,
     TableError,
@@ -124,6 +126,7 @@ def list_tables(path: str) -> list[str]:
     """
     found: list[str] = []
     for pattern in parse_inputs(path):
+        refuse_irregular("--metadata", pattern.path)
         # What is not there is told below, as what it was given for.
         with contextlib.suppress(InputError):
             items = choose(list_images(pattern, ""), "table")
@@ -242,21 +245,29 @@ def _decompressed(file: BinaryIO) -> BinaryIO:
 
 @contextlib.contextmanager
 def _opened(flag: str, uri: str) -> Iterator[BinaryIO]:
-    """Opens a file; what is wrong with its content is the fault of whoever gave it."""
+    """Opens a file; what is wrong with its content is the fault of whoever gave it.
+
+    Raises:
+        RunError: if it is another one than that which was listed, or changes while it is read: who
+            reads another part of it may have read something else.
+        InputError: if it cannot be read.
+    """
     plain = unpin(uri)[0]
     try:
-        file = storage_of(uri).open(uri)
+        with storage_of(uri).open(uri) as file:
+            try:
+                yield file
+            finally:
+                check_unchanged(file)
+    except ReplacedError as error:
+        raise RunError(
+            f"{flag}={plain} was replaced while the run read it: wait until nobody writes to it, "
+            "and run again."
+        ) from error
+    except (TableError, CompressionError) as error:
+        raise InputError(f"{flag}={plain} {error}: give a table that is whole.") from error
     except OSError as error:
         if not is_lasting(error):
             raise
+        refuse_irregular(flag, plain)
         raise InputError(f"{flag}={plain} cannot be opened: give a file that is there.") from error
-    with file:
-        try:
-            yield file
-        except ReplacedError as error:
-            raise InputError(
-                f"{flag}={plain} was replaced while it was read: wait for its end and run again."
-            ) from error
-        except (TableError, CompressionError) as error:
-            uri = plain
-            raise InputError(f"{flag}={uri} {error}: give a table that is whole.") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -30,9 +30,11 @@ from beam_export.locating import locate
 from beam_export.paths import is_local
 from beam_export.patience import open_source
 from beam_export.samples import UNMEASURED, Failure, SampleRef, failure_of
+from beam_export.storage import ReplacedError
+from beam_export.storage.local_file import check_unchanged
 from beam_export.table_samples import broken_table
 from beam_export.tables import ParquetTable, TableError
-from beam_export.tables.refs import look, looked
+from beam_export.tables.refs import Looked, look, looked
 from beam_export.uris import unpin
 
 __all__ = ["MeasureImages", "Measured"]
@@ -135,25 +137,43 @@ class _LookAtRows(beam.DoFn):
         refs: dict[int, list[PackedRef]] = {}
         for packed in (one for block in blocks for one in open_block(block).refs()):
             refs.setdefault(unpack_ref(packed).image.offset, []).append(packed)
-        done: list[PackedRef] = []
-        elsewhere: list[tuple[PackedRef, SampleRef]] = []
+        found: dict[int, Looked] = {}
         try:
             with open_source(uri) as file:
-                for row, found in look(ParquetTable(file), group, column, refs):
-                    for packed in refs.pop(row):
-                        ref = unpack_ref(packed)
-                        try:
-                            ref = looked(ref, found)
-                        except SampleError as error:
-                            yield TaggedOutput("failures", failure_of(ref, error))
-                            continue
-                        if ref.size == UNMEASURED:
-                            elsewhere.append((packed, ref))
-                        else:
-                            done.append(with_change(packed, ref))
-        except (TableError, OSError) as error:
+                try:
+                    for row, image in look(ParquetTable(file), group, column, refs):
+                        found[row] = image
+                finally:
+                    # Of what was replaced meanwhile, all that was seen is of nothing.
+                    check_unchanged(file)
+        except ReplacedError as error:
             yield from _lost(uri, itertools.chain.from_iterable(refs.values()), error)
-        yield from _packed(done, _files_looked_at(elsewhere))
+            return
+        except (TableError, OSError) as error:
+            rest = (refs[row] for row in refs.keys() - found.keys())
+            yield from _lost(uri, itertools.chain.from_iterable(rest), error)
+        yield from _rows_looked_at(refs, found)
+
+
+def _rows_looked_at(
+    refs: Mapping[int, Iterable[PackedRef]], found: Mapping[int, Looked]
+) -> Iterator[Any]:
+    """Yields failures of rows without an image, and blocks of all others that were looked at."""
+    done: list[PackedRef] = []
+    elsewhere: list[tuple[PackedRef, SampleRef]] = []
+    for row, image in found.items():
+        for packed in refs[row]:
+            ref = unpack_ref(packed)
+            try:
+                ref = looked(ref, image)
+            except SampleError as error:
+                yield TaggedOutput("failures", failure_of(ref, error))
+                continue
+            if ref.size == UNMEASURED:
+                elsewhere.append((packed, ref))
+            else:
+                done.append(with_change(packed, ref))
+    yield from _packed(done, _files_looked_at(elsewhere))
 
 
 def _lost(
@@ -167,6 +187,7 @@ def _lost(
     name = unpin(uri)[0].rstrip("/").rpartition("/")[2]
     broken = broken_table(name, uri, error)
     yield TaggedOutput("failures", broken)
-    told = SampleError("list", "TableError", f"its row cannot be had: {broken.message}")
+    kind = ("read", broken.error) if isinstance(error, ReplacedError) else ("list", "TableError")
+    told = SampleError(*kind, f"its row cannot be had: {broken.message}")
     for packed in sorted(refs):
         yield TaggedOutput("failures", failure_of(unpack_ref(packed), told))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from beam_export.naming import clean_ext
 from beam_export.samples import WHOLE, Failure, Member
 from beam_export.text import printable
-from beam_export.uris import unpin
+from beam_export.uris import pin_file, unpin
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -21,6 +21,7 @@ __all__ = [
     "Source",
     "join",
     "kind_of",
+    "local_entry",
     "pair",
     "source_kind",
     "split",
@@ -52,7 +53,7 @@ class Listed(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A file of a directory: its name, where it lies, its size in bytes."""
+    """A file of a directory: its name, where it lies (pinned), its size in bytes."""
 
     name: str
     uri: str
@@ -112,6 +113,12 @@ class Skipped(NamedTuple):
     """Something that is not exported, by what it is: a suffix, or a few words in brackets."""
 
     kind: str
+
+
+def local_entry(name: str, path: str, status: os.stat_result) -> Entry:
+    """Returns a file of this machine, pinned to what it is."""
+    size = status.st_size
+    return Entry(name, pin_file(path, size, status.st_mtime_ns), size)
 
 
 def join(folder: str, name: str) -> str:

@@ -8,13 +8,14 @@ import io
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar, cast
 
 from beam_export.paths import is_local
 from beam_export.storage import ReplacedError, storage_of
+from beam_export.storage.local_file import LocalFile, check_unchanged
 
-__all__ = ["is_lasting", "open_source", "patiently", "patiently_opened"]
+__all__ = ["is_lasting", "open_source", "patiently", "patiently_opened", "unchanged"]
 
 #: Errors that another try will not mend.
 _LASTING = frozenset(
@@ -35,12 +36,36 @@ def is_lasting(error: OSError) -> bool:
 def open_source(uri: str) -> BinaryIO:
     """Opens a file for reading, unbuffered if it is local.
 
+    Args:
+        uri: pinned or not; `unchanged` tells whether what was read of it counts.
+
     Raises:
         OSError: if it cannot be opened.
     """
     if is_local(uri):
-        return cast(BinaryIO, open(uri, "rb", buffering=0))
+        return cast(BinaryIO, LocalFile(uri))
     return storage_of(uri).open(uri)
+
+
+def unchanged(file: BinaryIO, items: Iterable[_T]) -> Iterator[_T]:
+    """Yields what is made of an open file, as long as that is what it was when it was opened.
+
+    Raises:
+        ReplacedError: if it is not; what was made of it since the last item is not handed on.
+    """
+    made = iter(items)
+    while True:
+        try:
+            item = next(made)
+        except StopIteration:
+            check_unchanged(file)
+            return
+        except Exception:
+            # Half of one file and half of another is damaged: that is not what is to be told.
+            check_unchanged(file)
+            raise
+        check_unchanged(file)
+        yield item
 
 
 def patiently_opened(uri: str) -> contextlib.closing[BinaryIO]:
@@ -68,7 +93,15 @@ class _PatientFile(io.RawIOBase):
     def _open(self) -> BinaryIO:
         if self._file is None:
             self._file = open_source(self._uri)
+            if isinstance(self._file, LocalFile):
+                # Should it have to be opened again: just this.
+                self._uri = self._file.pinned
             self._file.seek(self._offset)
+        return self._file
+
+    @property
+    def raw(self) -> BinaryIO | None:
+        """What is open at present: see `check_unchanged`."""
         return self._file
 
     def read(self, size: int = -1) -> bytes:

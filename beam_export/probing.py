@@ -162,7 +162,7 @@ def _probe_head(image: Member, reader: Reader, spec: EncodeSpec) -> Probed:
 def _head(image: Member, size: int, reader: Reader) -> bytes:
     """Returns an image's first bytes; none if the file has become shorter than that."""
     try:
-        return reader.read(image._replace(offset=max(image.offset, 0), size=size))
+        return reader.read(image._replace(offset=max(image.offset, 0), size=size, crc=None))
     except SampleError as error:
         if error.error == "SourceChanged":
             return b""  # reading the whole tells by how much

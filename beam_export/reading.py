@@ -12,6 +12,7 @@ import concurrent.futures
 import functools
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import BinaryIO, TypeVar
@@ -21,8 +22,8 @@ from beam_export.paths import is_local
 from beam_export.patience import is_lasting, open_source, patiently
 from beam_export.samples import WHOLE, Member
 from beam_export.spans import Span, coalesce
-from beam_export.storage import LANES, ReplacedError, storage_of
-from beam_export.storage.local import read_at
+from beam_export.storage import LANES, IrregularError, ReplacedError, storage_of
+from beam_export.storage.local_file import check_unchanged, read_at
 from beam_export.tables.cells import Cells
 from beam_export.tables.errors import TableError
 
@@ -46,6 +47,7 @@ class Reader:
         """Makes a reader that refuses members of more than `max_bytes`."""
         self._max_bytes = max_bytes
         self._open: collections.OrderedDict[str, BinaryIO] = collections.OrderedDict()
+        self._changed: set[str] = set()
         self._cells = Cells(open_source)
         self._lock = threading.Lock()
         self._coming: dict[_Key, tuple[concurrent.futures.Future[_Parts], int]] = {}
@@ -97,9 +99,10 @@ class Reader:
                 else:
                     (far if _is_far(member) else near).append((place, member))
         reading = [_pool().submit(self._read_span, span) for span in coalesce(far)]
-        for place, member in near:
-            with self._lock:
+        with self._lock:
+            for place, member in near:
                 results[place] = self._attempt(member, functools.partial(self._read, member))
+            self._take_back(near, results)
         for future in reading:
             for place, data in future.result().items():
                 results[place] = data
@@ -179,6 +182,27 @@ class Reader:
             self._open.pop(member.uri).close()
             raise
 
+    def _take_back(
+        self, near: list[tuple[int, Member]], results: list[bytes | SampleError]
+    ) -> None:
+        """Makes failures of what was just read of files that are not what they were when opened."""
+        ranges = [(place, one) for place, one in near if one.column is None and one.offset != WHOLE]
+        for uri in {one.uri for _, one in ranges} & self._open.keys():
+            self._check(uri)
+        if self._changed:
+            for place, one in ranges:
+                if one.uri in self._changed and isinstance(results[place], bytes):
+                    results[place] = _replaced(one)
+            self._changed.clear()
+
+    def _check(self, uri: str) -> None:
+        """Notes if an open file is not what it was, and lets go of it."""
+        try:
+            check_unchanged(self._open[uri])
+        except ReplacedError:
+            self._changed.add(uri)
+            self._open.pop(uri).close()
+
     def _read_cell(self, member: Member, column: str) -> bytes:
         try:
             return self._cells.read(member.uri, column, member.offset) or b""
@@ -193,7 +217,9 @@ class Reader:
             self._open.move_to_end(uri)
         else:
             if len(self._open) >= _OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
+                self._check(oldest := next(iter(self._open)))
+                if oldest in self._open:
+                    self._open.pop(oldest).close()
             self._open[uri] = storage_of(uri).open(uri)
         return self._open[uri]
 
@@ -236,13 +262,17 @@ def _fetch(member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
     except SampleError as error:
         return error
     except ReplacedError:
-        reason = f"the .{member.ext} has been replaced since it was listed"
-        return SampleError("read", "SourceChanged", reason)
+        return _replaced(member)
     except OSError as error:
         if not is_lasting(error):
             raise
-        reason = f"the .{member.ext} cannot be read: {os.strerror(error.errno or 0)}"
-        return SampleError("read", "OSError", reason)
+        why = error.strerror if isinstance(error, IrregularError) else os.strerror(error.errno or 0)
+        return SampleError("read", "OSError", f"the .{member.ext} cannot be read: {why}")
+
+
+def _replaced(member: Member) -> SampleError:
+    reason = f"the .{member.ext} has been replaced since it was listed"
+    return SampleError("read", "SourceChanged", reason)
 
 
 def _part(member: Member, data: bytes | SampleError, offset: int) -> bytes | SampleError:
@@ -255,7 +285,10 @@ def _part(member: Member, data: bytes | SampleError, offset: int) -> bytes | Sam
 
 def _checked(member: Member, data: bytes) -> bytes | SampleError:
     if len(data) == member.size:
-        return data
+        if member.crc is None or zlib.crc32(data) == member.crc:
+            return data
+        reason = f"the .{member.ext} is not what was spilled: _tmp has been written to by others"
+        return SampleError("read", "SourceChanged", reason)
     return SampleError(
         "read",
         "SourceChanged",

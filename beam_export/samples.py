@@ -85,7 +85,7 @@ class Member(NamedTuple):
 
     A small one that lies nowhere, since it was made of something else, brings its bytes as `data`.
     One in a Parquet file names its `column`; `offset` is then the number of its row, which lies in
-    the row group of the number `group`.
+    the row group of the number `group`. One that was spilled has the CRC-32 of its bytes as `crc`.
     """
 
     ext: str
@@ -95,6 +95,7 @@ class Member(NamedTuple):
     data: bytes | None = None
     column: str | None = None
     group: int = 0
+    crc: int | None = None
 
 
 class Stored(NamedTuple):

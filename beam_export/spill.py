@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -151,7 +152,7 @@ class SpillSamples(beam.DoFn):
         path, target = self._file
         target.write(data)
         offset, self._offset = self._offset, self._offset + len(data)
-        return Member(ext, path, offset, len(data))
+        return Member(ext, path, offset, len(data), crc=zlib.crc32(data))
 
 
 def spilled_content(refs: Iterable[PackedRef], workspace: str) -> bytes:

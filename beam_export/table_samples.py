@@ -14,9 +14,11 @@ from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection, TaggedO
 from beam_export.errors import InputError
 from beam_export.json_members import sorted_out
 from beam_export.pairing import Source
-from beam_export.patience import is_lasting, open_source
+from beam_export.patience import is_lasting, open_source, unchanged
 from beam_export.progress import tell
 from beam_export.samples import Failure, SampleRef
+from beam_export.storage import ReplacedError
+from beam_export.storage.local_file import check_unchanged
 from beam_export.tables import (
     BadRow,
     ParquetTable,
@@ -130,18 +132,21 @@ def _broken(source: Source, error: TableError | OSError) -> TaggedOutput:
 
 
 def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
-    """Returns the failure of a table that cannot be read to its end.
+    """Returns the failure of a table that cannot be read to its end, or has been replaced.
 
     Raises:
         OSError: if it may be read at another time.
     """
+    where = printable(unpin(uri)[0])
+    if isinstance(error, ReplacedError):
+        reason = "the table has been replaced since it was listed"
+        return Failure(printable(name), where, "list", "SourceChanged", reason)
     if isinstance(error, OSError):
         if not is_lasting(error):
             raise error
         reason = f"the table cannot be read: {error.strerror}"
     else:
         reason = f"the table {error}"
-    where = printable(unpin(uri)[0])
     return Failure(printable(name), where, "list", "BrokenSource", printable(reason))
 
 
@@ -156,6 +161,7 @@ class _OpenTable(beam.DoFn):
         try:
             with open_source(source.uri) as file:
                 table = ParquetTable(file)
+                check_unchanged(file)
         except (TableError, OSError) as error:
             yield _broken(source, error)
             return
@@ -183,7 +189,7 @@ class _ReadGroup(beam.DoFn):
             with open_source(source.uri) as file:
                 table = ParquetTable(file)
                 roles = roles_of_schema(table.schema)
-                for found in group_refs(table, group, roles, _place(source)):
+                for found in unchanged(file, group_refs(table, group, roles, _place(source))):
                     yield from _told(found, self._watcher)
         except (TableError, OSError) as error:
             yield _broken(source, error)
@@ -204,7 +210,7 @@ class _CutText(beam.DoFn):
         fits = False
         try:
             with open_source(source.uri) as file:
-                for block in text_blocks(file, source.relative):
+                for block in unchanged(file, text_blocks(file, source.relative)):
                     # One row without a path is bad data; a table without any is a wrong table.
                     if not fits:
                         _check_fits(block, source)

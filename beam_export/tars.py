@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, Protocol
 
 import apache_beam as beam
@@ -18,11 +18,13 @@ from beam_export.earlier import Beside, read_beside
 from beam_export.json_members import ReadJson, sorted_out, with_json
 from beam_export.naming import ShardNames, parse
 from beam_export.pairing import Entry, Skipped, Source
-from beam_export.patience import is_lasting, patiently_opened
+from beam_export.patience import is_lasting, patiently_opened, unchanged
 from beam_export.progress import tell
 from beam_export.reading import Reader
 from beam_export.samples import Failure, SampleRef
 from beam_export.sidecars import MAX_JSON
+from beam_export.storage import ReplacedError, storage_of
+from beam_export.storage.local_file import check_unchanged
 from beam_export.tar_index import TarIndexError, dali_members
 from beam_export.tar_refs import Item, Outcome, Spill, own_members, tar_refs
 from beam_export.tar_walk import stream, walk
@@ -114,6 +116,9 @@ class _ReadTar(beam.DoFn):
                     yield from self._walked(tar, source, beside)
         except _BrokenError as error:
             yield TaggedOutput("failures", _broken(source, str(error)))
+        except ReplacedError:
+            reason = "the tar or the Parquet beside it has been replaced since it was listed"
+            yield TaggedOutput("failures", _broken(source, reason, "SourceChanged"))
         except OSError as error:
             if not is_lasting(error):
                 raise
@@ -125,7 +130,7 @@ class _ReadTar(beam.DoFn):
         outcomes = tar_refs(items, unpin(source.uri)[0], None, beside, source.uri)
         blocks = 0
         with Reader(MAX_JSON) as reader:
-            for one in self._blocks(outcomes, source):
+            for one in unchanged(tar, self._blocks(outcomes, source)):
                 if not isinstance(one, list):
                     yield one
                     continue
@@ -140,6 +145,9 @@ class _ReadTar(beam.DoFn):
         with opened as (path, target):
             spill = Spill(target)
             items = list(spill.members(stream(tar, self._max_bytes)))
+        check_unchanged(tar)
+        if path and (spilled := storage_of(path).stat(path)) is not None:
+            path = spilled.pinned
         # Its JSON is at hand, and may be nowhere else.
         outcomes = tar_refs(items, unpin(source.uri)[0], spill.read, beside, path)
         for one in self._blocks(outcomes, source):
@@ -186,32 +194,50 @@ def _members(tar: BinaryIO, source: Source, beside: Beside | None) -> Iterable[I
     """Returns the members of an uncompressed tar, by the cheapest way that is sure."""
     if beside is not None and (found := own_members(tar, source.size, beside)) is not None:
         return found
-    if source.dali_index:
-        with patiently_opened(source.dali_index.uri) as index:
-            try:
-                return dali_members(index, tar, source.size)
-            except TarIndexError:
-                # It is of another tar, or of a version that says too little: the tar itself says
-                # all. Nothing is lost but time.
-                pass
+    if source.dali_index and (listed := _indexed(tar, source, source.dali_index.uri)):
+        return listed
     return walk(tar, source.size)
+
+
+def _indexed(tar: BinaryIO, source: Source, uri: str) -> Sequence[Item]:
+    """Returns the members that an index beside a tar lists; none if it is not to be used.
+
+    It is of another tar then, or of a version that says too little, or cannot be read, or was
+    replaced: the tar itself says all. Nothing is lost but time.
+    """
+    try:
+        with patiently_opened(uri) as index:
+            listed = dali_members(index, tar, source.size)
+            check_unchanged(index)
+    except TarIndexError:
+        return []
+    except OSError as error:
+        if not is_lasting(error):
+            raise
+        return []
+    return listed
 
 
 def _read_companion(source: Source) -> Beside | None:
     if source.parquet is None:
         return None
-    with patiently_opened(source.parquet.uri) as file:
-        data = file.read()
+    data = _whole(source.parquet.uri)
     try:
         return read_beside(data, source.size)
     except ValueError as error:
         raise _BrokenError(str(error)) from error
 
 
+def _whole(uri: str) -> bytes:
+    with patiently_opened(uri) as file:
+        data = file.read()
+        check_unchanged(file)
+    return data
+
+
 def _missing_shards(source: Source) -> Iterator[Any]:
     """Yields a failure for each shard that an export's manifest knows and that is not there."""
-    with patiently_opened(source.uri) as file:
-        data = file.read()
+    data = _whole(source.uri)
     try:
         manifest = json.loads(data)
         shards = int(manifest["totals"]["shards"])
@@ -229,6 +255,6 @@ def _missing_shards(source: Source) -> Iterator[Any]:
             yield TaggedOutput("failures", Failure(name, path, "list", "BrokenSource", reason))
 
 
-def _broken(source: Source, reason: str) -> Failure:
+def _broken(source: Source, reason: str, error: str = "BrokenSource") -> Failure:
     name, path = printable(source.name), printable(unpin(source.uri)[0])
-    return Failure(name, path, "list", "BrokenSource", printable(reason))
+    return Failure(name, path, "list", error, printable(reason))

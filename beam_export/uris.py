@@ -1,12 +1,14 @@
-"""URIs of one content of an object, whatever comes to stand under its name later."""
+"""URIs of one content of a file, whatever comes to stand under its name later."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["pin", "unpin"]
+__all__ = ["pin", "pin_file", "unpin", "unpin_file"]
 
 _PINNED = re.compile(r"(gs://.+)#([0-9]+)", re.DOTALL)
+#: No local path holds it.
+_MARK = "\0"
 
 
 def pin(uri: str, generation: int) -> str:
@@ -18,11 +20,40 @@ def pin(uri: str, generation: int) -> str:
     return f"{uri}#{generation}" if generation else uri
 
 
-def unpin(uri: str) -> tuple[str, int]:
-    """Takes apart what `pin` made; a local path may end like that, and stays whole.
+def pin_file(path: str, size: int, moment: int) -> str:
+    r"""Returns a local path with what its content is known by.
 
-    >>> unpin("gs://b/x.jpg#17"), unpin("/x#1.jpg#17")
-    (('gs://b/x.jpg', 17), ('/x#1.jpg#17', 0))
+    Two pins of one content are the same text, so that nobody has to take one apart.
+
+    Args:
+        path: of a file.
+        size: in bytes.
+        moment: when it last changed, in nanoseconds since the epoch.
+
+    >>> pin_file("/x.jpg", 255, 4096)
+    '/x.jpg\x00255.4096'
     """
+    return f"{path}{_MARK}{size}.{moment}"
+
+
+def unpin(uri: str) -> tuple[str, int]:
+    r"""Returns what was pinned, without its pin, and the generation of an object.
+
+    >>> unpin("gs://b/x.jpg#17"), unpin("/x#1.jpg#17"), unpin("/x.jpg\0255.4096")
+    (('gs://b/x.jpg', 17), ('/x#1.jpg#17', 0), ('/x.jpg', 0))
+    """
+    path, mark, _ = uri.partition(_MARK)
+    if mark:
+        return path, 0
     found = _PINNED.fullmatch(uri)
     return (found[1], int(found[2])) if found else (uri, 0)
+
+
+def unpin_file(uri: str) -> tuple[str, bool]:
+    r"""Returns a local path without its pin, and whether there was one.
+
+    >>> unpin_file("/x.jpg\0255.4096"), unpin_file("/x.jpg")
+    (('/x.jpg', True), ('/x.jpg', False))
+    """
+    path, mark, _ = uri.partition(_MARK)
+    return path, bool(mark)

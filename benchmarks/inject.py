@@ -7,7 +7,6 @@ environment (`worker_environment`).
 
 from __future__ import annotations
 
-import builtins
 import errno
 import io
 import os
@@ -132,12 +131,12 @@ def _hook_writers(point: str, passed: Callable[[], None]) -> None:
 
 
 def _spoil_reads(kind: str, seed: int, folder: str) -> None:
-    """Replaces `open` for the files below a directory.
+    """Replaces what opens and reads the files below a directory.
 
     `moments`: reads fail now and then, are slow, and give less than was asked for; `disk`: one
     file cannot be read for good; `refused`: some files may not be read.
     """
-    plain, dice = builtins.open, random.Random(seed)
+    dice = random.Random(seed)
     paths = sorted(str(path) for path in pathlib.Path(folder).rglob("*") if path.is_file())
     bad = set(dice.sample(paths, 1 if kind == "disk" else max(1, len(paths) // 10)))
     refused = {path: dice.choice([errno.EACCES, errno.ENOENT]) for path in sorted(bad)}
@@ -153,36 +152,49 @@ def _spoil_reads(kind: str, seed: int, folder: str) -> None:
         if kind == "disk" and path in bad:
             raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
-    class Moody(io.RawIOBase):
-        def __init__(self, path: str) -> None:
-            super().__init__()
-            self._path, self._raw = path, io.FileIO(path)
+    def short(size: int) -> int:
+        return min(size, dice.randint(1, 2000)) if kind == "moments" else size
 
-        def readinto(self, buffer: Any) -> int | None:
-            moody(self._path)
-            short = dice.randint(1, 2000) if kind == "moments" else len(buffer)
-            return self._raw.readinto(memoryview(buffer)[:short])
+    names: dict[int, str] = {}
+    plain_open, plain_pread = os.open, os.pread
 
-        def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-            return self._raw.seek(offset, whence)
+    def opened(path: Any, flags: int, *more: Any, **named: Any) -> int:
+        name = os.fsdecode(path)
+        if name.startswith(folder + "/"):
+            if kind == "refused" and name in refused:
+                raise OSError(refused[name], os.strerror(refused[name]), name)
+            moody(name)
+        handle = plain_open(path, flags, *more, **named)
+        names[handle] = name if name.startswith(folder + "/") else ""
+        return handle
 
-        def readable(self) -> bool:
-            return True
+    def pread(handle: int, size: int, offset: int) -> bytes:
+        if names.get(handle):
+            moody(names[handle])
+            size = short(size)
+        return plain_pread(handle, size, offset)
 
-        def seekable(self) -> bool:
-            return True
+    os.open, os.pread = opened, pread
+    _spoil_files(names, moody, short)
 
-        def close(self) -> None:
-            self._raw.close()
-            super().close()
 
-    def opened(file: Any, mode: str = "r", buffering: int = -1, *more: Any, **named: Any) -> Any:
-        path = os.fspath(file) if isinstance(file, (str, os.PathLike)) else ""
-        if not (isinstance(path, str) and path.startswith(folder + "/") and mode == "rb"):
-            return plain(file, mode, buffering, *more, **named)
-        if kind == "refused" and path in refused:
-            raise OSError(refused[path], os.strerror(refused[path]), path)
-        moody(path)
-        return Moody(path) if buffering == 0 else io.BufferedReader(Moody(path))
+def _spoil_files(
+    names: dict[int, str], moody: Callable[[str], None], short: Callable[[int], int]
+) -> None:
+    """Has open files of the package read badly, those whose descriptors have names."""
+    from beam_export.storage.local_file import LocalFile
 
-    builtins.open = opened
+    def readinto(self: LocalFile, buffer: Any) -> int | None:
+        room = memoryview(buffer)
+        if names.get(self.fileno()):
+            moody(names[self.fileno()])
+            room = room[: short(len(room))]
+        return io.FileIO.readinto(self, room)
+
+    def read(self: LocalFile, size: int | None = -1) -> bytes | None:
+        if names.get(self.fileno()):
+            moody(names[self.fileno()])
+            size = short(size) if size is not None and size >= 0 else size
+        return io.FileIO.read(self, size)
+
+    LocalFile.readinto, LocalFile.read = readinto, read

@@ -98,9 +98,9 @@ def outcomes(out: pathlib.Path) -> dict[str, list[str]]:
 
 
 def images_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields what is named like an image; links to directories are not followed."""
+    """Yields files that are named like images, and links that lead nowhere."""
     for path in sorted(folder.rglob("*")):
-        if path.suffix[1:].lower() in _IMAGES and (path.is_symlink() or not path.is_dir()):
+        if path.suffix[1:].lower() in _IMAGES and (path.is_file() or not path.exists()):
             yield path
 
 

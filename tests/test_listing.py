@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from beam_export.errors import InputError
 from beam_export.listing import Listed, Skipped, is_local, list_images
 from beam_export.pairing import IMAGE_SUFFIXES, Source
+from beam_export.patience import open_source
 from beam_export.patterns import parse_inputs
 from beam_export.samples import WHOLE, Failure, Member
+from beam_export.uris import pin_file
 
 Item = Listed | Source | Failure | Skipped
 
@@ -96,6 +99,12 @@ def failures(items: list[Item]) -> list[Failure]:
     return [item for item in items if isinstance(item, Failure)]
 
 
+def pinned(path: object) -> str:
+    """Returns the URI that a file is listed with."""
+    status = os.stat(str(path))
+    return pin_file(str(path), status.st_size, status.st_mtime_ns)
+
+
 def only_images(given_input: object, exclude: str = "") -> list[str]:
     """Returns what is listed where nothing else may come of it."""
     items = listed(given_input, exclude)
@@ -151,9 +160,9 @@ def test_any_name_is_listed_as_it_is(tmp_path: Path, name: str) -> None:
     (found,) = listed(tmp_path)
     assert isinstance(found, Listed)
     assert found.relative == name
-    assert found.image == Member("jpg", os.path.join(tmp_path, name), WHOLE, 1)
+    assert found.image == Member("jpg", pinned(os.path.join(tmp_path, name)), WHOLE, 1)
     assert found.fields == ()
-    with open(found.image.uri, "rb") as source:
+    with open_source(found.image.uri) as source:
         assert source.read() == b"x"
 
 
@@ -162,7 +171,7 @@ def test_a_name_that_is_no_unicode_can_be_read_back(tmp_path: Path) -> None:
     (found,) = listed(tmp_path)
     assert isinstance(found, Listed)
     assert os.fsencode(found.relative) == b"caf\xe9/\xff.jpg"
-    with open(found.image.uri, "rb") as source:
+    with open_source(found.image.uri) as source:
         assert source.read() == b"x"
     assert [field.size for field in found.fields] == [2]
 
@@ -202,7 +211,7 @@ def test_sidecars_travel_with_their_image(tmp_path: Path) -> None:
     make(tmp_path, "x.jpg", "x.txt", "x.json", "x.XML", "x.cls", "y.txt", "xx.txt", "d/x.npy")
     found = listed(tmp_path)
     (image,) = (one for one in found if isinstance(one, Listed))
-    uris = [str(tmp_path / f"x.{suffix}") for suffix in ("cls", "json", "txt", "XML")]
+    uris = [pinned(tmp_path / f"x.{suffix}") for suffix in ("cls", "json", "txt", "XML")]
     assert list(image.fields) == [
         Member("cls", uris[0], WHOLE, 5),
         Member("json", uris[1], WHOLE, 3),
@@ -307,12 +316,22 @@ def test_dangling_links(tmp_path: Path) -> None:
     assert failures(listed(tmp_path / "x.jpg")) == failures(found)
 
 
-def test_a_pipe_does_not_hang(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "x.jpg")
-    os.mkfifo(tmp_path / "pipe")
-    (lost,) = failures(listed(tmp_path))
-    assert lost.message == "not a regular file"
-    assert skipped(listed(tmp_path)) == ["(no suffix)"]
+def test_what_is_no_file_is_passed_by_and_counted(tmp_path: Path) -> None:
+    for name in ("x.jpg", "pipe", "t.tar", "t.csv"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "null.jpg").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(tmp_path / "s.jpg"))
+        make(tmp_path, "y.jpg")
+        found = listed(tmp_path)
+        assert relatives(found) == ["y.jpg"]
+        assert skipped(found) == [*["(FIFO)"] * 4, "(character device)", "(socket)"]
+        for name, kind in ("x.jpg", "FIFO"), ("null.jpg", "character device"), ("s.jpg", "socket"):
+            with pytest.raises(InputError) as caught:
+                listed(tmp_path / name)
+            assert caught.value.sentence == (
+                f"--input={tmp_path / name} is a {kind}, which is never read: give a regular file."
+            )
 
 
 @pytest.mark.skipif(IS_ROOT, reason="root may read any directory")
@@ -416,7 +435,7 @@ def test_relative_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert only_images("a,b") == ["x.jpg", "x.jpg"]
     (found,) = listed("y.jpg")
     assert isinstance(found, Listed)
-    assert found.image.uri == str(tmp_path / "y.jpg")
+    assert found.image.uri == pinned(tmp_path / "y.jpg")
 
 
 def test_wildcards_in_names_that_are_there(tmp_path: Path) -> None:
@@ -479,10 +498,11 @@ def test_order_is_that_of_whole_paths_on_any_storage(
         FILES.clear()
         FILES.update(files_under(folder))
         elsewhere = listed("fake://b/" + os.path.basename(folder))
+        as_local = [as_if_local(item, folder) for item in elsewhere]
         FILES.clear()
     images = [name for name in names if name.endswith(("jpg", "PNG"))]
     assert relatives(local) == sorted(images, key=os.fsencode)
-    assert [as_if_local(item, folder) for item in elsewhere] == local
+    assert as_local == local
 
 
 def files_under(root: str | Path) -> dict[str, bytes]:
@@ -501,7 +521,7 @@ def as_if_local(item: Item, root: str | Path) -> Item:
         return item
     there, here = "fake://b/", f"{os.path.dirname(root)}/"
     image, *fields = (
-        one._replace(uri=one.uri.replace(there, here)) for one in (item.image, *item.fields)
+        one._replace(uri=pinned(one.uri.replace(there, here))) for one in (item.image, *item.fields)
     )
     return Listed(item.relative, image, tuple(fields))
 

@@ -30,6 +30,7 @@ from beam_export.errors import InputError, RunError, SampleError
 from beam_export.naming import key_of
 from beam_export.reading import Reader
 from beam_export.samples import Member
+from beam_export.uris import unpin
 
 COUNT = 11
 
@@ -314,7 +315,7 @@ def test_nothing_to_export(tmp_path: Path) -> None:
         run_export(tmp_path / "in", tmp_path / "out")
 
 
-@pytest.mark.parametrize("change", ["grown", "shrunk", "vanished"])
+@pytest.mark.parametrize("change", ["grown", "shrunk", "swapped", "vanished"])
 def test_image_that_changes_after_it_was_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -323,12 +324,15 @@ def test_image_that_changes_after_it_was_listed(
     read_all = Reader.read_all
 
     def spoil(reader: Reader, members: Sequence[Member]) -> list[bytes | SampleError]:
-        if any(member.uri == str(victim) for member in members) and victim.exists():
+        if any(unpin(one.uri)[0] == str(victim) for one in members) and victim.exists():
             if change == "vanished":
                 victim.unlink()
             else:
                 content = victim.read_bytes()
-                victim.write_bytes(content + b"more" if change == "grown" else content[:-4])
+                now = {"grown": content + b"more", "shrunk": content[:-4], "swapped": content[::-1]}
+                moment = victim.stat().st_mtime_ns + 1
+                victim.write_bytes(now[change])
+                os.utime(victim, ns=(moment, moment))
         return read_all(reader, members)
 
     monkeypatch.setattr(Reader, "read_all", spoil)

@@ -15,7 +15,7 @@ from beam_export import patience, reading
 from beam_export.errors import SampleError
 from beam_export.reading import Reader
 from beam_export.samples import WHOLE, Member
-from beam_export.storage import local
+from beam_export.storage import filesystems, local, local_file
 
 CONTENT = bytes(range(200))
 
@@ -115,8 +115,8 @@ def test_what_will_not_go_away_is_the_samples_failure(
 def test_no_permission_is_the_samples_failure(
     path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch, slept: list[float]
 ) -> None:
-    refuse = failing(1, PermissionError(errno.EACCES, "no"), open)
-    monkeypatch.setattr(local, "open", refuse, raising=False)
+    refuse = failing(1, PermissionError(errno.EACCES, "no"), os.open)
+    monkeypatch.setattr(local_file.os, "open", refuse)
     with pytest.raises(SampleError, match="Permission denied"):
         reader.read(whole(path))
     assert slept == []
@@ -132,8 +132,8 @@ def test_what_may_go_away_is_tried_again(
     offset: int,
     times: int,
 ) -> None:
-    opened = failing(times, OSError(errno.EIO, "bad moment"), open)
-    monkeypatch.setattr(local, "open", opened, raising=False)
+    opened = failing(times, OSError(errno.EIO, "bad moment"), os.open)
+    monkeypatch.setattr(local_file.os, "open", opened)
     assert reader.read(whole(path)._replace(offset=offset)) == CONTENT
     assert len(slept) == times
     assert slept == sorted(slept)
@@ -143,7 +143,7 @@ def test_what_does_not_go_away_is_raised(
     path: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch, slept: list[float]
 ) -> None:
     error = OSError(errno.EIO, "bad disk")
-    monkeypatch.setattr(local, "open", failing(99, error, open), raising=False)
+    monkeypatch.setattr(local_file.os, "open", failing(99, error, os.open))
     with pytest.raises(OSError, match="bad disk") as caught:
         reader.read(whole(path))
     assert caught.value is error
@@ -187,7 +187,7 @@ def test_reads_that_give_less_than_is_there_go_on() -> None:
             return super().read(min(size or 0, 7))
 
     for size in (0, 6, 7, 8, 199, 200, 201):
-        assert local.read_up_to(Slow(CONTENT), size) == CONTENT[:size]
+        assert filesystems._read_up_to(Slow(CONTENT), size) == CONTENT[:size]
 
 
 def test_few_files_are_open_at_a_time_and_none_afterwards(
@@ -195,11 +195,11 @@ def test_few_files_are_open_at_a_time_and_none_afterwards(
 ) -> None:
     opened: list[Any] = []
 
-    def spy(*args: Any) -> Any:
-        opened.append(open(*args))  # noqa: SIM115 (the reader closes it)
+    def spy(uri: str) -> local_file.LocalFile:
+        opened.append(local_file.LocalFile(uri))
         return opened[-1]
 
-    monkeypatch.setattr(local, "open", spy, raising=False)
+    monkeypatch.setattr(local, "LocalFile", spy)
     paths = [tmp_path / str(number) for number in range(40)]
     with Reader(1000) as reader:
         for number, path in enumerate(paths):

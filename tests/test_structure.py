@@ -147,6 +147,8 @@ def opens_for_writing(call: ast.Call) -> bool:
             modes = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "mode")]
             # A mode that is worked out may be any mode.
             return any(not isinstance(mode, ast.Constant) or is_writing(mode) for mode in modes)
+        case ast.Attribute(value=ast.Name(id="os"), attr="open") if opens_for_reading(call):
+            return False
         case ast.Attribute(value=ast.Name(id=owner), attr=attr) if owner in WRITING_CALLS:
             return attr in WRITING_CALLS[owner]
         case ast.Attribute(attr="open"):
@@ -154,6 +156,12 @@ def opens_for_writing(call: ast.Call) -> bool:
         case ast.Attribute(attr=attr):
             return attr in WRITING_METHODS
     return False
+
+
+def opens_for_reading(call: ast.Call) -> bool:
+    """Tells whether a call of `os.open` says by its flags that it only reads."""
+    flags = set(re.findall(r"O_[A-Z]+", " ".join(map(ast.unparse, call.args[1:2]))))
+    return "O_RDONLY" in flags and flags.isdisjoint({"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"})
 
 
 def is_writing(mode: ast.expr) -> bool:
@@ -268,6 +276,8 @@ def test_beam_layer_names_modules_that_exist() -> None:
         "tarfile.open(p, mode='w')",
         "Path(p).write_text('')",
         "os.replace(a, b)",
+        "os.open(p, flags)",
+        "os.open(p, os.O_RDONLY | os.O_CREAT)",
         "FileSystems.create(p)",
     ],
 )
@@ -277,7 +287,10 @@ def test_writing_is_seen(code: str) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["open(p)", "open(p, 'rb')", "FileSystems.open(p)", "encoder.open()", "text.replace('a', 'w')"],
+    [
+        *("open(p)", "open(p, 'rb')", "FileSystems.open(p)", "encoder.open()"),
+        *("text.replace('a', 'w')", "os.open(p, os.O_RDONLY | os.O_NONBLOCK)"),
+    ],
 )
 def test_reading_is_not_taken_for_writing(code: str) -> None:
     assert writing_lines(ast.parse(code)) == []

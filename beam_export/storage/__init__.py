@@ -7,11 +7,11 @@ Storage has its own client, everything else that is not local goes through Beam'
 from __future__ import annotations
 
 from beam_export.paths import is_google, is_local
-from beam_export.storage.base import LANES, ReplacedError, Stat, Storage
+from beam_export.storage.base import LANES, IrregularError, ReplacedError, Stat, Storage
 from beam_export.storage.filesystems import BeamStorage
 from beam_export.storage.local import LocalStorage
 
-__all__ = ["LANES", "ReplacedError", "Stat", "Storage", "storage_of"]
+__all__ = ["LANES", "IrregularError", "ReplacedError", "Stat", "Storage", "storage_of"]
 
 
 def storage_of(uri: str) -> Storage:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
-from beam_export.uris import pin
+from beam_export.uris import pin, pin_file
 
-__all__ = ["LANES", "ReplacedError", "Stat", "Storage", "Target", "Terms"]
+__all__ = ["LANES", "IrregularError", "ReplacedError", "Stat", "Storage", "Target", "Terms"]
 
 #: Reads at a time of a process on a storage far away.
 LANES = 16
@@ -26,6 +26,18 @@ class ReplacedError(OSError):
         return type(self), (str(self.filename),)
 
 
+class IrregularError(OSError):
+    """What stands under a name is no regular file, and is not read: of a FIFO nobody knows when."""
+
+    def __init__(self, kind: str, path: str) -> None:
+        """Says so of a `FIFO`, a `socket`, a `character device` or a `block device`."""
+        super().__init__(errno.ENXIO, f"it is a {kind}, and not a regular file", path)
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.kind, str(self.filename))
+
+
 class Stat(NamedTuple):
     """What a storage says of a file.
 
@@ -35,6 +47,7 @@ class Stat(NamedTuple):
         updated: when its content last changed, in seconds since the epoch; 0 if nobody knows.
         generation: a number that no other content of this name has; 0 where there is no such.
         owner: whose it is by its own mark, see `Terms`; empty where marks are not kept or not read.
+        moment: of a local file, `updated` in nanoseconds: with its size it stands for its content.
     """
 
     uri: str
@@ -42,10 +55,13 @@ class Stat(NamedTuple):
     updated: float
     generation: int = 0
     owner: str = ""
+    moment: int | None = None
 
     @property
     def pinned(self) -> str:
         """The URI of just this content, as far as the storage can tell contents apart."""
+        if self.moment is not None:
+            return pin_file(self.uri, self.size, self.moment)
         return pin(self.uri, self.generation)
 
 
@@ -61,7 +77,7 @@ class Storage(Protocol):
     ranged: bool
 
     def stat(self, uri: str) -> Stat | None:
-        """Returns what is known of a file, None if there is none."""
+        """Returns what is known of a file, None if there is none, or not that of a pinned URI."""
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """Yields all files whose paths begin so, in order of the bytes of their paths."""
@@ -71,6 +87,7 @@ class Storage(Protocol):
 
         Raises:
             FileNotFoundError: if there is none.
+            ReplacedError: if the URI is pinned, and the file is another one now.
         """
 
     def read(self, uri: str, start: int, size: int) -> bytes:

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 from beam_export.storage.base import Stat, Terms
+from beam_export.storage.local_file import LocalFile, read_range
+from beam_export.uris import unpin_file
 
-__all__ = ["LocalStorage", "LocalTarget", "read_at", "read_up_to"]
+__all__ = ["LocalStorage", "LocalTarget"]
 
 #: Bytes that are written before the disk is asked to take them.
 _STRIDE = 8 << 20
@@ -24,11 +26,13 @@ class LocalStorage:
 
     def stat(self, uri: str) -> Stat | None:
         """See `Storage.stat`."""
+        path, pinned = unpin_file(uri)
         try:
-            status = os.stat(uri)
+            status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return Stat(uri, status.st_size, status.st_mtime)
+        found = Stat(path, status.st_size, status.st_mtime, moment=status.st_mtime_ns)
+        return None if pinned and found.pinned != uri else found
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """See `Storage.list`; links to directories are not followed."""
@@ -39,14 +43,11 @@ class LocalStorage:
 
     def open(self, uri: str) -> BinaryIO:
         """See `Storage.open`."""
-        return open(uri, "rb")
+        return io.BufferedReader(LocalFile(uri))
 
     def read(self, uri: str, start: int, size: int) -> bytes:
         """See `Storage.read`."""
-        with open(uri, "rb", buffering=0) as source:
-            if start:
-                source.seek(start)
-            return read_up_to(source, size)
+        return read_range(uri, start, size)
 
     def read_whole(self, uri: str, size: int) -> bytes:
         """See `Storage.read_whole`."""
@@ -66,27 +67,6 @@ def _files(prefix: str) -> Iterator[str]:
             yield from _files(entry.path + "/")
         elif entry.is_file():
             yield entry.path
-
-
-def read_at(handle: int, start: int, size: int) -> bytes:
-    """Returns `size` bytes of an open file from `start` on, or as many as there are."""
-    data = os.pread(handle, size, start)
-    while 0 < len(data) < size and (part := os.pread(handle, size - len(data), start + len(data))):
-        data += part
-    return data
-
-
-def read_up_to(source: BinaryIO, size: int) -> bytes:
-    """Reads until there is nothing more: one read of a raw file may return less than is there."""
-    first = source.read(size)
-    if not first or len(first) == size:
-        return first
-    parts = [first]
-    left = size - len(first)
-    while left and (part := source.read(left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 class _Outgoing(io.FileIO):

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from beam_export.storage.local_file import check_unchanged
 from beam_export.tables.errors import TableError
 from beam_export.tables.parquet import ParquetTable
 from beam_export.tables.refs import bytes_of_images
@@ -54,7 +55,7 @@ class Cells:
 
         Raises:
             TableError: if the file is damaged, or has no such row.
-            OSError: if it cannot be read at present.
+            OSError: if it cannot be read at present, or is not what it was when it was opened.
         """
         table = self._table(uri)
         firsts = [group.first for group in table.groups]
@@ -113,6 +114,7 @@ class Cells:
                 self._large.add(key)
                 return None
             runs.append((first, data))
+        check_unchanged(self._tables[key[0]][0])
         while self._kept and size + sum(one for one, _ in self._kept.values()) > _KEPT_BYTES:
             self._kept.popitem(last=False)
         self._kept[key] = (size, runs)
@@ -127,6 +129,7 @@ class Cells:
         _, runs, run = stream
         while row >= run[0] + len(run[1]):
             run = next(runs)
+        check_unchanged(self._tables[key[0]][0])
         self._stream = (key, runs, run)
         return run
 
