@@ -8,7 +8,7 @@ import io
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import BinaryIO, TypeVar, cast
 
 from beam_export.paths import is_local
@@ -54,18 +54,22 @@ def unchanged(file: BinaryIO, items: Iterable[_T]) -> Iterator[_T]:
         ReplacedError: if it is not; what was made of it since the last item is not handed on.
     """
     made = iter(items)
-    while True:
-        try:
-            item = next(made)
-        except StopIteration:
+    try:
+        while True:
+            try:
+                item = next(made)
+            except StopIteration:
+                check_unchanged(file)
+                return
+            except Exception:
+                # Half of one file and half of another is damaged: that is not what is to be told.
+                check_unchanged(file)
+                raise
             check_unchanged(file)
-            return
-        except Exception:
-            # Half of one file and half of another is damaged: that is not what is to be told.
-            check_unchanged(file)
-            raise
-        check_unchanged(file)
-        yield item
+            yield item
+    finally:
+        if isinstance(made, Generator):
+            made.close()  # while the file is open
 
 
 def patiently_opened(uri: str) -> contextlib.closing[BinaryIO]:

@@ -20,6 +20,7 @@ from beam_export.blocks import open_block, unpack_ref
 from beam_export.checks.names import Claim
 from beam_export.checks.proofs import Proof, Rules, Values, image_of, members_of
 from beam_export.encoders import Encoder
+from beam_export.errors import RunError
 from beam_export.feeding import Loaded, encode_loaded, load
 from beam_export.measuring import MeasureImages
 from beam_export.patterns import parse_inputs
@@ -114,7 +115,7 @@ class InputClaims(beam.PTransform):
         failures = (samples.failures, measured.failures) | "FailuresOfInput" >> beam.Flatten()
         names = self.names
         lost = failures | "InputFailures" >> beam.Map(
-            lambda failure: one_claim(Claim("input", Failure(*failure).image_id, ""), names)
+            lambda failure: one_claim(_lost(Failure(*failure)), names)
         )
         return SourceClaims((read.claims, lost) | "InputClaims" >> beam.Flatten(), read.others)
 
@@ -162,8 +163,7 @@ class _Prove(beam.DoFn):
             yield Claim("input", printable(one.ref.id), "", _source_sha256(one), proof)
         for failure in batch:
             if isinstance(failure, Failure):
-                # It must be among the failures, and has no bytes to compare.
-                yield Claim("input", failure.image_id, "")
+                yield _lost(failure)
 
     def _images(self, read: Sequence[Loaded]) -> list[str]:
         """Returns what the images would be as stored; empty where that is not known."""
@@ -177,6 +177,20 @@ class _Prove(beam.DoFn):
             if printable(one.ref.id) not in self._again.failed
         }
         return [sums.get(at, "") for at in range(len(read))]
+
+
+def _lost(failure: Failure) -> Claim:
+    """Returns the claim of what cannot be read: it must be among the failures, and has no bytes.
+
+    Raises:
+        RunError: if it changes at this moment, so that nothing can be said of it.
+    """
+    if failure.error == "SourceChanged":
+        raise RunError(
+            f"--against: {failure.original_path} has changed while it was read: wait until nobody "
+            "writes to the input, and verify again."
+        )
+    return Claim("input", failure.image_id, "")
 
 
 def _stored(ready: ReadySample | Failure) -> str:
