@@ -89,6 +89,8 @@ def connect() -> duckdb.DuckDBPyConnection:
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
+    # It would be drawn on the standard output.
+    connection.execute("SET enable_progress_bar = false")
     # Null, as what else is no number; otherwise one zero among the samples would end the run.
     connection.execute("SET error_on_division_by_zero = false")
     for name, body in _MACROS.items():

@@ -279,5 +279,5 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 def test_memory_of_a_filter_is_bounded() -> None:
     command = [sys.executable, "-c", HEAVY]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
-    # Of 6 MB of text; without bounds, some take gigabytes.
+    # Of 6 MB of text; without bounds, some take gigabytes. No progress is drawn beside it.
     assert int(done.stdout) < 1500
