@@ -9,11 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import numpy as np
 import pytest
-from conftest import picture, run_export
+from conftest import picture, run_export, run_pipeline
 from PIL import Image, ImageFile
 
+import beam_export
 from beam_export import cli, display
 from beam_export.checks.findings import Findings
 from beam_export.encoders import EncodeSpec, header
@@ -208,6 +210,7 @@ def test_the_command_keeps_damage_and_counts_it(
     assert encode_step(out)["damaged"] == 1
     (manifest,) = out.glob("*-manifest.json")
     before = manifest.read_bytes()
+    assert "simplejpeg" in json.loads(before)["software"]
     assert json.loads(before)["options"]["damaged"] == "keep"
     # A run that finds the shard finished counts the same.
     manifest.unlink()
@@ -216,10 +219,31 @@ def test_the_command_keeps_damage_and_counts_it(
     assert cli.main(["verify", str(out), "--decode", IN_MEMORY]) == 0
 
 
+def test_samples_of_a_pipeline_are_judged_and_counted_alike(tmp_path: Path) -> None:
+    samples = [
+        beam_export.Sample("whole", WHOLE),
+        beam_export.Sample("damaged", DAMAGED["rows"]),
+    ]
+
+    def export(name: str, **options: Any) -> None:
+        write = beam_export.WriteShards(str(tmp_path / name), max_failed_fraction=0.5, **options)
+        run_pipeline(lambda pipeline: pipeline | beam.Create(samples) | write)
+
+    export("fail")
+    export("keep", damaged="keep")
+    export("never", encode="never")
+    assert encode_step(tmp_path / "keep")["damaged"] == 1
+    for name, written in ("fail", 1), ("keep", 2), ("never", 2):
+        (manifest,) = (tmp_path / name).glob("*-manifest.json")
+        assert json.loads(manifest.read_text())["totals"]["written"] == written, name
+
+
 def test_whole_images_are_told_of_as_ever(tmp_path: Path, source: Path) -> None:
     (source / "a-cut.jpg").unlink()
-    run_export(source, tmp_path / "out")
+    made = run_export(source, tmp_path / "out")
     assert not any("damaged" in line for line in summary(tmp_path / "out"))
+    assert "simplejpeg" not in made.manifest["software"]
+    assert not any("remarks" in name for shard in made.shards for name in shard.facts)
     run_export(source, tmp_path / "keep", damaged="keep")
     assert not any("damaged" in line for line in summary(tmp_path / "keep"))
 
