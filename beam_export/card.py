@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,10 +14,21 @@ from beam_export.naming import ShardNames
 from beam_export.provenance import tell_step
 from beam_export.text import size
 
-__all__ = ["MARK", "dataset_card"]
+__all__ = ["MARK", "dataset_card", "is_card"]
 
-#: Stands in every card of ours; a README without it is somebody's own.
+#: Stands in every card of ours, under its front matter.
 MARK = "<!-- made by beam_export -->"
+
+#: Digests of what does not vary in the cards of versions that kept no record of theirs.
+_SKELETONS = frozenset({"86be82651294e521a08df4d64e9f54fe6b95cf05faa50fa51b946924547877b0"})
+#: What varies: hashes in names, rows of tables, the size category, sizes, numbers.
+_VARYING = (
+    (r"images-[0-9a-f]{12}-", "images-"),
+    (r"(?m)^\|.*\n", ""),
+    (r"(?m)^- (?:n[<>]|[0-9]+[KMB]<n<)[0-9]+[KMB]$", "- n"),
+    (r"[0-9][0-9,.]*(?: (?:bytes?|[kMGTP]B))? of tar, (?:at most )?[0-9]+", "of tar"),
+    (r"[0-9][0-9,]*", "0"),
+)
 
 # Front matter as the Hugging Face hub reads it ("Dataset Cards" in its documentation).
 _TEMPLATE = """---
@@ -104,3 +117,25 @@ def _size_category(samples: int) -> str:
 def _per_shard(options: Mapping[str, Any]) -> str:
     most = options["images_per_tar"]
     return f"at most {most}" if options.get("max_tar_bytes") else str(most)
+
+
+def is_card(content: bytes, digests: Iterable[str]) -> bool:
+    """Tells whether a README is a card as this tool has written it, and nobody has edited since.
+
+    Args:
+        content: of the README.
+        digests: SHA-256, in hex, of the cards that runs have recorded to have written. Where there
+            are none, those of earlier versions are known by their text, but for names and numbers.
+    """
+    recorded = set(digests)
+    if recorded:
+        return hashlib.sha256(content).hexdigest() in recorded
+    return _skeleton(content) in _SKELETONS
+
+
+def _skeleton(content: bytes) -> str:
+    """Returns a digest of a card without what varies between datasets."""
+    text = content.decode("utf-8", "replace")
+    for pattern, replacement in _VARYING:
+        text = re.sub(pattern, replacement, text)
+    return hashlib.sha256(text.encode()).hexdigest()

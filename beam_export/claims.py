@@ -11,6 +11,7 @@ are old.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -21,12 +22,11 @@ import weakref
 from beam_export.errors import InputError
 from beam_export.leftovers import refuse_existing
 from beam_export.options import ExportOptions
-from beam_export.sinks import LOCK, Output
+from beam_export.sinks import Output
+from beam_export.workspace import LOCK
 
 __all__ = ["prepare_output", "release"]
 
-#: Below the workspace of a run whose workers may outlive the process that started it.
-_ELSEWHERE = "elsewhere"
 #: Seconds after which temporary files are of a dead run, where nothing else tells.
 _OLD = 7 * 24 * 3600
 _TRIES = 5
@@ -56,13 +56,15 @@ def prepare_output(options: ExportOptions, *, bound: bool) -> Output:
             stands there that is not to be resumed.
     """
     output = Output(options.output_dir, uuid.uuid4().hex)
-    output.prepare()
     try:
+        output.prepare()
         _claim(output, bound=bound)
         if not (options.resume or options.clean):
             refuse_existing(output)
-    except InputError:
-        release(output)
+    except BaseException:
+        # What is wrong is known already; where it is the storage, this fails likewise.
+        with contextlib.suppress(OSError):
+            release(output)
         raise
     return output
 
@@ -83,7 +85,7 @@ def _claim(output: Output, *, bound: bool) -> None:
         _sweep_dead(output, certain=locked)
         return
     if output.is_local:
-        output.make(f"_tmp/{output.token}/{_ELSEWHERE}", b"")
+        output.work.mark_elsewhere()
     _sweep_dead(output, certain=False)
 
 
@@ -122,16 +124,17 @@ def _hold(output: Output) -> bool:
 def _lock(output: Output, path: str) -> int | None:
     """Returns a descriptor that holds the lock, None on a file system without locks."""
     for _ in range(_TRIES):
-        output.make(f"_tmp/{LOCK}", b"")
         try:
-            with open(path, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                lock = os.dup(file.fileno())
+            lock = output.open_lock()
         except FileNotFoundError:
             continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            os.close(lock)
             raise _refusal(output) from error
         except OSError:
+            os.close(lock)
             return None
         # The run that had it may have removed it at its end, and a third may hold a new one.
         if _stands(lock, path):
@@ -173,12 +176,12 @@ def _sweep_dead(output: Output, *, certain: bool) -> None:
     """
     held = _held.get(_key(output))
     alive = {output.token, *(run.token for run in (held.runs if held else ()))}
-    for token, updated in output.workspaces().items():
-        old = time.time() - updated > _OLD
-        if token not in alive and (
-            old or (certain and output.look(f"_tmp/{token}/{_ELSEWHERE}") is None)
-        ):
-            if output.is_local and (notes := b"".join(output.notes(token))):
-                # What may have ended that run is known to this one: see `guard`.
-                output.note(token, notes)
-            output.sweep_run(token)
+    for token, updated in output.work.others().items():
+        if token in alive:
+            continue
+        work = output.work.of(token)
+        if time.time() - updated > _OLD or (certain and not work.is_elsewhere()):
+            # What may have ended that run is known to this one (see `guard`), and which tars are
+            # its own.
+            output.work.adopt(token)
+            work.sweep()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from beam_export._version import __version__
 from beam_export.console import cannot_print, open_streams, speak_utf8
 from beam_export.errors import InputError, find_error
+from beam_export.interrupts import Interrupted
 from beam_export.proxies import spare_this_machine
 from beam_export.text import shown
 from beam_export.worker import collect_less
@@ -72,9 +73,9 @@ def _main(arguments: list[str]) -> int:
     os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")
     try:
         return _run(arguments)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _say("interrupted")
-        return 130
+        return error.exit_code if isinstance(error, Interrupted) else 130
     except Exception as error:
         return _report(error, verbose)
 

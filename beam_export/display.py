@@ -11,8 +11,10 @@ import tqdm
 
 from beam_export.text import shown, size
 
-__all__ = ["Found", "Progress", "plan", "summary"]
+__all__ = ["CARD_KEPT", "Found", "Progress", "plan", "summary"]
 
+#: What is said where there is no card, or no new one.
+CARD_KEPT = "  README.md is not this tool's, or was edited since: it was kept as it is"
 #: Seconds between two lines where there is no terminal to draw a bar on.
 _LINE_EVERY = 10.0
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
+import logging
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,10 +20,11 @@ from apache_beam.pvalue import AsList, AsSingleton, PCollection
 from beam_export import manifest as manifests
 from beam_export import progress
 from beam_export._version import __version__
-from beam_export.card import MARK, dataset_card
+from beam_export.card import dataset_card
 from beam_export.encoders import Encoder
 from beam_export.errors import RunError
 from beam_export.joining import Tally
+from beam_export.leftovers import CARD, find_card
 from beam_export.manifest import Manifest, Totals
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
@@ -37,6 +38,7 @@ from beam_export.sinks import Output
 
 __all__ = ["WriteManifest"]
 
+_LOG = logging.getLogger(__name__)
 #: Failures of whole sources, whose samples nobody can count: of samples, no other stage has these.
 _LOST_SOURCES = frozenset({("list", "BrokenSource"), ("list", "SourceChanged")})
 
@@ -165,25 +167,31 @@ class _Finish(beam.DoFn):
                 *failures_sha256,
             ],
         )
-        self._write_card(manifest)
+        card = dataset_card(manifest)
+        unknown = self._write_card(card)
         self._put(names.manifest, manifest.to_json())
-        self._end(names, sums, results, from_json)
+        facts = {
+            manifests.FROM_JSON: from_json,
+            # Tells the card from one that somebody has edited.
+            "card_sha256": hashlib.sha256(card).hexdigest(),
+        }
+        # Of a run that has found everything as it would be there is nothing to tell.
+        if unknown or not (all(one.kept for one in results) and self._tells_of_run(names)):
+            self._write_run(names, sums, results, facts)
+        self._end(sums, results)
         yield manifest
 
-    def _end(
-        self, names: ShardNames, sums: Totals, results: Sequence[ShardResult], from_json: bool
-    ) -> None:
-        kept = sum(result.kept for result in results)
-        # Of a run that has found everything as it would be there is nothing to tell.
-        if kept < len(results) or not self._tells_of_run(names):
-            self._write_run(names, sums, results, from_json)
+    def _end(self, sums: Totals, results: Sequence[ShardResult]) -> None:
+        kept = sum(one.kept for one in results)
         self._output.sweep()
         mended = self._written if kept == len(results) else 0
         told = {"finished": 1, "kept_shards": kept, "mended_files": mended}
         progress.tell(self._watcher, {**dataclasses.asdict(sums), **told})
 
-    def _put(self, name: str, content: bytes) -> None:
-        self._written += self._output.put(name, content)
+    def _put(self, name: str, content: bytes) -> bool:
+        written = self._output.put(name, content)
+        self._written += written
+        return written
 
     def _check_sources(self, listed: Sequence[Failure]) -> None:
         broken = [one for one in listed if (one.stage, one.error) in _LOST_SOURCES]
@@ -271,16 +279,6 @@ class _Finish(beam.DoFn):
             {"step": "write", "samples": sums.written, "shards": sums.shards},
         ]
 
-    def _write_card(self, manifest: Manifest) -> None:
-        """Writes the dataset card, unless somebody's own README stands there."""
-        with (
-            contextlib.suppress(FileNotFoundError),
-            self._output.read("README.md") as source,
-        ):
-            if MARK.encode() not in source.read():
-                return
-        self._put("README.md", dataset_card(manifest))
-
     def _tells_of_run(self, names: ShardNames) -> bool:
         """Tells whether the facts of the run that has written the shards stand there, whole."""
         try:
@@ -290,8 +288,24 @@ class _Finish(beam.DoFn):
             return False
         return True
 
+    def _write_card(self, card: bytes) -> bool:
+        """Writes the dataset card, unless a README stands there that is to be kept.
+
+        Tells whether there is a card now that no `run.json` knows of.
+        """
+        if find_card(self._output) != "kept":
+            return self._put(CARD, card)
+        if self._output.holds(CARD, card):
+            return True
+        _LOG.warning("%s is not this tool's, or was edited: it is kept", self._output.path(CARD))
+        return False
+
     def _write_run(
-        self, names: ShardNames, sums: Totals, results: Sequence[ShardResult], from_json: bool
+        self,
+        names: ShardNames,
+        sums: Totals,
+        results: Sequence[ShardResult],
+        more: Mapping[str, Any],
     ) -> None:
         seconds = time.time() - self._started
         facts = {
@@ -300,8 +314,8 @@ class _Finish(beam.DoFn):
             "host": platform.node(),
             "machine": platform.machine(),
             "python": platform.python_version(),
-            manifests.FROM_JSON: from_json,
             "images_per_second": round(sums.written / seconds, 1) if seconds > 0 else None,
+            **more,
             **self._identity(results),
         }
         with self._output.writing(names.run) as target:

@@ -1,21 +1,23 @@
-"""What earlier runs of this tool have left in the output: named, refused, or removed."""
+"""What stands in the output already: ours is named, refused or removed, and all else left alone."""
 
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 from collections.abc import Collection, Iterable
 
-import pyarrow as pa
-
-from beam_export.card import MARK
+from beam_export.card import is_card
 from beam_export.errors import InputError
-from beam_export.naming import ShardNames, parse
-from beam_export.parquet import read_facts
-from beam_export.sinks import Output, Standing
+from beam_export.naming import ParsedName, ShardNames, parse
+from beam_export.ownership import Standing
+from beam_export.sealed import SealError, unseal
+from beam_export.sinks import Output
+from beam_export.storage import LANES
 
-__all__ = ["refuse_existing", "settle_leftovers"]
+__all__ = ["CARD", "find_card", "refuse_existing", "settle_leftovers"]
 
-_CARD = "README.md"
+#: The dataset card.
+CARD = "README.md"
 #: A manifest goes first, so that what is half removed never looks complete, and a tar last.
 _REMOVAL = ("manifest", "run", "shards", "failures", "parquet", "tar")
 
@@ -27,7 +29,8 @@ def refuse_existing(output: Output) -> None:
         InputError: if one does.
     """
     found = output.standing()
-    standing = [name for name in found if name not in _lists_alone(found)]
+    ours = _find_ours(output, found)
+    standing = [name for name in found if name in ours and name not in _lists_alone(found)]
     if standing:
         raise InputError(
             f"--resume=false was given and --output_dir={output.directory} holds "
@@ -36,32 +39,73 @@ def refuse_existing(output: Output) -> None:
         )
 
 
-def settle_leftovers(output: Output, hash_: str, *, clean: bool) -> None:
-    """Makes sure that nothing of another dataset stands beside the one that is to be written.
+def settle_leftovers(output: Output, hash_: str, shards: int, *, clean: bool) -> None:
+    """Makes sure that nothing stands beside, or in place of, the dataset that is to be written.
+
+    Nothing is removed before all of it is known to be in order.
 
     Args:
         output: where to look.
         hash_: of the dataset to be written.
+        shards: how many it has.
         clean: whether what earlier runs have left is removed, of that hash too.
 
     Raises:
-        InputError: if there is another dataset that is not to be removed, or not of this tool.
+        InputError: if there is another dataset that is not to be removed, or anything in the way
+            that this tool has not made.
     """
     standing = output.standing()
-    if clean:
-        standing = _remove_ours(output, standing)
-    others = [name for name in standing if _hash_of(name) != hash_]
-    for name in _lists_alone(others):
-        output.remove(name)
-        others.remove(name)
-    if not others:
+    ours = _find_ours(output, standing)
+    _refuse_strangers(output, hash_, shards, standing, ours)
+    others = [name for name in standing if _parsed(name).hash != hash_]
+    alone = [name for name in _lists_alone(others) if name in ours]
+    if beside := [name for name in others if name not in alone and not (clean and name in ours)]:
+        raise InputError(_beside(output, hash_, beside, ours))
+    if not clean:
+        for name in alone:
+            output.remove(name)
         return
-    told = f"--output_dir={output.directory} holds {_told(others)} of another dataset"
-    if clean:
-        raise InputError(
+    # What is younger was written by this run, should this step be tried twice.
+    gone = [name for name in ours if standing[name].updated <= output.since]
+    # While the runs can be read that have written it.
+    card = gone and find_card(output) == "ours"
+    for name in sorted(gone, key=_removal_rank):
+        output.remove(name)
+    if card:
+        output.remove(CARD)
+
+
+def _find_ours(output: Output, standing: dict[str, Standing]) -> set[str]:
+    """Returns which of the files are this tool's."""
+    hashes = {_parsed(name).hash for name in standing}
+    owners = {one: output.ownership(one, standing) for one in hashes}
+    with concurrent.futures.ThreadPoolExecutor(1 if output.is_local else LANES) as lanes:
+        owned = list(lanes.map(lambda name: owners[_parsed(name).hash].owns(name), standing))
+    return {name for name, is_ours in zip(standing, owned, strict=True) if is_ours}
+
+
+def _refuse_strangers(
+    output: Output, hash_: str, shards: int, standing: dict[str, Standing], ours: Collection[str]
+) -> None:
+    """Makes sure that each name that may be written to is free, or that of a file of ours."""
+    for name, file in standing.items():
+        parsed = _parsed(name)
+        if parsed.hash == hash_ and (parsed.number or 0) < shards and name not in ours:
+            raise InputError(
+                f"--output_dir={output.directory} holds {name}, where this export is to be "
+                f"written: a {file.kind} that is not this tool's"
+                + (", or is damaged" if file.kind == "file" else "")
+                + ": move it away, or give another directory."
+            )
+
+
+def _beside(output: Output, hash_: str, names: Collection[str], ours: Collection[str]) -> str:
+    told = f"--output_dir={output.directory} holds {_told(names)} of another dataset"
+    if not all(name in ours for name in names):
+        return (
             f"{told}, which this tool has not made: --clean leaves them, so give another directory."
         )
-    raise InputError(
+    return (
         f"{told} (this one is {hash_}, as its input or options are others): give another "
         "directory, or --clean to remove what earlier runs have left."
     )
@@ -69,7 +113,7 @@ def settle_leftovers(output: Output, hash_: str, *, clean: bool) -> None:
 
 def _lists_alone(names: Collection[str]) -> list[str]:
     """Returns the lists of failures of runs that had nothing but failures: of no dataset."""
-    counts = collections.Counter(map(_hash_of, names))
+    counts = collections.Counter(_parsed(name).hash for name in names)
     lists = {ShardNames(hash_).failures for hash_, count in counts.items() if count == 1}
     return [name for name in names if name in lists]
 
@@ -81,58 +125,39 @@ def _told(names: Collection[str]) -> str:
     return f"{len(ordered)} files ({ordered[0]} ... {ordered[-1]})"
 
 
-def _hash_of(name: str) -> str:
+def _parsed(name: str) -> ParsedName:
     parsed = parse(name)
     assert parsed is not None, name
-    return parsed.hash
-
-
-def _remove_ours(output: Output, standing: dict[str, Standing]) -> dict[str, Standing]:
-    """Removes what is older than this run and of this tool; returns what is left."""
-    hashes = {_hash_of(name) for name in standing}
-    ours = {one for one in hashes if _is_ours(output, ShardNames(one), standing)}
-    # What is younger was written by this run, should this step be tried twice.
-    gone = [
-        name
-        for name, file in standing.items()
-        if _hash_of(name) in ours and file.updated <= output.since
-    ]
-    for name in sorted(gone, key=_removal_rank):
-        output.remove(name)
-    if gone and _is_our_card(output):
-        output.remove(_CARD)
-    return {name: file for name, file in standing.items() if name not in set(gone)}
+    return parsed
 
 
 def _removal_rank(name: str) -> tuple[int, str]:
-    parsed = parse(name)
-    assert parsed is not None, name
-    return _REMOVAL.index(parsed.kind), name
+    return _REMOVAL.index(_parsed(name).kind), name
 
 
-def _is_ours(output: Output, names: ShardNames, standing: Iterable[str]) -> bool:
-    """Tells whether files of a hash are this tool's: others name their shards alike.
+def find_card(output: Output) -> str:
+    """Returns whose `README.md` stands in the output: `ours`, `kept`, or nothing.
 
-    Ours have a manifest, tables, or Parquet files that tell their plan; a run that was killed
-    early may have left tars alone, beside which others would have put Parquet files.
+    What is no file, was not written by this tool, or was edited since is kept.
     """
-    of_hash = [name for name in standing if _hash_of(name) == names.hash]
-    if names.manifest in of_hash or any(name.startswith("_meta/") for name in of_hash):
-        return True
-    tables = [name for name in of_hash if name.endswith(".parquet")]
-    return not tables or any(_tells_plan(output, name) for name in tables)
+    kind = output.kind(CARD)
+    if kind != "file":
+        return kind and "kept"
+    with output.read(CARD) as source:
+        content = source.read()
+    return "ours" if is_card(content, _card_digests(output)) else "kept"
 
 
-def _tells_plan(output: Output, name: str) -> bool:
-    with output.read(name) as source:
+def _card_digests(output: Output) -> Iterable[str]:
+    """Yields the SHA-256, in hex, of the cards that earlier runs have written."""
+    for name, file in output.standing().items():
+        if _parsed(name).kind != "run" or file.kind != "file":
+            continue
+        with output.read(name) as source:
+            data = source.read()
         try:
-            return "beam_export.plan" in read_facts(pa.BufferReader(source.read()))
-        except (pa.ArrowInvalid, OSError):
-            return False
-
-
-def _is_our_card(output: Output) -> bool:
-    if not output.exists(_CARD):
-        return False
-    with output.read(_CARD) as source:
-        return MARK.encode() in source.read()
+            digest = unseal(data).get("card_sha256")
+        except SealError:
+            continue
+        if digest:
+            yield str(digest)

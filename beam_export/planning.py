@@ -107,7 +107,7 @@ class Announce:
 
     def __call__(self, plan: sharding.Plan) -> None:
         if self.output is not None:
-            settle_leftovers(self.output, plan.hash, clean=self.clean)
+            settle_leftovers(self.output, plan.hash, len(plan.firsts), clean=self.clean)
         facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
         progress.tell(self.watcher, facts)
 

@@ -60,7 +60,10 @@ def _list(failures: Sequence[Failure], output: Output | None, hash_: str) -> str
     if output is None:
         return None
     names = ShardNames(hash_)
-    if any(name != names.failures for name in output.standing()):
+    standing = output.standing()
+    if any(name != names.failures for name in standing):
+        return None
+    if standing and not output.ownership(hash_, standing).owns(names.failures):
         return None
     buffer = io.BytesIO()
     write_table(buffer, failures_table(failures))

@@ -22,6 +22,7 @@ from beam_export.dryrun import DryRun
 from beam_export.flags import ExportCommand
 from beam_export.here import LOCAL, local_options, local_runner, use_options
 from beam_export.interrupts import one_interrupt
+from beam_export.leftovers import find_card
 from beam_export.orphans import end_workers, no_orphans
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
@@ -57,7 +58,8 @@ def run_export(command: ExportCommand) -> int:
             elsewhere.check_local(command)
             local = local_options(flags)
             output = prepare_output(command.options, bound=True)
-            found = _run_locally(command, *local, output)
+            with _released(output):
+                found = _run_locally(command, *local, output)
         else:
             flags = elsewhere.flags_for(dataclasses.replace(command, beam_flags=flags), runner)
             output = prepare_output(command.options, bound=False)
@@ -218,7 +220,8 @@ def _summary(output: Output, found: display.Found, seconds: float) -> str:
     # A run that finds everything as it would write it leaves all files alone.
     untouched = all(file.updated <= output.since for file in standing.values())
     untouched = untouched and not found.mended_files
-    return display.summary(manifest, output.directory, seconds, found=found, untouched=untouched)
+    told = display.summary(manifest, output.directory, seconds, found=found, untouched=untouched)
+    return f"{told}\n{display.CARD_KEPT}" if find_card(output) == "kept" else told
 
 
 @contextlib.contextmanager

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import os
-import uuid
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
+from beam_export.directory import Directory, Seen
 from beam_export.errors import InputError, RunError
 from beam_export.naming import parse
-from beam_export.paths import check_reachable, is_local
-from beam_export.storage import ReplacedError, Stat, Storage, storage_of
-from beam_export.storage.base import Target, Terms
-from beam_export.storage.targets import target_of
+from beam_export.ownership import Ownership, Standing, sha256_of
+from beam_export.paths import check_reachable
+from beam_export.storage import ReplacedError, Stat
+from beam_export.storage.base import Folders, InTheWayError, Target, Terms
+from beam_export.storage.targets import folders_of, target_of
+from beam_export.workspace import LOCK, LOCK_CONTENT, Workspace
 
-__all__ = ["LOCK", "Output", "Seen", "Standing"]
+__all__ = ["Output", "Seen", "Standing"]
 
-#: Below `_tmp`: held by the run that writes to a directory of this machine.
-LOCK = "lock"
-
-_NOTE = "note-"
 #: The last is said of who may write no more than so much (`ulimit -f`).
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Standing(NamedTuple):
-    """A file that is there: its bytes, and when it took its name (seconds since the epoch)."""
-
-    size: int
-    updated: float
-
-
-@dataclasses.dataclass
-class Seen:
-    """What stood under a name when it was looked at: what a writer may put its own in place of.
-
-    Attributes:
-        name: in the output directory.
-        stat: None if nothing stood there, or it was removed since by whoever looked.
-    """
-
-    name: str
-    stat: Stat | None
-
-
-class Output:
+class Output(Directory):
     """The output directory, on any storage.
 
     Nothing half-written ever stands under a final name: where files can be seen while they are
@@ -59,101 +36,93 @@ class Output:
     """
 
     def __init__(self, directory: str, token: str) -> None:
-        self.directory = directory.rstrip("/") or "/"
+        super().__init__(directory)
         self.token = token
         #: When the run began, by the clock of the storage; what is older is of another run.
         self.since = 0.0
-        self._local = is_local(directory)
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the directory is on this machine, or looks as if it were."""
-        return self._local
-
-    @property
-    def _storage(self) -> Storage:
-        return storage_of(self.directory)
+        #: Directories that this run has made to lie in, inner first.
+        self._made: list[str] = []
 
     @property
     def _target(self) -> Target:
         return target_of(self.directory)
 
-    def path(self, name: str) -> str:
-        """Returns the path of a file in the output directory."""
-        return f"{self.directory}/{name}"
+    @property
+    def _folders(self) -> Folders | None:
+        return folders_of(self.directory)
+
+    @property
+    def work(self) -> Workspace:
+        """This run's temporary files, and those of others."""
+        return Workspace(self.directory, self.token, self._target, self._storage, self._folders)
 
     @property
     def workspace(self) -> str:
         """The directory of this run's temporary files."""
-        return self.path(f"_tmp/{self.token}")
+        return self.work.path()
 
     def prepare(self) -> None:
         """Makes the directory, and makes sure that it can be written to.
 
         Raises:
-            InputError: if it cannot.
+            InputError: if it cannot, or if what is no directory stands where one is needed.
         """
         check_reachable("--output_dir", self.directory)
-        probe = f"{self.workspace}/probe-{uuid.uuid4().hex}"
         try:
-            with self._target.create(probe) as target:
-                target.write(b"\0")
-            made = self._storage.stat(probe)
+            if self._folders is not None:
+                self._made = self._folders.make_root()
+                self._refuse_links(self._folders)
+                self.work.enter()
+            marker = self.work.mark()
+            made = self._storage.stat(marker)
             self.since = made.updated if made is not None else 0.0
-            self._target.delete([probe])
         except (OSError, ValueError) as error:
             raise InputError(
                 f"--output_dir={self.directory} cannot be written to ({_reason(error)}): "
                 "give a directory that can."
             ) from error
 
-    def standing(self) -> dict[str, Standing]:
-        """Returns the files of this tool's names that stand in the directory, by one listing."""
-        found = {**self._list("images-"), **self._list("_meta/images-")}
-        return {name: found[name] for name in sorted(found) if parse(name) is not None}
+    def _refuse_links(self, folders: Folders) -> None:
+        for name in ("_tmp", "_meta"):
+            kind = folders.kind(self.path(name))
+            if kind not in ("", "directory"):
+                raise InputError(
+                    f"--output_dir={self.directory} holds {name}, which is a {kind}, where this "
+                    "tool needs a directory: move it away, or give another directory."
+                )
 
-    def look(self, name: str) -> Standing | None:
-        """Returns what stands under a name at this moment, None if nothing does."""
-        found = self._storage.stat(self.path(name))
-        return None if found is None else Standing(found.size, found.updated)
+    def open_lock(self) -> int:
+        """Opens the file that a run on this machine locks, made if it is not there.
 
-    def see(self, name: str) -> Seen:
-        """Looks at a name that is going to be written to."""
-        return Seen(name, self._storage.stat(self.path(name)))
+        An empty one is taken as it is: earlier versions made such, and others may have.
 
-    def files(self) -> list[str]:
-        """Returns the names of all files in the directory and in its `_meta`, ours or not."""
-        if self._local:
-            return sorted(_files_in(self.directory, ""))
-        start = len(self.path(""))
-        names = (file.uri[start:] for file in self._storage.list(self.path("")))
-        return sorted(name for name in names if "/" not in name.removeprefix("_meta/"))
+        Returns:
+            A descriptor of it.
 
-    def workspaces(self) -> dict[str, float]:
-        """Returns the runs that have temporary files, each with when it last wrote one."""
-        found: dict[str, float] = {}
-        for name, file in self._list("_tmp/", below=1).items():
-            token = name.split("/")[1]
-            found[token] = max(found.get(token, 0.0), file.updated)
-        if self._local:
-            # Those of runs that were killed early are empty.
-            with contextlib.suppress(FileNotFoundError), os.scandir(self.path("_tmp")) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        found.setdefault(entry.name, 0.0)
-        return found
-
-    def exists(self, name: str) -> bool:
-        """Tells whether a file is there, whole."""
-        return self.look(name) is not None
+        Raises:
+            FileNotFoundError: if it was removed meanwhile.
+            InputError: if something else stands there.
+        """
+        folders, path = self._folders, self.path(f"_tmp/{LOCK}")
+        assert folders is not None
+        with contextlib.suppress(FileExistsError), self._target.create(path) as target:
+            target.write(LOCK_CONTENT)
+        kind = folders.kind(path)
+        if kind in ("", "file"):
+            lock = folders.open_plain(path)
+            if os.pread(lock, len(LOCK_CONTENT) + 1, 0) in (b"", LOCK_CONTENT):
+                return lock
+            os.close(lock)
+        raise InputError(
+            f"--output_dir={self.directory} holds _tmp/{LOCK}, a {kind} that is not this tool's, "
+            "where it needs a lock: move it away, or give another directory."
+        )
 
     def put(self, name: str, content: bytes) -> bool:
         """Writes a file, unless it is there with that content; tells whether it wrote."""
         seen = self.see(name)
-        if seen.stat is not None and seen.stat.size == len(content):
-            with self.read(name) as source:
-                if source.read() == content:
-                    return False
+        if self.holds(name, content):
+            return False
         with self.writing(name, seen) as target:
             target.write(content)
         return True
@@ -167,16 +136,43 @@ class Output:
             seen: what it may take the place of; None is whatever stands there then.
 
         Raises:
-            RunError: if another run has put something else there, or there is no room.
+            RunError: if another run, or somebody else, has put something else there, or there is
+                no room.
         """
-        temporary = f"{self.workspace}/{uuid.uuid4().hex}"
-        opened = self._target.publish(self.path(name), temporary, self._terms(seen))
+        path = self.path(name)
         try:
-            with self._having_room(), opened as target:
+            with (
+                self._having_room(),
+                self._target.publish(path, self.work.new(), self._terms(seen)) as target,
+            ):
                 yield target
+                self._check_place(name, seen)
+        except InTheWayError as error:
+            where = str(error.filename).removeprefix(self.path(""))
+            raise self._stranger(where, error.kind) from error
         except ReplacedError as error:
             # One of a source, which is read inside the block, has another name.
-            raise (self._conflict(name) if error.filename == self.path(name) else error) from error
+            raise (self._conflict(name) if error.filename == path else error) from error
+
+    def _check_place(self, name: str, seen: Seen | None) -> None:
+        """Makes sure that what came to stand under a name since the run began is ours.
+
+        What stood there before was looked at when the plan was made (`leftovers`).
+        """
+        parsed, now = parse(name), self._storage.stat(self.path(name))
+        if parsed is None or now is None or self._target.marks:
+            return
+        if now.updated <= self.since and (seen is None or seen.stat == now):
+            return
+        standing = self.standing()
+        if name in standing and not self.ownership(parsed.hash, standing).owns(name):
+            raise self._stranger(name, standing[name].kind)
+
+    def _stranger(self, name: str, kind: str) -> RunError:
+        return RunError(
+            f"--output_dir={self.directory} holds {name}, a {kind} that is not this tool's and "
+            "came there meanwhile: move it away and run again, or give another directory."
+        )
 
     def _terms(self, seen: Seen | None) -> Terms:
         if seen is None:
@@ -211,9 +207,10 @@ class Output:
     @contextlib.contextmanager
     def spilling(self) -> Iterator[tuple[str, BinaryIO]]:
         """Opens a temporary file that stays until the end of the run."""
-        path = f"{self.workspace}/spill-{uuid.uuid4().hex}"
-        with self._having_room(), self._target.create(path) as target:
-            yield path, target
+        with self._having_room():
+            path = self.work.spill()
+            with self._target.create(path, self.token) as target:
+                yield path, target
 
     def remove(self, name: str, seen: Seen | None = None) -> None:
         """Removes a file, if it is there.
@@ -236,74 +233,64 @@ class Output:
             raise self._conflict(name) from error
         seen.stat = None
 
-    def read(self, name: str) -> BinaryIO:
-        """Opens a file for reading."""
-        return self._storage.open(self.path(name))
+    def ownership(self, hash_: str, standing: dict[str, Standing]) -> Ownership:
+        """Returns what tells of the files of one hash whether they are this tool's."""
+        return Ownership(hash_, standing, self)
+
+    def claims(self) -> set[tuple[str, str]]:
+        """Returns (name, SHA-256 in hex) of the tars that runs have kept a record of."""
+        work = self.work
+        tokens = {self.token, *work.others()}
+        return {claim for token in tokens for claim in work.of(token).claims()}
+
+    def claim(self, name: str, sha256: str | None = None) -> None:
+        """Keeps a record that a tar is ours, for as long as no Parquet beside it tells.
+
+        Args:
+            name: of the tar.
+            sha256: hex, of what is about to take the name; None for what stands there.
+        """
+        if self._target.marks or (sha256 is None and self.kind(name) != "file"):
+            return
+        if sha256 is None:
+            with self.read(name) as source:
+                sha256 = sha256_of(source)
+        with self._having_room():
+            self.work.claim(name, sha256)
+
+    def disclaim(self, sha256: str) -> None:
+        """Removes the record of a tar whose Parquet stands."""
+        if not self._target.marks:
+            self.work.disclaim(sha256)
 
     def sweep(self) -> None:
-        """Removes this run's temporary files, and the directory of all runs' if it is empty."""
-        self.sweep_run(self.token)
+        """Removes this run's temporary files, and the directories that it made and are empty.
 
-    def sweep_run(self, token: str) -> None:
-        """Removes the temporary files of a run."""
-        self._target.delete(self.path(name) for name in self._list(f"_tmp/{token}/"))
-        self._target.tidy(self.path(f"_tmp/{token}"))
-        if self._local:
-            with contextlib.suppress(OSError):
-                # None but the lock of a run, of this one: see `claims`.
-                if os.listdir(self.path("_tmp")) == [LOCK]:
-                    self._target.delete([self.path(f"_tmp/{LOCK}")])
-            self._target.tidy(self.path("_tmp"))
+        A tar that took its name and whose Parquet did not goes too: nobody could tell whose it is.
+        """
+        for name, _ in self.work.claims():
+            parsed, standing = parse(name), self.standing()
+            alone = name.removesuffix(".tar") + ".parquet" not in standing
+            if (
+                parsed is not None
+                and name in standing
+                and alone
+                and self.ownership(parsed.hash, standing).owns(name)
+            ):
+                self.remove(name)
+        self.work.sweep()
+        if self._made:
+            for folder in (self.path("_meta"), *self._made):
+                self._target.tidy(folder)
 
     def note(self, name: str, content: bytes) -> str:
         """Keeps a note in the run's workspace, for whoever comes after; returns its name."""
-        name = f"_tmp/{self.token}/{_NOTE}{name}"
-        self.make(name, content)
-        return name
-
-    def notes(self, token: str | None = None) -> list[bytes]:
-        """Returns the notes of a run: of this one, if no other is named."""
-        found = []
-        for name in self._list(f"_tmp/{token or self.token}/{_NOTE}"):
-            # Whoever made it may be done.
-            with contextlib.suppress(OSError), self.read(name) as source:
-                found.append(source.read())
-        return found
-
-    def make(self, name: str, content: bytes) -> str:
-        """Makes a file of the run's own on this machine, in place of what may be there."""
-        path = self.path(name)
         with self._having_room():
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as target:
-                target.write(content)
-        return path
+            return self.work.note(name, content)
 
-    def _list(self, start: str, below: int = 0) -> dict[str, Standing]:
-        """Returns the files whose names begin so, and go on through so many directories."""
-        length = len(self.path(""))
-        found: dict[str, Standing] = {}
-        for file in self._storage.list(self.path(start)):
-            name = file.uri[length:]
-            if name.count("/") == start.count("/") + below:
-                found[name] = Standing(file.size, file.updated)
-        return found
-
-
-def _files_in(folder: str, before: str) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not _is_folder(entry):
-                yield before + entry.name
-            elif entry.name == "_meta" and not before:
-                yield from _files_in(entry.path, "_meta/")
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself: who opens it is told
-        return False
+    def notes(self) -> list[bytes]:
+        """Returns the notes of this run."""
+        return self.work.notes()
 
 
 def _reason(error: Exception) -> str:

@@ -201,6 +201,9 @@ class _WriteShard(beam.DoFn):
             if result.samples == 0:
                 raise RunError(_all_failed(result))
             self._make_way(names, result, seen[0])
+            # Until the Parquet stands, nothing else tells whose the tar is.
+            self._output.claim(names.tar(number), result.tar_sha256)
+        self._output.disclaim(result.tar_sha256)
         return result
 
     def _make_way(self, names: naming.ShardNames, result: ShardResult, seen: Seen) -> None:
@@ -216,6 +219,8 @@ class _WriteShard(beam.DoFn):
             with self._output.read(name) as source:
                 if hashlib.sha256(source.read()).hexdigest() == result.parquet_sha256:
                     return
+        if standing is not None:
+            self._output.claim(names.tar(result.number))
         self._output.remove(names.manifest)
         self._output.remove(name, seen)
 

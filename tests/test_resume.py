@@ -32,6 +32,7 @@ from conftest import (
 import beam_export
 from beam_export import claims, cli
 from beam_export.errors import InputError
+from beam_export.sinks import Output
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -204,8 +205,10 @@ def test_what_a_killed_run_left_is_held_against_its_checksums(
 def test_a_killed_run_goes_on(images: Path, out: Path, plain: Export) -> None:
     for path in [*out.glob("*manifest.json"), *out.glob("_meta/*"), *out.glob("*-000002*")]:
         path.unlink()
-    (out / "_tmp" / "dead").mkdir(parents=True)
-    (out / "_tmp" / "dead" / "half").write_bytes(b"half")
+    dead = Output(str(out), "0123456789abcdef" * 2)
+    dead.prepare()
+    with dead.spilling() as (_, half):
+        half.write(b"half")
     before = identities(out)
     assert export(images, out) == 0
     assert directory_hashes(out) == directory_hashes(plain.out)
@@ -264,10 +267,15 @@ def test_clean_leaves_what_is_not_ours(
     pq.write_table(table.replace_schema_metadata({}), out / f"{foreign}.parquet")
     (out / f"{foreign}.tar").write_bytes(b"\0" * 1024)
     (out / "README.md").write_text("mine")
+    before = identities(out)
     assert export(images, out, "--clean") == 2
     assert "2 files" in capsys.readouterr().err
-    left = {path.name for path in out.iterdir() if path.is_file()}
-    assert left == {f"{foreign}.parquet", f"{foreign}.tar", "README.md"}
+    # Nothing is removed before all is known to be in order.
+    assert identities(out) == before
+    for name in (f"{foreign}.parquet", f"{foreign}.tar"):
+        (out / name).unlink()
+    assert export(images, out, "--clean") == 0
+    assert "README.md is not this tool's" in capsys.readouterr().out
     assert (out / "README.md").read_text() == "mine"
 
 
@@ -283,7 +291,8 @@ def test_a_mistyped_input_cleans_nothing(out: Path) -> None:
 def hold(out: str, ready: Any, done: Any) -> None:
     options = beam_export.ExportOptions(output_dir=out)
     output = claims.prepare_output(options, bound=True)
-    output.make(f"_tmp/{output.token}/spilled", b"alive")
+    with output.spilling() as (_, target):
+        target.write(b"alive")
     ready.set()
     done.wait(60)
     claims.release(output)
@@ -301,8 +310,11 @@ def test_a_second_run_refuses_and_leaves_the_first_alone(
         assert ready.wait(60)
         assert export(images, out) == 2
         assert "is being written to by another run" in capsys.readouterr().err
-        assert len(list(out.glob("_tmp/*/spilled"))) == 1
-        assert len(list(out.glob("_tmp/*"))) == 2
+        assert len(list(out.glob("_tmp/*/spill-*"))) == 1
+        assert {path.name for path in out.glob("_tmp/*") if len(path.name) != 32} == {
+            "lock",
+            "beam_export",
+        }
     finally:
         done.set()
         first.join(60)
@@ -326,11 +338,12 @@ def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
 def test_runs_of_other_machines_are_dead_when_they_are_old(tmp_path: Path) -> None:
     options = beam_export.ExportOptions(output_dir=str(tmp_path))
     elsewhere = claims.prepare_output(options, bound=False)
-    (spilled,) = tmp_path.glob("_tmp/*/elsewhere")
+    (marked,) = tmp_path.glob("_tmp/*/elsewhere")
     here = claims.prepare_output(options, bound=True)
-    assert spilled.exists()
+    assert marked.exists()
     claims.release(here)
-    os.utime(spilled, (1, time.time() - 8 * 24 * 3600))
+    for path in marked.parent.iterdir():
+        os.utime(path, (1, time.time() - 8 * 24 * 3600))
     claims.release(claims.prepare_output(options, bound=True))
     assert left_over(tmp_path) == []
     claims.release(elsewhere)

@@ -24,6 +24,7 @@ BEAM_LAYER = {
     "columns",
     "cutting",
     "dataflow",
+    "directory",
     "dryrun",
     "elsewhere",
     "encoding",
@@ -64,11 +65,12 @@ BEAM_LAYER = {
     "verifying",
     "verifying_foreign",
     "worker",
+    "workspace",
     "writing",
 }
 WITHOUT_ALL = {"__main__", "_version"}
 #: Where paths are opened for writing: behind `sinks`, the ways to write of each kind of storage.
-WRITERS = {"sinks", "storage.filesystems", "storage.local"}
+WRITERS = {"sinks", "storage.filesystems", "storage.local_target"}
 MAX_MODULE_LINES = 330
 MAX_BODY_LINES = 45
 

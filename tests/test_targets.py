@@ -27,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 BIG = random.Random(3).randbytes(20 << 20)
 UPLOADS = "/upload/"
+RUN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -235,7 +236,7 @@ def test_a_removal_whose_answer_was_lost(path: str, emulator: Emulator) -> None:
 
 @pytest.fixture
 def run(bucket: str) -> Output:
-    return begin(bucket, "run-1")
+    return begin(bucket, RUN)
 
 
 def begin(bucket: str, token: str) -> Output:
@@ -246,7 +247,7 @@ def begin(bucket: str, token: str) -> Output:
 
 def test_what_an_earlier_run_left_is_replaced(bucket: str, run: Output) -> None:
     run.put("x", b"old")
-    later = begin(bucket, "run-2")
+    later = begin(bucket, OTHER)
     assert later.put("x", b"new")
     assert not later.put("x", b"new")
     assert content(later.path("x")) == b"new"
@@ -258,7 +259,7 @@ def test_what_an_earlier_run_left_is_replaced(bucket: str, run: Output) -> None:
 
 
 def test_two_runs_at_once_may_write_the_same(bucket: str, run: Output) -> None:
-    other = begin(bucket, "run-2")
+    other = begin(bucket, OTHER)
     seen = run.see("x"), other.see("x")
     for output, one in zip((run, other), seen, strict=True):
         with output.writing("x", one) as target:
@@ -266,12 +267,12 @@ def test_two_runs_at_once_may_write_the_same(bucket: str, run: Output) -> None:
     other.put("x", b"same")
     known = storage_of(bucket).stat(run.path("x"))
     assert known is not None
-    assert known.owner == "run-1"
+    assert known.owner == RUN
 
 
 @pytest.mark.parametrize("sees_it", [False, True])
 def test_two_runs_at_once_never_mix(bucket: str, run: Output, sees_it: bool) -> None:
-    other = begin(bucket, "run-2")
+    other = begin(bucket, OTHER)
     seen = other.see("x")
     run.put("x", b"of one")
     if sees_it:
@@ -314,9 +315,9 @@ def test_an_output_directory(bucket: str, run: Output, emulator: Emulator) -> No
         "mine.txt",
     ]
     assert content(place) == b"spilled"
-    assert list(run.workspaces()) == ["run-1"]
+    assert list(run.work.others()) == [RUN]
     run.sweep()
-    assert run.workspaces() == {}
+    assert run.work.others() == {}
     assert run.look("mine.txt") is not None
 
 
@@ -336,4 +337,5 @@ def test_a_spill_of_a_bundle_that_failed_is_no_object(run: Output) -> None:
 
     with contextlib.suppress(RuntimeError):
         fail()
-    assert run.workspaces() == {}
+    # But for the one that tells whose they would be.
+    assert [name.rpartition("/")[2] for name in names(run.directory)] == ["run"]

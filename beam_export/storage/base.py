@@ -9,7 +9,18 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from beam_export.uris import pin, pin_file
 
-__all__ = ["LANES", "IrregularError", "ReplacedError", "Stat", "Storage", "Target", "Terms"]
+__all__ = [
+    "LANES",
+    "Entry",
+    "Folders",
+    "InTheWayError",
+    "IrregularError",
+    "ReplacedError",
+    "Stat",
+    "Storage",
+    "Target",
+    "Terms",
+]
 
 #: Reads at a time of a process on a storage far away.
 LANES = 16
@@ -36,6 +47,22 @@ class IrregularError(OSError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return type(self), (self.kind, str(self.filename))
+
+
+class InTheWayError(OSError):
+    """Something that is no plain file, or no directory, stands where one is needed; it stays.
+
+    Attributes:
+        kind: what it is: `symbolic link`, `directory`, `file`, `special file`.
+    """
+
+    def __init__(self, uri: str, kind: str) -> None:
+        """Says so of a path."""
+        self.kind = kind
+        super().__init__(errno.EEXIST, f"a {kind} stands in its place", uri)
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (str(self.filename), self.kind)
 
 
 class Stat(NamedTuple):
@@ -119,10 +146,16 @@ class Terms(NamedTuple):
 
 
 class Target(Protocol):
-    """Writes files of one kind of storage; has no state, so that it travels to workers."""
+    """Writes files of one kind of storage; has no state, so that it travels to workers.
 
-    def create(self, path: str) -> AbstractContextManager[BinaryIO]:
-        """Opens a file of a name that nobody else uses.
+    Attributes:
+        marks: whether files bear the mark of their owner (`Terms.owner`).
+    """
+
+    marks: bool
+
+    def create(self, path: str, owner: str = "") -> AbstractContextManager[BinaryIO]:
+        """Opens a file of a name that nobody else uses; what stands there is never written to.
 
         It may be seen half-written; whole, and there, it is when the block ends without an error.
         """
@@ -139,6 +172,7 @@ class Target(Protocol):
 
         Raises:
             ReplacedError: if what stands there is not on these terms; it stays.
+            InTheWayError: if it is no file at all; it stays.
         """
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -153,3 +187,51 @@ class Target(Protocol):
 
     def tidy(self, folder: str) -> None:
         """Removes a directory that is empty, where there are directories."""
+
+
+class Entry(NamedTuple):
+    """What a directory holds under a name.
+
+    Attributes:
+        name: in the directory.
+        kind: `file`, `directory`, `symbolic link`, or `special file` for a pipe or a device.
+        size: in bytes.
+        updated: when it last changed, in seconds since the epoch.
+    """
+
+    name: str
+    kind: str
+    size: int
+    updated: float
+
+
+class Folders(Protocol):
+    """Makes and looks at directories, where there are such; never through a link below the root."""
+
+    def make_root(self) -> list[str]:
+        """Makes the root and what it lies in; returns the directories that were made, inner first.
+
+        Raises:
+            OSError: if it is no directory, or cannot be made.
+        """
+
+    def make_folder(self, path: str) -> bool:
+        """Makes a directory; tells whether it was not there.
+
+        Raises:
+            InTheWayError: if something else stands there.
+        """
+
+    def kind(self, path: str) -> str:
+        """Returns what stands under a path (`Entry.kind`); empty if nothing does."""
+
+    def entries(self, path: str) -> list[Entry]:
+        """Returns what a directory holds, by name; nothing if there is no directory."""
+
+    def open_plain(self, path: str) -> int:
+        """Opens a plain file for reading, and returns its descriptor.
+
+        Raises:
+            FileNotFoundError: if nothing stands there.
+            InTheWayError: if what stands there is no plain file.
+        """

@@ -28,7 +28,7 @@ __all__ = ["OWNER", "GoogleStorage", "crc32c_of"]
 OWNER = "beam-export-run"
 
 #: What a listing tells of an object: a page of a thousand is read in a fifth of the time.
-_FIELDS = "items(name,size,timeCreated,generation),nextPageToken"
+_FIELDS = "items(name,size,timeCreated,generation,metadata),nextPageToken"
 #: Bytes of the first request of an open file, and of those that follow one another.
 _LEAST, _MOST = 64 << 10, 8 << 20
 #: Bytes that are rather read in vain than asked around, as in `spans`.
@@ -52,7 +52,7 @@ class GoogleStorage:
                 blob.reload(timeout=TIMEOUT, retry=RETRY)
             except exceptions.NotFound:
                 return None
-        return _stat(unpin(uri)[0], blob, (blob.metadata or {}).get(OWNER, ""))
+        return _stat(unpin(uri)[0], blob)
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """See `Storage.list`; by pages, of which one is held at a time.
@@ -66,7 +66,7 @@ class GoogleStorage:
                 bucket, prefix=start or None, fields=_FIELDS, timeout=TIMEOUT, retry=RETRY
             )
             for blob in blobs:
-                yield _stat(f"gs://{bucket.name}/{blob.name}", blob, "")
+                yield _stat(f"gs://{bucket.name}/{blob.name}", blob)
 
     def open(self, uri: str) -> BinaryIO:
         """See `Storage.open`; what is open stays the content that it was."""
@@ -148,7 +148,8 @@ def _again(read: Callable[[], _T]) -> _T:
     return read()
 
 
-def _stat(uri: str, blob: storage.Blob, owner: str) -> Stat:
+def _stat(uri: str, blob: storage.Blob) -> Stat:
+    owner = (blob.metadata or {}).get(OWNER, "")
     # Not `updated`: that changes with an object's metadata too.
     moment = blob.time_created.timestamp() if blob.time_created else 0.0
     return Stat(uri, blob.size or 0, moment, blob.generation or 0, owner)

@@ -42,10 +42,12 @@ _TRIES = 3
 class GoogleTarget:
     """Writes objects with the process's client."""
 
+    marks = True
+
     @contextlib.contextmanager
-    def create(self, path: str) -> Iterator[BinaryIO]:
+    def create(self, path: str, owner: str = "") -> Iterator[BinaryIO]:
         """See `Target.create`."""
-        with self.publish(path, "", Terms("", 0)) as target:
+        with self.publish(path, "", Terms(owner, 0)) as target:
             yield target
 
     @contextlib.contextmanager
@@ -56,7 +58,7 @@ class GoogleTarget:
             _upload(path, spool, terms)
 
     def delete(self, paths: Iterable[str]) -> None:
-        """See `Target.delete`; many at the same time."""
+        """See `Target.delete`; many at the same time, and of a pinned path that object alone."""
         with concurrent.futures.ThreadPoolExecutor(LANES, "delete") as lanes:
             for _ in lanes.map(_delete, paths):
                 pass

@@ -1,0 +1,221 @@
+"""Local files, written: under another name first, then renamed; and through no link.
+
+Each directory between the output and a file is opened by itself, and a link in the place of one is
+an error. A file is made where nothing stands and never opened for writing again; what takes a name
+replaces a plain file alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
+
+from beam_export.storage.base import Entry, InTheWayError, Stat, Terms
+
+__all__ = ["LocalTarget", "kind_of"]
+
+#: Bytes that are written before the disk is asked to take them.
+_STRIDE = 8 << 20
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic link"}
+
+
+def kind_of(status: os.stat_result) -> str:
+    """Returns `file`, `directory`, `symbolic link`, or `special file` for a pipe or a device."""
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "special file")
+
+
+class _Outgoing(io.FileIO):
+    """A new file that goes to the disk while it is written, so that its end is not waited for."""
+
+    def __init__(self, name: str, folder: int) -> None:
+        def opener(path: str, flags: int) -> int:
+            return os.open(path, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
+
+        super().__init__(name, "xb", opener=opener)
+        self._written = self._sent = 0
+
+    def write(self, data: Any, /) -> int:
+        """Writes as `io.FileIO` does."""
+        count = super().write(data)
+        self._written += count
+        if self._written - self._sent >= _STRIDE and hasattr(os, "posix_fadvise"):
+            # Of bytes that are not on the disk yet, Linux takes this as a request to write them;
+            # they stay in memory. Where it is not taken, fsync has more to do.
+            span = (self._sent, self._written - self._sent)
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(self.fileno(), *span, os.POSIX_FADV_DONTNEED)
+            self._sent = self._written
+        return count
+
+
+class LocalTarget:
+    """Writes local files below a directory, which may itself be a link."""
+
+    marks = False
+
+    def __init__(self, root: str) -> None:
+        self._root = root.rstrip("/") or "/"
+
+    @contextlib.contextmanager
+    def create(self, path: str, owner: str = "") -> Iterator[BinaryIO]:
+        """See `Target.create`."""
+        with (
+            self._within(path, make=True) as (folder, name),
+            io.BufferedWriter(_Outgoing(name, folder)) as target,
+        ):
+            yield target
+
+    @contextlib.contextmanager
+    def publish(self, path: str, temporary: str, terms: Terms) -> Iterator[BinaryIO]:
+        """See `Target.publish`; what stands there is replaced by its like."""
+        with self._within(temporary, make=True) as (work, unfinished):
+            target = io.BufferedWriter(_Outgoing(unfinished, work))
+            try:
+                with target:
+                    yield target
+                    # So that a file's bytes outlive a crash of the machine, as its name will.
+                    target.flush()
+                    os.fsync(target.fileno())
+                with self._within(path, make=True) as (folder, name):
+                    kind = _kind_at(name, folder)
+                    if kind not in ("", "file"):
+                        raise InTheWayError(path, kind)
+                    os.replace(unfinished, name, src_dir_fd=work, dst_dir_fd=folder)
+            except BaseException:
+                # What is wrong is to be told, not that the rest of it cannot be removed either.
+                with contextlib.suppress(OSError):
+                    os.unlink(unfinished, dir_fd=work)
+                raise
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """See `Target.delete`; what is no plain file stays."""
+        for path in paths:
+            # Another attempt at the same shard may have been faster.
+            with _there(), self._within(path) as (folder, name):
+                if _kind_at(name, folder) == "file":
+                    os.unlink(name, dir_fd=folder)
+
+    def delete_seen(self, seen: Stat) -> None:
+        """See `Target.delete_seen`; files have no generations here."""
+        self.delete([seen.uri])
+
+    def tidy(self, folder: str) -> None:
+        """See `Target.tidy`."""
+        # Another run's temporary files may be there, or that run may just have removed it.
+        with contextlib.suppress(OSError), self._within(folder) as (above, name):
+            os.rmdir(name, dir_fd=above)
+
+    def make_root(self) -> list[str]:
+        """See `Folders.make_root`."""
+        missing: list[str] = []
+        made: list[str] = []
+        path = self._root
+        while path and not os.path.lexists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            # Another process may just have made it.
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path)
+                made.insert(0, path)
+        os.close(os.open(self._root, _FOLDER))
+        return made
+
+    def make_folder(self, path: str) -> bool:
+        """See `Folders.make_folder`."""
+        with self._within(path, make=True) as (folder, name):
+            try:
+                os.mkdir(name, dir_fd=folder)
+            except FileExistsError:
+                if (kind := _kind_at(name, folder)) != "directory":
+                    raise InTheWayError(path, kind) from None
+                return False
+        return True
+
+    def kind(self, path: str) -> str:
+        """See `Folders.kind`."""
+        with _there(), self._within(path) as (folder, name):
+            return _kind_at(name, folder)
+        return ""
+
+    def entries(self, path: str) -> list[Entry]:
+        """See `Folders.entries`."""
+        found = []
+        with _there(), self._opened(path) as folder, os.scandir(folder) as entries:
+            for entry in entries:
+                with _there():
+                    status = entry.stat(follow_symlinks=False)
+                    kind = kind_of(status)
+                    found.append(Entry(entry.name, kind, status.st_size, status.st_mtime))
+        return sorted(found)
+
+    def open_plain(self, path: str) -> int:
+        """See `Folders.open_plain`."""
+        with self._within(path) as (folder, name):
+            if (kind := _kind_at(name, folder)) not in ("", "file"):
+                raise InTheWayError(path, kind)
+            # Nobody may write to a pipe: without O_NONBLOCK this would wait for who does.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            handle = os.open(name, flags, dir_fd=folder)
+        if (kind := kind_of(os.fstat(handle))) != "file":
+            os.close(handle)
+            raise InTheWayError(path, kind)
+        return handle
+
+    @contextlib.contextmanager
+    def _within(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """Gives the directory that a path lies in, open, and the last part of the path."""
+        above, name = os.path.split(path)
+        with self._opened(above or ".", make=make) as folder:
+            yield folder, name
+
+    @contextlib.contextmanager
+    def _opened(self, path: str, *, make: bool = False) -> Iterator[int]:
+        """Opens a directory, through no link below the root."""
+        inside = path.startswith(f"{self._root.rstrip('/')}/") or path == self._root
+        root = self._root if inside else path
+        if make:
+            os.makedirs(root, exist_ok=True)
+        handle = os.open(root, _FOLDER)
+        try:
+            for part in filter(None, path[len(root) :].split("/")):
+                if make:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(part, dir_fd=handle)
+                try:
+                    below = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=handle)
+                except OSError as error:
+                    if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                        raise
+                    raise InTheWayError(path, _kind_at(part, handle)) from error
+                os.close(handle)
+                handle = below
+            yield handle
+        finally:
+            os.close(handle)
+
+
+def _kind_at(name: str, folder: int) -> str:
+    try:
+        return kind_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    except FileNotFoundError:
+        return ""
+
+
+@contextlib.contextmanager
+def _there() -> Iterator[None]:
+    """Ends the block where something is not there; behind a link nothing of ours is, either."""
+    try:
+        yield
+    except InTheWayError:
+        return
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
