@@ -208,7 +208,8 @@ class Workspace:
     def _sweep_base(self, folders: Folders) -> None:
         """Removes the lock when no run is left, and `_tmp` if it is ours and empty."""
         entries = folders.entries(self._base)
-        if any(map(_is_workspace, entries)):
+        tokens = [entry.name for entry in entries if _is_workspace(entry)]
+        if any(self.of(token)._is_ours([]) for token in tokens):
             return
         names = {entry.name for entry in entries}
         if self._holds(f"{self._base}/{LOCK}", LOCK_CONTENT):

@@ -500,10 +500,10 @@ def crash_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]
     replace = os.replace
 
     def arrange(suffix: str) -> None:
-        def crash(temporary: str, final: str) -> None:
+        def crash(temporary: str, final: str, **folders: int) -> None:
             if final.endswith(suffix):
                 raise CrashError(final)
-            replace(temporary, final)
+            replace(temporary, final, **folders)
 
         monkeypatch.setattr(os, "replace", crash)
 
