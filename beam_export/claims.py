@@ -91,6 +91,7 @@ def _claim(output: Output, *, bound: bool) -> None:
 
 def release(output: Output) -> None:
     """Ends a claim when the run has; the run's temporary files go with it."""
+    output.work.end()
     output.sweep()
     with _guard:
         held = _held.get(_key(output))

@@ -20,7 +20,7 @@ from beam_export.text import printable
 
 __all__ = ["refuse_overlap"]
 
-#: Below an output: what only this tool writes.
+#: Below an output: where this tool writes, beside its shards.
 _OURS = ("_meta", "_tmp")
 
 
@@ -84,7 +84,7 @@ def _refuse_images(out: str, output_dir: str, local: bool) -> None:
     names = _local_names(out) if local else _remote_names(out)
     for name in names:
         wanted = split(name)[1] in IMAGE_SUFFIXES or source_kind(name) is not None
-        if wanted and name.split("/")[0] not in _OURS and parse(name) is None:
+        if wanted and parse(name) is None:
             raise InputError(
                 f"--output_dir={output_dir} lies inside --input and holds {printable(name)}, which "
                 "would be passed by: give another --output_dir, or move what is in it."

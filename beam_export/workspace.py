@@ -14,6 +14,7 @@ import re
 import uuid
 from collections.abc import Iterator
 
+from beam_export.errors import RunError
 from beam_export.storage import Stat, Storage
 from beam_export.storage.base import Entry, Folders, Target
 
@@ -34,6 +35,8 @@ _TOKEN = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(
     rf"(?:{_NOTE}|{_SPILL})?[0-9a-f]{{32}}|{_CLAIM}[0-9a-f]{{64}}|{_ELSEWHERE}|{_MARKER}"
 )
+#: Runs of this process that have ended.
+_ended: set[str] = set()
 #: Bytes of a file that are read: a note has 32 an image of a batch.
 _MOST = 1 << 20
 
@@ -77,13 +80,20 @@ class Workspace:
 
         Raises:
             InTheWayError: if something else stands in its place.
+            RunError: if the run has ended, and a thread of it goes on.
         """
+        if self.token in _ended:
+            raise RunError("the run has ended, and writes no more: run again.")
         if self.folders is None:
             return
         if self.folders.make_folder(self._base):
             self._make(f"{self._base}/{_BASE}", _BASE_CONTENT)
         if self.folders.kind(self.path(_MARKER)) != "file":
             self.mark()
+
+    def end(self) -> None:
+        """Has threads of this process that go on write no more: who would sweep it?"""
+        _ended.add(self.token)
 
     def mark(self) -> str:
         """Makes the file that tells whose the workspace is; returns its path."""

@@ -66,7 +66,7 @@ def test_one_below_the_other(folder: Path) -> None:
     taken(str(folder), str(folder / "new"))
 
 
-@pytest.mark.parametrize("name", ["a.JPG", "a.tar", "b/a.png", "list.csv"])
+@pytest.mark.parametrize("name", ["a.JPG", "a.tar", "b/a.png", "list.csv", "_tmp/a.jpg"])
 def test_an_output_with_images_inside_the_input(folder: Path, name: str) -> None:
     path = folder / "new" / name
     path.parent.mkdir(exist_ok=True)
