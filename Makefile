@@ -36,7 +36,7 @@ $(VENV)/.installed-dali: $(VENV)/.installed-test
 	@touch $@
 
 demo: $(VENV)/.installed
-	rm -rf $(DEMO)
+	rm -rf $(DEMO)/samples $(DEMO)/out
 	$(BIN)/python examples/make_samples.py $(DEMO)/samples
 	$(BIN)/python -m beam_export export --input $(DEMO)/samples --output_dir $(DEMO)/out --images_per_tar 20
 	@echo

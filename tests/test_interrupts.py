@@ -1,4 +1,4 @@
-"""Ctrl-C, whoever it meets."""
+"""Ctrl-C and other requests to end, whoever they meet."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from beam_export.interrupts import one_interrupt
+from beam_export.interrupts import Interrupted, one_interrupt
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    before = signal.getsignal(signal.SIGINT)
+    before = {one: signal.getsignal(one) for one in SIGNALS}
     yield
-    signal.signal(signal.SIGINT, before)
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
-def press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+def press(number: int = signal.SIGINT) -> None:
+    os.kill(os.getpid(), number)
 
 
 def test_the_first_ends_the_run_and_the_second_waits() -> None:
@@ -58,3 +61,33 @@ def test_other_errors_pass() -> None:
     with pytest.raises(RuntimeError, match="other"), one_interrupt():
         raise RuntimeError("other")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_each_signal_has_its_exit_code(number: int, code: int, wrapped: bool) -> None:
+    ended: list[bool] = []
+
+    def run() -> None:
+        try:
+            press(number)
+        except KeyboardInterrupt as error:
+            # Later ones of any kind wait.
+            press(signal.SIGTERM)
+            if wrapped:
+                raise RuntimeError("a worker was lost") from error
+            raise
+
+    with pytest.raises(Interrupted) as caught, one_interrupt(lambda: ended.append(True)):
+        run()
+    assert caught.value.exit_code == code
+    assert ended == [True]
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with one_interrupt():
+        press(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
