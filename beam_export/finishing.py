@@ -167,22 +167,29 @@ class _Finish(beam.DoFn):
                 *failures_sha256,
             ],
         )
-        card = dataset_card(manifest)
-        unknown = self._write_card(card)
-        self._put(names.manifest, manifest.to_json())
-        facts = {
-            manifests.FROM_JSON: from_json,
-            # Tells the card from one that somebody has edited.
-            "card_sha256": hashlib.sha256(card).hexdigest(),
-        }
-        # Of a run that has found everything as it would be there is nothing to tell.
-        if unknown or not (all(one.kept for one in results) and self._tells_of_run(names)):
-            self._write_run(names, sums, results, facts)
-        self._end(sums, results)
+        self._end(names, manifest, results, from_json)
         yield manifest
 
-    def _end(self, sums: Totals, results: Sequence[ShardResult]) -> None:
+    def _end(
+        self,
+        names: ShardNames,
+        manifest: Manifest,
+        results: Sequence[ShardResult],
+        from_json: bool,
+    ) -> None:
+        """Writes what comes last: the card, the manifest, and the run's own facts."""
+        card, sums = dataset_card(manifest), manifest.totals
+        unknown = self._write_card(card)
+        self._put(names.manifest, manifest.to_json())
         kept = sum(one.kept for one in results)
+        # Of a run that has found everything as it would be there is nothing to tell.
+        if unknown or kept < len(results) or not self._tells_of_run(names):
+            facts = {
+                manifests.FROM_JSON: from_json,
+                # Tells the card from one that somebody has edited.
+                "card_sha256": hashlib.sha256(card).hexdigest(),
+            }
+            self._write_run(names, sums, results, facts)
         self._output.sweep()
         mended = self._written if kept == len(results) else 0
         told = {"finished": 1, "kept_shards": kept, "mended_files": mended}
