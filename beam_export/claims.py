@@ -62,9 +62,10 @@ def prepare_output(options: ExportOptions, *, bound: bool) -> Output:
         if not (options.resume or options.clean):
             refuse_existing(output)
     except BaseException:
-        # What is wrong is known already; where it is the storage, this fails likewise.
-        with contextlib.suppress(OSError):
-            release(output)
+        # A storage far away that cannot be written to holds nothing of this, and may not answer.
+        if output.is_local or output.is_ready:
+            with contextlib.suppress(OSError):
+                release(output)
         raise
     return output
 

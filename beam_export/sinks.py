@@ -40,6 +40,8 @@ class Output(Directory):
         self.token = token
         #: When the run began, by the clock of the storage; what is older is of another run.
         self.since = 0.0
+        #: Whether it was found that it can be written to.
+        self.is_ready = False
         #: Directories that this run has made to lie in, inner first.
         self._made: list[str] = []
 
@@ -76,6 +78,7 @@ class Output(Directory):
             marker = self.work.mark()
             made = self._storage.stat(marker)
             self.since = made.updated if made is not None else 0.0
+            self.is_ready = True
         except (OSError, ValueError) as error:
             raise InputError(
                 f"--output_dir={self.directory} cannot be written to ({_reason(error)}): "
