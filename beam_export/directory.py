@@ -12,7 +12,6 @@ from beam_export.naming import parse
 from beam_export.ownership import Standing
 from beam_export.paths import is_local
 from beam_export.storage import Stat, Storage, storage_of
-from beam_export.storage.base import InTheWayError
 from beam_export.storage.local_target import kind_of
 
 __all__ = ["Directory", "Seen"]
@@ -107,12 +106,9 @@ class Directory:
 
         Raises:
             FileNotFoundError: if there is none.
-            InTheWayError: if something else stands there: a pipe would be waited for, for ever.
+            OSError: if something else stands there: a pipe is not waited for.
         """
-        path = self.path(name)
-        if self._local and (kind := kind_of(os.stat(path))) != "file":
-            raise InTheWayError(path, kind)
-        return self._storage.open(path)
+        return self._storage.open(self.path(name))
 
     def holds(self, name: str, content: bytes) -> bool:
         """Tells whether a file is there and has just that content."""

@@ -203,10 +203,11 @@ class Workspace:
     def sweep(self) -> None:
         """Removes the files of the run, and the directories that are empty then and ours."""
         files = [file for file in self.storage.list(self.path() + "/") if self._is_temporary(file)]
-        marker = [file.pinned for file in files if file.uri == self.path(_MARKER)]
+        marker = [file for file in files if file.uri == self.path(_MARKER)]
         # The marker goes last: without it nobody would know that the others are ours.
-        self.target.delete(file.pinned for file in files if file.pinned not in marker)
-        self.target.delete(marker)
+        for some in ([file for file in files if file not in marker], marker):
+            # Of objects, just those that were listed.
+            self.target.delete(file.pinned if file.generation else file.uri for file in some)
         self.target.tidy(self.path())
         if self.folders is not None:
             self._sweep_base(self.folders)
