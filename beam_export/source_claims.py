@@ -98,12 +98,13 @@ class InputClaims(beam.PTransform):
             self.watcher,
             self.against.input_format,
             self.spills,
-            self.options.get("max_image_bytes", 1 << 28),
+            1 << 40,
         )
-        order, seed = self.options.get("order", "source"), self.options.get("seed", 0)
+        order, seed = self.options.get("order"), self.options.get("seed")
+        seed = seed if type(seed) is int else 0
         measured = (
             samples.refs
-            | "PackRefs" >> AssignKeys(order, seed)
+            | "PackRefs" >> AssignKeys("shuffled" if order == "shuffled" else "source", seed)
             | "MeasureImages" >> MeasureImages()
         )
         prove = _Prove(self.columns, self.rules, self.again, self.names)

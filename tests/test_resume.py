@@ -125,6 +125,7 @@ def lossy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         *((damage, name) for damage in (Path.unlink, shorten, empty) for name in SHARD),
         *((damage, SHARD[1]) for damage in (flip, overwrite)),
         *((damage, name) for damage in (Path.unlink, shorten, flip) for name in BESIDE),
+        (Path.unlink, "README.md"),
     ],
 )
 def test_what_is_missing_or_damaged_is_written_anew_and_nothing_else(

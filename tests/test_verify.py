@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import io
 import json
+import operator
 import os
 import shutil
 import sys
 import tarfile
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, SHARED, make_images, picture, run_export, run_pipeline
 
@@ -21,8 +26,11 @@ import beam_export
 from beam_export import cli
 from beam_export.checks.findings import Findings
 from beam_export.checks.images import ImageCheck
+from beam_export.checks.members import origin_of
+from beam_export.checks.names import Tally
+from beam_export.checks.proofs import rules_of
 from beam_export.naming import ShardNames
-from beam_export.parquet import Row, ShardTable
+from beam_export.parquet import STRUCTURAL, Row, ShardTable
 from beam_export.tar import TarWriter
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -463,6 +471,42 @@ def test_a_file_of_gigabytes_is_not_held_in_memory(
     tracemalloc.stop()
     assert victim.relative_to(out).as_posix() in {fault.file for fault in findings.faults}
     assert peak < 1 << 28
+
+
+def places(content: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields the places of all that is in a JSON."""
+    if at:
+        yield at
+    keys = {dict: lambda: [*content], list: lambda: range(len(content))}
+    for key in keys.get(type(content), tuple)():
+        yield from places(content[key], (*at, key))
+
+
+def test_a_manifest_may_say_anything_and_verify_ends(whole: Path) -> None:
+    """Sealed as it should be: whoever forges one can do that too."""
+    files = damages.read_files(whole)
+    name = next(name for name in files if name.endswith("-manifest.json"))
+    content = damages.unseal(files[name])
+    for at in places(content):
+        for value in (None, "x", -1, [], [1], {"a": 1}, 1.5):
+            changed = copy.deepcopy(content)
+            place = functools.reduce(operator.getitem, at[:-1], changed)
+            place[at[-1]] = value
+            opened = damages.open_export(
+                content["hash"], files, {**files, name: damages.seal(changed)}.__getitem__
+            )
+            damages.conclude(opened, [], [Tally(1, 1)], [])
+            rules_of(opened.manifest, ["score"], origin_of(opened.manifest, opened.run))
+
+
+@pytest.mark.parametrize("column", STRUCTURAL.names)
+def test_a_row_may_have_null_anywhere_and_that_is_a_fault(whole: Path, column: str) -> None:
+    files = damages.read_files(whole)
+    name = next(name for name in files if name.endswith("-000000.parquet"))
+    row = pq.read_table(io.BytesIO(files[name]))["encoding"].to_pylist().index("copied")
+    data = damages.edited(files[name], row, column, None)
+    faults = damages.check(damages.reseal({**files, name: data}, name))
+    assert name in {fault.file for fault in faults}
 
 
 def test_what_rows_name_is_never_opened(

@@ -32,6 +32,12 @@ _FIELDS = {
     "totals": dict,
     "tables": list,
 }
+#: What is in those that others look into.
+_INSIDE: dict[str, Callable[[Any], bool]] = {
+    "steps": lambda steps: all(type(one) is dict for one in steps),
+    "schema": lambda schema: all(type(one) is dict for one in schema),
+    "totals": lambda totals: all(type(one) is int for one in totals.values()),
+}
 #: What may stand beside the dataset: indexes for loaders, a card, a report.
 _LOADER_FILES = frozenset({"wids.json", "nshards.txt", "sizes.json"})
 _DATA = (".tar", ".parquet")
@@ -162,6 +168,7 @@ class _Opening:
             self.faults.add(name, f"its format is {content.get('format')!r}, not {FORMAT}")
             return None
         wrong = [field for field, kind in _FIELDS.items() if type(content.get(field)) is not kind]
+        wrong = wrong or [name for name, fits in _INSIDE.items() if not fits(content[name])]
         if wrong:
             self.faults.add(name, f"it lacks, or has of another type: {', '.join(wrong)}")
             return None

@@ -45,12 +45,14 @@ class Origin(NamedTuple):
         alone: whether such samples have no other columns, and no column was left out.
         caption: the column that each `.txt` was made of, if they were.
         others: columns that were made of something else.
+        sized: whether every image has a width and a height.
     """
 
     json: bool = False
     alone: bool = False
     caption: str | None = None
     others: frozenset[str] = frozenset()
+    sized: bool = False
 
 
 def origin_of(manifest: Mapping[str, Any] | None, run: Mapping[str, Any] | None) -> Origin:
@@ -67,6 +69,7 @@ def origin_of(manifest: Mapping[str, Any] | None, run: Mapping[str, Any] | None)
         alone=not joined and not options.get("drop_columns"),
         caption=caption if isinstance(caption, str) else None,
         others=frozenset(others),
+        sized=options.get("encode") in ("auto", "always"),
     )
 
 

@@ -21,6 +21,10 @@ __all__ = ["UNREADABLE", "ShardFile", "open_shard_file", "read_table"]
 #: what they are and not of a disk.
 UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
 
+_NEVER_NULL = (
+    *("image_id", "tar_file", "member_name", "original_path", "offset", "size", "sha256"),
+    "encoding",
+)
 _FACTS = ("version", "plan", "tar_sha256", "tar_bytes", "failures")
 
 
@@ -50,9 +54,17 @@ class ShardFile(NamedTuple):
     def rows(self) -> Iterator[Row]:
         """Yields the rows; what cannot be read is a fault, and ends them."""
         try:
-            yield from read_rows(pa.BufferReader(self.data))
+            for row in read_rows(pa.BufferReader(self.data)):
+                yield self._whole(row)
         except UNREADABLE as error:
             self.faults.add(self.file, f"its rows cannot be read ({_first_line(error)})")
+
+    def _whole(self, row: Row) -> Row:
+        missing = [name for name in _NEVER_NULL if getattr(row, name) is None]
+        if not missing:
+            return row
+        self.faults.add(self.file, f"it is null in: {', '.join(missing)}", row.image_id or "")
+        return row._replace(image_id=row.image_id or "")
 
 
 def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
@@ -91,6 +103,8 @@ def _failures(facts: dict[str, str], file: str, faults: Faults) -> tuple[Failure
     text = facts.get("beam_export.failures", "[]")
     try:
         failures = failures_from_json(text)
+        if not all(isinstance(word, str) for failure in failures for word in failure):
+            raise TypeError
     except (ValueError, TypeError, RecursionError):
         faults.add(file, "its beam_export.failures are no failures")
         return ()

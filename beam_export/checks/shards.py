@@ -89,7 +89,7 @@ class ShardChecker:
             OSError: if the tar cannot be read at present.
         """
         faults = Faults()
-        one = _Shard(self._names, number, faults, self._images)
+        one = _Shard(self._names, number, faults, self._images, self._origin.sized)
         file = open_shard_file(table, one.parquet, faults)
         members = None
         if file is not None:
@@ -126,11 +126,16 @@ class _Shard:
     """One shard while it is read."""
 
     def __init__(
-        self, names: ShardNames, number: int, faults: Faults, images: ImageCheck | None
+        self,
+        names: ShardNames,
+        number: int,
+        faults: Faults,
+        images: ImageCheck | None,
+        sized: bool,
     ) -> None:
         self.tar, self.parquet = names.tar(number), names.parquet(number)
         self._number, self._faults, self._images = number, faults, images
-        self._sequential = False
+        self._sequential, self._sized = False, sized
         self._values: Values | None = None
         self.claims: list[Claim] = []
         self.first = self.last = ""
@@ -224,6 +229,12 @@ class _Shard:
             self._add(
                 self.parquet,
                 f"encoding is {row.encoding!r}, neither copied nor encoded",
+                row.image_id,
+            )
+        if self._sized and (row.width is None or row.height is None):
+            self._add(
+                self.parquet,
+                "its width or height is null, and --encode=never alone stores what has none",
                 row.image_id,
             )
         if row.encoding == "copied" and row.source_sha256 != row.sha256:
