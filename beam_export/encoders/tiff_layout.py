@@ -17,9 +17,8 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 258, 259, 262, 284
 _FILL_ORDER, _PREDICTOR, _SAMPLE_FORMAT = 266, 317, 339
 _YCBCR, _CIELAB = 6, 8
 _IN_PLANES, _SIGNED = 2, 2
-_NONE, _LZW, _OLD_DEFLATE, _DEFLATE, _LZMA, _ZSTD = 1, 5, 32946, 8, 34925, 50000
-#: Codecs that undo a predictor; any other passes it over.
-_PREDICTING = {_LZW, _OLD_DEFLATE, _DEFLATE, _LZMA, _ZSTD}
+#: libtiff undoes no predictor of the second, which others write with one.
+_NONE, _PACKBITS = 1, 32773
 
 
 def check_layout(im: TiffImagePlugin.TiffImageFile) -> None:
@@ -49,8 +48,8 @@ def _misread(im: TiffImagePlugin.TiffImageFile) -> str | None:
             return "it has planes of CIE L*a*b*"
     if photometric == _YCBCR and plain and len(bits) > 1:
         return "its pixels are YCbCr without compression"
-    if tags.get(_PREDICTOR, 1) != 1 and not plain and compression not in _PREDICTING:
-        return f"it has a predictor, which its compression ({compression}) does not know"
+    if tags.get(_PREDICTOR, 1) != 1 and compression == _PACKBITS:
+        return "it has a predictor, which its compression (PackBits) does not know"
     if _SIGNED in tuple(tags.get(_SAMPLE_FORMAT, (1,))) and max(bits) <= 16:
         return "its samples are signed, and which one is white is not known,"
     if 12 in bits and len(bits) > 1:
