@@ -6,14 +6,16 @@ applied to colours alone and the white below is sRGB's.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
 __all__ = ["Facts", "facts_of", "on_white", "scale_16_bit", "split_alpha"]
 
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_SIGNED = 2
 _WHITE_IS_ZERO = 0
 _16_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
@@ -61,7 +63,7 @@ def facts_of(im: Image.Image, data: bytes) -> Facts:
         tags = im.tag_v2
         return Facts(
             im.format,
-            full=4_095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65_535,
+            full=_white_of(tags),
             # Pillow inverts 8 bits, not 16.
             inverted=tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,
         )
@@ -70,6 +72,14 @@ def facts_of(im: Image.Image, data: bytes) -> Facts:
     if im.mode not in _16_BIT:
         _mend_png_key(im, *data[24:26])
     return Facts(im.format, png_type=data[25])
+
+
+def _white_of(tags: Mapping[int, Any]) -> int:
+    """Returns the value of a TIFF's 16-bit gray that is white (TIFF 6.0, section 19)."""
+    bits = {*tags.get(_BITS_PER_SAMPLE, ())}
+    if bits == {12}:
+        return 4_095
+    return 32_767 if bits == {16} and _SIGNED in tags.get(_SAMPLE_FORMAT, ()) else 65_535
 
 
 def split_alpha(im: Image.Image, facts: Facts) -> tuple[Image.Image, Image.Image | None]:

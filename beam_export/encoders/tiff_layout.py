@@ -3,7 +3,7 @@
 Found by reading files of every layout that could be made (planes, depths, compressions,
 predictors, tiles, byte orders, colours, extra samples) and comparing their pixels.
 
-Source: TIFF 6.0, sections 8 (planes), 14 (predictor), 19 (sample format), 21 (YCbCr), 23 (CIE
+Source: TIFF 6.0, sections 8 (planes), 14 (predictor), 21 (YCbCr), 23 (CIE
 L*a*b*); libtiff 4.7, tif_predict.c, for the codecs that have a predictor.
 """
 
@@ -14,9 +14,9 @@ from PIL import TiffImagePlugin
 __all__ = ["check_layout"]
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 258, 259, 262, 284
-_FILL_ORDER, _PREDICTOR, _SAMPLE_FORMAT = 266, 317, 339
+_FILL_ORDER, _PREDICTOR = 266, 317
 _YCBCR, _CIELAB = 6, 8
-_IN_PLANES, _SIGNED = 2, 2
+_IN_PLANES = 2
 #: libtiff undoes no predictor of the second, which others write with one.
 _NONE, _PACKBITS = 1, 32773
 
@@ -50,8 +50,4 @@ def _misread(im: TiffImagePlugin.TiffImageFile) -> str | None:
         return "its pixels are YCbCr without compression"
     if tags.get(_PREDICTOR, 1) != 1 and compression == _PACKBITS:
         return "it has a predictor, which its compression (PackBits) does not know"
-    if _SIGNED in tuple(tags.get(_SAMPLE_FORMAT, (1,))) and max(bits) <= 16:
-        return "its samples are signed, and which one is white is not known,"
-    if 12 in bits and len(bits) > 1:
-        return "it has more than one sample of 12 bits"
     return None
