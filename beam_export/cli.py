@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ from beam_export._version import __version__
 from beam_export.console import cannot_print, open_streams, speak_utf8
 from beam_export.errors import InputError, find_error
 from beam_export.interrupts import Interrupted
+from beam_export.limits import near_limit, shortage
 from beam_export.proxies import spare_this_machine
 from beam_export.text import shown
 from beam_export.worker import collect_less
@@ -27,6 +29,9 @@ _HELP = f"""beam-export {__version__}: images into exact, reproducible shards of
 With no command and a leading --, export is meant.
 """
 
+#: What has ended the command, as long as it is.
+_kept: list[Exception] = []
+
 _WORKER_LOST = (
     "a worker process was killed, for want of memory perhaps: run again, with fewer workers "
     "(--direct_num_workers) if need be; the shards that are finished are kept"
@@ -41,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _main(list(argv))
     speak_utf8()
     open_streams()
+    if not _is_verbose(sys.argv):
+        # What a thread dies of is told by who waits for it.
+        threading.excepthook = lambda died: None
     try:
         code = _main(sys.argv[1:])
     except SystemExit as end:
@@ -51,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"the output cannot be printed ({error.strerror}): see what is wrong with the file or "
             "device that it goes to, and run again; an export itself is not harmed by it."
         )
-        return code or 1
+        code = code or 1
+    if code:
+        # A run that was cut short may have left threads that nobody ends.
+        sys.stderr.flush()
+        os._exit(code)
     return code
 
 
@@ -64,7 +76,7 @@ def _main(arguments: list[str]) -> int:
         return 0
     if arguments[0].startswith("--"):
         arguments.insert(0, "export")
-    verbose = "--verbose" in arguments or "--verbose=true" in arguments
+    verbose = _is_verbose(arguments)
     _quieten(verbose)
     collect_less()
     spare_this_machine()
@@ -78,6 +90,10 @@ def _main(arguments: list[str]) -> int:
         return error.exit_code if isinstance(error, Interrupted) else 130
     except Exception as error:
         return _report(error, verbose)
+
+
+def _is_verbose(arguments: Sequence[str]) -> bool:
+    return "--verbose" in arguments or "--verbose=true" in arguments
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -111,10 +127,12 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"export": _export, "veri
 def _quieten(verbose: bool) -> None:
     """Beam's own log is for those who look into Beam; a run's faults are told in one sentence."""
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR" if verbose else "NONE")
 
 
 def _report(error: Exception, verbose: bool) -> int:
+    # What it holds, a server that cannot end say, is not to be waited for.
+    _kept.append(error)
     text = "".join(traceback.format_exception(error))
     # The first one in the text: a runner may raise it again with words of its own.
     known = find_error(text)
@@ -123,6 +141,9 @@ def _report(error: Exception, verbose: bool) -> int:
     if known is not None:
         _say(known.sentence)
         return 2 if isinstance(known, InputError) else 1
+    if short := shortage(text) or near_limit():
+        _say(short)
+        return 1
     lost = any(words in text for words in _WORDS_OF_LOSS)
     last = _WORKER_LOST if lost else text.strip().splitlines()[-1]
     _say(f"the run failed: {last} (--verbose shows more)")

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Container, Iterator
 
-__all__ = ["end_workers", "no_orphans"]
+__all__ = ["end_workers", "no_orphans", "processes_below"]
 
 #: Seconds that a thread of the runner may take to notice that its worker has ended.
 _LAST_WORDS = 5.0
@@ -16,7 +16,7 @@ _LAST_WORDS = 5.0
 
 def end_workers(spared: Container[int] = ()) -> None:
     """Ends the processes below this one, but for those that are spared."""
-    for process in _below(os.getpid()):
+    for process in processes_below(os.getpid()):
         if process not in spared:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
@@ -25,7 +25,7 @@ def end_workers(spared: Container[int] = ()) -> None:
 @contextlib.contextmanager
 def no_orphans() -> Iterator[None]:
     """Ends the worker processes that the runner leaves behind if a run is cut short."""
-    before = set(_below(os.getpid()))
+    before = set(processes_below(os.getpid()))
     try:
         yield
     finally:
@@ -37,7 +37,7 @@ def no_orphans() -> Iterator[None]:
                 thread.join(_LAST_WORDS)
 
 
-def _below(process: int) -> list[int]:
+def processes_below(process: int) -> list[int]:
     """Returns the processes below one, nearest first; none where /proc does not tell."""
     try:
         tasks = os.listdir(f"/proc/{process}/task")
@@ -50,4 +50,4 @@ def _below(process: int) -> list[int]:
             open(f"/proc/{process}/task/{task}/children") as children,
         ):
             found.extend(int(child) for child in children.read().split())
-    return found + [below for child in found for below in _below(child)]
+    return found + [below for child in found for below in processes_below(child)]

@@ -51,7 +51,9 @@ def listening(heard: Callable[[Mapping[str, int]], None]) -> Iterator[str]:
         receiver.bind(address)
         receiver.settimeout(0.2)
         done = threading.Event()
-        listener = threading.Thread(target=_listen, args=(receiver, heard, done), daemon=True)
+        listener = threading.Thread(
+            target=_listen, args=(receiver, heard, done), name="progress", daemon=True
+        )
         listener.start()
         try:
             yield address

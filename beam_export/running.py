@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beam_export import cores, display, elsewhere, memory, progress
+from beam_export import cores, display, elsewhere, limits, memory, progress
 from beam_export.claims import prepare_output, release
 from beam_export.dryrun import DryRun
+from beam_export.errors import RunError
 from beam_export.flags import ExportCommand
 from beam_export.here import LOCAL, local_options, local_runner, use_options
 from beam_export.interrupts import one_interrupt
 from beam_export.leftovers import find_card
 from beam_export.orphans import end_workers, no_orphans
+from beam_export.scratch import scratch
 from beam_export.sinks import Output
 from beam_export.transforms import ExportImages
+from beam_export.watchdog import LOST, Watchdog
+from beam_export.worker import WATCHER
 
 __all__ = [
     "quiet",
@@ -52,7 +57,7 @@ def run_export(command: ExportCommand) -> int:
         return 0
     here = runner in (None, *LOCAL)
     # Where its workers are not ended, Beam's runner may wait for one for ever.
-    with one_interrupt(end_workers if here else lambda: None):
+    with one_interrupt(end_workers if here else lambda: None), scratch():
         found = display.Found()
         if runner is None or here:
             elsewhere.check_local(command)
@@ -116,7 +121,7 @@ def _run_locally(
 
     def again(error: Exception) -> bool:
         nonlocal losses
-        if losses == _LOSSES or not _is_loss(error):
+        if losses == _LOSSES or isinstance(error, RunError) or not _is_loss(error):
             return False
         losses += 1
         shown.say(_TRIED_AGAIN)
@@ -147,17 +152,28 @@ def run_here(
         verbose: whether Beam may say all that it says.
         again: tells, of what has ended the pipeline, whether it is to be built and run once more.
     """
+    dog = Watchdog(functools.partial(release, output), starts_workers=workers > 1)
+
+    def heard(counts: Mapping[str, int]) -> None:
+        dog.heard(counts)
+        shown.heard(counts)
+
     try:
         with (
-            progress.listening(shown.heard) as watcher,
+            progress.listening(heard) as watcher,
             quiet(verbose),
             # One process works in as many threads as there are cores.
             memory.shared(workers if workers > 1 else os.cpu_count() or 1),
             _released(output),
         ):
+            os.environ[WATCHER] = watcher
+            if workers > 1:
+                limits.check_room()
             while True:
                 try:
-                    _run_once(build, options, workers, watcher, verbose)
+                    # Before anybody sweeps or begins again: one that still lives would write on.
+                    with no_orphans(), dog.watching():
+                        _run_once(build, options, workers, watcher, verbose)
                     break
                 except Exception as error:
                     if not again(error):
@@ -173,17 +189,15 @@ def _run_once(
     watcher: str,
     verbose: bool,
 ) -> None:
-    # Before anybody sweeps or begins again: a worker that still lives would write on.
-    with no_orphans():
-        pipeline = beam.Pipeline(runner=local_runner(workers, verbose, options), options=options)
-        build(pipeline, watcher)
-        pipeline.run().wait_until_finish()
+    pipeline = beam.Pipeline(runner=local_runner(workers, verbose, options), options=options)
+    build(pipeline, watcher)
+    pipeline.run().wait_until_finish()
 
 
 def _is_loss(error: Exception) -> bool:
     """Tells whether a worker was lost, to an image perhaps, or had no memory for one."""
     text = "".join(traceback.format_exception(error))
-    return "Channel closed prematurely" in text or "MemoryError" in text
+    return LOST in text or "MemoryError" in text
 
 
 def _run_elsewhere(command: ExportCommand, runner: str, flags: list[str], output: Output) -> bool:

@@ -25,6 +25,7 @@ from beam_export.manifest import FROM_JSON
 from beam_export.options import ExportOptions
 from beam_export.paths import check_reachable
 from beam_export.running import quiet, run_here, split_runner
+from beam_export.scratch import scratch
 from beam_export.sinks import Output
 from beam_export.source_claims import Again, Against
 from beam_export.verifying import VerifyExport
@@ -42,7 +43,7 @@ def run_verify(command: VerifyCommand) -> int:
     use_options(command.beam_flags)
     output = Output(command.output_dir, uuid.uuid4().hex)
     found = _look(output)
-    with _place_for_result(command) as place:
+    with scratch(), _place_for_result(command) as place:
         _run(command, _transform(command, output, found), place, _samples(found))
         with place.read(_result(place)) as source:
             findings = Findings.from_json(source.read().decode())

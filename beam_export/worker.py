@@ -14,13 +14,19 @@ import os
 import shlex
 import signal
 import sys
+import threading
+import traceback
 
+from beam_export import progress
 from beam_export.console import open_streams
+from beam_export.limits import exit_code_of
 
-__all__ = ["QUIET", "collect_less", "command_line", "main"]
+__all__ = ["QUIET", "WATCHER", "collect_less", "command_line", "main"]
 
 #: Environment variable that tells a worker to keep its log to itself.
 QUIET = "BEAM_EXPORT_QUIET_WORKERS"
+#: Environment variable with the address of who is to know that a worker has come up.
+WATCHER = "BEAM_EXPORT_WATCHER"
 
 #: `prctl(2)`: the signal that a process gets when the one that started it ends.
 _PR_SET_PDEATHSIG = 1
@@ -51,6 +57,7 @@ def main() -> None:
     collect_less()
     # Who prints a traceback fails on a full disk, and never tells the runner what went wrong.
     open_streams()
+    threading.excepthook = _thread_died
     if os.environ.get(QUIET):
         logging.disable(logging.CRITICAL)
         # Beam prints the traceback that it also sends to the runner. What a codec prints as it
@@ -59,9 +66,30 @@ def main() -> None:
     # It tells all options, keys to a storage among them.
     logging.getLogger("apache_beam.runners.worker.sdk_worker_main").setLevel(logging.WARNING)
     # Beam logs while it is imported.
-    from apache_beam.runners.worker import sdk_worker_main
+    try:
+        from apache_beam.runners.worker import sdk_worker_main
 
-    sdk_worker_main.main(sys.argv)
+        progress.tell(os.environ.get(WATCHER), {"worker": os.getpid()})
+        sdk_worker_main.main(sys.argv)
+    except Exception as error:
+        _end(error)
+
+
+def _end(error: BaseException) -> None:
+    """Ends this process, by an exit code that tells what it was short of."""
+    if not os.environ.get(QUIET):
+        traceback.print_exception(error)
+    # Threads may still wait for what never comes.
+    os._exit(exit_code_of(error))
+
+
+def _thread_died(died: threading.ExceptHookArgs) -> None:
+    """Ends this process: who waits for what the thread was to do would wait for ever."""
+    # Of a channel that has closed the runner knows itself.
+    if died.exc_value is None or "RpcError" in (kind.__name__ for kind in died.exc_type.__mro__):
+        threading.__excepthook__(died)
+    else:
+        _end(died.exc_value)
 
 
 if __name__ == "__main__":

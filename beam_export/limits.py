@@ -1,0 +1,157 @@
+"""What the system may refuse a process: threads, memory, open files; and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import re
+import resource
+import threading
+import traceback
+from typing import NamedTuple
+
+from beam_export.errors import RunError
+
+__all__ = [
+    "EXIT_CODES",
+    "check_room",
+    "exit_code_of",
+    "near_limit",
+    "shortage",
+    "shortage_of_exit",
+    "text_of",
+]
+
+
+class _Shortage(NamedTuple):
+    """What is short.
+
+    Attributes:
+        words: by which errors tell of it.
+        exit_code: by which a worker process tells of it.
+        said: in a clause.
+        limits: that may be the reason, each with the shell's option and its unit in bytes, if any.
+        remedy: in a clause.
+    """
+
+    words: re.Pattern[str]
+    exit_code: int
+    said: str
+    limits: tuple[tuple[str, int, int], ...]
+    remedy: str
+
+
+_MEMORY_LIMITS = (
+    ("v", resource.RLIMIT_AS, 1024),
+    ("d", resource.RLIMIT_DATA, 1024),
+)
+_LESS = "or use fewer workers, --direct_num_workers=1 say; the shards that are finished are kept"
+_SHORTAGES = {
+    "files": _Shortage(
+        re.compile(r"Too many open files|File descriptor limit reached", re.IGNORECASE),
+        71,
+        "no more files can be open at once",
+        (("n", resource.RLIMIT_NOFILE, 1),),
+        f"allow more, ulimit -n 1024 say, {_LESS}",
+    ),
+    "threads": _Shortage(
+        re.compile(
+            r"can't start new thread|pthread_create failed|Resource temporarily unavailable",
+            re.IGNORECASE,
+        ),
+        72,
+        "no more threads or processes can be started",
+        (("u", resource.RLIMIT_NPROC, 1), *_MEMORY_LIMITS),
+        f"allow more, {_LESS}",
+    ),
+    "memory": _Shortage(
+        re.compile(
+            r"\bMemoryError\b|Cannot allocate memory|bad_alloc|out of memory|failed to map segment",
+            re.IGNORECASE,
+        ),
+        73,
+        "there is not enough memory",
+        _MEMORY_LIMITS,
+        f"allow or free some, {_LESS}",
+    ),
+}
+#: What is to be had before worker processes are started: bytes of addresses, files, threads.
+_ROOM, _FILES, _THREADS = 1 << 30, 20, 14
+#: Part of a limit from which on what goes wrong may be due to it.
+_NEAR = 0.8
+#: Exit codes of worker processes, by what was short.
+EXIT_CODES = {name: short.exit_code for name, short in _SHORTAGES.items()}
+
+
+def shortage(text: str) -> str | None:
+    """Returns a sentence on what was short if an error's text tells of that, else None."""
+    for short in _SHORTAGES.values():
+        if short.words.search(text):
+            return _sentence(short)
+    return None
+
+
+def shortage_of_exit(code: int) -> str | None:
+    """Returns a sentence on what a worker process was short of that ended with an exit code."""
+    return next((_sentence(s) for s in _SHORTAGES.values() if s.exit_code == code), None)
+
+
+def near_limit() -> str | None:
+    """Returns a sentence if this process has nearly reached its limit of memory.
+
+    Libraries may tell of that in words that say nothing of it.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        with open("/proc/self/status") as status:
+            peak = next(int(line.split()[1]) for line in status if line.startswith("VmPeak"))
+    except (OSError, StopIteration):
+        return None
+    return _sentence(_SHORTAGES["memory"]) if peak * 1024 > _NEAR * limit else None
+
+
+def check_room() -> None:
+    """Makes sure that there is room for what Beam's runner needs to speak to worker processes.
+
+    It was measured with two of them: 1.1 GB of addresses, 18 threads, 24 files. Where there is
+    less, libraries wait without end, or end the process without a word.
+
+    Raises:
+        RunError: if there is less.
+    """
+    go_on = threading.Event()
+    try:
+        # Not all at once: threads take of the addresses, too.
+        mmap.mmap(-1, _ROOM, mmap.MAP_PRIVATE, mmap.PROT_READ).close()
+        with contextlib.ExitStack() as taken:
+            taken.callback(go_on.set)
+            for _ in range(_FILES):
+                taken.enter_context(open(os.devnull))
+            for _ in range(_THREADS):
+                threading.Thread(target=go_on.wait, daemon=True).start()
+    except (OSError, RuntimeError, MemoryError) as error:
+        raise RunError(shortage(text_of(error)) or str(error)) from error
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Returns the exit code by which a worker process tells what has ended it."""
+    text = text_of(error)
+    return next((s.exit_code for s in _SHORTAGES.values() if s.words.search(text)), 1)
+
+
+def text_of(error: BaseException) -> str:
+    """Returns an error with all that led to it, as text."""
+    return "".join(traceback.format_exception(error))
+
+
+def _sentence(short: _Shortage) -> str:
+    told = [
+        f"ulimit -{option} is {soft // unit}"
+        for option, limit, unit in short.limits
+        if (soft := resource.getrlimit(limit)[0]) != resource.RLIM_INFINITY
+    ]
+    limits = f" ({', '.join(told)})" if told else ""
+    return f"{short.said}{limits}: {short.remedy}."
