@@ -9,28 +9,21 @@ same.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import hashlib
-import os
-import sys
-import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from beam_export import watch
 from beam_export.encoders import Encoder, ImageInput, Result
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.encoders.sandbox import Sandbox
 from beam_export.sinks import Output
-from beam_export.worker import QUIET
 
 __all__ = ["GuardedEncoder", "guarded"]
 
-#: Seconds that a batch may take: in any case, and an image. Who takes longer hangs.
-PATIENCE = 60.0
-PATIENCE_AN_IMAGE = 10.0
 _DIGEST = hashlib.sha256().digest_size
 #: Bytes of each end of an image that tell it from others. Should there be two that differ only in
 #: between, both are tried apart, which does no harm; a digest of all would cost each image's time.
@@ -72,6 +65,7 @@ class GuardedEncoder:
             for note in self._output.notes()
             for at in range(0, len(note) - _DIGEST + 1, _DIGEST)
         )
+        watch.begin()
         self._encoder.open()
 
     def close(self) -> None:
@@ -87,7 +81,7 @@ class GuardedEncoder:
         noted = [digest for digest, alone in zip(digests, apart, strict=True) if not alone]
         together: Iterator[Result] = iter(())
         if rest:
-            with self._noted(b"".join(noted)), _watchdog.watching(len(rest)):
+            with self._noted(b"".join(noted)):
                 together = iter(self._encoder.encode_batch(rest))
         return [
             self._sandbox.encode(image) if alone else next(together)
@@ -118,40 +112,3 @@ def _digest(image: ImageInput) -> bytes:
     digest = hashlib.sha256(b"%d:" % len(image) + image[:_END])
     digest.update(image[-_END:])
     return digest.digest()
-
-
-class _Watchdog:
-    """Ends this process if it makes no progress: a codec that hangs may hold Python's lock."""
-
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._running = 0
-        self._nowhere: Any = None
-
-    @contextlib.contextmanager
-    def watching(self, images: int) -> Iterator[None]:
-        with self._guard:
-            self._running += 1
-            self._set(images)
-        try:
-            yield
-        finally:
-            with self._guard:
-                self._running -= 1
-                faulthandler.cancel_dump_traceback_later()
-                if self._running:
-                    # Others are at work in threads beside; each end is a sign of life.
-                    self._set(images)
-
-    def _set(self, images: int) -> None:
-        seconds = PATIENCE + PATIENCE_AN_IMAGE * images
-        faulthandler.dump_traceback_later(seconds, exit=True, file=self._file())
-
-    def _file(self) -> Any:
-        """Returns where it is told: not on the terminal of a run that goes on without this."""
-        if QUIET in os.environ and self._nowhere is None:
-            self._nowhere = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process is)
-        return self._nowhere or sys.__stderr__
-
-
-_watchdog = _Watchdog()

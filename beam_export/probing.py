@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+from beam_export import watch
 from beam_export.blocks import PackedRef, open_block, pack_block, unpack_ref, with_probed
 from beam_export.checkpoint import Checkpoint
 from beam_export.encoders import EncodeSpec, header
@@ -70,6 +71,7 @@ class _Probe(beam.DoFn):
     def setup(self) -> None:
         header.lift_guards(self._spec.max_pixels)
         header.silence_pillow()
+        watch.begin()
 
     def process(self, block: bytes) -> Iterator[Any]:
         kept: list[PackedRef] = []

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +24,7 @@ from beam_export.sinks import Output
 
 #: What every process loads that is started with it on its path: a codec with a sense of drama.
 EVIL = """
-import os, time
+import ctypes, os, re, time
 from PIL import Image, ImageFile
 
 class Evil(ImageFile.ImageFile):
@@ -34,6 +37,17 @@ class Evil(ImageFile.ImageFile):
             os.kill(os.getpid(), 11)
         if self.what == "hang":
             time.sleep(3600)
+        if self.what == "hang-locked":
+            ctypes.PyDLL(None).sleep(3600)  # with Python's lock
+        if self.what == "loop":
+            while True:
+                pass
+        if self.what == "loop-locked":
+            re.match("(a+)+$", "a" * 64 + "b")
+        if self.what == "busy":
+            end = time.thread_time() + float(self.how_much[0])
+            while time.thread_time() < end:
+                pass
         if self.what == "take":
             taken = bytearray(int(self.how_much[0]) << 20)
         if self.what == "eat":
@@ -90,11 +104,56 @@ def test_the_sandbox_gives_what_pillow_gives_and_outlives_its_images(
     sandbox.close()
 
 
-@pytest.mark.slow
-def test_an_image_that_hangs_is_given_up(evil: Path) -> None:
+def hurry(evil: Path) -> None:
+    """Has every process lose its patience soon."""
+    with (evil / "sitecustomize.py").open("a") as file:
+        file.write(
+            "\nfrom beam_export import watch\nfrom beam_export.encoders import limits\n"
+            "limits.LOOK_EVERY, limits.LOOKS, limits.SECONDS = 0.1, 5, 1\n"
+            "watch.LOOK_EVERY, watch.LOOKS, watch.AT_FIRST = 0.1, 5, 1\n"
+        )
+
+
+HANGS = ["hang", "hang-locked", "loop", "loop-locked"]
+
+
+@pytest.mark.parametrize("how", HANGS)
+def test_an_image_that_hangs_is_given_up(evil: Path, how: str) -> None:
+    hurry(evil)
     sandbox = Sandbox(EncodeSpec())
-    assert "longer than an image of its size" in said(sandbox.encode(b"EVIL hang"))
+    assert "longer than an image of its size" in said(sandbox.encode(f"EVIL {how}".encode()))
+    assert isinstance(sandbox.encode(picture(1)), EncodedImage)
     sandbox.close()
+
+
+def child_of(process: int) -> int:
+    for _ in range(600):
+        for task in Path(f"/proc/{process}/task").glob("*/children"):
+            for child in task.read_text().split():
+                return int(child)
+        time.sleep(0.05)
+    raise AssertionError
+
+
+def test_an_image_that_is_stopped_is_waited_for(evil: Path) -> None:
+    """Looks are counted, not the clock: whoever is stopped does not sleep."""
+    hurry(evil)
+    sandbox = Sandbox(EncodeSpec())
+    sandbox.encode(picture(1))
+    assert sandbox._server is not None
+    server, results = sandbox._server.pid, []
+    thread = threading.Thread(target=lambda: results.append(sandbox.encode(b"EVIL busy 0.8")))
+    thread.start()
+    child = child_of(server)
+    for process in (child, server):
+        os.kill(process, signal.SIGSTOP)
+        time.sleep(2)
+        os.kill(process, signal.SIGCONT)
+    thread.join(60)
+    sandbox.close()
+    (told,) = results
+    assert isinstance(told, SampleError)
+    assert told.error == "ValueError"
 
 
 def test_notes_stand_while_a_batch_is_at_work_and_name_suspects(tmp_path: Path) -> None:
@@ -194,37 +253,79 @@ def test_a_run_in_one_process_is_gone_and_the_next_one_knows_why(
     assert left_over(tmp_path / "out") == []
 
 
-HANGING = """
+WATCHED = """
 import sys
-from beam_export import guard
+from beam_export import guard, memory
 from beam_export.encoders import EncodeSpec
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.sinks import Output
 
-guard.PATIENCE, guard.PATIENCE_AN_IMAGE = 0.5, 0.1
 encoder = guard.GuardedEncoder(PillowEncoder(EncodeSpec()), Output(sys.argv[1], "token"), False)
 encoder.open()
-encoder.encode_batch([b"EVIL hang"])
+print("open", flush=True)
+encoder.encode_batch([sys.argv[2].encode()])
+encoder.close()
 """
 
 
-def test_the_watchdog_ends_a_process_that_hangs_and_its_suspect_is_known(
-    evil: Path, tmp_path: Path
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HANGING, str(tmp_path)],
-        capture_output=True,
+def watched(folder: Path, image: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", WATCHED, str(folder), image],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-        timeout=120,
     )
-    assert done.returncode == 1
-    assert "Timeout" in done.stderr
-    assert "in load" in done.stderr
+
+
+@pytest.mark.parametrize("how", HANGS)
+def test_a_process_that_hangs_is_ended_and_its_suspect_is_known(
+    evil: Path, tmp_path: Path, how: str
+) -> None:
+    hurry(evil)
+    process = watched(tmp_path, f"EVIL {how}")
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGABRT
+    assert "in load" in told
     encoder = GuardedEncoder(PillowEncoder(EncodeSpec()), Output(str(tmp_path), "token"), False)
     encoder.open()
-    assert encoder._suspects == {_digest(b"EVIL hang")}
+    assert encoder._suspects == {_digest(f"EVIL {how}".encode())}
     encoder.close()
+
+
+def test_a_process_that_is_stopped_or_slow_is_not_ended(evil: Path, tmp_path: Path) -> None:
+    hurry(evil)
+    process = watched(tmp_path, "EVIL busy 0.7")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "open\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(2)
+    process.send_signal(signal.SIGCONT)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0, told
+
+
+WAITING = """
+import sys, threading, time
+from beam_export import memory, watch
+
+watch.begin()
+memory.SMALL = 0
+with memory.shared(1):
+    def work():
+        with watch.at_work(), watch.waiting(), memory.budget().taken(1 << 50):
+            pass
+    with memory.budget().taken(1 << 50):
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(3)
+    thread.join()
+"""
+
+
+def test_who_waits_for_memory_does_not_hang(evil: Path) -> None:
+    hurry(evil)
+    subprocess.run([sys.executable, "-c", WAITING], check=True, timeout=120)
 
 
 def test_memory_in_the_sandbox_is_limited_by_the_images_size(evil: Path) -> None:
@@ -240,9 +341,7 @@ def test_memory_in_the_sandbox_is_limited_by_the_images_size(evil: Path) -> None
 
 @pytest.mark.slow
 def test_a_run_with_an_image_that_hangs_goes_on_without_it(evil: Path, tmp_path: Path) -> None:
-    with (evil / "sitecustomize.py").open("a") as file:
-        file.write("\nfrom beam_export import guard\n")
-        file.write("guard.PATIENCE, guard.PATIENCE_AN_IMAGE = 5, 0.1\n")
+    hurry(evil)
     folder = make_images(tmp_path / "in", 8)
     (folder / "img00001b.jpg").write_bytes(b"EVIL hang")
     done = export(folder, tmp_path / "out", "--direct_num_workers=2")

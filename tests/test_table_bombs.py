@@ -16,8 +16,10 @@ import pytest
 from conftest import ROOT
 
 from beam_export.earlier import read_beside
+from beam_export.tables import pages
 from beam_export.tables.cells import Cells
-from beam_export.tables.pages import dictionary_bytes
+from beam_export.tables.errors import TableError
+from beam_export.tables.pages import Page, chunks_of, pages_of
 from beam_export.tables.parquet import ParquetTable
 
 MIB = 1 << 20
@@ -45,13 +47,135 @@ def chunk_of(data: bytes, column: int = 0) -> Any:
     return pq.read_metadata(io.BytesIO(data)).row_group(0).column(column)
 
 
-def test_a_dictionary_tells_its_bytes() -> None:
-    data = bomb(MIB, 10)
-    assert dictionary_bytes(io.BytesIO(data), chunk_of(data)) == MIB + 4
-    plain = parquet({"image": [b"a", b"b"]}, use_dictionary=False)
-    assert dictionary_bytes(io.BytesIO(plain), chunk_of(plain)) == 0
-    assert dictionary_bytes(io.BytesIO(bytes(100)), chunk_of(data)) == 0
-    assert dictionary_bytes(io.BytesIO(b""), chunk_of(data)) == 0
+def pages_in(data: bytes, column: int = 0) -> list[Page]:
+    fh = io.BytesIO(data)
+    return list(pages_of(fh, chunks_of(fh)[0][column]))
+
+
+def test_pages_tell_what_they_unpack_to() -> None:
+    dictionary, data = pages_in(bomb(MIB, 10))
+    assert (dictionary.is_dictionary, dictionary.unpacked, dictionary.values) == (True, MIB + 4, 1)
+    assert dictionary.packed < MIB / 100
+    assert (data.is_dictionary, data.values) == (False, 10)
+    plain = {"image": [b"a" * 700, b"b"], "n": [[1, 2], [3]]}
+    for version in ("1.0", "2.0"):
+        file = parquet(plain, use_dictionary=False, data_page_version=version)
+        assert [page.values for page in pages_in(file)] == [2]
+        assert [page.values for page in pages_in(file, 1)] == [3]
+        assert [path for path, *_ in chunks_of(io.BytesIO(file))[0]] == ["image", "n.list.element"]
+
+
+@pytest.mark.parametrize(
+    "junk", [b"", b"PAR1", bytes(100), b"\xff\xff\xff\x7fPAR1", bytes(8) + b"PAR1"]
+)
+def test_what_has_no_footer_has_no_chunks(junk: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (whatever is wrong)
+        chunks_of(io.BytesIO(junk))
+
+
+def refusal(data: bytes, column: str = "image") -> str:
+    with pytest.raises(TableError) as raised:
+        list(ParquetTable(io.BytesIO(data)).batches(0, [column]))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("codec", ["zstd", "gzip", "brotli", "lz4"])
+@pytest.mark.parametrize("dictionary", [False, True])
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_page_that_is_far_larger_than_it_looks_is_refused(
+    codec: str, dictionary: bool, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    options = {"use_dictionary": dictionary, "dictionary_pagesize_limit": 1 << 30}
+    table = pa.table({"image": [bytes(4 * MIB)], "id": ["a"]})
+    pq.write_table(table, buffer, compression=codec, data_page_version=version, **options)
+    data = buffer.getvalue()
+    assert len(data) < 64 << 10
+    assert list(ParquetTable(io.BytesIO(data)).batches(0, ["image"]))
+    monkeypatch.setattr(pages, "MOST_BYTES", MIB)
+    assert "column 'image', that unpacks to 4,194,3" in refusal(data)
+    # What is not read is not judged.
+    assert [one.num_rows for _, one in ParquetTable(io.BytesIO(data)).batches(0, ["id"])] == [1]
+
+
+def test_large_pages_of_what_does_not_shrink_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_BYTES", MIB)
+    data = parquet({"image": [np.random.default_rng(0).bytes(4 * MIB)]}, use_dictionary=False)
+    assert list(ParquetTable(io.BytesIO(data)).batches(0))
+
+
+def test_a_row_of_very_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_BYTES", MIB)
+    many = pa.array([[7] * 500_000])
+    data = parquet({"image": many})
+    assert len(data) < 10_000
+    assert "unpacks to 4,000,000" in refusal(data)
+    # As many in as many rows are read a thousand rows at a time.
+    rows = parquet({"image": pa.array([7] * 500_000)})
+    assert list(ParquetTable(io.BytesIO(rows)).batches(0))
+
+
+def varint(value: int) -> bytes:
+    value = value << 1
+    parts = []
+    while value >= 0x80:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+@pytest.mark.parametrize("said", [2 * MIB, 60 * MIB, 120 * MIB])
+def test_headers_that_lie_are_refused(said: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header says another size than the page has: Arrow finds out, or is not asked."""
+    monkeypatch.setattr(pages, "MOST_BYTES", 64 * MIB)
+    data = parquet({"image": [bytes(4 * MIB)]}, use_dictionary=False)
+    (page,) = pages_in(data)
+    old, new = (b"\x15\x00\x15" + varint(size) for size in (page.unpacked, said))
+    assert (data.count(old), len(old)) == (1, len(new))
+    message = refusal(data.replace(old, new))
+    assert ("unpacks" if said > 64 * MIB else "damaged") in message
+
+
+def test_pages_that_reach_beyond_their_chunk_are_refused() -> None:
+    data = parquet({"image": [bytes(range(256)) * 40]}, use_dictionary=False)
+    (page,) = pages_in(data)
+    at = data.index(varint(page.packed), data.index(varint(page.unpacked)))
+    longer = data[:at] + varint(page.packed + 1_000) + data[at + 2 :]
+    assert len(longer) == len(data)
+    assert "larger than there is room for" in refusal(longer)
+
+
+HUGE = """
+import io, resource, sys
+import pyarrow as pa
+import pyarrow.parquet as pq
+from beam_export.tables.errors import TableError
+from beam_export.tables.parquet import ParquetTable
+data = open(sys.argv[1], "rb").read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    list(ParquetTable(io.BytesIO(data)).batches(0))
+except TableError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_value_of_two_gigabytes_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_bytes(parquet({"image": [bytes((1 << 31) - 200)]}, use_dictionary=False))
+    assert path.stat().st_size < 1 << 18
+    done = subprocess.run(
+        [sys.executable, "-c", HUGE, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    said, grown = done.stdout.splitlines()
+    assert "unpacks to 2,147,48" in said
+    assert int(grown) < 64 << 10
 
 
 def test_batches_are_small_where_a_row_may_be_large(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def in_tiles(data: bytes, tile: int, side: int, patch: pytest.MonkeyPatch) -> tu
         patched.setattr(tiles, "WHOLE", 0)
         patched.setattr(tiles, "PLAIN", 0)
         patched.setattr(tiles, "TILE", tile)
-        patched.setattr(tiles, "_SIDE", side)
+        patched.setattr(tiles, "SIDE", side)
         return decoded(data)
 
 
@@ -123,7 +123,7 @@ def test_tiles_cover_each_pixel_once_and_come_to_their_place(
     seen = np.zeros((height, width), int)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiles, "TILE", tile)
-        patch.setattr(tiles, "_SIDE", side)
+        patch.setattr(tiles, "SIDE", side)
         for box in tiles.tiles(im.size, orientation):
             seen[box[1] : box[3], box[0] : box[2]] += 1
             made.paste(upright(im.crop(box), orientation), place_of(box, im.size, orientation))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from beam_export import watch
 from beam_export.encoders import EncodeSpec
 from beam_export.encoders.header import lift_guards, silence_pillow
 from beam_export.encoders.probe import probe_pixels
@@ -29,6 +30,7 @@ class ImageCheck:
         """Makes Pillow ready, once a process."""
         lift_guards(self._spec.max_pixels)
         silence_pillow()
+        watch.begin()
 
     def wants(self, name: str, size: int) -> bool:
         """Tells whether a member is an image that may be held."""

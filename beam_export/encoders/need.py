@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 from beam_export import jpeg_segments
 from beam_export.encoders import EncodeSpec
 from beam_export.encoders.resize import plan_resize
-from beam_export.encoders.tiles import bytes_a_pixel, is_large
+from beam_export.encoders.tiles import SIDE, bytes_a_pixel, is_large
 
 __all__ = ["need_of"]
 
@@ -48,6 +48,8 @@ def need_of(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> int:
     if is_large(im):
         # Where both are as large, one shrinks as the other grows.
         work = pixels * (stored if stored == 4 and made == 4 else stored + made)
+        # A row of tiles, when they are turned.
+        work += stored * SIDE * max(im.size)
     else:
         work = pixels * (stored + made * _copies(im))
     jpeg = min(int(pixels * _JPEG), _GROWTH * len(data))

@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import io
-import os
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 from PIL import __version__ as pillow_version
 
+from beam_export import watch
 from beam_export.arrays import array_fault, is_on_device
 from beam_export.cores import Cores
-from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header, png_color, tiles
+from beam_export.encoders import (
+    EncodeSpec,
+    ImageInput,
+    Result,
+    color,
+    header,
+    limits,
+    png_color,
+    tiles,
+)
 from beam_export.encoders.damage import load
 from beam_export.encoders.icc import to_srgb
 from beam_export.encoders.need import need_of
 from beam_export.encoders.resize import ResizePlan, plan_resize
+from beam_export.encoders.scratch import KEPT_BYTES, Scratch
 from beam_export.errors import SampleError
 from beam_export.jpeg import MAX_SIDE
 from beam_export.memory import budget
@@ -43,10 +51,6 @@ _CODECS = {
     "libtiff": "libtiff",
     "avif": "avif",
 }
-
-
-#: What a thread holds on to between images, of the memory that it saves them to.
-_KEPT_BYTES = 1 << 20
 
 
 class PillowEncoder:
@@ -75,7 +79,7 @@ class PillowEncoder:
         self.threads = threads
         self._cores = cores
         self._pool: ThreadPoolExecutor | None = None
-        self._scratch = _Scratch()
+        self._scratch = Scratch()
 
     def __reduce__(self) -> tuple[type[PillowEncoder], tuple[EncodeSpec, int, Cores | None]]:
         return type(self), (self.spec, self.threads, self._cores)
@@ -144,7 +148,7 @@ class PillowEncoder:
     def _encode(self, image: ImageInput) -> Result:
         stage = "decode" if isinstance(image, bytes) else "encode"
         try:
-            with contextlib.ExitStack() as held:
+            with watch.at_work(), contextlib.ExitStack() as held:
                 if isinstance(image, bytes):
                     picture, profile, remarks = decode(image, self.spec, held)
                 else:
@@ -190,35 +194,9 @@ class PillowEncoder:
         size = buffer.tell()
         buffer.seek(0)
         data = buffer.read(size)
-        if size > _KEPT_BYTES:
+        if size > KEPT_BYTES:
             buffer.truncate(0)
         return data
-
-
-class _MemoryFile(io.FileIO):
-    """A file in memory that closes when nobody has it any more, as its thread ends."""
-
-    def __init__(self) -> None:
-        super().__init__(os.memfd_create("jpeg"), "r+")
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class _Scratch(threading.local):
-    """A file in memory a thread, to save one image after the other to.
-
-    Pillow lets go of Python's lock while it encodes to a file descriptor, and holds it while it
-    encodes to a `BytesIO`: with that, two threads are no faster than one. The bytes are the same.
-    What an earlier image has left behind the end of a smaller one is not looked at.
-    """
-
-    def __init__(self) -> None:
-        self.file: io.FileIO | io.BytesIO = io.BytesIO()
-        if hasattr(os, "memfd_create"):
-            # No such call in this sandbox, or no descriptor left: only speed is lost.
-            with contextlib.suppress(OSError):
-                self.file = _MemoryFile()
 
 
 def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None:
@@ -272,7 +250,7 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
     """
     header.check_bytes(data, spec)
     with header.open_image(data, spec) as opened:
-        held.enter_context(budget().taken(need_of(opened, data, spec)))
+        _take(held, opened, data, spec)
         im, source, canvas, orientation, remarks = load(opened, data, spec)
         # A GIF or AVIF frame may turn out larger than its header said.
         header.check_pixels(source.width * source.height, spec)
@@ -288,6 +266,17 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
 
         picture = tiles.remade(source, canvas, convert, orientation)
         return Decoded(picture, kept, remarks + told.remarks)
+
+
+def _take(
+    held: contextlib.ExitStack, im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec
+) -> None:
+    """Waits for the memory that a large image takes, and says how long it may take."""
+    need = need_of(im, data, spec)
+    if need:
+        watch.may_take(limits.cpu_seconds(limits.outline_of(data, spec)))
+        with watch.waiting():
+            held.enter_context(budget().taken(need))
 
 
 def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:

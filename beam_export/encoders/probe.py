@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
+from beam_export import watch
 from beam_export.encoders import EncodeSpec, header, pillow
 from beam_export.samples import Probed
 
@@ -45,7 +46,7 @@ def probe_pixels(data: bytes, spec: EncodeSpec) -> Probed:
     """
     stage = "decode"
     try:
-        with contextlib.ExitStack() as held:
+        with watch.at_work(), contextlib.ExitStack() as held:
             picture = pillow.decode(data, spec, held).picture
             stage = "encode"
             if spec.mode != "never":

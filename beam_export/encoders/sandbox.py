@@ -7,8 +7,8 @@ against codecs that crash, not against images that are made to take a machine ov
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import io
 import os
 import pickle
 import resource
@@ -18,27 +18,23 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from typing import IO
 
-import numpy as np
 from PIL import Image
 
-from beam_export.encoders import EncodeSpec, ImageInput, Result
+from beam_export.encoders import EncodeSpec, ImageInput, Result, limits
+from beam_export.encoders.outline import read_outline
 from beam_export.encoders.pillow import PillowEncoder
 from beam_export.errors import RunError, SampleError
-from beam_export.memory import unbounded
+from beam_export.memory import budget, unbounded
+from beam_export.watch import is_asleep, pulse
 
 __all__ = ["Sandbox", "main"]
 
-#: Bytes that an image may take: for its own sake, and a pixel of its header's.
-_MEMORY = 512 << 20
-_MEMORY_A_PIXEL = 40
-#: Seconds of a processor that an image may take, and pixels that give it another one. The clock
-#: may run longer, as a machine has other things to do.
-_SECONDS = 10
-_PIXELS_A_SECOND = 5_000_000
-_PATIENCE = 3
+#: Seconds between being told and being ended.
+_GRACE = 5
+#: Bytes of a pixel that another image would have to wait for.
+_HELD_A_PIXEL = 20
 _LENGTH = struct.Struct(">BQ")
 _RESULT, _LOST = 0, 1
 _PR_SET_PDEATHSIG = 1
@@ -59,7 +55,7 @@ class Sandbox:
         Raises:
             RunError: if the sandbox itself cannot be run.
         """
-        with self._turn:
+        with self._turn, self._held(image):
             try:
                 server = self._server or self._start()
                 assert server.stdin is not None
@@ -75,6 +71,13 @@ class Sandbox:
             result: Result = pickle.loads(answer)
             return result
         return SampleError("decode", "Crashed", answer.decode())
+
+    def _held(self, image: ImageInput) -> contextlib.AbstractContextManager[None]:
+        """Holds the memory that an image may take there, here, where others know of it."""
+        found = read_outline(image) if isinstance(image, bytes) else None
+        return budget().taken(
+            _HELD_A_PIXEL * min(found.pixels, self._spec.max_pixels) if found else 0
+        )
 
     def close(self) -> None:
         """Ends the server."""
@@ -132,7 +135,7 @@ def _try(encoder: PillowEncoder, image: ImageInput) -> tuple[int, bytes]:
         _encode(encoder, image, theirs)
     os.close(theirs)
     try:
-        answer = _read_until(ours, time.monotonic() + _PATIENCE * _seconds(_pixels_at_most(image)))
+        answer = _read_until_it_sleeps(ours, child)
     except TimeoutError:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -143,13 +146,27 @@ def _try(encoder: PillowEncoder, image: ImageInput) -> tuple[int, bytes]:
     return (_RESULT, answer) if status == 0 else (_LOST, _told(-status))
 
 
-def _read_until(source: int, moment: float) -> bytes:
+def _read_until_it_sleeps(source: int, child: int) -> bytes:
+    """Returns what a process says before it ends.
+
+    Looks are counted and not the clock, which goes on while this process or that one is stopped.
+
+    Raises:
+        TimeoutError: if it sleeps and says nothing.
+    """
     parts: list[bytes] = []
-    while select.select([source], [], [], max(0.0, moment - time.monotonic()))[0]:
-        part = os.read(source, 1 << 20)
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
+    before, asleep = pulse(f"/proc/{child}"), 0
+    while asleep < (limits.LOOKS if before else limits.LOOKS_IN_THE_DARK):
+        if select.select([source], [], [], limits.LOOK_EVERY)[0]:
+            part = os.read(source, 1 << 20)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            asleep = 0
+            continue
+        now = pulse(f"/proc/{child}")
+        asleep = asleep + 1 if before is None or now is None or is_asleep(before, now) else 0
+        before = now
     raise TimeoutError
 
 
@@ -169,10 +186,12 @@ def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
     try:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        pixels = _pixels(image, encoder.spec)
-        _limit(resource.RLIMIT_CORE, 0)
-        _limit(resource.RLIMIT_CPU, _seconds(pixels))
-        _limit(resource.RLIMIT_AS, _memory_in_use() + _MEMORY + _MEMORY_A_PIXEL * pixels)
+        seconds = limits.cpu_seconds(limits.outline_of(image, encoder.spec))
+        most = _memory_in_use() + limits.most_memory(image, encoder.spec)
+        _limit(resource.RLIMIT_CORE, 0, 0)
+        # At the second limit it is killed, as for want of memory.
+        _limit(resource.RLIMIT_CPU, seconds, seconds + _GRACE)
+        _limit(resource.RLIMIT_AS, most, most)
         answer = pickle.dumps(encoder.encode_batch([image])[0], protocol=5)
         sent = 0
         while sent < len(answer):
@@ -184,8 +203,12 @@ def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
         os._exit(status)
 
 
-def _limit(what: int, most: int) -> None:
-    resource.setrlimit(what, (most, most))
+def _limit(what: int, soft: int, hard: int) -> None:
+    """Sets limits, within those that this process has."""
+    given = resource.getrlimit(what)[1]
+    if given != resource.RLIM_INFINITY:
+        soft, hard = min(soft, given), min(hard, given)
+    resource.setrlimit(what, (soft, hard))
 
 
 def _memory_in_use() -> int:
@@ -194,26 +217,6 @@ def _memory_in_use() -> int:
             return int(file.read().split()[0]) * resource.getpagesize()
     except OSError:
         return 1 << 30
-
-
-def _seconds(pixels: int) -> int:
-    return _SECONDS + pixels // _PIXELS_A_SECOND
-
-
-def _pixels_at_most(image: ImageInput) -> int:
-    """Returns pixels for the clock alone, without looking into what may crash who looks."""
-    return image.size if isinstance(image, np.ndarray) else 0
-
-
-def _pixels(image: ImageInput, spec: EncodeSpec) -> int:
-    if not isinstance(image, bytes):
-        return _pixels_at_most(image)
-    try:
-        with Image.open(io.BytesIO(image)) as opened:
-            return min(opened.width * opened.height, spec.max_pixels)
-    except Exception:
-        # What is wrong with it is told when it is decoded.
-        return 0
 
 
 if __name__ == "__main__":

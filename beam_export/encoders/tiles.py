@@ -28,7 +28,7 @@ WHOLE = 1 << 22
 #: Pixels of a tile, and the side of one that is turned: a side fills a page of memory, so that the
 #: parts of a row that belong to different tiles lie in different pages.
 TILE = 1 << 20
-_SIDE = 1 << 10
+SIDE = 1 << 10
 
 _ORIENTATION = 0x0112
 #: Modes whose pixels take less than four bytes.
@@ -166,7 +166,7 @@ def tiles(size: tuple[int, int], orientation: int) -> Iterator[tuple[int, int, i
     width, height = size
     across, down = width, max(1, TILE // width)
     if orientation >= 5:
-        across, down = min(width, max(_SIDE, TILE // height)), min(height, _SIDE)
+        across, down = min(width, max(SIDE, TILE // height)), min(height, SIDE)
     for top in range(0, height, down):
         for left in range(0, width, across):
             yield left, top, min(left + across, width), min(top + down, height)

@@ -17,7 +17,7 @@ import pyarrow.types as pat
 
 from beam_export.convert import to_values
 from beam_export.tables.errors import TableError
-from beam_export.tables.pages import dictionary_bytes
+from beam_export.tables.pages import Chunk, bomb, chunks_of, pages_of
 
 __all__ = ["MAX_ROWS", "Group", "ParquetTable", "plain_type"]
 
@@ -60,6 +60,8 @@ class ParquetTable:
             TableError: if the file is no Parquet, or two columns have one name.
         """
         self._fh = fh
+        self._places: list[list[Chunk]] | None = None
+        self._dictionaries: dict[tuple[int, str], int] = {}
         self._proven: set[tuple[int, frozenset[str]]] = set()
         try:
             self._file = pq.ParquetFile(fh, pre_buffer=False, buffer_size=_BUFFER)
@@ -162,10 +164,37 @@ class ParquetTable:
         asked = (group, frozenset(columns))
         if asked in self._proven:
             return
+        self._judge(group, columns)
         with _telling(group):
             for _ in self._file.iter_batches(1, row_groups=[group], columns=list(columns)):
                 break
         self._proven.add(asked)
+
+    def _judge(self, group: int, columns: Collection[str]) -> None:
+        """Looks at the headers of all pages that are to be read, before one is unpacked.
+
+        Raises:
+            TableError: if one lies, or would be far larger than it looks.
+        """
+        levels = [self._file.schema.column(at) for at in range(len(self._file.schema))]
+        lists = {level.path for level in levels if level.max_repetition_level}
+        try:
+            if self._places is None:
+                self._places = chunks_of(self._fh)
+            for chunk in self._places[group]:
+                if chunk.path not in columns and not _top(chunk.path, columns):
+                    continue
+                for page in pages_of(self._fh, chunk):
+                    if page.is_dictionary:
+                        self._dictionaries[group, chunk.path] = page.unpacked
+                    if size := bomb(page, chunk, chunk.path in lists):
+                        raise TableError(
+                            f"has a page of {page.packed:,} bytes in row group {group}, column "
+                            f"{chunk.path!r}, that unpacks to {size:,}, which nothing that is "
+                            "meant to be read does"
+                        )
+        except (ValueError, IndexError) as error:
+            raise TableError(f"is damaged in row group {group}: {error}") from error
 
     def _repeated(self, group: int, columns: Collection[str]) -> int:
         """Returns the most bytes that stand once in a row group, and may be in each of its rows.
@@ -178,7 +207,7 @@ class ParquetTable:
         most = 0
         for chunk in self._chunks(group, columns):
             if chunk.physical_type.endswith("BYTE_ARRAY"):
-                most = max(most, dictionary_bytes(self._fh, chunk))
+                most = max(most, self._dictionaries.get((group, chunk.path_in_schema), 0))
                 if not _REPEATING.isdisjoint(chunk.encodings):
                     most = max(most, chunk.total_uncompressed_size)
         return most

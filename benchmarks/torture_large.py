@@ -1,0 +1,199 @@
+"""Exports images of many megapixels in every mode, and watches what its processes hold.
+
+    python benchmarks/torture_large.py [--megapixels 100 250] [--work DIR] [--save]
+
+What must hold: every image is exported, none is `Crashed`; at 100 megapixels no process ever holds
+2 GiB and all together less than 3. At 250 too, but for images whose decoders alone hold more (WebP,
+progressive JPEG, AVIF, a TIFF of one strip): those hold at most 1.2 times what was estimated, and
+never two at once, so that all together stay below the largest estimate and what else is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any
+
+import pyarrow.dataset as ds
+from common import _tree, save
+from large_files import CASES, make_case
+from PIL import Image
+
+from beam_export.encoders import EncodeSpec, header
+from beam_export.encoders.need import need_of
+
+_MOST, _MOST_TOGETHER, _ESTIMATED = 2048, 3072, 1.2
+#: Images of more pixels take an encoder of AV1 longer than all the others.
+_MOST_AVIF = 100
+#: Those that take the longest.
+_SLOW = ("rgba-icc.png", "progressive-cmyk.jpg")
+_SECONDS = 3000
+
+
+class Held:
+    """Watches the memory of a process and of all below it: what each has, its part of what is
+    shared (`Pss`), in MiB, sampled. `peak` is of one, `together` of all at the same time.
+    """
+
+    def __init__(self, process: int, every: float = 0.1) -> None:
+        self._process, self._every = process, every
+        self.peak = self.together = 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Held:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._every):
+            sizes = [_proportional(process) for process in _tree(self._process)]
+            self.peak = max(self.peak, *sizes)
+            self.together = max(self.together, sum(sizes))
+
+
+def _proportional(process: int) -> int:
+    try:
+        text = pathlib.Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:  # it has ended since
+        return 0
+    return int(text.partition("\nPss:")[2].split()[0]) // 1024
+
+
+ALONE = """
+import json, pathlib, sys, time
+from beam_export import memory
+from beam_export.encoders import EncodeSpec
+from beam_export.encoders.pillow import PillowEncoder
+memory.unbounded()
+def resident(what):
+    text = pathlib.Path("/proc/self/status").read_text()
+    return int(text.partition(f"{what}:")[2].split()[0]) >> 10
+encoder = PillowEncoder(EncodeSpec(mode="always"))
+encoder.open()
+data = pathlib.Path(sys.argv[1]).read_bytes()
+before, began = resident("VmRSS"), time.monotonic()
+(result,) = encoder.encode_batch([data])
+seconds = round(time.monotonic() - began, 1)
+held = resident("VmHWM") - before
+print(json.dumps({"held_mib": held, "seconds": seconds, "became": type(result).__name__}))
+"""
+
+
+def alone(path: pathlib.Path) -> dict[str, Any]:
+    """Returns what one image takes in a process of its own."""
+    command = [sys.executable, "-c", ALONE, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def estimate(path: pathlib.Path) -> int:
+    """Returns what an image is thought to take, in MiB."""
+    data, spec = path.read_bytes(), EncodeSpec(mode="always")
+    with header.open_image(data, spec) as im:
+        return need_of(im, data, spec) >> 20
+
+
+def make(folder: pathlib.Path, megapixels: int) -> list[str]:
+    """Makes the images that are not there yet; returns their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.MAX_IMAGE_PIXELS = None
+    names = [name for name in CASES if megapixels <= _MOST_AVIF or not name.endswith(".avif")]
+    for name in names:
+        if not (folder / name).exists():
+            (folder / name).write_bytes(make_case(name, megapixels))
+    return names
+
+
+def export(source: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
+    """Exports with two workers; returns the exit code, seconds, and peaks in MiB."""
+    command = [sys.executable, "-m", "beam_export", "export", f"--input={source}"]
+    command += [f"--output_dir={out}", "--encode=always", "--direct_num_workers=2"]
+    command += ["--images_per_tar=4", "--order=shuffled", "--max_failed_fraction=1"]
+    command += ["--duplicates=rename"]
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with Held(process.pid) as held:
+        said = process.communicate(timeout=_SECONDS)[0]
+    if process.returncode:
+        print(said.decode(errors="replace"))
+    seconds = round(time.monotonic() - began, 1)
+    peaks = {"peak_mib": held.peak, "together_mib": held.together}
+    return {"exit": process.returncode, "seconds": seconds, **peaks}
+
+
+def exported(out: pathlib.Path) -> set[str]:
+    """Returns the names of the files that have become images of shards."""
+    shards = [str(path) for path in sorted(out.glob("images-*.parquet"))]
+    table = ds.dataset(shards).to_table(columns=["original_path"])
+    return {pathlib.Path(path).name for path in table["original_path"].to_pylist()}
+
+
+def torture(work: pathlib.Path, megapixels: int) -> tuple[dict[str, Any], list[str]]:
+    """Exports all images of a size; returns what was found, and what does not hold, a line each."""
+    folder, out = work / str(megapixels), work / f"out-{megapixels}"
+    names = make(folder, megapixels)
+    facts: dict[str, Any] = {"images": len(names), **export(folder, out)}
+    facts["lost"] = sorted(set(names) - exported(out))
+    estimates = {name: estimate(folder / name) for name in names}
+    chosen = [name for name in names if estimates[name] > _MOST or name in _SLOW]
+    facts["estimated_mib"] = estimates
+    facts["alone"] = singly = {name: alone(folder / name) for name in chosen}
+    slowest = max(singly, key=lambda name: singly[name]["seconds"])
+    facts["slowest"] = {slowest: singly[slowest]["seconds"]}
+    return facts, [f"{megapixels} megapixels: {one}" for one in judge(facts)]
+
+
+def judge(facts: dict[str, Any]) -> list[str]:
+    """Returns what does not hold, a line each."""
+    wrong = [f"lost: {facts['lost']}"] if facts["lost"] else []
+    if facts["exit"]:
+        wrong.append(f"the export ended with {facts['exit']}")
+    for name, one in facts["alone"].items():
+        if one["held_mib"] > _ESTIMATED * facts["estimated_mib"][name]:
+            wrong.append(f"{name}: {one}")
+    # An image that takes more than there is for all is worked on alone.
+    largest = max(facts["estimated_mib"].values())
+    above = max(0, int(largest * _ESTIMATED) - _MOST)
+    if facts["peak_mib"] > _MOST + above:
+        wrong.append(f"a process held {facts['peak_mib']} MiB")
+    if facts["together_mib"] > _MOST_TOGETHER + above:
+        wrong.append(f"all together held {facts['together_mib']} MiB")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--megapixels", type=int, nargs="+", default=[100, 250])
+    parser.add_argument("--work", type=pathlib.Path, help="directory to keep; else a temporary one")
+    parser.add_argument("--save", action="store_true", help="write to benchmarks/results/")
+    given = parser.parse_args()
+    facts: dict[str, Any] = {}
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        work = (given.work or pathlib.Path(temporary)).resolve()
+        for megapixels in given.megapixels:
+            facts[f"{megapixels} megapixels"], more = torture(work, megapixels)
+            wrong += more
+    facts["wrong"] = wrong
+    if given.save:
+        save("torture_large", facts)
+    else:
+        print(json.dumps(facts, indent=2))
+    print(*wrong, sep="\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""`encoders.outline` and what follows from it: pixels by the header, and what an image may take."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, features
+
+from beam_export.encoders import EncodeSpec, limits
+from beam_export.encoders.outline import Outline, read_outline
+from beam_export.watch import Pulse, is_asleep, pulse
+
+FORMATS: list[tuple[str, dict[str, Any]]] = [
+    ("JPEG", {}),
+    ("PNG", {}),
+    ("GIF", {}),
+    ("BMP", {}),
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+    ("TIFF", {"big_tiff": True}),
+    ("WEBP", {}),
+    ("WEBP", {"lossless": True}),
+    ("WEBP", {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}),
+]
+if features.check("avif"):
+    FORMATS.append(("AVIF", {}))
+
+
+def saved(kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((61, 47), 50).convert("RGB").save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("kind", "options"), FORMATS)
+def test_pixels_are_those_of_the_header(kind: str, options: dict[str, Any]) -> None:
+    data = saved(kind, **options)
+    assert read_outline(data) == Outline(61 * 47)
+    for at in range(min(len(data), 300)):
+        read_outline(data[:at])
+
+
+def test_scans_of_a_progressive_jpeg_count() -> None:
+    found = read_outline(saved("JPEG", progressive=True))
+    assert found is not None
+    assert found.pixels == 61 * 47
+    assert 5 < found.scans < 20
+
+
+def test_a_gif_whose_first_image_is_larger_than_its_screen() -> None:
+    data = saved("GIF")
+    assert read_outline(data[:6] + struct.pack("<HH", 5, 5) + data[10:]) == Outline(61 * 47)
+
+
+STARTS = [
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+    b"RIFF\0\0\0\0WEBPVP8X",
+    b"RIFF\0\0\0\0WEBPVP8L",
+    b"GIF89a",
+    b"II*\0",
+    b"MM\0+",
+    b"BM" + bytes(12) + b"\x28\0\0\0",
+    b"\0\0\0\x20ftypavif",
+]
+
+
+@given(start=st.sampled_from(STARTS), rest=st.binary(max_size=200))
+def test_junk_never_raises(start: bytes, rest: bytes) -> None:
+    found = read_outline(start + rest)
+    assert found is None or found.pixels > 0
+
+
+def test_time_follows_pixels_and_scans() -> None:
+    spec = EncodeSpec()
+    small = limits.cpu_seconds(limits.outline_of(saved("PNG"), spec))
+    assert small == limits.SECONDS
+    large = limits.cpu_seconds(Outline(250_000_000))
+    # 0.2 microseconds a pixel are what a plain machine takes: fifty times as much.
+    assert large >= small + 50 * 0.2e-6 * 250_000_000 - 1
+    assert limits.cpu_seconds(Outline(10_000_000, 200)) > limits.cpu_seconds(Outline(10_000_000))
+    pixels = np.zeros((30, 20, 3), np.uint8)
+    assert limits.outline_of(pixels, spec) == Outline(1800)
+    lying = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1 << 30, 1 << 30)
+    assert limits.outline_of(lying, spec).pixels == spec.max_pixels
+    assert limits.outline_of(b"no image", spec) == Outline(64)
+    assert limits.most_memory(b"no image", spec) < limits.most_memory(lying, spec)
+
+
+def test_asleep_is_who_does_nothing_though_nothing_stands_in_the_way() -> None:
+    still = Pulse("S", 1.0, 7, 3)
+    assert is_asleep(still, still)
+    for now in (still._replace(ran=8), still._replace(used=1.01), still._replace(faults=4)):
+        assert not is_asleep(still, now)
+    for state in "RDTtI":
+        assert not is_asleep(still._replace(state=state), still._replace(state=state))
+    mine = pulse("/proc/self")
+    assert mine is not None
+    assert mine.state == "R"
+    assert pulse("/proc/0") is None
