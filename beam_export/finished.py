@@ -7,8 +7,9 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -192,9 +193,12 @@ def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
 def _changed_since(moment: float, refs: Iterable[PackedRef], workspace: str) -> bool:
     """Tells whether a file of the samples is newer: its size, in the plan, may be the same.
 
-    What a pipeline has spilled is always newer, and the plan knows its content.
+    What was spilled is always newer. Of samples that a pipeline has spilled the plan knows the
+    content; those of a compressed tar are as old as the tar.
     """
-    uris = {uri for uri in _uris(refs) if not uri.startswith(f"{workspace}/")}
+    uris, tars = _sources(refs, f"{workspace}/")
+    if any(map(_is_newer_tar, tars, itertools.repeat(moment))):
+        return True
     if all(map(is_local, uris)):
         return any(_last_updated(uri) > moment for uri in uris)
     # A request each, which waits for an answer more than it works.
@@ -202,10 +206,28 @@ def _changed_since(moment: float, refs: Iterable[PackedRef], workspace: str) -> 
         return any(updated > moment for updated in lanes.map(_last_updated, uris))
 
 
-def _uris(refs: Iterable[PackedRef]) -> Iterator[str]:
+def _sources(refs: Iterable[PackedRef], spilled: str) -> tuple[set[str], set[str]]:
+    """Returns (the files of samples, what may be the tar that others were spilled from)."""
+    uris: set[str] = set()
+    tars: set[str] = set()
     for packed in refs:
         ref = unpack_ref(packed)
-        yield from (member.uri for member in (ref.image, *ref.fields))
+        members = {member.uri for member in (ref.image, *ref.fields)}
+        read = {uri for uri in members if not uri.startswith(spilled)}
+        uris |= read
+        if read != members:
+            # Both the path of a tar and the name in it may hold the sign that joins them.
+            parts = ref.path.split("#")
+            tars.update("#".join(parts[:count]) for count in range(1, len(parts)))
+    return uris, tars
+
+
+def _is_newer_tar(uri: str, moment: float) -> bool:
+    # What is no file is not that tar, which was read just now.
+    with contextlib.suppress(OSError, ValueError):
+        found = storage_of(uri).stat(uri)
+        return found is not None and found.updated > moment
+    return False
 
 
 def _last_updated(uri: str) -> float:

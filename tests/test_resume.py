@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import hashlib
+import io
 import multiprocessing
 import os
 import random
 import shutil
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
@@ -402,3 +404,32 @@ def test_a_failed_pipeline_leaves_no_temporary_files(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="max_failed_fraction"), beam.Pipeline() as pipeline:
         pipeline | beam.Create(bad) | beam_export.WriteShards(str(tmp_path / "out"))
     assert left_over(tmp_path / "out") == []
+
+
+def test_a_compressed_tar_that_was_edited_is_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What a run spills of it is new each time, and nothing but its time tells of the edit.
+    source, out = tmp_path / "in#1" / "a.tar.gz", tmp_path / "out"
+    source.parent.mkdir()
+
+    def write(caption: bytes) -> None:
+        with tarfile.open(source, "w:gz") as tar:
+            for name, data in ("x#y.jpg", picture(0)), ("x#y.txt", caption):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+    def captions() -> list[bytes]:
+        (path,) = out.glob("images-*.tar")
+        with tarfile.open(path) as tar:
+            return [tar.extractfile(one).read() for one in tar if one.name.endswith(".txt")]
+
+    write(b"red")
+    assert export(source, out) == 0
+    assert export(source, out) == 0
+    assert "complete already" in capsys.readouterr().out
+    write(b"tan")
+    os.utime(source, (time.time() + 10,) * 2)
+    assert export(source, out) == 0
+    assert captions() == [b"tan"]
