@@ -70,7 +70,7 @@ setup(
         # A server that answers as S3 does.
         "test-aws": ["flask", "flask-cors", "moto[s3]>=5,<6"],
     },
-    entry_points={"console_scripts": ["beam-export = beam_export.cli:main"]},
+    entry_points={"console_scripts": ["beam-export = beam_export.cli.main:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

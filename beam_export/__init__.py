@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from beam_export._version import __version__
 
 if TYPE_CHECKING:
-    from beam_export.encoders import Encoder
     from beam_export.errors import InputError, RunError
-    from beam_export.manifest import Manifest
+    from beam_export.images.encoder import Encoder
     from beam_export.options import ExportOptions
+    from beam_export.pipeline.export import ExportImages, ExportResult, WriteShards
     from beam_export.samples import Failure, Sample
-    from beam_export.shard import ShardResult
-    from beam_export.transforms import ExportImages, ExportResult, WriteShards
+    from beam_export.shards.manifest import Manifest
+    from beam_export.shards.writer import ShardResult
 
 __all__ = [
     "Encoder",
@@ -36,17 +36,17 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Encoder": "encoders",
-    "ExportImages": "transforms",
+    "Encoder": "images.encoder",
+    "ExportImages": "pipeline.export",
     "ExportOptions": "options",
-    "ExportResult": "transforms",
+    "ExportResult": "pipeline.export",
     "Failure": "samples",
     "InputError": "errors",
-    "Manifest": "manifest",
+    "Manifest": "shards.manifest",
     "RunError": "errors",
     "Sample": "samples",
-    "ShardResult": "shard",
-    "WriteShards": "transforms",
+    "ShardResult": "shards.writer",
+    "WriteShards": "pipeline.export",
 }
 
 

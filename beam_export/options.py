@@ -7,9 +7,9 @@ import hashlib
 import json
 from typing import Any
 
-from beam_export.encoders import EncodeSpec
 from beam_export.errors import InputError
-from beam_export.filtering import needs_probe, needs_size
+from beam_export.images.encoder import EncodeSpec
+from beam_export.metadata.filter import needs_probe, needs_size
 
 __all__ = ["CHOICES", "SHAPING", "SHAPING_IF_GIVEN", "ExportOptions"]
 

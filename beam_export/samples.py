@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from beam_export.arrays import DeviceArray
 from beam_export.errors import SampleError
+from beam_export.images.arrays import DeviceArray
 from beam_export.text import printable
 
 __all__ = [

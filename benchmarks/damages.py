@@ -35,17 +35,24 @@ import pyarrow.parquet as pq
 from common import save
 from PIL import Image
 
-from beam_export import cli
-from beam_export.checks.dataset import find_hash, open_export
-from beam_export.checks.faults import Fault, in_order
-from beam_export.checks.members import origin_of
-from beam_export.checks.names import settle
-from beam_export.checks.shards import ShardChecker
-from beam_export.checks.sums import conclude
-from beam_export.parquet import STRUCTURAL, Row, ShardTable, read_facts, read_rows, write_table
-from beam_export.sealed import seal, unseal
-from beam_export.tar import TarWriter
-from beam_export.webdataset import split_member
+from beam_export.cli import main as cli
+from beam_export.shards.parquet import (
+    STRUCTURAL,
+    Row,
+    ShardTable,
+    read_facts,
+    read_rows,
+    write_table,
+)
+from beam_export.shards.sealed import seal, unseal
+from beam_export.shards.tar import TarWriter
+from beam_export.sources.tar.webdataset import split_member
+from beam_export.verify.dataset import find_hash, open_export
+from beam_export.verify.faults import Fault, in_order
+from beam_export.verify.members import origin_of
+from beam_export.verify.shard import ShardChecker
+from beam_export.verify.totals import conclude
+from beam_export.verify.unique_names import settle
 
 Files = dict[str, bytes]
 #: Of a row, what the tar or the other rows prove; a score that was forged along with every digest

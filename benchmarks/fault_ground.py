@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from apache_beam.transforms import userstate
 from PIL import Image
 
-from beam_export import cli
+from beam_export.cli import main as cli
 
 __all__ = ["PER_SHARD", "Ground", "Run", "Watch", "hashes", "make_images", "quicken"]
 

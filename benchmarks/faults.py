@@ -35,7 +35,8 @@ from common import save
 from fault_ground import PER_SHARD, Ground, Watch, hashes, make_images, quicken
 from mishaps import KINDS, Mishap, run_kind
 
-from beam_export import cli, display
+from beam_export.cli import display
+from beam_export.cli import main as cli
 
 __all__ = ["Faults", "Trial", "main"]
 
@@ -235,7 +236,7 @@ def main() -> int:
     parser.add_argument("--json", type=pathlib.Path, help="write to that file, not to results/")
     asked = parser.parse_args()
     # Loaded once here and not once a run: each is a fork, and so begins with its own work.
-    import beam_export.running  # noqa: F401
+    import beam_export.cli.export  # noqa: F401
 
     began = time.monotonic()
     facts: dict[str, object] = {"images": asked.images}

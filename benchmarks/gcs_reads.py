@@ -43,10 +43,10 @@ def read_with_beam(places: list[int], size: int) -> list[bytes]:
 
 
 def read_with_ours(places: list[int], size: int) -> list[bytes]:
-    from beam_export.feeding import BATCH_SAMPLES
-    from beam_export.reading import Reader
+    from beam_export.pipeline.prefetch import BATCH_SAMPLES
     from beam_export.samples import Member
-    from beam_export.storage import storage_of
+    from beam_export.sources.reader import Reader
+    from beam_export.storage.registry import storage_of
 
     known = storage_of(URI).stat(URI)
     assert known is not None

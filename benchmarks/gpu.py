@@ -30,10 +30,10 @@ import numpy as np
 from common import machine, median, save
 from PIL import Image
 
-from beam_export.encoders import Encoder, EncodeSpec, Result
-from beam_export.encoders.dali import DaliEncoder
-from beam_export.encoders.dali_device import gpu_names
-from beam_export.encoders.pillow import PillowEncoder
+from beam_export.images.dali.device import gpu_names
+from beam_export.images.dali.encoder import DaliEncoder
+from beam_export.images.encoder import Encoder, EncodeSpec, Result
+from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 
 _MOST_SECONDS = 480

@@ -106,8 +106,8 @@ def _hook(point: str, count: int, act: Callable[[], None]) -> None:
 
 def _hook_writers(point: str, passed: Callable[[], None]) -> None:
     # Not before it is needed: a worker that is just starting has imported nothing yet.
-    from beam_export.parquet import ShardTable
-    from beam_export.tar import TarWriter
+    from beam_export.shards.parquet import ShardTable
+    from beam_export.shards.tar import TarWriter
 
     kind, name = {
         "tar-member": (TarWriter, "add"),

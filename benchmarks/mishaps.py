@@ -19,7 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from fault_ground import PER_SHARD, Ground, Run
 
 import beam_export
-from beam_export.claims import prepare_output
+from beam_export.shards.lock import prepare_output
 
 __all__ = ["KINDS", "Mishap", "run_kind"]
 

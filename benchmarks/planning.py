@@ -39,13 +39,13 @@ def plan(folder: str) -> None:
     logging.basicConfig(level=logging.CRITICAL)
     import apache_beam as beam
 
-    from beam_export import progress
-    from beam_export.grouping import GroupIntoShards
-    from beam_export.here import local_options, local_runner
+    from beam_export.cli.local import local_options, local_runner
     from beam_export.options import ExportOptions
-    from beam_export.patterns import parse_inputs
-    from beam_export.planning import Announce, AssignKeys, PlanShards
-    from beam_export.sources import ReadSamples
+    from beam_export.pipeline import progress
+    from beam_export.pipeline.group_into_shards import GroupIntoShards
+    from beam_export.pipeline.plan_shards import Announce, AssignKeys, PlanShards
+    from beam_export.pipeline.read_samples import ReadSamples
+    from beam_export.sources.patterns import parse_inputs
 
     options = ExportOptions(output_dir=f"{folder}-never-written")
     beam_options, workers = local_options([])

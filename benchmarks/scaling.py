@@ -26,11 +26,13 @@ from typing import Any
 
 from common import save
 
-from beam_export import cutting, planning, sharding
-from beam_export.blocks import open_block, pack_sorted
 from beam_export.options import ExportOptions
+from beam_export.pipeline import cutting
+from beam_export.pipeline import plan_shards as planning
+from beam_export.planning import plan as sharding
+from beam_export.planning.blocks import open_block, pack_sorted
 from beam_export.samples import WHOLE, Member, SampleRef
-from beam_export.shard import ShardResult
+from beam_export.shards.writer import ShardResult
 
 _RESULTS = pathlib.Path(__file__).parent / "results"
 _BLOCK = 1000

@@ -125,9 +125,9 @@ def reads_whole(path: str) -> bool:
 
 def seconds_for(path: str) -> float:
     """Returns how long the encoder takes for one image, whatever becomes of it."""
-    from beam_export.encoders import EncodeSpec
-    from beam_export.encoders.pillow import PillowEncoder
-    from beam_export.encoders.policy import process_batch
+    from beam_export.images.encoder import EncodeSpec
+    from beam_export.images.pillow_encoder import PillowEncoder
+    from beam_export.images.transcode import process_batch
 
     encoder = PillowEncoder(EncodeSpec(mode="always"))
     encoder.open()

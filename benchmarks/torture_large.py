@@ -26,8 +26,9 @@ from common import _tree, save
 from large_files import CASES, make_case
 from PIL import Image
 
-from beam_export.encoders import EncodeSpec, header
-from beam_export.encoders.need import need_of
+from beam_export.images import header
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.memory_need import need_of
 
 _MOST, _MOST_TOGETHER, _ESTIMATED = 2048, 3072, 1.2
 #: Images of more pixels take an encoder of AV1 longer than all the others.
@@ -73,9 +74,9 @@ def _proportional(process: int) -> int:
 
 ALONE = """
 import json, pathlib, sys, time
-from beam_export import memory
-from beam_export.encoders import EncodeSpec
-from beam_export.encoders.pillow import PillowEncoder
+from beam_export.images import memory_budget as memory
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_encoder import PillowEncoder
 memory.unbounded()
 def resident(what):
     text = pathlib.Path("/proc/self/status").read_text()

@@ -39,15 +39,15 @@ def write(folder: str, count: int) -> None:
     """Writes one shard of `count` samples; prints the process's peak memory in bytes."""
     import pyarrow as pa
 
-    from beam_export.blocks import open_block, pack_block, pack_ref
-    from beam_export.duplicates import Decisions
-    from beam_export.encoders.pillow import PillowEncoder
-    from beam_export.finished import Stock
+    from beam_export.images.pillow_encoder import PillowEncoder
     from beam_export.options import ExportOptions
+    from beam_export.pipeline.write_shards import _WriteShard
+    from beam_export.planning.blocks import open_block, pack_block, pack_ref
+    from beam_export.planning.duplicates import Decisions
+    from beam_export.planning.plan import Segment, digest_sum, make_plan, source_key
     from beam_export.samples import Member, SampleRef
-    from beam_export.sharding import Segment, digest_sum, make_plan, source_key
-    from beam_export.sinks import Output
-    from beam_export.writing import _WriteShard
+    from beam_export.shards.output import Output
+    from beam_export.shards.resume import Stock
 
     source = pathlib.Path(folder, "images.bin")
     if not source.exists():

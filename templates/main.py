@@ -2,6 +2,6 @@
 
 import sys
 
-from beam_export.cli import main
+from beam_export.cli.main import main
 
 sys.exit(main())

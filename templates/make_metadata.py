@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from beam_export.flags import export_parser
+from beam_export.cli.flags import export_parser
 
 TARGET = Path(__file__).with_name("metadata.json")
 

@@ -28,7 +28,8 @@ from gcs_fixtures import bucket, emulator  # noqa: F401 (fixtures)
 from PIL import Image
 
 import beam_export
-from beam_export import here, orphans
+from beam_export.cli import local as here
+from beam_export.cli import processes as orphans
 from beam_export.errors import find_error
 
 # How long an example takes says how busy the machine is, and nothing of the code.

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from beam_export.encoders.dali_device import dali_is_installed, gpu_names
+from beam_export.images.dali.device import dali_is_installed, gpu_names
 
 __all__ = ["need_aws", "need_dali", "need_engine", "need_gcp", "need_gpu", "need_hadolint"]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import beam_export.blocks
-from beam_export.blocks import (
+import beam_export.planning.blocks
+from beam_export.planning.blocks import (
     is_measured,
     merged,
     open_block,
@@ -210,13 +210,13 @@ def test_merged_yields_all_refs_in_order(orders: list[list[bytes]]) -> None:
 
 def test_merged_opens_a_block_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     refs = [pack_ref(PLAIN._replace(order=bytes([0, number]))) for number in range(30)]
-    monkeypatch.setattr(beam_export.blocks, "_SORTED_REFS", 10)
+    monkeypatch.setattr(beam_export.planning.blocks, "_SORTED_REFS", 10)
     blocks = list(pack_sorted(refs[::-1]))
     assert len(blocks) == 3
     opened: list[bytes] = []
-    real = beam_export.blocks.open_block
+    real = beam_export.planning.blocks.open_block
     monkeypatch.setattr(
-        beam_export.blocks, "open_block", lambda block: opened.append(block) or real(block)
+        beam_export.planning.blocks, "open_block", lambda block: opened.append(block) or real(block)
     )
     following = merged(blocks[::-1])
     for _ in range(9):

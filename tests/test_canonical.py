@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.canonical import encode
+from beam_export.metadata.canonical import encode
 
 # Text that looks like the encoding itself is what could break it.
 TEXT = st.text("sil1:2m\ud800é", max_size=4)

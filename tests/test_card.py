@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from beam_export.card import MARK, dataset_card
-from beam_export.manifest import Manifest, Totals
+from beam_export.shards.card import MARK, dataset_card
+from beam_export.shards.manifest import Manifest, Totals
 
 HASH = "0123456789ab"
 

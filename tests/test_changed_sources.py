@@ -35,7 +35,7 @@ from conftest import (
 )
 
 import beam_export
-from beam_export import cli
+from beam_export.cli import main as cli
 from beam_export.errors import InputError, RunError
 
 COUNT = 12
@@ -585,7 +585,7 @@ def test_an_input_that_changes_while_it_is_verified(
 SITE = """
 import os, pathlib, time
 folder = pathlib.Path(os.environ["BEAM_EXPORT_TEST_PAUSE"])
-from beam_export import writing
+from beam_export.pipeline import write_shards as writing
 plain = writing.find_finished
 def paused(*given):
     (folder / "reached").touch()

@@ -14,13 +14,15 @@ from conftest import SHARED, picture
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.checks.faults import Fault, Faults
-from beam_export.checks.foreign import ForeignShard, check_foreign, find_foreign
-from beam_export.checks.images import ImageCheck
-from beam_export.checks.members import Origin
-from beam_export.checks.names import Claim, Left, Tally, pack, settle, tally, unpack
-from beam_export.checks.order import Rank, Span, hold_shard, hold_spans
-from beam_export.checks.proofs import (
+from beam_export.naming import ShardNames
+from beam_export.shards.sealed import SealError, seal, unseal
+from beam_export.shards.tar import TarWriter
+from beam_export.verify.faults import Fault, Faults
+from beam_export.verify.foreign import ForeignShard, check_foreign, find_foreign
+from beam_export.verify.images import ImageCheck
+from beam_export.verify.members import Origin
+from beam_export.verify.order import Rank, Span, hold_shard, hold_spans
+from beam_export.verify.proofs import (
     Proof,
     Rules,
     Values,
@@ -29,10 +31,8 @@ from beam_export.checks.proofs import (
     members_of,
     rules_of,
 )
-from beam_export.checks.tars import StrictTar
-from beam_export.naming import ShardNames
-from beam_export.sealed import SealError, seal, unseal
-from beam_export.tar import TarWriter
+from beam_export.verify.shard_tar import StrictTar
+from beam_export.verify.unique_names import Claim, Left, Tally, pack, settle, tally, unpack
 
 # Sealed JSON.
 

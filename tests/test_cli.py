@@ -20,7 +20,8 @@ import pytest
 from conftest import check_export, left_over, make_images, picture, read_export
 from PIL import Image
 
-from beam_export import cli, paths
+from beam_export.cli import main as cli
+from beam_export.storage import paths
 
 IN_MEMORY = "--direct_num_workers=1"
 COMMAND = [sys.executable, "-m", "beam_export"]

@@ -10,9 +10,9 @@ import pytest
 from apache_beam.testing.util import assert_that, equal_to
 from conftest import run_pipeline
 
-from beam_export.blocks import pack_block, pack_ref
-from beam_export.columns import FindColumns
 from beam_export.errors import InputError
+from beam_export.pipeline.find_columns import FindColumns
+from beam_export.planning.blocks import pack_block, pack_ref
 from beam_export.samples import WHOLE, Member, SampleRef
 
 FLOAT32 = pa.schema([("score", pa.float32()), ("when", pa.timestamp("ns", "UTC"))])

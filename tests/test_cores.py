@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from conftest import make_images, picture
 
-from beam_export import cores as module
-from beam_export.cores import Cores, shared
-from beam_export.encoders import EncodeSpec
-from beam_export.encoders.pillow import PillowEncoder
+from beam_export.images import idle_cores as module
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.idle_cores import Cores, shared
+from beam_export.images.pillow_encoder import PillowEncoder
 
 AT_WORK = """
 import pickle, sys, time

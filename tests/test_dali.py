@@ -1,4 +1,4 @@
-"""`beam_export.encoders.dali`: which way images go, and what happens when devices fail."""
+"""`beam_export.images.dali.encoder`: which way images go, and what happens when devices fail."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from beam_export.arrays import array_fault, array_shape, is_array, is_on_device, nbytes
-from beam_export.encoders import EncodeSpec, Result, choose, dali, dali_device, dali_lanes
-from beam_export.encoders.choose import choose_encoder
-from beam_export.encoders.dali import DaliEncoder
-from beam_export.encoders.dali_engine import plain_jpeg
-from beam_export.encoders.dali_lanes import Lanes, split
-from beam_export.encoders.dali_route import Job, route
-from beam_export.encoders.pillow import PillowEncoder
 from beam_export.errors import InputError, RunError, SampleError
+from beam_export.images import factory as choose
+from beam_export.images.arrays import array_fault, array_shape, is_array, is_on_device, nbytes
+from beam_export.images.dali import device as dali_device
+from beam_export.images.dali import encoder as dali
+from beam_export.images.dali import engine_pool as dali_lanes
+from beam_export.images.dali.encoder import DaliEncoder
+from beam_export.images.dali.engine import plain_jpeg
+from beam_export.images.dali.engine_pool import Lanes, split
+from beam_export.images.dali.routing import Job, route
+from beam_export.images.encoder import EncodeSpec, Result
+from beam_export.images.factory import choose_encoder
+from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 
 ROOT = Path(__file__).parents[1]
@@ -441,7 +445,7 @@ def test_arrays_on_devices_are_dalis_and_failures_elsewhere() -> None:
 
 
 def test_turned_views_are_made_dense() -> None:
-    from beam_export.encoders.dali_engine import _contiguous
+    from beam_export.images.dali.engine import _contiguous
 
     class Tensor(OnDevice):
         def contiguous(self) -> str:
@@ -477,7 +481,7 @@ def test_pipelines_run_only_where_pixels_change(encoder: DaliEncoder) -> None:
 
 
 def test_pipelines_see_the_pixels(encoder: DaliEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from beam_export.encoders.dali_pipeline import Pipelines
+    from beam_export.images.dali.graph import Pipelines
 
     seen: list[tuple[int, ...]] = []
     run = Pipelines.run

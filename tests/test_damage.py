@@ -16,18 +16,20 @@ from conftest import picture, run_export, run_pipeline
 from PIL import Image, ImageFile
 
 import beam_export
-from beam_export import cli, display
-from beam_export.checks.findings import Findings
-from beam_export.encoders import EncodeSpec, header
-from beam_export.encoders.dali import DaliEncoder
-from beam_export.encoders.dali_device import dali_is_installed
-from beam_export.encoders.dali_route import route
-from beam_export.encoders.damage import load
-from beam_export.encoders.pillow import PillowEncoder
-from beam_export.encoders.policy import process_batch
-from beam_export.encoders.probe import probe_pixels
+from beam_export.cli import display
+from beam_export.cli import main as cli
 from beam_export.errors import SampleError
+from beam_export.images import header
+from beam_export.images.dali.device import dali_is_installed
+from beam_export.images.dali.encoder import DaliEncoder
+from beam_export.images.dali.routing import route
+from beam_export.images.damage import load
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_encoder import PillowEncoder
+from beam_export.images.probe import probe_pixels
+from beam_export.images.transcode import process_batch
 from beam_export.samples import EncodedImage
+from beam_export.verify.findings import Findings
 
 EOI = b"\xff\xd9"
 KEEP = EncodeSpec(damaged="keep")

@@ -16,10 +16,12 @@ from dataflow_jobs import IMAGE, Described, Service, flags_in, read_described
 from devices import need_gcp
 
 import beam_export
-from beam_export import cli, dataflow, elsewhere
-from beam_export.encoding import workers_have_gpu
+from beam_export.cli import dataflow
+from beam_export.cli import main as cli
+from beam_export.cli import remote as elsewhere
+from beam_export.cli.flags import parse_export
 from beam_export.errors import InputError
-from beam_export.flags import parse_export
+from beam_export.pipeline.resources import workers_have_gpu
 
 PLACES = ["--input=gs://bucket/in", "--output_dir=gs://bucket/out"]
 ON_DATAFLOW = ["--runner=DataflowRunner", "--project=p", "--region=r", IMAGE]
@@ -138,7 +140,7 @@ def test_nothing_of_main_is_pickled(images: Path, tmp_path: Path) -> None:
     described = read_described(tmp_path)
     assert described.job["name"] == "launched"
     pickles = described.pickles()
-    assert any(b"beam_export.writing" in data for data in pickles)
+    assert any(b"beam_export.pipeline.write_shards" in data for data in pickles)
     assert [data for data in pickles if b"__main__" in data] == []
 
 

@@ -17,7 +17,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.decompress import CompressionError, Decompressed, compression_of, decompress
+from beam_export.sources.decompress import (
+    CompressionError,
+    Decompressed,
+    compression_of,
+    decompress,
+)
 
 DATA = random.Random(0).randbytes(70_000) + bytes(200_000)
 PACK: dict[str, Callable[[bytes], bytes]] = {

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from beam_export import display
-from beam_export.display import Progress, plan, summary
+from beam_export.cli import display
+from beam_export.cli.display import Progress, plan, summary
 
 PLANNED = {"planned": 50, "planned_shards": 3}
 SHARD = {"shard": 2, "samples": 20, "size": 1_234_567, "found": 0}

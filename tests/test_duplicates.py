@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_export import duplicates
-from beam_export.duplicates import (
+from beam_export.errors import InputError
+from beam_export.planning import duplicates
+from beam_export.planning.duplicates import (
     Decisions,
     Namesake,
     decide,
@@ -17,7 +18,6 @@ from beam_export.duplicates import (
     is_concerned,
     name_row,
 )
-from beam_export.errors import InputError
 
 POLICIES = ("first", "rename")
 

@@ -19,11 +19,11 @@ import pytest
 from devices import need_dali, need_gpu
 from PIL import Image, ImageCms, JpegImagePlugin, features
 
-from beam_export.encoders import Encoder, EncodeSpec, ImageInput, Result
-from beam_export.encoders.dali import DaliEncoder
-from beam_export.encoders.pillow import PillowEncoder
-from beam_export.encoders.resize import plan_resize
 from beam_export.errors import SampleError
+from beam_export.images.dali.encoder import DaliEncoder
+from beam_export.images.encoder import Encoder, EncodeSpec, ImageInput, Result
+from beam_export.images.geometry import plan_resize
+from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 
 Make = Callable[..., Encoder]

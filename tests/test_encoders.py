@@ -1,4 +1,4 @@
-"""`beam_export.encoders`: what an image becomes, and what becomes of a bad one."""
+"""`beam_export.images.encoder`: what an image becomes, and what becomes of a bad one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms, ImageOps, features
 
-from beam_export import jpeg
-from beam_export.encoders import EncodeSpec, ImageInput, Result, color, header, icc
-from beam_export.encoders import pillow as pillow_module
-from beam_export.encoders.orientation import read_orientation
-from beam_export.encoders.pillow import PillowEncoder
-from beam_export.encoders.policy import process_batch
 from beam_export.errors import SampleError
+from beam_export.images import color, header, icc
+from beam_export.images import pillow_encoder as pillow_module
+from beam_export.images.encoder import EncodeSpec, ImageInput, Result
+from beam_export.images.jpeg import inspect as jpeg
+from beam_export.images.orientation import read_orientation
+from beam_export.images.pillow_encoder import PillowEncoder
+from beam_export.images.transcode import process_batch
 from beam_export.samples import EncodedImage
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "photos"
@@ -801,8 +802,8 @@ def test_pillow_guard_is_lifted_and_never_lowered(monkeypatch: pytest.MonkeyPatc
 
 def test_nothing_is_printed_about_images_between_the_guards() -> None:
     script = (
-        "from beam_export.encoders import EncodeSpec\n"
-        "from beam_export.encoders.pillow import PillowEncoder\n"
+        "from beam_export.images.encoder import EncodeSpec\n"
+        "from beam_export.images.pillow_encoder import PillowEncoder\n"
         "import sys\n"
         "encoder = PillowEncoder(EncodeSpec(mode='always', max_pixels=1000))\n"
         "encoder.open()\n"

@@ -23,9 +23,9 @@ from devices import need_engine
 from PIL import Image
 
 from beam_export import Sample, WriteShards
-from beam_export.flags import parse_export
-from beam_export.sinks import Output
-from beam_export.transforms import ExportImages
+from beam_export.cli.flags import parse_export
+from beam_export.pipeline.export import ExportImages
+from beam_export.shards.output import Output
 
 PER_TAR = 4
 COUNT = 22

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_export import feeding
-from beam_export.encoders import EncodeSpec, ImageInput, Result
 from beam_export.errors import SampleError
-from beam_export.feeding import feed
+from beam_export.images.encoder import EncodeSpec, ImageInput, Result
+from beam_export.pipeline import prefetch as feeding
+from beam_export.pipeline.prefetch import feed
 from beam_export.samples import EncodedImage, Failure, Member, SampleRef, Stored
-from beam_export.shard import ReadySample
+from beam_export.shards.writer import ReadySample
 
 
 class FakeReader:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, directory_hashes, make_images, read_export, run_export
 
-from beam_export import cli
+from beam_export.cli import main as cli
 
 IN_MEMORY = "--direct_running_mode=in_memory"
 #: Seconds that only a run which hangs takes.

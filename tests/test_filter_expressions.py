@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 import pytest
 
-from beam_export import filtering
 from beam_export.errors import InputError
-from beam_export.filtering import BoundFilter, Filter
+from beam_export.metadata import filter as filtering
+from beam_export.metadata.filter import BoundFilter, Filter
 
 nan, inf = float("nan"), float("inf")
 DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.timezone.utc) for day in range(1, 9)]

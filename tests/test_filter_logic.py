@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_export.filtering import Filter
+from beam_export.metadata.filter import Filter
 
 Row = Mapping[str, Any]
 

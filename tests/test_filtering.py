@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_export.errors import InputError
-from beam_export.filtering import Filter, needs_probe
+from beam_export.metadata.filter import Filter, needs_probe
 
 DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.timezone.utc) for day in (1, 2, 3, 4)]
 COLUMNS = {
@@ -152,7 +152,7 @@ def test_only_what_stands_in_headers_needs_a_look_at_them(text: str, needs: bool
 def test_files_cannot_be_reached_even_by_a_statement() -> None:
     import duckdb
 
-    from beam_export import expressions
+    from beam_export.metadata import sql as expressions
 
     connection: Any = expressions.connect()
     for statement in ("SELECT * FROM read_text('/etc/hostname')", "SET threads = 2"):
@@ -233,7 +233,7 @@ def test_list_distances_are_of_each_row_alone() -> None:
 
 TIMES = """
 import datetime, pyarrow as pa
-from beam_export.filtering import Filter
+from beam_export.metadata.filter import Filter
 day = pa.array([datetime.datetime(2024, 5, 1, hour) for hour in (0, 12, 23)], pa.timestamp("us"))
 columns = {"plain": day, "zoned": day.cast(pa.timestamp("us", "Asia/Tokyo"))}
 for text in (
@@ -261,7 +261,7 @@ def test_neither_zone_nor_language_of_the_machine_decides() -> None:
 
 HEAVY = """
 import resource, pyarrow as pa
-from beam_export.filtering import Filter
+from beam_export.metadata.filter import Filter
 rows = pa.array(["ab " * 2000 + str(number) for number in range(1000)])
 for text in (
     "||".join(["s"] * 40) + " = ''", "upper(lower(" * 49 + "s" + "))" * 49 + " = ''",

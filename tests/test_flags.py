@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from beam_export.cli.flags import ExportCommand, export_parser, parse_export
 from beam_export.errors import InputError
-from beam_export.flags import ExportCommand, export_parser, parse_export
 from beam_export.options import CHOICES, ExportOptions
 
 PLACES = ["--input=in", "--output_dir=out"]

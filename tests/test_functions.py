@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from beam_export import expressions, functions
 from beam_export.errors import InputError
+from beam_export.metadata import filter_functions as functions
+from beam_export.metadata import sql as expressions
 
 KNOWN = frozenset().union(*functions.FUNCTIONS.values())
 

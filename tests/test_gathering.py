@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_export.companions import Found, sort_out
-from beam_export.gathering import gather
-from beam_export.pairing import Entry, Listed, join
+from beam_export.sources.entries import Entry, Listed, join
+from beam_export.sources.gathering import gather
+from beam_export.sources.siblings import Found, sort_out
 
 HASH = "0123456789ab"
 NAMES = st.one_of(

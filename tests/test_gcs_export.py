@@ -31,7 +31,7 @@ from devices import need_gcp
 from gcs import Emulator
 
 import beam_export
-from beam_export import cli
+from beam_export.cli import main as cli
 
 #: Google's client does not close what it has read an error from.
 pytestmark = pytest.mark.filterwarnings(

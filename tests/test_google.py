@@ -13,13 +13,13 @@ from collections.abc import Iterator
 import pytest
 from gcs import Emulator
 
-from beam_export import reading
 from beam_export.errors import SampleError
-from beam_export.locating import locate
-from beam_export.patience import is_lasting, open_source
-from beam_export.reading import Reader
 from beam_export.samples import WHOLE, Member
-from beam_export.storage import ReplacedError, storage_of
+from beam_export.sources import reader as reading
+from beam_export.sources.locating import locate
+from beam_export.sources.reader import Reader
+from beam_export.storage.registry import ReplacedError, storage_of
+from beam_export.storage.retry import is_lasting, open_source
 
 #: Google's client does not close what it has read an error from.
 pytestmark = pytest.mark.filterwarnings(

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from conftest import ROOT, check_export, left_over, make_images, picture, read_export
 
-from beam_export.encoders import EncodeSpec
-from beam_export.encoders.pillow import PillowEncoder
-from beam_export.encoders.sandbox import Sandbox
 from beam_export.errors import SampleError
-from beam_export.guard import GuardedEncoder, _digest, guarded
+from beam_export.images.crash_guard import GuardedEncoder, _digest, guarded
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_encoder import PillowEncoder
+from beam_export.images.sandbox import Sandbox
 from beam_export.samples import EncodedImage
-from beam_export.sinks import Output
+from beam_export.shards.output import Output
 
 #: What every process loads that is started with it on its path: a codec with a sense of drama.
 EVIL = """
@@ -108,7 +108,7 @@ def hurry(evil: Path) -> None:
     """Has every process lose its patience soon."""
     with (evil / "sitecustomize.py").open("a") as file:
         file.write(
-            "\nfrom beam_export import watch\nfrom beam_export.encoders import limits\n"
+            "\nfrom beam_export import watch\nfrom beam_export.images.encoder import limits\n"
             "limits.LOOK_EVERY, limits.LOOKS, limits.SECONDS = 0.1, 5, 1\n"
             "watch.LOOK_EVERY, watch.LOOKS, watch.AT_FIRST = 0.1, 5, 1\n"
         )
@@ -255,10 +255,11 @@ def test_a_run_in_one_process_is_gone_and_the_next_one_knows_why(
 
 WATCHED = """
 import sys
-from beam_export import guard, memory
-from beam_export.encoders import EncodeSpec
-from beam_export.encoders.pillow import PillowEncoder
-from beam_export.sinks import Output
+from beam_export.images import crash_guard as guard
+from beam_export.images import memory_budget as memory
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_encoder import PillowEncoder
+from beam_export.shards.output import Output
 
 encoder = guard.GuardedEncoder(PillowEncoder(EncodeSpec()), Output(sys.argv[1], "token"), False)
 encoder.open()
@@ -307,7 +308,8 @@ def test_a_process_that_is_stopped_or_slow_is_not_ended(evil: Path, tmp_path: Pa
 
 WAITING = """
 import sys, threading, time
-from beam_export import memory, watch
+from beam_export.images import memory_budget as memory
+from beam_export.images import watch
 
 watch.begin()
 memory.SMALL = 0

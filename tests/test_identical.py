@@ -21,8 +21,9 @@ from conftest import (
 )
 
 import beam_export
-from beam_export import Sample, WriteShards, sources
-from beam_export.planning import AssignKeys
+from beam_export import Sample, WriteShards
+from beam_export.pipeline import read_samples as sources
+from beam_export.pipeline.plan_shards import AssignKeys
 
 COUNT = 23
 PER_TAR = 5

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from beam_export.inputs import choose
-from beam_export.pairing import Listed, Skipped, Source
 from beam_export.samples import WHOLE, Failure, Member
+from beam_export.sources.entries import Listed, Skipped, Source
+from beam_export.sources.input_format import choose
 
 FAILURE = Failure("x", "/in/x", "list", "BrokenSource", "gone")
 

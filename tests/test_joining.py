@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.blocks import PackedRef, pack_ref, unpack_ref
 from beam_export.errors import InputError
-from beam_export.joining import (
+from beam_export.planning.blocks import PackedRef, pack_ref, unpack_ref
+from beam_export.planning.join import (
     EXAMPLES,
     Row,
     Tally,

@@ -1,4 +1,4 @@
-"""`beam_export.jpeg`: what is a whole JPEG, and what may be copied."""
+"""`beam_export.images.jpeg.inspect`: what is a whole JPEG, and what may be copied."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from beam_export import jpeg
-from beam_export.jpeg_segments import MAX_SCANS, SOS, is_bomb, read_size, walk
+from beam_export.images.jpeg import inspect as jpeg
+from beam_export.images.jpeg.segments import MAX_SCANS, SOS, is_bomb, read_size, walk
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "photos"
 #: The only photographs that are not copied for their sampling.

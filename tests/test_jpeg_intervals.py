@@ -1,4 +1,4 @@
-"""`beam_export.jpeg_intervals`: restart markers in their turn, and enough data between them."""
+"""`images.jpeg.intervals`: restart markers in their turn, and enough data between them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from beam_export import jpeg
-from beam_export.jpeg_intervals import CodedScan, check_coded, fewest_code_bits
+from beam_export.images.jpeg import inspect as jpeg
+from beam_export.images.jpeg.intervals import CodedScan, check_coded, fewest_code_bits
 
 RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 

@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from beam_export import limits
-from beam_export.errors import RunError
-from beam_export.limits import (
+from beam_export.cli import limits
+from beam_export.cli.limits import (
     EXIT_CODES,
     check_room,
     exit_code_of,
@@ -19,6 +18,7 @@ from beam_export.limits import (
     shortage_of_exit,
     text_of,
 )
+from beam_export.errors import RunError
 
 TOLD = [
     (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "files"),

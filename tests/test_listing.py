@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_export.errors import InputError
-from beam_export.listing import Listed, Skipped, is_local, list_images
-from beam_export.pairing import IMAGE_SUFFIXES, Source
-from beam_export.patience import open_source
-from beam_export.patterns import parse_inputs
 from beam_export.samples import WHOLE, Failure, Member
-from beam_export.uris import pin_file
+from beam_export.sources.entries import IMAGE_SUFFIXES, Source
+from beam_export.sources.listing import Listed, Skipped, is_local, list_images
+from beam_export.sources.patterns import parse_inputs
+from beam_export.storage.retry import open_source
+from beam_export.storage.uris import pin_file
 
 Item = Listed | Source | Failure | Skipped
 

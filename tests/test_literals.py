@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.literals import MAX_CHARS, parse_literal
+from beam_export.sources.tar.literals import MAX_CHARS, parse_literal
 
 PLAIN = st.recursive(
     st.none()

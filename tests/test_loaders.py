@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import SHARED, Export, check_export, read_export
 
-from beam_export import cli
+from beam_export.cli import main as cli
 
 pytestmark = pytest.mark.slow
 

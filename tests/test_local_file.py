@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from beam_export.errors import SampleError
-from beam_export.patience import open_source, patiently_opened, unchanged
-from beam_export.reading import Reader
 from beam_export.samples import WHOLE, Member
-from beam_export.storage import IrregularError, ReplacedError, local_file, storage_of
+from beam_export.sources.reader import Reader
 from beam_export.storage.local_file import LocalFile, check_unchanged, read_range
+from beam_export.storage.registry import IrregularError, ReplacedError, local_file, storage_of
+from beam_export.storage.retry import open_source, patiently_opened, unchanged
 
 CONTENT = bytes(range(200))
 CHANGED = "the .jpg has been replaced since it was listed"
@@ -286,7 +286,7 @@ def test_damage_of_a_changed_file_is_that_it_has_changed(path: Path) -> None:
 def test_a_file_that_is_opened_again_is_the_same(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("beam_export.patience.time.sleep", lambda _: None)
+    monkeypatch.setattr("beam_export.storage.retry.time.sleep", lambda _: None)
     with patiently_opened(str(path)) as file:
         assert file.read(10) == CONTENT[:10]
         later(path, CONTENT[::-1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from beam_export.storage.base import InTheWayError, Terms
-from beam_export.storage.local_target import LocalTarget
+from beam_export.storage.local_writer import LocalTarget
 
 
 @pytest.fixture

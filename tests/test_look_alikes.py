@@ -27,13 +27,14 @@ import pytest
 from conftest import Export, directory_hashes, left_over, make_images, run_export
 from gcs import Emulator
 
-from beam_export import claims, cli
-from beam_export.card import MARK
+from beam_export.cli import main as cli
 from beam_export.errors import InputError, RunError
-from beam_export.leftovers import find_card, settle_leftovers
 from beam_export.options import ExportOptions
-from beam_export.sealed import seal, unseal
-from beam_export.sinks import Output, Seen
+from beam_export.shards import lock as claims
+from beam_export.shards.card import MARK
+from beam_export.shards.leftovers import find_card, settle_leftovers
+from beam_export.shards.output import Output, Seen
+from beam_export.shards.sealed import seal, unseal
 
 IN_MEMORY = "--direct_running_mode=in_memory"
 #: Names as this tool makes them at random.

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_export import lookup, rows
 from beam_export.errors import InputError
-from beam_export.joining import unpack_rows
-from beam_export.tables import BadRow, ParquetTable
-from beam_export.uris import unpin
+from beam_export.pipeline import read_lookups as lookup
+from beam_export.planning.join import unpack_rows
+from beam_export.sources.tables import lookup as rows
+from beam_export.sources.tables.rows import BadRow, ParquetTable
+from beam_export.storage.uris import unpin
 
 
 def ids(path: Path, content: bytes) -> list[str]:

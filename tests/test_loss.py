@@ -1,4 +1,4 @@
-"""`beam_export.encoders.loss`: all that libjpeg reports as lost, and nothing else."""
+"""`beam_export.images.jpeg.loss`: all that libjpeg reports as lost, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from beam_export.encoders.loss import MOST_EXTRA, lost_data
-from beam_export.jpeg_segments import SOS, walk
+from beam_export.images.jpeg.loss import MOST_EXTRA, lost_data
+from beam_export.images.jpeg.segments import SOS, walk
 
 PHOTOS = Path(__file__).parents[1].parent / "shared" / "data" / "photos"
 EOI = b"\xff\xd9"

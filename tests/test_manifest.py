@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.errors import RunError
-from beam_export.manifest import (
+from beam_export.naming import ShardNames
+from beam_export.samples import Failure
+from beam_export.shards.manifest import (
     FORMAT,
     Manifest,
     Totals,
@@ -22,10 +24,8 @@ from beam_export.manifest import (
     shards_table,
     totals,
 )
-from beam_export.naming import ShardNames
-from beam_export.parquet import FAILURES, SHARDS, STRUCTURAL, write_table
-from beam_export.samples import Failure
-from beam_export.shard import ShardResult
+from beam_export.shards.parquet import FAILURES, SHARDS, STRUCTURAL, write_table
+from beam_export.shards.writer import ShardResult
 
 NAMES = ShardNames("0123456789ab")
 

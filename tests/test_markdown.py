@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from beam_export.markdown import code, plain
+from beam_export.shards.markdown import code, plain
 from beam_export.text import cut, escaped
 
 HOSTILE = [

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from beam_export.checks.members import Origin, origin_of
-from beam_export.checks.shards import CheckedShard, ShardChecker
-from beam_export.convert import ColumnBuilder, to_values
 from beam_export.errors import InputError
+from beam_export.metadata.schema import ColumnTypes, output_name
+from beam_export.metadata.to_arrow import ColumnBuilder, to_values
 from beam_export.naming import ShardNames
 from beam_export.samples import EncodedImage, Member, SampleRef
-from beam_export.schema import ColumnTypes, output_name
-from beam_export.shard import ReadySample, write_shard
-from beam_export.sidecars import with_content
+from beam_export.shards.writer import ReadySample, write_shard
+from beam_export.sources.json_metadata import with_content
+from beam_export.verify.members import Origin, origin_of
+from beam_export.verify.shard import CheckedShard, ShardChecker
 
 NAMES = ShardNames("0123456789ab")
 MADE = Origin(json=True, alone=True)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 from conftest import ROOT
 
-from beam_export import memory
+from beam_export.images import memory_budget as memory
 
 MIB = 1 << 20
 #: Seconds after which something waits for ever.
@@ -90,7 +90,7 @@ def test_a_failure_gives_back_what_it_held(eight: None) -> None:
 
 HOLD = """
 import sys, time
-from beam_export import memory
+from beam_export.images import memory_budget as memory
 memory.SMALL = 1
 with memory.budget().taken(int(sys.argv[1])):
     print("held", flush=True)

@@ -15,9 +15,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from beam_export import memory
-from beam_export.encoders import EncodeSpec, header
-from beam_export.encoders.need import need_of
+from beam_export.images import header
+from beam_export.images import memory_budget as memory
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.memory_need import need_of
 
 ALWAYS = EncodeSpec(mode="always")
 MIB = 1 << 20
@@ -55,10 +56,11 @@ def test_estimates_follow_what_decoders_hold() -> None:
 PEAK = """
 import json, resource, sys
 from large_files import make_case
-from beam_export import memory
-from beam_export.encoders import EncodeSpec, header
-from beam_export.encoders.need import need_of
-from beam_export.encoders.pillow import PillowEncoder
+from beam_export.images import memory_budget as memory
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images import header
+from beam_export.images.memory_need import need_of
+from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 name, path = sys.argv[1:]
 data = open(path, "rb").read()
@@ -104,7 +106,8 @@ def test_what_an_image_holds_stays_below_its_estimate(name: str, tmp_path: Path)
 
 ALONE = """
 import sys, time
-from beam_export.encoders import EncodeSpec, pillow
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images import pillow_encoder as pillow
 spans, load, written = [], pillow.tiles.load, pillow.PillowEncoder._written
 def loading(im):
     spans.append(time.monotonic())

@@ -5,7 +5,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_export.operands import operand
+from beam_export.metadata.filter_operands import operand
 
 nan = float("nan")
 inf = float("inf")

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from beam_export.encoders import EncodeSpec, limits
-from beam_export.encoders.outline import Outline, read_outline
-from beam_export.watch import Pulse, is_asleep, pulse
+from beam_export.images import limits
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.outline import Outline, read_outline
+from beam_export.images.watch import Pulse, is_asleep, pulse
 
 FORMATS: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {}),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from conftest import directory_hashes, make_images, picture, run_export
 
-from beam_export import cli
+from beam_export.cli import main as cli
 from beam_export.errors import InputError
-from beam_export.overlap import refuse_overlap
-from beam_export.patterns import parse_inputs
+from beam_export.sources.overlap import refuse_overlap
+from beam_export.sources.patterns import parse_inputs
 
 SHARD = "images-0123456789ab-000000"
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import Export, make_images, run_export
 
 from beam_export.naming import ShardNames
-from beam_export.ownership import Ownership, Standing
+from beam_export.shards.ownership import Ownership, Standing
 
 KINDS = ("tar", "parquet", "manifest", "shards", "failures", "run")
 

@@ -11,8 +11,8 @@ from conftest import check_export, make_images, run_export
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.packing import Weighed, compose, cut, summarise
-from beam_export.sharding import make_plan
+from beam_export.planning.cut_by_size import Weighed, compose, cut, summarise
+from beam_export.planning.plan import make_plan
 
 
 def greedy(sizes: list[int], most: int, room: int) -> list[int]:

@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_export import parquet
-from beam_export.parquet import (
+from beam_export.metadata.schema import ColumnTypes, check_declared
+from beam_export.shards import parquet
+from beam_export.shards.parquet import (
     FAILURES,
     SHARDS,
     STRUCTURAL,
@@ -31,7 +32,6 @@ from beam_export.parquet import (
     read_rows,
     write_table,
 )
-from beam_export.schema import ColumnTypes, check_declared
 
 NOON = datetime.datetime(2024, 5, 6, 12)
 FACTS = {"beam_export.version": "1", "beam_export.plan": "ab"}

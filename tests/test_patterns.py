@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.errors import InputError
-from beam_export.patterns import (
+from beam_export.sources.patterns import (
     Pattern,
     expand_braces,
     parse_inputs,
@@ -112,7 +112,7 @@ def test_naming_nothing_is_refused(text: str) -> None:
 
 
 def test_an_absurd_range_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_export.patterns._MOST_EXPANDED", 10)
+    monkeypatch.setattr("beam_export.sources.patterns._MOST_EXPANDED", 10)
     assert len(parse_inputs("{0..9}")) == 10
     with pytest.raises(InputError, match=r"--input=\{0\.\.99999999999\} stands for more than 10"):
         parse_inputs("{0..99999999999}")

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from beam_export.blocks import PackedRef, pack_ref, unpack_ref
 from beam_export.errors import InputError
-from beam_export.picking import Picker
+from beam_export.planning.blocks import PackedRef, pack_ref, unpack_ref
+from beam_export.planning.select import Picker
 from beam_export.samples import WHOLE, Member, Probed, SampleRef
 
 SCHEMA = pa.schema(

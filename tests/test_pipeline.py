@@ -28,9 +28,9 @@ from hypothesis import strategies as st
 
 from beam_export.errors import InputError, RunError, SampleError
 from beam_export.naming import key_of
-from beam_export.reading import Reader
 from beam_export.samples import Member
-from beam_export.uris import unpin
+from beam_export.sources.reader import Reader
+from beam_export.storage.uris import unpin
 
 COUNT = 11
 

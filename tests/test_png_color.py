@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from beam_export import display
-from beam_export.encoders import EncodeSpec
-from beam_export.encoders.dali_route import route
-from beam_export.encoders.icc_matrix import Curve, matrix_profile
-from beam_export.encoders.pillow import Decoded, PillowEncoder, decode
-from beam_export.encoders.png_color import OTHER_COLORS, colors_of
+from beam_export.cli import display
+from beam_export.images.dali.routing import route
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.icc_matrix import Curve, matrix_profile
+from beam_export.images.pillow_encoder import Decoded, PillowEncoder, decode
+from beam_export.images.png_color import OTHER_COLORS, colors_of
 
 SRGB_PLACES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 P3_PLACES = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)

@@ -14,11 +14,12 @@ import pytest
 from conftest import picture, run_export
 
 import beam_export
-from beam_export import cli, preview
+from beam_export.cli import main as cli
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
-from beam_export.patterns import parse_inputs
-from beam_export.preview import check_columns, preview_columns
+from beam_export.planning import preflight as preview
+from beam_export.planning.preflight import check_columns, preview_columns
+from beam_export.sources.patterns import parse_inputs
 
 
 def known(source: Path | str, **options: Any) -> dict[str, pa.DataType | None] | None:

@@ -14,12 +14,12 @@ from conftest import check_export, directory_hashes, make_images, picture, run_e
 from PIL import Image
 
 import beam_export
-from beam_export.encoders import EncodeSpec
-from beam_export.encoders.probe import HEAD_BYTES, probe_head, probe_pixels
 from beam_export.errors import SampleError
-from beam_export.probing import probe_sample
-from beam_export.reading import Reader
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.probe import HEAD_BYTES, probe_head, probe_pixels
+from beam_export.pipeline.probe_images import probe_sample
 from beam_export.samples import WHOLE, Member, Probed, SampleRef, Stored
+from beam_export.sources.reader import Reader
 
 SPEC = EncodeSpec()
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_export.progress import listening, tell
+from beam_export.pipeline.progress import listening, tell
 
 
 def test_what_is_told_is_heard_in_order() -> None:

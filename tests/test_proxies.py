@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import left_over, make_images, read_export
 
-from beam_export.proxies import spare_this_machine
+from beam_export.pipeline.proxies import spare_this_machine
 
 NAMES = ("grpc_proxy", "http_proxy", "https_proxy", "all_proxy")
 COUNT = 6

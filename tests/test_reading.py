@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from apache_beam.io.filesystems import FileSystems
 
-from beam_export import patience, reading
 from beam_export.errors import SampleError
-from beam_export.reading import Reader
 from beam_export.samples import WHOLE, Member
-from beam_export.storage import filesystems, local, local_file
+from beam_export.sources import reader as reading
+from beam_export.sources.reader import Reader
+from beam_export.storage import beam as filesystems
+from beam_export.storage import retry as patience
+from beam_export.storage.registry import local, local_file
 
 CONTENT = bytes(range(200))
 

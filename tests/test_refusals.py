@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import left_over, picture, read_export, run_export
 
-from beam_export import cli
+from beam_export.cli import main as cli
 from beam_export.errors import InputError
-from beam_export.refusals import nothing_to_plan
+from beam_export.planning.empty_plan import nothing_to_plan
 from beam_export.samples import Failure
 
 

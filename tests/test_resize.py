@@ -1,4 +1,4 @@
-"""`beam_export.encoders.resize`: sizes, against exact fractions."""
+"""`beam_export.images.geometry`: sizes, against exact fractions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.encoders.resize import MODES, plan_resize
+from beam_export.images.geometry import MODES, plan_resize
 
 SIDE = st.integers(1, 65_535)
 

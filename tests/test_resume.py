@@ -32,9 +32,10 @@ from conftest import (
 )
 
 import beam_export
-from beam_export import claims, cli
+from beam_export.cli import main as cli
 from beam_export.errors import InputError
-from beam_export.sinks import Output
+from beam_export.shards import lock as claims
+from beam_export.shards.output import Output
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -23,7 +23,7 @@ from conftest import (
 )
 from devices import need_aws
 
-from beam_export import cli
+from beam_export.cli import main as cli
 
 IN_MEMORY = "--direct_num_workers=1"
 SERVER = """

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_export import column, schema
 from beam_export.errors import InputError
-from beam_export.schema import ColumnTypes, check_declared, infer, unify
+from beam_export.metadata import inference as column
+from beam_export.metadata import schema
+from beam_export.metadata.schema import ColumnTypes, check_declared, infer, unify
 
 UTC = datetime.timezone.utc
 NOON = datetime.datetime(2024, 5, 6, 12)

@@ -18,9 +18,10 @@ from conftest import run_pipeline as run_in_pipeline
 from PIL import Image
 
 import beam_export
-from beam_export import cli, selecting
+from beam_export.cli import main as cli
 from beam_export.errors import InputError
-from beam_export.joining import Tally
+from beam_export.pipeline import select_samples as selecting
+from beam_export.planning.join import Tally
 
 COUNT = 24
 IDS = [f"part{number % 2}/img{number:02d}" for number in range(COUNT)]
@@ -319,7 +320,7 @@ def test_nothing_is_added_to_a_run_that_selects_nothing() -> None:
 
 
 def test_steps_are_told_in_words() -> None:
-    from beam_export.provenance import lookup_steps, tell_step
+    from beam_export.shards.provenance import lookup_steps, tell_step
 
     options = beam_export.ExportOptions(output_dir="o", ids="/a/b/i.txt", metadata="/a/t/,b/u.csv")
     tally = Tally()

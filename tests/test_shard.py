@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from beam_export import __version__
 from beam_export.errors import InputError
 from beam_export.naming import ShardNames
-from beam_export.parquet import read_facts, read_rows
 from beam_export.samples import WHOLE, EncodedImage, Failure, Member, SampleRef
-from beam_export.shard import (
+from beam_export.shards.parquet import read_facts, read_rows
+from beam_export.shards.writer import (
     HashingFile,
     ReadySample,
     ShardResult,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_export import sharding
-from beam_export.sharding import (
+from beam_export.planning import plan as sharding
+from beam_export.planning.plan import (
     KeySample,
     Plan,
     Segment,

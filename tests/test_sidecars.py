@@ -9,7 +9,7 @@ import pytest
 
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member, SampleRef
-from beam_export.sidecars import with_metadata
+from beam_export.sources.json_metadata import with_metadata
 
 
 def metadata_of(text: str) -> Any:

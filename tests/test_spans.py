@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.samples import WHOLE, Member
-from beam_export.spans import Span, coalesce
+from beam_export.sources.spans import Span, coalesce
 
 MIB = 1 << 20
 

@@ -18,9 +18,11 @@ from apache_beam.pvalue import TaggedOutput
 from conftest import picture, run_export
 
 import beam_export
-from beam_export import sources, table_samples, tars
-from beam_export.pairing import Source
-from beam_export.patterns import parse_inputs
+from beam_export.pipeline import read_samples as sources
+from beam_export.pipeline import read_tables as table_samples
+from beam_export.pipeline import read_tars as tars
+from beam_export.sources.entries import Source
+from beam_export.sources.patterns import parse_inputs
 
 
 def outputs(do: beam.DoFn, element: Any) -> dict[str | None, list[Any]]:

@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 
-from beam_export.earlier import read_beside
-from beam_export.tables import pages
-from beam_export.tables.cells import Cells
-from beam_export.tables.errors import TableError
-from beam_export.tables.pages import Page, chunks_of, pages_of
-from beam_export.tables.parquet import ParquetTable
+from beam_export.sources.tables import pages
+from beam_export.sources.tables.cells import Cells
+from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.pages import Page, chunks_of, pages_of
+from beam_export.sources.tables.parquet import ParquetTable
+from beam_export.sources.tar.exports import read_beside
 
 MIB = 1 << 20
 
@@ -149,8 +149,8 @@ HUGE = """
 import io, resource, sys
 import pyarrow as pa
 import pyarrow.parquet as pq
-from beam_export.tables.errors import TableError
-from beam_export.tables.parquet import ParquetTable
+from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.parquet import ParquetTable
 data = open(sys.argv[1], "rb").read()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -179,7 +179,7 @@ def test_a_value_of_two_gigabytes_is_refused_before_it_is_unpacked(tmp_path: Pat
 
 
 def test_batches_are_small_where_a_row_may_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_export.tables.parquet._MOST_BYTES", 8 * MIB)
+    monkeypatch.setattr("beam_export.sources.tables.parquet._MOST_BYTES", 8 * MIB)
     table = ParquetTable(io.BytesIO(bomb(MIB, 20)))
     batches = list(table.batches(0))
     assert max(batch.nbytes for _, batch in batches) <= 8 * MIB + 1000
@@ -189,7 +189,7 @@ def test_batches_are_small_where_a_row_may_be_large(monkeypatch: pytest.MonkeyPa
 
 
 def test_prefixes_that_are_shared_count_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_export.tables.parquet._MOST_BYTES", 8 * MIB)
+    monkeypatch.setattr("beam_export.sources.tables.parquet._MOST_BYTES", 8 * MIB)
     values = [bytes(MIB) + bytes([n]) for n in range(20)]
     data = parquet(
         {"image": values}, use_dictionary=False, column_encoding={"image": "DELTA_BYTE_ARRAY"}
@@ -200,7 +200,7 @@ def test_prefixes_that_are_shared_count_as_well(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_cells_keep_no_more_than_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_export.tables.cells._KEPT_BYTES", 16 * MIB)
+    monkeypatch.setattr("beam_export.sources.tables.cells._KEPT_BYTES", 16 * MIB)
     data = bomb(MIB, 60)
     cells = Cells(lambda _: io.BytesIO(data))
     for row in (0, 59, 3, 40):
@@ -221,8 +221,8 @@ def curator(rows: int, value: Any = None) -> bytes:
 def test_a_parquet_beside_a_tar_says_no_more_than_the_tar_can_hold(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("beam_export.earlier._MOST_BYTES", 4 * MIB)
-    monkeypatch.setattr("beam_export.earlier._MOST_LOST", 1000)
+    monkeypatch.setattr("beam_export.sources.tar.exports._MOST_BYTES", 4 * MIB)
+    monkeypatch.setattr("beam_export.sources.tar.exports._MOST_LOST", 1000)
     assert read_beside(curator(3), 10_240).rows != []  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="1100 rows"):
         read_beside(curator(1_100), 10_240)
@@ -234,11 +234,11 @@ def test_a_parquet_beside_a_tar_says_no_more_than_the_tar_can_hold(
 READ_DAMAGED = """
 import io, random, sys
 import torture_archives
-from beam_export.tables.cells import Cells
-from beam_export.tables.errors import TableError
-from beam_export.tables.parquet import ParquetTable
-from beam_export.tables.refs import Place, group_refs
-from beam_export.tables.roles import roles_of_schema
+from beam_export.sources.tables.cells import Cells
+from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.parquet import ParquetTable
+from beam_export.sources.tables.refs import Place, group_refs
+from beam_export.sources.tables.roles import roles_of_schema
 
 whole, dice, refused = open(sys.argv[1], "rb").read(), random.Random(7), 0
 for _ in range(150):

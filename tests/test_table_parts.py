@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from beam_export.errors import SampleError
 from beam_export.samples import UNMEASURED, WHOLE, Failure, Member, SampleRef
-from beam_export.tables import ParquetTable, TableError, cells
-from beam_export.tables.cells import Cells
-from beam_export.tables.refs import (
+from beam_export.sources.tables import cells
+from beam_export.sources.tables.cells import Cells
+from beam_export.sources.tables.refs import (
     Looked,
     Place,
     group_refs,
@@ -22,7 +22,8 @@ from beam_export.tables.refs import (
     resolve,
     row_ref,
 )
-from beam_export.tables.roles import Roles, roles_of_names, roles_of_schema
+from beam_export.sources.tables.roles import Roles, roles_of_names, roles_of_schema
+from beam_export.sources.tables.rows import ParquetTable, TableError
 
 PLACE = Place("sub/t.parquet", "/data/sub/t.parquet", b"\1")
 HF = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -255,7 +256,7 @@ def test_cells_in_any_order(kept: int, places: list[tuple[str, int]]) -> None:
     opened = Opened()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cells, "_KEPT_BYTES", kept)
-        patch.setattr("beam_export.tables.parquet._BATCH_BYTES", 500)
+        patch.setattr("beam_export.sources.tables.parquet._BATCH_BYTES", 500)
         reader = Cells(opened)
         for uri, row in places:
             assert reader.read(uri, "a.b", row) == TEXTS[row]
@@ -266,7 +267,7 @@ def test_cells_in_any_order(kept: int, places: list[tuple[str, int]]) -> None:
 
 
 def test_rows_in_order_read_each_row_group_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_export.tables.parquet._BATCH_BYTES", 500)
+    monkeypatch.setattr("beam_export.sources.tables.parquet._BATCH_BYTES", 500)
     for kept in (0, 1 << 30):
         monkeypatch.setattr(cells, "_KEPT_BYTES", kept)
         reader, started = Cells(Opened()), []

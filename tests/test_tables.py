@@ -16,9 +16,16 @@ from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.convert import to_values
-from beam_export.schema import ColumnTypes
-from beam_export.tables import BadRow, ParquetTable, TableError, TableTypes, read_rows, read_types
+from beam_export.metadata.schema import ColumnTypes
+from beam_export.metadata.to_arrow import to_values
+from beam_export.sources.tables.rows import (
+    BadRow,
+    ParquetTable,
+    TableError,
+    TableTypes,
+    read_rows,
+    read_types,
+)
 
 
 def parquet(table: pa.Table, **options: Any) -> bytes:

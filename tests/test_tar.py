@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export import tar
+from beam_export.shards import tar
 
 SMALL = [
     ("cats/000001.jpg", b"\xff\xd8 not much of a JPEG"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.tar_headers import BLOCK, HeaderError, parse_header, parse_pax
+from beam_export.sources.tar.headers import BLOCK, HeaderError, parse_header, parse_pax
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 

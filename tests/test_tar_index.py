@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from beam_export.tar_index import TarIndexError, dali_members
-from beam_export.tar_walk import TarMember, walk
+from beam_export.sources.tar.members import TarIndexError, dali_members
+from beam_export.sources.tar.walk import TarMember, walk
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "webdataset"
 NAMES = ["a.jpg", "a.json", "b.jpg", "b.json", "c.jpg", "c.json"]

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from beam_export.earlier import CURATOR, IMG2DATASET, OWN, Beside, read_beside
-from beam_export.pairing import Skipped
+from beam_export.metadata.schema import STRUCTURAL
 from beam_export.samples import Earlier, Failure, Member, SampleRef
-from beam_export.schema import STRUCTURAL
-from beam_export.sidecars import MAX_JSON
-from beam_export.tar_refs import Outcome, Spill, own_members, tar_refs
-from beam_export.tar_walk import stream, walk
+from beam_export.sources.entries import Skipped
+from beam_export.sources.json_metadata import MAX_JSON
+from beam_export.sources.tar.exports import CURATOR, IMG2DATASET, OWN, Beside, read_beside
+from beam_export.sources.tar.refs import Outcome, Spill, own_members, tar_refs
+from beam_export.sources.tar.walk import stream, walk
 
 URI = "dir/x.tar"
 

@@ -16,8 +16,8 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from beam_export.decompress import compression_of
-from beam_export.tar_walk import (
+from beam_export.sources.decompress import compression_of
+from beam_export.sources.tar.walk import (
     StreamedMember,
     TarFault,
     TarMember,

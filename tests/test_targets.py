@@ -16,9 +16,9 @@ import pytest
 from gcs import Emulator
 
 from beam_export.errors import InputError, RunError
-from beam_export.sinks import Output
-from beam_export.storage import ReplacedError, storage_of
+from beam_export.shards.output import Output
 from beam_export.storage.base import Terms
+from beam_export.storage.registry import ReplacedError, storage_of
 from beam_export.storage.targets import target_of
 
 #: Google's client does not close what it has read an error from.
@@ -152,7 +152,7 @@ def test_an_upload_that_breaks_goes_on(
 def test_an_upload_that_breaks_for_good_leaves_nothing(
     path: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from beam_export.storage import google_target
+    from beam_export.storage import google_writer as google_target
 
     monkeypatch.setattr(google_target, "RETRY", google_target.RETRY.with_timeout(0.5))
     emulator.fail("status", method="PUT", path=UPLOADS, skip=1, count=None)
@@ -167,7 +167,7 @@ def test_an_upload_that_breaks_for_good_leaves_nothing(
 def test_what_is_sent_is_held_against_its_checksum(
     path: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from beam_export.storage import google_target
+    from beam_export.storage import google_writer as google_target
 
     # A disk that gives other bytes than it was given.
     monkeypatch.setattr(google_target._Spool, "crc32c", "AAAAAA==")
@@ -193,7 +193,7 @@ def test_memory_is_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_room_for_what_is_to_be_uploaded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from beam_export.storage import google_target
+    from beam_export.storage import google_writer as google_target
 
     class Full:
         def write(self, data: bytes) -> int:

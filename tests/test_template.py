@@ -19,7 +19,7 @@ from devices import need_gcp, need_hadolint
 from gcs import Emulator
 from packaging.requirements import Requirement
 
-from beam_export.flags import export_parser, parse_export
+from beam_export.cli.flags import export_parser, parse_export
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 METADATA = TEMPLATES / "metadata.json"

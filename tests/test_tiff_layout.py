@@ -24,9 +24,10 @@ from tiff_files import (
     write_tiff,
 )
 
-from beam_export.encoders import EncodeSpec, header
-from beam_export.encoders.pillow import PillowEncoder, decode
 from beam_export.errors import SampleError
+from beam_export.images import header
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_encoder import PillowEncoder, decode
 
 HEIGHT, WIDTH = 21, 37
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_encoders import rgb_profile
 
-from beam_export.encoders import EncodeSpec, tiles
-from beam_export.encoders.orientation import place_of, upright
-from beam_export.encoders.pillow import decode
+from beam_export.images import tiles
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.orientation import place_of, upright
+from beam_export.images.pillow_encoder import decode
 
 SPEC = EncodeSpec(mode="always")
 ORIENTATIONS = range(1, 9)

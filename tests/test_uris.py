@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from beam_export.uris import pin, unpin
+from beam_export.storage.uris import pin, unpin
 
 
 @pytest.mark.parametrize("name", ["gs://b/x.jpg", "gs://b/x#1.jpg", "gs://b/x#17", "gs://b/a\nb"])

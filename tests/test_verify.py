@@ -23,15 +23,15 @@ import pytest
 from conftest import ROOT, SHARED, make_images, picture, run_export, run_pipeline
 
 import beam_export
-from beam_export import cli
-from beam_export.checks.findings import Findings
-from beam_export.checks.images import ImageCheck
-from beam_export.checks.members import origin_of
-from beam_export.checks.names import Tally
-from beam_export.checks.proofs import rules_of
+from beam_export.cli import main as cli
 from beam_export.naming import ShardNames
-from beam_export.parquet import STRUCTURAL, Row, ShardTable
-from beam_export.tar import TarWriter
+from beam_export.shards.parquet import STRUCTURAL, Row, ShardTable
+from beam_export.shards.tar import TarWriter
+from beam_export.verify.findings import Findings
+from beam_export.verify.images import ImageCheck
+from beam_export.verify.members import origin_of
+from beam_export.verify.proofs import rules_of
+from beam_export.verify.unique_names import Tally
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from conftest import left_over, make_images
 
-from beam_export import watchdog
+from beam_export.cli import watchdog
+from beam_export.cli.limits import EXIT_CODES
+from beam_export.cli.watchdog import LOST, Watchdog
 from beam_export.errors import RunError
-from beam_export.limits import EXIT_CODES
-from beam_export.watchdog import LOST, Watchdog
 
 #: Only a run that hangs meets it.
 LIMIT = 240
@@ -169,8 +169,8 @@ def test_a_worker_that_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
 DEAF = """
 import subprocess, sys, tempfile, threading, time
 from pathlib import Path
-from beam_export import watchdog
-from beam_export.scratch import scratch
+from beam_export.cli import watchdog
+from beam_export.cli.scratch import scratch
 
 watchdog.GRACE = watchdog._BETWEEN = 0.2
 with scratch(), watchdog.Watchdog(lambda: Path(sys.argv[1]).unlink()).watching():
@@ -202,7 +202,7 @@ def test_who_does_not_wake_ends_with_the_process(tmp_path: Path) -> None:
 ABORTS = """
 import os, sys
 from pathlib import Path
-from beam_export import watchdog
+from beam_export.cli import watchdog
 
 with watchdog.Watchdog(lambda: Path(sys.argv[1]).unlink()).watching():
     os.abort()
@@ -277,7 +277,9 @@ def test_a_process_that_may_not_have_enough(
 
 WORKERS = """
 import sys
-from beam_export import cli, here, watchdog
+from beam_export.cli import main as cli
+from beam_export.cli import local as here
+from beam_export.cli import watchdog
 
 watchdog.SILENT, watchdog.STOPPED, watchdog.GRACE = 3, 1, 1
 command, *rest = sys.argv[1:]

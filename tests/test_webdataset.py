@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_export.pairing import Skipped
 from beam_export.samples import Failure, Member
-from beam_export.tar_walk import (
+from beam_export.sources.entries import Skipped
+from beam_export.sources.tar.walk import (
     StreamedMember,
     TarFault,
     TarMember,
@@ -22,7 +22,7 @@ from beam_export.tar_walk import (
     stream,
     walk,
 )
-from beam_export.webdataset import TarSample, group, image_of, split_member
+from beam_export.sources.tar.webdataset import TarSample, group, image_of, split_member
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data" / "webdataset"
 URI = "in/x.tar"

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from beam_export.worker import QUIET
+from beam_export.cli.worker import QUIET
 
 #: Stands for Beam, which takes seconds to import.
 _WORKER = """
@@ -19,7 +19,7 @@ harness = types.ModuleType("sdk_worker_main")
 harness.main = lambda arguments: {body}
 sys.modules["apache_beam.runners.worker"].sdk_worker_main = harness
 atexit.register(lambda: print(gc.get_freeze_count() > 0))
-from beam_export.worker import main
+from beam_export.cli.worker import main
 main()
 """
 
@@ -47,7 +47,7 @@ def test_nothing_is_searched_for_cycles_as_a_process_ends():
     ended = _run(
         "import atexit, gc\n"
         "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
-        "from beam_export.worker import collect_less\n"
+        "from beam_export.cli.worker import collect_less\n"
         "collect_less()\n"
         "print(gc.get_freeze_count() > 0)\n"
     )

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.errors import RunError
-from beam_export.sinks import Output
-from beam_export.workspace import _TEMPORARY, _TOKEN
+from beam_export.shards.output import Output
+from beam_export.shards.workspace import _TEMPORARY, _TOKEN
 
 RUN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 

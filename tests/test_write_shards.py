@@ -146,10 +146,10 @@ def test_samples_that_cannot_be_exported(tmp_path: Path, sample: Sample, words: 
 
 
 def spilled_failures(folder: Path, sample: Sample) -> list[beam_export.Failure]:
-    from beam_export.encoders import EncodeSpec
-    from beam_export.encoders.pillow import PillowEncoder
-    from beam_export.sinks import Output
-    from beam_export.spill import SpillSamples
+    from beam_export.images.encoder import EncodeSpec
+    from beam_export.images.pillow_encoder import PillowEncoder
+    from beam_export.pipeline.spill_samples import SpillSamples
+    from beam_export.shards.output import Output
 
     step = SpillSamples(Output(str(folder), "t"), PillowEncoder(EncodeSpec()), "source", 0)
     step.setup()

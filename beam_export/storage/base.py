@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
 
-from beam_export.uris import pin, pin_file
+from beam_export.storage.uris import pin, pin_file
 
 __all__ = [
     "LANES",

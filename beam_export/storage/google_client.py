@@ -26,7 +26,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from beam_export.storage.base import LANES, ReplacedError
-from beam_export.uris import unpin
+from beam_export.storage.uris import unpin
 
 __all__ = ["RETRY", "TIMEOUT", "blob_of", "bucket_of", "client", "told"]
 

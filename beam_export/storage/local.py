@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from beam_export.storage.base import Stat
 from beam_export.storage.local_file import LocalFile, read_range
-from beam_export.uris import unpin_file
+from beam_export.storage.uris import unpin_file
 
 __all__ = ["LocalStorage"]
 

@@ -16,7 +16,7 @@ import stat
 from typing import BinaryIO
 
 from beam_export.storage.base import IrregularError, ReplacedError
-from beam_export.uris import pin_file, unpin_file
+from beam_export.storage.uris import pin_file, unpin_file
 
 __all__ = [
     "LocalFile",

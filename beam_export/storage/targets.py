@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from beam_export.paths import is_google, is_local
 from beam_export.storage.base import Folders, Target
-from beam_export.storage.filesystems import BeamTarget
-from beam_export.storage.local_target import LocalTarget
+from beam_export.storage.beam import BeamTarget
+from beam_export.storage.local_writer import LocalTarget
+from beam_export.storage.paths import is_google, is_local
 
 __all__ = ["folders_of", "target_of"]
 
@@ -16,7 +16,7 @@ def target_of(uri: str) -> Target:
         return LocalTarget(uri)
     if is_google(uri):
         # Not before it is needed: its library takes half a second to load.
-        from beam_export.storage.google_target import GoogleTarget
+        from beam_export.storage.google_writer import GoogleTarget
 
         return GoogleTarget()
     return BeamTarget()

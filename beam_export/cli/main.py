@@ -1,0 +1,154 @@
+"""The command line: flags to options to pipeline, and what the run says and returns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+
+from beam_export._version import __version__
+from beam_export.cli.console import cannot_print, open_streams, speak_utf8
+from beam_export.cli.interrupts import Interrupted
+from beam_export.cli.limits import near_limit, shortage
+from beam_export.cli.worker import collect_less
+from beam_export.errors import InputError, find_error
+from beam_export.pipeline.proxies import spare_this_machine
+from beam_export.text import shown
+
+__all__ = ["main"]
+
+_HELP = f"""beam-export {__version__}: images into exact, reproducible shards of tar and Parquet
+
+  beam-export export --input DIR --output_dir OUT [flags]
+  beam-export verify OUT [--decode] [--against DIR] [--json]
+  beam-export COMMAND --help
+
+With no command and a leading --, export is meant.
+"""
+
+#: What has ended the command, as long as it is.
+_kept: list[Exception] = []
+
+_WORKER_LOST = (
+    "a worker process was killed, for want of memory perhaps: run again, with fewer workers "
+    "(--direct_num_workers) if need be; the shards that are finished are kept"
+)
+#: What the local runner and Prism say when a worker is gone.
+_WORDS_OF_LOSS = ("Channel closed prematurely", "SDK worker disconnected")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code (format.md, part 2)."""
+    if argv is not None:
+        return _main(list(argv))
+    speak_utf8()
+    open_streams()
+    if not _is_verbose(sys.argv):
+        # What a thread dies of is told by who waits for it.
+        threading.excepthook = lambda died: None
+    try:
+        code = _main(sys.argv[1:])
+    except SystemExit as end:
+        # Of --help, as argparse has it.
+        code = end.code if isinstance(end.code, int) else 0
+    if (error := cannot_print()) is not None:
+        _say(
+            f"the output cannot be printed ({error.strerror}): see what is wrong with the file or "
+            "device that it goes to, and run again; an export itself is not harmed by it."
+        )
+        code = code or 1
+    if code:
+        # A run that was cut short may have left threads that nobody ends.
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _main(arguments: list[str]) -> int:
+    if not arguments or arguments in (["--help"], ["-h"], ["help"]):
+        print(_HELP, end="")
+        return 0
+    if arguments == ["--version"]:
+        print(f"beam-export {__version__}")
+        return 0
+    if arguments[0].startswith("--"):
+        arguments.insert(0, "export")
+    verbose = _is_verbose(arguments)
+    _quieten(verbose)
+    collect_less()
+    spare_this_machine()
+    # Pillow gives the memory of each image back, and page faults can take as long as its codecs.
+    # Read when it is imported, here and in the workers; at most 16 MiB a block.
+    os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt as error:
+        _say("interrupted")
+        return error.exit_code if isinstance(error, Interrupted) else 130
+    except Exception as error:
+        return _report(error, verbose)
+
+
+def _is_verbose(arguments: Sequence[str]) -> bool:
+    return "--verbose" in arguments or "--verbose=true" in arguments
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command, flags = arguments[0], arguments[1:]
+    if command not in _COMMANDS:
+        names = ", ".join(_COMMANDS)
+        raise InputError(f"{command!r} is no command: give {names}, or see beam-export --help.")
+    return _COMMANDS[command](flags)
+
+
+# Each imports what it needs: Beam alone takes seconds.
+
+
+def _export(flags: Sequence[str]) -> int:
+    from beam_export.cli.export import run_export
+    from beam_export.cli.flags import parse_export
+
+    return run_export(parse_export(flags))
+
+
+def _verify(flags: Sequence[str]) -> int:
+    from beam_export.cli.flags import parse_verify
+    from beam_export.cli.verify import run_verify
+
+    return run_verify(parse_verify(flags))
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"export": _export, "verify": _verify}
+
+
+def _quieten(verbose: bool) -> None:
+    """Beam's own log is for those who look into Beam; a run's faults are told in one sentence."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR" if verbose else "NONE")
+
+
+def _report(error: Exception, verbose: bool) -> int:
+    # What it holds, a server that cannot end say, is not to be waited for.
+    _kept.append(error)
+    text = "".join(traceback.format_exception(error))
+    # The first one in the text: a runner may raise it again with words of its own.
+    known = find_error(text)
+    if verbose:
+        print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
+    if known is not None:
+        _say(known.sentence)
+        return 2 if isinstance(known, InputError) else 1
+    if short := shortage(text) or near_limit():
+        _say(short)
+        return 1
+    lost = any(words in text for words in _WORDS_OF_LOSS)
+    last = _WORKER_LOST if lost else text.strip().splitlines()[-1]
+    _say(f"the run failed: {last} (--verbose shows more)")
+    return 1
+
+
+def _say(sentence: str) -> None:
+    print(shown(f"beam-export: {sentence}"), file=sys.stderr)

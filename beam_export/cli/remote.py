@@ -1,0 +1,205 @@
+"""Runs an export on a runner that is not this process: submits it, follows it, tells its end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import grpc
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from beam_export.cli.dataflow import dataflow_flags, whereabouts
+from beam_export.cli.flags import ExportCommand
+from beam_export.errors import InputError, RunError, find_error
+from beam_export.pipeline.export import ExportImages
+from beam_export.pipeline.proxies import spare_this_machine
+from beam_export.shards.output import Output
+
+__all__ = ["DATAFLOW", "Job", "check_local", "flags_for", "pipeline_on", "started", "submit"]
+
+DATAFLOW = "DataflowRunner"
+#: Runners whose jobs go on without the process that submitted them.
+_LEAVABLE = (DATAFLOW, "FlinkRunner", "PortableRunner", "SparkRunner")
+
+
+def check_local(command: ExportCommand) -> None:
+    """Makes sure that nothing is asked for that only other runners have.
+
+    Raises:
+        InputError: if it is.
+    """
+    if command.options.gpu is not None:
+        raise InputError(_no_gpu(command.options.gpu))
+    if command.wait is False:
+        raise InputError(
+            "--wait=false leaves a job to a cluster, and the local runner has none: drop it, or "
+            "give --runner=DataflowRunner."
+        )
+
+
+def flags_for(command: ExportCommand, runner: str) -> list[str]:
+    """Returns the flags that Beam gets.
+
+    Raises:
+        InputError: if they make no sense for that runner.
+    """
+    flags = command.beam_flags
+    if runner == DATAFLOW:
+        flags = dataflow_flags(command.input, command.options, flags)
+    elif command.options.gpu is not None:
+        raise InputError(_no_gpu(command.options.gpu))
+    if command.wait is False and not _can_leave(runner, flags):
+        raise InputError(
+            "--wait=false leaves a job to a cluster, but here its workers would end with this "
+            "process: drop it, or give another --runner or --environment_type."
+        )
+    return list(flags)
+
+
+def _no_gpu(gpu: str) -> str:
+    return (
+        f"--gpu={gpu} is what Dataflow workers are to have, and --runner is not DataflowRunner: "
+        "drop it; where a machine has a GPU, --encoder=auto uses it."
+    )
+
+
+def _can_leave(runner: str, flags: Sequence[str]) -> bool:
+    kind = PipelineOptions(list(flags)).view_as(PortableOptions).environment_type
+    return runner in _LEAVABLE and kind != "LOOPBACK"
+
+
+class Job:
+    """An export that was submitted."""
+
+    def __init__(self, result: Any, options: PipelineOptions, runner: str, output: Output) -> None:
+        self._result, self._options = result, options
+        self._runner, self._output = runner, output
+        self._on_dataflow = runner == DATAFLOW
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a job; a template's is only described."""
+        return not self._on_dataflow or bool(self._result.has_job)
+
+    def describe(self) -> str:
+        """Returns what to tell of it: its id and where to look."""
+        if self._on_dataflow:
+            name = self._result.job_id() if self.started else None
+            return whereabouts(self._options, name)
+        return f"submitted as job {getattr(self._result, '_job_id', '')} to {self._runner}"
+
+    def follow(self) -> None:
+        """Waits for its end.
+
+        Raises:
+            BeamExportError: what was wrong, where the runner says it.
+            RuntimeError: if the job failed for another reason.
+        """
+        try:
+            state = self._result.wait_until_finish()
+        except KeyboardInterrupt:
+            self._interrupted()
+            raise
+        except Exception as error:
+            self._output.sweep()
+            told = "".join(traceback.format_exception(error)) + _messages(self._result)
+            known = find_error(told)
+            if known is None:
+                raise
+            raise known from error
+        if state not in (None, PipelineState.DONE):
+            self._output.sweep()
+            raise RunError(
+                f"the job ended as {state}, not as DONE: see what the runner says of it, and run "
+                "again; the shards that are finished are kept."
+            )
+
+    def _interrupted(self) -> None:
+        if self._on_dataflow:
+            print(f"the job goes on:\n{self.describe()}")
+            return
+        # Best effort: the job may be gone already, and what counts is that it is not followed.
+        with contextlib.suppress(Exception):
+            self._result.cancel()
+        self._output.sweep()
+
+
+def _messages(result: Any) -> str:
+    """Returns what a portable runner's job has said; its last word is not always the reason."""
+    found = [getattr(message, "message_response", None) for message in _heard(result)]
+    return "\n".join(message.message_text for message in found if message is not None)
+
+
+def _heard(result: Any) -> Sequence[Any]:
+    return getattr(result, "_messages", None) or ()
+
+
+def _put_python_on_path() -> None:
+    """Makes `python` the one that runs here: so Beam starts the worker processes of LOOPBACK.
+
+    Without it, in a virtual environment that is not activated, the job would wait for them forever.
+    """
+    folder = os.path.dirname(sys.executable)
+    found = shutil.which("python")
+    if found is None or os.path.dirname(found) != folder:
+        os.environ["PATH"] = os.pathsep.join((folder, os.environ.get("PATH", os.defpath)))
+
+
+def submit(command: ExportCommand, runner: str, flags: Sequence[str], output: Output) -> Job:
+    """Hands an export to a runner.
+
+    Raises:
+        InputError: if there is no such runner here.
+    """
+    if runner == DATAFLOW:
+        # Its words on the job's course are what there is to see of it.
+        logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").setLevel(logging.INFO)
+    pipeline = pipeline_on(runner, flags)
+    try:
+        pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
+        return Job(started(pipeline), pipeline.options, runner, output)
+    except BaseException:
+        output.sweep()
+        raise
+
+
+def pipeline_on(runner: str, flags: Sequence[str]) -> beam.Pipeline:
+    """Returns an empty pipeline for a runner.
+
+    Raises:
+        InputError: if there is no such runner here.
+    """
+    _put_python_on_path()
+    # A job server of this machine may call it by its full name.
+    spare_this_machine(full_name=True)
+    try:
+        return beam.Pipeline(options=PipelineOptions([*flags, f"--runner={runner}"]))
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"--runner={runner} cannot be had here ({str(error).splitlines()[0]}): give another, "
+            "or install what it needs, pip install 'beam_export[gcp]' for Dataflow."
+        ) from error
+
+
+def started(pipeline: beam.Pipeline) -> PipelineResult:
+    """Submits a pipeline.
+
+    Raises:
+        InputError: if no job server answers.
+    """
+    try:
+        return pipeline.run()
+    except grpc.FutureTimeoutError as error:
+        endpoint = pipeline.options.view_as(PortableOptions).job_endpoint
+        raise InputError(
+            f"--job_endpoint={endpoint} does not answer: start a job server there, or give the "
+            "address of one."
+        ) from error

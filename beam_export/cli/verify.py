@@ -1,0 +1,204 @@
+"""Runs `verify`: looks at what is there, runs the pipeline, and says what it has found."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from beam_export.cli import display
+from beam_export.cli import remote as elsewhere
+from beam_export.cli.export import quiet, run_here, split_runner
+from beam_export.cli.flags import VerifyCommand
+from beam_export.cli.local import LOCAL, local_options, use_options
+from beam_export.cli.scratch import scratch
+from beam_export.errors import InputError
+from beam_export.options import ExportOptions
+from beam_export.pipeline.resources import encoder_for, threads_for
+from beam_export.pipeline.source_claims import Again, Against
+from beam_export.pipeline.verify import VerifyExport
+from beam_export.pipeline.verify_foreign import VerifyForeign
+from beam_export.shards.manifest import FROM_JSON
+from beam_export.shards.output import Output
+from beam_export.storage.paths import check_reachable
+from beam_export.verify.dataset import Opened, find_hash, open_export, read_file
+from beam_export.verify.findings import Findings
+from beam_export.verify.foreign import ForeignShard, find_foreign
+from beam_export.verify.images import ImageCheck
+
+__all__ = ["run_verify"]
+
+
+def run_verify(command: VerifyCommand) -> int:
+    """Runs `verify`; returns its exit code: 0 sound, 1 faults.
+
+    Raises:
+        InputError: if there is no export.
+    """
+    use_options(command.beam_flags)
+    output = Output(command.output_dir, uuid.uuid4().hex)
+    found = _look(output)
+    with scratch(), _place_for_result(command) as place:
+        _run(command, _transform(command, output, found), place, _samples(found))
+        with place.read(_result(place)) as source:
+            findings = Findings.from_json(source.read().decode())
+    if isinstance(found, Opened):
+        findings.hash, findings.notes = found.names.hash, found.notes + findings.notes
+    elif command.against is not None:
+        findings.unchecked.append("--against: only an export of beam_export tells what was dropped")
+    lines = [findings.to_json()] if command.json else list(findings.lines())
+    print("\n".join(lines))
+    return 0 if findings.sound else 1
+
+
+def _look(output: Output) -> Opened | list[ForeignShard]:
+    """Returns what kind of export there is.
+
+    Raises:
+        InputError: if there is none.
+    """
+
+    def read(name: str) -> bytes:
+        with output.read(name) as source:
+            return read_file(source, name)
+
+    check_reachable("OUT", output.directory)
+    try:
+        files = output.files()
+        hash_ = find_hash(files, read)
+        if hash_ is not None:
+            return open_export(hash_, files, read)
+    except OSError as error:
+        raise InputError(
+            f"OUT={output.directory} cannot be read ({str(error).splitlines()[0]}): give the "
+            "directory of an export."
+        ) from error
+    if shards := find_foreign(files):
+        return shards
+    raise InputError(
+        f"OUT={output.directory} is not an export, since it holds neither a .tar nor a .parquet: "
+        "give the directory that has the shards."
+    )
+
+
+def _samples(found: Opened | list[ForeignShard]) -> int | None:
+    """Returns how many samples there are to look at, if something tells."""
+    if not isinstance(found, Opened):
+        return None
+    rows = (found.shards or {}).values()
+    return sum(row["samples"] or 0 for row in rows)
+
+
+_Build = Callable[[beam.Pipeline, str | None, Output], Any]
+
+
+def _transform(
+    command: VerifyCommand, output: Output, found: Opened | list[ForeignShard]
+) -> _Build:
+    """Returns what adds the checks to a pipeline, given who watches and a place for files."""
+    if not isinstance(found, Opened):
+        images = _image_check(command, {})
+        return lambda pipeline, watcher, _: (
+            pipeline | "Verify" >> VerifyForeign(output, found, images, watcher)
+        )
+    images = _image_check(command, found.manifest["options"] if found.manifest else {})
+    against = Against(command.against, command.input_format) if command.against else None
+    return lambda pipeline, watcher, place: (
+        pipeline
+        | "Verify"
+        >> VerifyExport(
+            output, found, images, against, _again(command, found, pipeline), place, watcher
+        )
+    )
+
+
+def _again(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Again | None:
+    """Returns how the input's images are encoded again; None if they are not to be."""
+    if command.against is None or not command.decode or found.manifest is None:
+        return None
+    if FROM_JSON not in (found.run or {}):
+        # Of before the run said so: what was copied, and how colours were converted, was another.
+        return None
+    software = found.manifest["software"]
+    known = {field.name for field in dataclasses.fields(ExportOptions)}
+    given = {name: value for name, value in found.manifest["options"].items() if name in known}
+    try:
+        options = ExportOptions(
+            **{**given, "output_dir": command.output_dir},
+            encoder=software.get("encoder", "auto"),
+            device="cpu" if software.get("device", "cpu") == "cpu" else "gpu",
+        )
+        encoder = encoder_for(options, pipeline, threads_for(pipeline))
+    except (InputError, TypeError):
+        # What the export was made with is not here; said at the end, with what was not checked.
+        return None
+    failed = frozenset(row["image_id"] or "" for row in found.failures)
+    return Again(encoder, software, failed)
+
+
+def _image_check(command: VerifyCommand, options: dict[str, Any]) -> ImageCheck | None:
+    if not command.decode:
+        return None
+    limits = ExportOptions(output_dir=command.output_dir)
+    return ImageCheck(
+        options.get("max_pixels", limits.max_pixels),
+        options.get("max_image_bytes", limits.max_image_bytes),
+        options.get("damaged", limits.damaged),
+    )
+
+
+@contextlib.contextmanager
+def _place_for_result(command: VerifyCommand) -> Iterator[Output]:
+    """Gives a place that the last step can write to: never the export, which may be read-only."""
+    runner, flags = split_runner(command.beam_flags)
+    token = uuid.uuid4().hex
+    if runner is None or runner in LOCAL:
+        with tempfile.TemporaryDirectory(prefix="beam_export-") as folder:
+            yield Output(folder, token)
+        return
+    shared = PipelineOptions(flags).view_as(GoogleCloudOptions).temp_location
+    if not shared:
+        raise InputError(
+            f"--runner={runner} needs a place for the result that its workers can reach: give "
+            "--temp_location, gs://bucket/tmp say."
+        )
+    place = Output(shared.rstrip("/"), token)
+    try:
+        yield place
+    finally:
+        place.remove(_result(place))
+        place.sweep()
+
+
+def _run(command: VerifyCommand, build: _Build, place: Output, samples: int | None) -> None:
+    def add(pipeline: beam.Pipeline, watcher: str | None) -> None:
+        build(pipeline, watcher, place) | "WriteFindings" >> beam.Map(_write, place)
+
+    runner, flags = split_runner(command.beam_flags)
+    if runner is None or runner in LOCAL:
+        options, workers = local_options(flags)
+        shown = display.Progress()
+        shown.expect(samples, "checking")
+        verbose = command.verbose
+        run_here(add, options, workers, output=place, shown=shown, verbose=verbose)
+        return
+    with quiet(command.verbose):
+        pipeline = elsewhere.pipeline_on(runner, flags)
+        add(pipeline, None)
+        elsewhere.started(pipeline).wait_until_finish()
+
+
+def _write(findings: str, place: Output) -> None:
+    with place.writing(_result(place)) as target:
+        target.write(findings.encode())
+
+
+def _result(place: Output) -> str:
+    """Returns the file that the findings travel in: several may be verified at once there."""
+    return f"verify-{place.token}.json"

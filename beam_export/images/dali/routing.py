@@ -1,0 +1,183 @@
+"""Which images DALI takes, and what it is to do with each; all others go the Pillow way.
+
+Judged by the file's head alone and the same on every device, so that neither the outcome nor the
+choice of encoder depends on luck. DALI gets the kinds that it was seen to decode to the very
+pixels that Pillow gives (nvImageCodec 0.9 on a CPU): gray and YCbCr JPEG, WebP, and PNG. Pillow
+keeps
+
+* what DALI does not read: GIF, AVIF;
+* TIFF, BMP and the kinds of PNG that it reads otherwise (16-bit gray, gray with alpha): all are
+  decoded on the host anyway, and DALI's pixels differ by rounding or lose the alpha;
+* JPEG in CMYK, YCCK or RGB: nvJPEG's conversion need not be libjpeg's;
+* images with a colour profile that is not sRGB: DALI has no operator for profiles;
+* damaged files, and those beyond a limit: one place words all failures.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, JpegImagePlugin
+
+from beam_export.images import header, icc, png_color
+from beam_export.images.arrays import array_fault, array_shape, is_array
+from beam_export.images.encoder import EncodeSpec, ImageInput
+from beam_export.images.geometry import ResizePlan, plan_resize
+from beam_export.images.jpeg import inspect as jpeg
+from beam_export.images.jpeg.loss import lost_data
+from beam_export.images.jpeg.segments import MAX_SCANS
+from beam_export.images.orientation import exif_block, read_orientation
+
+__all__ = ["Job", "route"]
+
+#: Sides below which a GPU has nothing to gain; one block of subsampled JPEG is 16 x 16.
+_TINY = 16
+
+_PNG_GRAY, _PNG_RGB, _PNG_PALETTE, _PNG_RGBA = 0, 2, 3, 6
+
+
+class Job(NamedTuple):
+    """An image that DALI is to encode.
+
+    Attributes:
+        data: encoded bytes, or an array of shape (H, W) or (H, W, C).
+        ext: `jpg`, `png` or `webp`; `""` for an array.
+        width, height: pixels as they come.
+        channels: 1, 3, or 4 with alpha, as they are to be decoded.
+        orientation: EXIF's, 1 to 8.
+        plan: how the upright image is resized; None if it is not.
+    """
+
+    data: Any
+    ext: str
+    width: int
+    height: int
+    channels: int
+    orientation: int = 1
+    plan: ResizePlan | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether width and height change places."""
+        return self.orientation >= 5
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the result."""
+        if self.plan is not None:
+            return self.plan.width, self.plan.height
+        return (self.height, self.width) if self.turned else (self.width, self.height)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the pixels are encoded just as they are decoded."""
+        return self.channels != 4 and self.orientation == 1 and self.plan is None
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that are held at the same time for it."""
+        scaled = self.plan.scaled_width * self.plan.scaled_height if self.plan else 0
+        return self.width * self.height + scaled
+
+
+def route(image: ImageInput, spec: EncodeSpec, on_gpu: bool) -> Job | str:
+    """Returns what DALI is to do with an image, or why it goes the Pillow way, in one word."""
+    try:
+        job = _of_bytes(image, spec) if isinstance(image, bytes) else _of_array(image)
+        if isinstance(job, str):
+            return job
+        header.check_pixels(job.width * job.height, spec)
+        return _planned(job, spec, on_gpu)
+    except MemoryError:
+        raise
+    except Exception:
+        # Whatever a header is broken by. Pillow finds it too, and says what it is.
+        return "unread"
+
+
+def _of_bytes(data: bytes, spec: EncodeSpec) -> Job | str:
+    header.check_bytes(data, spec)
+    kind = header.sniff(data)
+    if kind == "jpg":
+        return _of_jpeg(data)
+    if kind not in ("png", "webp"):
+        return "format"
+    with header.open_image(data, spec) as im:
+        channels = _png_channels(data, im) if kind == "png" else _webp_channels(im)
+        if not channels:
+            return "kind"
+        return _with_metadata(Job(data, kind, *im.size, channels), im)
+
+
+def _of_jpeg(data: bytes) -> Job | str:
+    facts = jpeg.inspect_head(data)
+    if facts is None or data.count(b"\xff\xda") > MAX_SCANS:
+        return "unread"
+    if not jpeg.is_copyable(facts) or facts.process == "extended":
+        return "kind"
+    if lost_data(data) is not None:
+        return "damaged"
+    # Only its metadata is asked for; the file was judged above.
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as im:
+        job = Job(data, "jpg", facts.width, facts.height, facts.components)
+        return _with_metadata(job, im)
+
+
+def _with_metadata(job: Job, im: Image.Image) -> Job | str:
+    colors = png_color.told(im, job.data)
+    mode = "L" if job.channels == 1 else "RGB"
+    if colors.is_other or not icc.changes_nothing(mode, colors.profile):
+        return "profile"
+    return job._replace(orientation=read_orientation(exif_block(im)))
+
+
+def _png_channels(data: bytes, im: Image.Image) -> int:
+    """Returns how a PNG is to be decoded; 0 if it is of a kind that is not for DALI.
+
+    Source: PNG, third edition, 11.2.1 (colour types and depths).
+    """
+    depth, kind = data[24:26]
+    has_key = "transparency" in im.info
+    if "exif" not in im.info and (b"eXIf" in data or b"Raw profile type" in data):
+        # Behind the pixels, where only a decoder comes by.
+        return 0
+    if kind == _PNG_GRAY and depth <= 8 and not has_key:
+        return 1
+    if kind == _PNG_PALETTE or (kind == _PNG_RGB and depth == 8):
+        return 4 if has_key else 3
+    if kind == _PNG_RGB and not has_key:
+        return 3
+    return 4 if kind == _PNG_RGBA and depth == 8 else 0
+
+
+def _webp_channels(im: Image.Image) -> int:
+    """Returns how a WebP is to be decoded; 0 for a film, whose frames Pillow puts together."""
+    if getattr(im, "is_animated", False):
+        return 0
+    return {"RGB": 3, "RGBA": 4}.get(im.mode, 0)
+
+
+def _of_array(pixels: object) -> Job | str:
+    if not is_array(pixels) or array_fault(pixels) is not None:
+        return "unread"
+    height, width, channels = (*array_shape(pixels), 1)[:3]
+    if isinstance(pixels, np.ndarray):
+        pixels = np.ascontiguousarray(pixels).reshape(height, width, channels)
+    return Job(pixels, "", width, height, channels)
+
+
+def _planned(job: Job, spec: EncodeSpec, on_gpu: bool) -> Job | str:
+    """Returns the job with its plan; `size` if a side of it is not for DALI."""
+    if spec.resizes and spec.resize is not None:
+        plan = plan_resize(*job.size, spec.resize, spec.resize_mode)
+        if plan != (*job.size, 0, 0, *job.size):
+            job = job._replace(plan=plan)
+    sides = [job.width, job.height, *job.size]
+    if job.plan is not None:
+        sides += job.plan[:2]
+        header.check_pixels(job.plan.scaled_width * job.plan.scaled_height, spec)
+    if max(sides) > jpeg.MAX_SIDE or (on_gpu and min(sides) < _TINY):
+        return "size"
+    return job

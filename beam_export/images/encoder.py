@@ -1,0 +1,85 @@
+"""Encoders: pixels in any format in, JPEG out, a batch at a time.
+
+`Encoder` is the protocol. `process_batch` (module `policy`) decides, the same for every encoder,
+which images are copied as they are and which are encoded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from beam_export.errors import SampleError
+from beam_export.images.arrays import DeviceArray
+from beam_export.samples import EncodedImage
+
+__all__ = ["EncodeSpec", "Encoder", "ImageInput", "Result"]
+
+#: An image on its way in: encoded bytes, or uint8 pixels of shape (H, W[, 1 | 3 | 4]).
+ImageInput = bytes | np.ndarray | DeviceArray
+
+#: What becomes of it; a bad image is a value, so that it never takes its batch with it.
+Result = EncodedImage | SampleError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EncodeSpec:
+    """What is asked of an encoder: all of it shapes bytes, and nothing else does.
+
+    Attributes:
+        mode: `auto` copies a JPEG that needs no change, `always` encodes everything, `never`
+            copies everything.
+        quality: 1 to 100, libjpeg's scale.
+        subsampling: `420`, `422` or `444`.
+        resize: target in pixels, or None.
+        resize_mode: `no`, `keep_ratio`, `keep_ratio_largest`, `center_crop` or `border`.
+        max_pixels: larger images are failures, judged by the header before any decoding.
+        max_image_bytes: likewise for encoded bytes.
+        damaged: what becomes of JPEGs that decode with loss of data: `fail` or `keep`.
+    """
+
+    mode: str = "auto"
+    quality: int = 92
+    subsampling: str = "420"
+    resize: int | None = None
+    resize_mode: str = "keep_ratio"
+    max_pixels: int = 250_000_000
+    max_image_bytes: int = 268_435_456
+    damaged: str = "fail"
+
+    @property
+    def resizes(self) -> bool:
+        """Whether images are to be of another size than they are."""
+        return self.resize is not None and self.resize_mode != "no"
+
+
+class Encoder(Protocol):
+    """Turns images into JPEG. Made where the plan is made, used where the shards are written.
+
+    An encoder pickles as its options alone; `open` makes what does not pickle (thread pools,
+    device handles), once a process, and `close` lets go of it.
+    """
+
+    spec: EncodeSpec
+
+    def open(self) -> None:
+        """Makes ready to encode; a second call does nothing."""
+
+    def close(self) -> None:
+        """Frees what `open` made."""
+
+    def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
+        """Encodes images, each on its own: as many results as images, in their order.
+
+        Never raises for an image. Raises what is wrong with the machine (out of memory, a lost
+        device), so that the runner tries the shard elsewhere.
+        """
+
+    def identity(self) -> dict[str, str]:
+        """Returns what shapes the bytes: encoder, device and versions of the codecs."""
+
+    def take_counts(self) -> dict[str, int]:
+        """Returns how many images went which way since the last call, by the way's name."""

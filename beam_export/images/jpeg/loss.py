@@ -1,0 +1,170 @@
+"""What libjpeg reports as lost while it decodes a JPEG: all of it, which Pillow keeps to itself.
+
+libjpeg-turbo, through simplejpeg, decodes to an eighth of the size, gray where it can: the
+entropy-coded data is read in full, and hardly a pixel is made. It stops at the first thing that it
+has to say. If that is no loss (some bytes too many, an odd revision number), it is asked again,
+part by part, so that nothing hides behind it; few files come so far.
+
+Source: libjpeg-turbo 3.1, jerror.h (messages), jdmarker.c (`next_marker`, `read_restart_marker`),
+jdhuff.c (`process_restart`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import simplejpeg
+
+from beam_export.images.jpeg.inspect import inspect
+from beam_export.images.jpeg.intervals import split_intervals
+from beam_export.images.jpeg.scans import Scan, close, one_interval, open_scans
+from beam_export.images.jpeg.segments import frame_components
+from beam_export.images.jpeg.structure import MissingScansError
+from beam_export.images.jpeg.tails import loss_at_tails
+
+__all__ = ["MOST_EXTRA", "lost_data"]
+
+#: Bytes too many before a marker that are no loss (format.md, part 5).
+MOST_EXTRA = 16
+
+_EXTRA = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
+_LOSSES = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")
+_REMARKS = (
+    "Warning: unknown JFIF",
+    "Unknown Adobe color",
+    "Invalid SOS parameters",
+    "Corrupt JPEG data: bad ICC marker",
+)
+_ODD_SAMPLING = "Could not determine subsampling"
+_END = 0xD9
+
+#: What libjpeg says of a sound interval that ends with a restart marker out of turn: the end of
+#: its data was reached, and no byte was missing. See `jpeg_scans.one_interval`.
+_SOUND_INTERVAL = "Corrupt JPEG data: found marker 0xd1 instead of RST0"
+
+#: Application segments that tell, by their number, behind which scan something was found.
+_TAGS = (*range(0xE1, 0xEE), 0xEF)
+#: What may be looked at again and again of a file that is odd in many places.
+_MOST_PIXELS_AGAIN = 2_000_000_000
+_MOST_INTERVALS = 100_000
+
+
+def lost_data(data: bytes) -> str | None:
+    """Returns what libjpeg reports as lost, in its words, or which scans; None if that is nothing.
+
+    A file that it refuses altogether has no loss here: whoever decodes it says so. Some stretches
+    of damage decode to some picture, and are not reported (docs/reliability.md).
+
+    Args:
+        data: a JPEG, within the limits of pixels and scans.
+    """
+    components = frame_components(data)
+    found = _first(data, components)
+    if found is None:
+        return _missing_scans(data)
+    if _ODD_SAMPLING in found and components:
+        return _loss_of_odd(data)
+    if not found.startswith((*_LOSSES, *_REMARKS)):
+        return None
+    if found.startswith(_REMARKS):
+        return _part_by_part(data, components)
+    extra = _EXTRA.fullmatch(found)
+    if extra is None:
+        return found
+    if int(extra[1]) > MOST_EXTRA:
+        return found
+    # Behind the end nothing comes.
+    return None if int(extra[2], 16) == _END else _part_by_part(data, components)
+
+
+def _loss_of_odd(data: bytes) -> str | None:
+    """Returns what a JPEG has lost whose sampling simplejpeg does not take."""
+    try:
+        scans = open_scans(data, MOST_EXTRA)
+    except ValueError as error:
+        return f"Corrupt JPEG data: {error}"
+    return loss_at_tails(scans, MOST_EXTRA)
+
+
+def _missing_scans(data: bytes) -> str | None:
+    """Returns what a JPEG has lost that ends between two scans, which no decoder minds."""
+    try:
+        inspect(data)
+    except MissingScansError as error:
+        return f"{error}"
+    except ValueError:
+        pass
+    return None
+
+
+def _first(data: bytes, components: int) -> str | None:
+    """Returns the first thing that libjpeg has to say of a JPEG; None if it has none."""
+    try:
+        simplejpeg.decode_jpeg(
+            data,
+            "CMYK" if components == 4 else "GRAY",
+            fastdct=True,
+            fastupsample=True,
+            min_height=1,
+            min_width=1,
+            min_factor=8,
+            strict=True,
+        )
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _part_by_part(data: bytes, components: int) -> str | None:
+    """Returns the first loss of a JPEG that has something else before it; None if it has none."""
+    try:
+        scans = open_scans(data, MOST_EXTRA)
+    except ValueError as error:
+        return f"Corrupt JPEG data: {error}"
+    if scans[0].is_sequential and all(scan.coded.interval for scan in scans):
+        return next(_losses_of_intervals(scans), None)
+    return _loss_of_scans(scans, components)
+
+
+def _loss_of_scans(scans: list[Scan], components: int) -> str | None:
+    """Looks at scans in their order, as later ones of a progressive image need the earlier.
+
+    Bytes too many behind one are cut off as they are found, since libjpeg goes no further.
+    """
+    first = 0
+    rounds = max(2 * len(scans), 8)
+    rounds = min(rounds, max(4, _MOST_PIXELS_AGAIN // (scans[0].pixels * len(scans))))
+    for _ in range(rounds):
+        window = scans[first : first + len(_TAGS)]
+        found = _first(close(scans[:first], list(zip(window, _TAGS, strict=False))), components)
+        if found is None or not found.startswith(_LOSSES):
+            first += len(_TAGS)
+            if first >= len(scans):
+                return None
+            continue
+        extra = _EXTRA.fullmatch(found)
+        number = int(extra[2], 16) if extra else 0
+        if extra is None or int(extra[1]) > MOST_EXTRA or number not in _TAGS[: len(window)]:
+            return found
+        first += _TAGS.index(number)
+        scans[first] = scans[first].shortened(int(extra[1]))
+    return "Corrupt JPEG data: bytes too many in more places than are looked into"
+
+
+def _losses_of_intervals(scans: list[Scan]) -> Iterator[str]:
+    """Looks at each restart interval alone: no other is needed to decode it."""
+    seen = 0
+    for scan in scans:
+        whole, interval = scan.coded, scan.coded.interval
+        for number, part in enumerate(split_intervals(scan.data, whole)):
+            seen += 1
+            if seen > _MOST_INTERVALS:
+                yield "Corrupt JPEG data: bytes too many among more intervals than are looked into"
+            units = min(interval, whole.units - number * interval)
+            found = _first(one_interval(scan, part, units), scan.components)
+            if found is None or found == _SOUND_INTERVAL or not found.startswith(_LOSSES):
+                continue
+            extra = _EXTRA.fullmatch(found)
+            if extra is None or int(extra[1]) > MOST_EXTRA:
+                yield found

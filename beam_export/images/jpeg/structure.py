@@ -1,0 +1,314 @@
+"""The parts of a JPEG, taken one by one and held against each other.
+
+Source: ITU-T T.81 (09/92), part B; JFIF 1.02.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import NamedTuple
+
+from beam_export.images.jpeg.color import color_of, sampling_of
+from beam_export.images.jpeg.intervals import CodedScan, check_coded, fewest_code_bits
+from beam_export.images.jpeg.segments import EOI, FRAMES, MAX_SCANS, SOS, Segment, u16
+
+__all__ = ["HUFFMAN_DCT", "SKIPPED", "JpegFacts", "MissingScansError", "Structure"]
+
+_DHT, _DQT, _DNL, _DRI, _APP0, _APP14 = 0xC4, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE
+
+_PROCESSES = {
+    0xC0: "baseline",
+    0xC1: "extended",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xC9: "arithmetic",
+    0xCA: "arithmetic progressive",
+    0xCB: "arithmetic lossless",
+}
+HUFFMAN_DCT = ("baseline", "extended", "progressive")
+
+#: Segments that may stand anywhere and say nothing of the structure: DAC, APPn, COM.
+SKIPPED = {0xCC, 0xFE, *range(0xE0, 0xF0)}
+_KNOWN = SKIPPED | {EOI}
+
+#: A code of n bits takes 2**(16-n) of the 2**16 leaves of the tree of codes.
+_LEAVES = [1 << (16 - n) for n in range(1, 17)]
+
+
+class JpegFacts(NamedTuple):
+    """What a whole JPEG says of itself.
+
+    Attributes:
+        width, height: pixels as stored, before any EXIF orientation.
+        components: 1, 3 or 4.
+        precision: bits a sample.
+        process: `baseline`, `extended`, `progressive`, `lossless`, `arithmetic`,
+            `arithmetic progressive` or `arithmetic lossless`.
+        color: `gray`, `ycbcr`, `rgb`, `cmyk` or `ycck`, as libjpeg takes it.
+        sampling: `444`, `440`, `422`, `420` or `411`; `""` for any other, and for gray.
+    """
+
+    width: int
+    height: int
+    components: int
+    precision: int
+    process: str
+    color: str
+    sampling: str
+
+
+class MissingScansError(ValueError):
+    """All that is there is whole, and it is not all that makes the picture."""
+
+
+class _Component(NamedTuple):
+    h: int
+    v: int
+    table: int
+
+
+class Structure:
+    """Takes segments in file order and holds what later ones are checked against."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._jfif = False
+        self._adobe: int | None = None
+        self._quant: set[int] = set()
+        # Fewest bits of a block, by table class << 4 | destination, as in the file.
+        self._huffman: dict[int, int] = {}
+        self._interval = 0
+        self._process = ""
+        self._precision = self._width = self._height = 0
+        self._components: dict[int, _Component] = {}
+        self._h_max = self._v_max = 1
+        self._begun: set[int] = set()  # components whose pixels have begun to come
+        # The lowest bit that has come of each coefficient of a progressive image, -1 for none.
+        self._lowest: dict[int, list[int]] = {}
+        self._scans = 0
+        #: What the last scan's data is to hold; None if it is not of Huffman-coded blocks.
+        self.coded: CodedScan | None = None
+        self._in_scan = False
+
+    def take(self, segment: Segment) -> None:
+        marker, before, at, start, end, restarts = segment
+        if self._in_scan or at > before:
+            self._take_gap(before, at, restarts)
+        content = self._data[start:end]
+        if marker in FRAMES:
+            self._take_frame(marker, content)
+        elif marker == SOS:
+            self._take_scan(content)
+        elif marker == _DQT:
+            self._take_quant(content)
+        elif marker == _DHT:
+            self._take_huffman(content)
+        elif marker == _APP0:
+            self._jfif |= content[:5] == b"JFIF\0" and len(content) >= 14
+        elif marker == _APP14 and content[:5] == b"Adobe" and len(content) >= 12:
+            self._adobe = content[11]
+        elif marker == _DRI:
+            if len(content) != 2:
+                raise ValueError("its restart interval is malformed")
+            self._interval = u16(content, 0)
+        elif marker == _DNL:
+            # Readers differ in whether they obey it.
+            if u16(content, 0) != self._height:
+                raise ValueError("it has another height behind its first scan")
+        elif marker not in _KNOWN:
+            raise ValueError(f"it has a marker 0x{marker:02X} where none may stand")
+
+    def finish(self) -> JpegFacts:
+        if not self._scans:
+            raise ValueError("it has no scan")
+        missing = len(self._components) - len(self._begun)
+        if missing:
+            raise MissingScansError(f"{missing} of its components are in no scan")
+        if any(any(lowest) for lowest in self._lowest.values()):
+            raise MissingScansError("its last scans are missing")
+        return self.facts()
+
+    def one_scan(self) -> tuple[JpegFacts, CodedScan] | None:
+        """Returns facts and what its data is to hold, if the one scan so far is all to come."""
+        whole = self._scans == 1 and len(self._begun) == len(self._components)
+        if not whole or self.coded is None or self._process not in ("baseline", "extended"):
+            return None
+        return self.facts(), self.coded
+
+    def facts(self) -> JpegFacts:
+        return JpegFacts(
+            self._width,
+            self._height,
+            len(self._components),
+            self._precision,
+            self._process,
+            color_of(tuple(self._components), self._jfif, self._adobe),
+            sampling_of([(c.h, c.v) for c in self._components.values()]),
+        )
+
+    def _take_gap(self, before: int, at: int, restarts: bool) -> None:
+        """Between segments only fill bytes may stand; after a scan header, the scan's data."""
+        if self._in_scan:
+            if at == before:
+                raise ValueError("it has an empty scan")
+            if self.coded is not None:
+                coded = self._data[before:at] if restarts else at - before
+                check_coded(coded, self.coded)
+            self._in_scan = False
+        elif self._data[before:at].strip(b"\xff"):
+            raise ValueError("it has stray bytes between its segments")
+
+    def _take_frame(self, marker: int, content: bytes) -> None:
+        """Reads a frame header (T.81 B.2.2)."""
+        if self._process:
+            raise ValueError("it has two frame headers")
+        if marker not in _PROCESSES:
+            raise ValueError("it is hierarchical")
+        if len(content) < 6 or len(content) != 6 + 3 * content[5]:
+            raise ValueError("its frame header is malformed")
+        self._process = _PROCESSES[marker]
+        self._precision = content[0]
+        self._height, self._width = u16(content, 1), u16(content, 3)
+        if not self._width or not self._height:
+            raise ValueError(f"its frame header declares {self._width} x {self._height} pixels")
+        if content[5] not in (1, 3, 4):
+            raise ValueError(f"it has {content[5]} components")
+        for at in range(6, len(content), 3):
+            sampling = content[at + 1]
+            self._components[content[at]] = _Component(
+                sampling >> 4, sampling & 15, content[at + 2]
+            )
+        self._check_components(content[5])
+
+    def _check_components(self, count: int) -> None:
+        parts = self._components.values()
+        if len(parts) != count:
+            raise ValueError("two of its components have one number")
+        if any(not (1 <= c.h <= 4 and 1 <= c.v <= 4 and c.table <= 3) for c in parts):
+            raise ValueError("its frame header is malformed")
+        self._h_max, self._v_max = max(c.h for c in parts), max(c.v for c in parts)
+        # libjpeg decodes whole ratios alone.
+        if any(self._h_max % c.h or self._v_max % c.v for c in parts):
+            raise ValueError("its chroma is sampled at a fraction")
+
+    def _take_quant(self, content: bytes) -> None:
+        """Reads quantisation tables (T.81 B.2.4.1)."""
+        at = 0
+        while at < len(content):
+            precision, table = content[at] >> 4, content[at] & 15
+            at += 1 + 64 * (precision + 1)
+            if precision > 1 or table > 3 or at > len(content):
+                raise ValueError("its quantisation tables are malformed")
+            self._quant.add(table)
+
+    def _take_huffman(self, content: bytes) -> None:
+        """Reads Huffman tables (T.81 B.2.4.2); their codes must fit a binary tree."""
+        at = 0
+        while at < len(content):
+            number, lengths = content[at], content[at + 1 : at + 17]
+            at += 17 + sum(lengths)
+            leaves = sum(map(operator.mul, lengths, _LEAVES))
+            if number & 0xEF > 3 or sum(lengths) > 256 or leaves > 1 << 16 or at > len(content):
+                raise ValueError("its Huffman tables are malformed")
+            symbols = content[at - sum(lengths) : at]
+            self._huffman[number] = fewest_code_bits(number, lengths, symbols)
+
+    def _take_scan(self, content: bytes) -> None:
+        """Reads a scan header (T.81 B.2.3)."""
+        self._scans += 1
+        self._in_scan = True
+        if self._scans > MAX_SCANS:
+            raise ValueError(f"it has more than {MAX_SCANS} scans")
+        if not self._process:
+            raise ValueError("it has a scan before its frame header")
+        count = content[0] if content else 0
+        if not 1 <= count <= 4 or len(content) != 4 + 2 * count:
+            raise ValueError("its scan header is malformed")
+        ids, tables = content[1 : 1 + 2 * count : 2], content[2 : 2 + 2 * count : 2]
+        if len(set(ids)) != count or not set(ids) <= self._components.keys():
+            raise ValueError("its scan header names components that are not there")
+        parts = [self._components[number] for number in ids]
+        if count > 1 and sum(c.h * c.v for c in parts) > 10:
+            raise ValueError("its scan has units of more than 10 blocks")
+        if "lossless" not in self._process and any(c.table not in self._quant for c in parts):
+            raise ValueError("it has a scan before its quantisation tables")
+        first, last, approximation = content[-3:]
+        if self._process == "progressive":
+            self._take_progressive(ids, tables, first, last, approximation)
+            unit_bits = self._fewest_progressive(ids, tables, first, approximation >> 4)
+        else:
+            self._take_sequential(ids, tables)
+            unit_bits = self._fewest_sequential(ids, tables)
+        dct = self._process in HUFFMAN_DCT
+        self.coded = CodedScan(self._units(ids), self._interval, unit_bits) if dct else None
+
+    def _take_sequential(self, ids: bytes, tables: bytes) -> None:
+        if self._begun & set(ids):
+            raise ValueError("it has a component in two scans")
+        self._begun.update(ids)
+        needed = {t >> 4 for t in tables} | {0x10 | t & 15 for t in tables}
+        if self._process == "lossless":
+            needed = {t >> 4 for t in tables}
+        if "arithmetic" not in self._process and not needed <= self._huffman.keys():
+            raise ValueError("it has a scan before its Huffman tables")
+
+    def _take_progressive(
+        self, ids: bytes, tables: bytes, first: int, last: int, approximation: int
+    ) -> None:
+        """Checks what libjpeg's `start_pass_phuff_decoder` checks (T.81 G.1.1.1)."""
+        high, low = approximation >> 4, approximation & 15
+        is_dc = first == 0
+        if last != 0 if is_dc else not first <= last <= 63 or len(ids) != 1:
+            raise ValueError("its scan header is malformed")
+        if low > 13 or (high and low != high - 1):
+            raise ValueError("its scan header is malformed")
+        if is_dc:
+            self._begun.update(ids)
+            needed = set() if high else {t >> 4 for t in tables}
+        else:
+            needed = {0x10 | t & 15 for t in tables}
+        if not needed <= self._huffman.keys():
+            raise ValueError("it has a scan before its Huffman tables")
+        self._progress(ids, first, last, high, low)
+
+    def _progress(self, ids: bytes, first: int, last: int, high: int, low: int) -> None:
+        """Notes which bits have come, and in what order (T.81 G.1.1.1.2)."""
+        for number in ids:
+            lowest = self._lowest.setdefault(number, [-1] * 64)
+            if any(max(bit, 0) != high for bit in lowest[first : last + 1]):
+                raise ValueError("its scans are not in order")
+            if first and lowest[0] < 0:
+                raise ValueError("its scans are not in order")
+            lowest[first : last + 1] = [low] * (last + 1 - first)
+
+    def _units(self, ids: bytes) -> int:
+        """Returns a scan's minimum coded units: of one component, they are its blocks (A.2)."""
+        h, v = 1, 1
+        if len(ids) == 1:
+            h, v, _ = self._components[ids[0]]
+        across = -(-self._width * h // (8 * self._h_max))
+        down = -(-self._height * v // (8 * self._v_max))
+        return across * down
+
+    def _blocks(self, ids: bytes) -> list[int]:
+        """Returns the blocks that a unit has of each component."""
+        if len(ids) == 1:
+            return [1]
+        parts = [self._components[number] for number in ids]
+        return [c.h * c.v for c in parts]
+
+    def _fewest_sequential(self, ids: bytes, tables: bytes) -> int:
+        """Returns the bits that no unit can do without: a block takes a DC code and AC codes.
+
+        This refuses the file of some bytes that declares a huge image, and one that was cut and
+        closed again.
+        """
+        bits = [self._huffman.get(t >> 4, 0) + self._huffman.get(0x10 | t & 15, 0) for t in tables]
+        return sum(map(operator.mul, self._blocks(ids), bits))
+
+    def _fewest_progressive(self, ids: bytes, tables: bytes, first: int, high: int) -> int:
+        """Likewise: a DC code a block at first, then one bit; a run of blocks may have no AC."""
+        if first:
+            return 0
+        bits = [1 if high else self._huffman.get(t >> 4, 0) for t in tables]
+        return sum(map(operator.mul, self._blocks(ids), bits))

@@ -1,0 +1,111 @@
+"""Memory that an image takes at most at a time, from its decoder to its JPEG: an estimate.
+
+It follows from the header and the file's size. What decoders hold beside the pixels is what they
+were measured to: libwebp two frames and Pillow one more, as it takes WebP for films; libavif and
+its codec their planes; libjpeg all coefficients of an image of several scans; libtiff a strip or a
+tile.
+"""
+
+from __future__ import annotations
+
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.geometry import plan_resize
+from beam_export.images.jpeg import segments as jpeg_segments
+from beam_export.images.tiles import SIDE, bytes_a_pixel, is_large
+
+__all__ = ["need_of"]
+
+#: Pixels of an image that takes too little for anybody to ask.
+_FEW = 1 << 22
+#: What tiles and the codecs take, whatever the image.
+_ALWAYS = 64 << 20
+#: Copies of an image that is worked on as a whole: its channels apart and together, converted,
+#: white, and laid on white.
+_MANY_COPIES = 5
+#: Bytes a pixel that a decoder holds beside the pixels, at the same time.
+_WEBP, _AVIF = 12, 16
+#: Bytes of a JPEG a pixel, and a byte of its source, at most.
+_JPEG, _GROWTH = 1.5, 4
+_ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 278, 322, 323
+_SAMPLES, _BITS = 277, 258
+
+
+def need_of(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> int:
+    """Returns bytes, beside those of the file itself; 0 for a small image.
+
+    Args:
+        im: opened, not decoded.
+        data: the file.
+        spec: what is asked for.
+    """
+    pixels = im.width * im.height
+    if pixels <= _FEW:
+        return 0
+    stored = bytes_a_pixel(im.mode)
+    made = 1 if im.mode in ("1", "L", "LA", "La", "I") or im.mode.startswith("I;16") else 4
+    if is_large(im):
+        # Where both are as large, one shrinks as the other grows.
+        work = pixels * (stored if stored == 4 and made == 4 else stored + made)
+        # A row of tiles, when they are turned.
+        work += stored * SIDE * max(im.size)
+    else:
+        work = pixels * (stored + made * _copies(im))
+    jpeg = min(int(pixels * _JPEG), _GROWTH * len(data))
+    decoding = pixels * stored + _of_decoder(im, data)
+    return _ALWAYS + max(decoding, work + jpeg, pixels * made + _of_resizing(im, spec) + jpeg)
+
+
+def _copies(im: Image.Image) -> int:
+    """Returns how many copies are made of an image that is worked on as a whole."""
+    if im.mode not in ("L", "RGB") or "transparency" in im.info:
+        return _MANY_COPIES
+    return ("icc_profile" in im.info) + ("exif" in im.info or im.format in ("PNG", "TIFF"))
+
+
+def _of_decoder(im: ImageFile.ImageFile, data: bytes) -> int:
+    pixels = im.width * im.height
+    if isinstance(im, JpegImagePlugin.JpegImageFile):
+        return _coefficients(im, data)
+    if isinstance(im, TiffImagePlugin.TiffImageFile):
+        return _strip(im)
+    return {"WEBP": _WEBP, "AVIF": _AVIF, "BMP": 2, "DIB": 2}.get(im.format or "", 0) * pixels
+
+
+def _coefficients(im: JpegImagePlugin.JpegImageFile, data: bytes) -> int:
+    """Returns what libjpeg holds of an image of several scans: 16 bits for each coefficient."""
+    if not jpeg_segments.has_scans(data):
+        return 0
+    across = max((layer[1] for layer in im.layer), default=1)
+    down = max((layer[2] for layer in im.layer), default=1)
+    samples = sum(layer[1] * layer[2] for layer in im.layer)
+    return 2 * im.width * im.height * samples // max(1, across * down)
+
+
+def _strip(im: TiffImagePlugin.TiffImageFile) -> int:
+    """Returns the bytes of a strip or a tile, which libtiff unpacks as a whole."""
+    if not im.use_load_libtiff:
+        return 0
+    width, height = im._tile_size
+    tags = im.tag_v2
+    try:
+        bits = max(tags.get(_BITS, (1,))) * int(tags.get(_SAMPLES, 1))
+        across = int(tags.get(_TILE_WIDTH, width))
+        down = min(int(tags.get(_TILE_LENGTH, tags.get(_ROWS_PER_STRIP, height))), height)
+    except (TypeError, ValueError):
+        return 0
+    strip: int = across * down * bits // 8
+    return min(strip, 8 * width * height)
+
+
+def _of_resizing(im: Image.Image, spec: EncodeSpec) -> int:
+    """Returns what the resized image takes, whichever way up it is."""
+    if spec.resize is None or not spec.resizes:
+        return 0
+    most = 0
+    for width, height in (im.size, im.size[::-1]):
+        plan = plan_resize(width, height, spec.resize, spec.resize_mode)
+        scaled = plan.scaled_width * (plan.scaled_height + height)
+        most = max(most, 4 * min(scaled + plan.width * plan.height, 3 * spec.max_pixels))
+    return most

@@ -1,0 +1,309 @@
+"""The encoder that is always there: Pillow, on the CPU.
+
+Decode, colour to 8-bit gray or sRGB, orientation, size, JPEG: one image after the other, each on
+its own. Whatever is wrong with an image is its failure; only a lack of memory is raised, since
+that is the machine's fault and another one may do better.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile, features
+from PIL import __version__ as pillow_version
+
+from beam_export.errors import SampleError
+from beam_export.images import color, header, limits, png_color, tiles, watch
+from beam_export.images.arrays import array_fault, is_on_device
+from beam_export.images.damage import load
+from beam_export.images.encoder import EncodeSpec, ImageInput, Result
+from beam_export.images.geometry import ResizePlan, plan_resize
+from beam_export.images.icc import to_srgb
+from beam_export.images.idle_cores import Cores
+from beam_export.images.jpeg.inspect import MAX_SIDE
+from beam_export.images.memory_budget import budget
+from beam_export.images.memory_need import need_of
+from beam_export.images.scratch import KEPT_BYTES, Scratch
+from beam_export.samples import EncodedImage
+
+__all__ = ["Decoded", "PillowEncoder", "decode", "planned_resize"]
+
+_SUBSAMPLINGS = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
+_CODECS = {
+    "libjpeg_turbo": "libjpeg_turbo",
+    "littlecms2": "littlecms2",
+    "zlib": "zlib",
+    "webp": "webp",
+    "libtiff": "libtiff",
+    "avif": "avif",
+}
+
+
+class PillowEncoder:
+    """Encodes with Pillow. The bytes depend on the spec and Pillow's build, never on `threads`.
+
+    Args:
+        spec: what is asked for.
+        threads: images of a batch in work at the same time.
+        cores: what other processes leave idle: no more threads are at work than that allows; with
+            None all are.
+
+    Raises:
+        ValueError: if the spec asks for what JPEG or Pillow does not have.
+    """
+
+    def __init__(self, spec: EncodeSpec, threads: int = 1, cores: Cores | None = None) -> None:
+        if spec.subsampling not in _SUBSAMPLINGS:
+            raise ValueError(f"subsampling is {spec.subsampling!r}; it must be 420, 422 or 444")
+        if not 1 <= spec.quality <= 100:
+            raise ValueError(f"quality is {spec.quality}; it must be from 1 to 100")
+        if spec.resize is not None:
+            plan_resize(1, 1, spec.resize, spec.resize_mode)
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; it must be 1 or more")
+        self.spec = spec
+        self.threads = threads
+        self._cores = cores
+        self._pool: ThreadPoolExecutor | None = None
+        self._scratch = Scratch()
+
+    def __reduce__(self) -> tuple[type[PillowEncoder], tuple[EncodeSpec, int, Cores | None]]:
+        return type(self), (self.spec, self.threads, self._cores)
+
+    def open(self) -> None:
+        """Makes the threads; a second call does nothing."""
+        header.lift_guards(self.spec.max_pixels)
+        header.silence_pillow()
+        if self.threads > 1 and self._pool is None:
+            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="encode")
+
+    def close(self) -> None:
+        """Ends the threads; `open` makes new ones."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+    def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
+        """Encodes images, each on its own: as many results as images, in their order.
+
+        Raises:
+            MemoryError: if an image within the limits does not fit into memory.
+        """
+        if self._pool is None or len(images) < 2:
+            return [self._encode(image) for image in images]
+        if self._cores is None:
+            return self._encode_in(self._pool, self.threads, images)
+        with self._cores.idle() as idle:
+            return self._encode_in(self._pool, min(self.threads, 1 + idle), images)
+
+    def identity(self) -> dict[str, str]:
+        """Returns what shapes the bytes: the versions of Pillow and of the codecs in its build."""
+        versions = {name: features.version(feature) for name, feature in _CODECS.items()}
+        return {
+            "encoder": "pillow",
+            "device": "cpu",
+            "pillow": pillow_version,
+            **{name: version or "none" for name, version in versions.items()},
+        }
+
+    def take_counts(self) -> dict[str, int]:
+        """Returns nothing: there is one way through this encoder."""
+        return {}
+
+    def _encode_in(
+        self, pool: ThreadPoolExecutor, threads: int, images: Sequence[ImageInput]
+    ) -> list[Result]:
+        """Encodes images in so many threads, this one among them."""
+        results: list[Result | None] = [None] * len(images)
+        places = iter(range(len(images)))
+
+        def work() -> None:
+            # Each place comes once, whoever asks: Python's lock sees to it.
+            for place in places:
+                results[place] = self._encode(images[place])
+
+        others = [pool.submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            concurrent.futures.wait(others)
+        for other in others:
+            other.result()
+        return [result for result in results if result is not None]
+
+    def _encode(self, image: ImageInput) -> Result:
+        stage = "decode" if isinstance(image, bytes) else "encode"
+        try:
+            with watch.at_work(), contextlib.ExitStack() as held:
+                if isinstance(image, bytes):
+                    picture, profile, remarks = decode(image, self.spec, held)
+                else:
+                    picture, profile, remarks = Decoded(_from_array(image, self.spec))
+                stage = "encode"
+                picture = self._resize(picture)
+                size = picture.size
+                self._write(picture, profile)
+                # Large ones and their JPEG are never there at the same time twice.
+                del picture
+                data = self._written()
+        except MemoryError:
+            raise
+        except Exception as error:
+            return header.failure(stage, error, image if isinstance(image, bytes) else b"")
+        return EncodedImage(data, "jpg", *size, "encoded", remarks)
+
+    def _resize(self, im: Image.Image) -> Image.Image:
+        plan = planned_resize(im.size, self.spec)
+        return im if plan is None else _apply(plan, im)
+
+    def _write(self, im: Image.Image, profile: bytes | None) -> None:
+        """Writes the image as a baseline JPEG that carries nothing but, maybe, a profile."""
+        buffer = self._scratch.file
+        buffer.seek(0)
+        im.save(
+            buffer,
+            "JPEG",
+            quality=self.spec.quality,
+            # Of gray, 4:2:0 would only put a factor of 2 into the header, where others have 1.
+            subsampling=_SUBSAMPLINGS["444" if im.mode == "L" else self.spec.subsampling],
+            progressive=False,
+            optimize=False,
+            icc_profile=profile,
+            exif=b"",
+            # Pillow copies the source's comment unless it is given one.
+            comment=b"",
+        )
+
+    def _written(self) -> bytes:
+        """Returns what was written last."""
+        buffer = self._scratch.file
+        size = buffer.tell()
+        buffer.seek(0)
+        data = buffer.read(size)
+        if size > KEPT_BYTES:
+            buffer.truncate(0)
+        return data
+
+
+def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None:
+    """Returns how an upright image of that size is resized, None if it is not.
+
+    Raises:
+        SampleError: if it would be larger than it may be, or than a JPEG can be.
+    """
+    plan = None
+    if spec.resize is not None:
+        plan = plan_resize(*size, spec.resize, spec.resize_mode)
+        # A strip of 1 x 60,000 pixels would be scaled to gigapixels.
+        header.check_pixels(plan.scaled_width * plan.scaled_height, spec, "encode")
+        size = (plan.width, plan.height)
+    if max(size) > MAX_SIDE:
+        raise SampleError(
+            "encode",
+            "ValueError",
+            f"the image has {size[0]} x {size[1]} pixels, and a side of a JPEG has at most "
+            f"{MAX_SIDE}",
+        )
+    return plan
+
+
+class Decoded(NamedTuple):
+    """An image as it is to be encoded.
+
+    Attributes:
+        picture: upright, `L` or `RGB`.
+        profile: that it is to carry, if it is not sRGB.
+        remarks: what is told of it at the end, in a word each.
+    """
+
+    picture: Image.Image
+    profile: bytes | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded:
+    """Returns an image decoded, upright, in gray or sRGB.
+
+    Args:
+        data: the encoded image.
+        spec: has the limits.
+        held: closed by the caller when it is done with the image: until then it has the memory
+            that a large one takes, for which others may have to wait.
+
+    Raises:
+        SampleError: if it is larger than it may be, or damaged and may not be.
+        Exception: what Pillow raises for what it cannot read; see `header.failure`.
+    """
+    header.check_bytes(data, spec)
+    with header.open_image(data, spec) as opened:
+        _take(held, opened, data, spec)
+        im, source, canvas, orientation, remarks = load(opened, data, spec)
+        # A GIF or AVIF frame may turn out larger than its header said.
+        header.check_pixels(source.width * source.height, spec)
+        facts = color.facts_of(im, data)
+        told = png_color.told(im, data)
+        profile, kept = told.profile, None
+
+        def convert(part: Image.Image) -> Image.Image:
+            nonlocal kept
+            colors, alpha = color.split_alpha(part, facts)
+            converted, kept = to_srgb(colors, profile)
+            return color.on_white(converted, alpha)
+
+        picture = tiles.remade(source, canvas, convert, orientation)
+        return Decoded(picture, kept, remarks + told.remarks)
+
+
+def _take(
+    held: contextlib.ExitStack, im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec
+) -> None:
+    """Waits for the memory that a large image takes, and says how long it may take."""
+    need = need_of(im, data, spec)
+    if need:
+        watch.may_take(limits.cpu_seconds(limits.outline_of(data, spec)))
+        with watch.waiting():
+            held.enter_context(budget().taken(need))
+
+
+def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
+    """Returns an array as an `L` or `RGB` image.
+
+    Raises:
+        ValueError: if it is no uint8 array of a shape that is taken.
+    """
+    name = type(pixels).__name__
+    if is_on_device(pixels):
+        raise ValueError(
+            f"the image is a {name} on a GPU, where only --encoder=dali with --device=gpu takes "
+            "it; copy it to the host first"
+        )
+    if not isinstance(pixels, np.ndarray):
+        raise ValueError(f"the image is a {name}; it must be bytes or an array")
+    fault = array_fault(pixels)
+    if fault is not None:
+        raise ValueError(fault)
+    header.check_pixels(pixels.shape[0] * pixels.shape[1], spec, "encode")
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    im = Image.fromarray(np.ascontiguousarray(pixels))
+    if im.mode != "RGBA":
+        return im
+    *colors, alpha = im.split()
+    return color.on_white(Image.merge("RGB", colors), alpha)
+
+
+def _apply(plan: ResizePlan, im: Image.Image) -> Image.Image:
+    """Returns the image as planned: scaled, then its window taken, white outside."""
+    scaled = (plan.scaled_width, plan.scaled_height)
+    if scaled != im.size:
+        im = im.resize(scaled, Image.Resampling.LANCZOS)
+    if (plan.left, plan.top, plan.width, plan.height) == (0, 0, *scaled):
+        return im
+    window = Image.new(im.mode, (plan.width, plan.height), "white")
+    window.paste(im, (-plan.left, -plan.top))
+    return window

@@ -1,0 +1,75 @@
+"""Looks at an image before anything is planned: its header alone, or all of its pixels.
+
+Both say what the encoders would say of the same bytes, so that whoever fails here would have
+failed there, with the same words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from beam_export.images import header, watch
+from beam_export.images import pillow_encoder as pillow
+from beam_export.images.encoder import EncodeSpec
+from beam_export.samples import Probed
+
+__all__ = ["HEAD_BYTES", "probe_head", "probe_pixels"]
+
+#: What is read of an image at first; then more, and then all of it. Behind the first come a JPEG
+#: with a large thumbnail or profile, and formats whose header may stand anywhere.
+HEAD_BYTES = (1 << 16, 1 << 20)
+
+
+def probe_head(head: bytes, whole: bool, spec: EncodeSpec) -> Probed | None:
+    """Returns what an image's first bytes say of it; None if it takes more of them to tell.
+
+    Args:
+        head: the first bytes, or all.
+        whole: whether these are all.
+        spec: has the limits.
+
+    Raises:
+        SampleError: if it has too many pixels, or if it is whole and cannot be read.
+    """
+    if not whole:
+        kind, size = header.sniff(head), header.read_size(head, spec)
+        return Probed(*size, kind) if size and kind else None
+    header.check_bytes(head, spec)
+    return _facts(head, spec)
+
+
+def probe_pixels(data: bytes, spec: EncodeSpec) -> Probed:
+    """Decodes an image and lets go of its pixels; returns what it is.
+
+    Raises:
+        SampleError: if it cannot be decoded, or not be encoded where that is asked for.
+        MemoryError: if an image within the limits does not fit into memory.
+    """
+    stage = "decode"
+    try:
+        with watch.at_work(), contextlib.ExitStack() as held:
+            picture = pillow.decode(data, spec, held).picture
+            stage = "encode"
+            if spec.mode != "never":
+                pillow.planned_resize(picture.size, spec)
+            del picture
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise header.failure(stage, error, data) from error
+    return _facts(data, spec)
+
+
+def _facts(data: bytes, spec: EncodeSpec) -> Probed:
+    try:
+        kind, size = header.sniff(data), header.read_size(data, spec)
+        if kind is None or size is None:
+            # Odd, and yet an image to Pillow; or not, and it says why.
+            with header.open_image(data, spec) as im:
+                kind = kind or str(im.format).lower()
+                size = size or im.size
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise header.failure("decode", error, data) from error
+    return Probed(*size, kind)

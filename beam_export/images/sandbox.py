@@ -1,0 +1,224 @@
+"""One image at a time in a process of its own: what ends that process is the image's failure.
+
+A server is started once and forks for every image; the fork has limits of memory and time that
+follow from the image's size, so that whether an image fails depends on the image alone. It guards
+against codecs that crash, not against images that are made to take a machine over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import resource
+import select
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from typing import IO
+
+from PIL import Image
+
+from beam_export.errors import RunError, SampleError
+from beam_export.images import limits
+from beam_export.images.encoder import EncodeSpec, ImageInput, Result
+from beam_export.images.memory_budget import budget, unbounded
+from beam_export.images.outline import read_outline
+from beam_export.images.pillow_encoder import PillowEncoder
+from beam_export.images.watch import is_asleep, pulse
+
+__all__ = ["Sandbox", "main"]
+
+#: Seconds between being told and being ended.
+_GRACE = 5
+#: Bytes of a pixel that another image would have to wait for.
+_HELD_A_PIXEL = 20
+_LENGTH = struct.Struct(">BQ")
+_RESULT, _LOST = 0, 1
+_PR_SET_PDEATHSIG = 1
+_NO_MEMORY = 3
+
+
+class Sandbox:
+    """Encodes with Pillow, each image in a process of its own; started when it is first used."""
+
+    def __init__(self, spec: EncodeSpec) -> None:
+        self._spec = spec
+        self._server: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
+
+    def encode(self, image: ImageInput) -> Result:
+        """Returns what `PillowEncoder` makes of an image; a failure `Crashed` if it crashes.
+
+        Raises:
+            RunError: if the sandbox itself cannot be run.
+        """
+        with self._turn, self._held(image):
+            try:
+                server = self._server or self._start()
+                assert server.stdin is not None
+                assert server.stdout is not None
+                _send(server.stdin, 0, pickle.dumps(image, protocol=5))
+                kind, answer = _receive(server.stdout)
+            except (OSError, EOFError) as error:
+                self.close()
+                raise RunError(
+                    "the process that images are tried in has ended: run again, with more memory."
+                ) from error
+        if kind == _RESULT:
+            result: Result = pickle.loads(answer)
+            return result
+        return SampleError("decode", "Crashed", answer.decode())
+
+    def _held(self, image: ImageInput) -> contextlib.AbstractContextManager[None]:
+        """Holds the memory that an image may take there, here, where others know of it."""
+        found = read_outline(image) if isinstance(image, bytes) else None
+        return budget().taken(
+            _HELD_A_PIXEL * min(found.pixels, self._spec.max_pixels) if found else 0
+        )
+
+    def close(self) -> None:
+        """Ends the server."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.kill()
+            server.communicate()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "beam_export.images.sandbox"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._server.stdin is not None
+        _send(self._server.stdin, 0, pickle.dumps(self._spec, protocol=5))
+        return self._server
+
+
+def _send(target: IO[bytes], kind: int, data: bytes) -> None:
+    target.write(_LENGTH.pack(kind, len(data)))
+    target.write(data)
+    target.flush()
+
+
+def _receive(source: IO[bytes]) -> tuple[int, bytes]:
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    kind, length = _LENGTH.unpack(head)
+    return kind, source.read(length)
+
+
+def main() -> None:
+    """Serves until whoever started this ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    unbounded()
+    encoder = PillowEncoder(pickle.loads(_receive(sys.stdin.buffer)[1]))
+    encoder.open()
+    Image.init()
+    while True:
+        try:
+            _, data = _receive(sys.stdin.buffer)
+        except EOFError:
+            return
+        _send(sys.stdout.buffer, *_try(encoder, pickle.loads(data)))
+
+
+def _try(encoder: PillowEncoder, image: ImageInput) -> tuple[int, bytes]:
+    """Returns (kind, answer): the packed result, or what the image has done in words."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _encode(encoder, image, theirs)
+    os.close(theirs)
+    try:
+        answer = _read_until_it_sleeps(ours, child)
+    except TimeoutError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return _LOST, _told(signal.SIGXCPU)
+    finally:
+        os.close(ours)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return (_RESULT, answer) if status == 0 else (_LOST, _told(-status))
+
+
+def _read_until_it_sleeps(source: int, child: int) -> bytes:
+    """Returns what a process says before it ends.
+
+    Looks are counted and not the clock, which goes on while this process or that one is stopped.
+
+    Raises:
+        TimeoutError: if it sleeps and says nothing.
+    """
+    parts: list[bytes] = []
+    before, asleep = pulse(f"/proc/{child}"), 0
+    while asleep < (limits.LOOKS if before else limits.LOOKS_IN_THE_DARK):
+        if select.select([source], [], [], limits.LOOK_EVERY)[0]:
+            part = os.read(source, 1 << 20)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+            asleep = 0
+            continue
+        now = pulse(f"/proc/{child}")
+        asleep = asleep + 1 if before is None or now is None or is_asleep(before, now) else 0
+        before = now
+    raise TimeoutError
+
+
+def _told(how: int) -> bytes:
+    """Returns why a process has ended: by a signal, or -3 for want of memory."""
+    if how == signal.SIGXCPU:
+        return b"it took its codec longer than an image of its size may take"
+    if how in (-_NO_MEMORY, signal.SIGKILL):
+        return b"it took its codec more memory than an image of its size may take"
+    name = signal.Signals(how).name if how in signal.valid_signals() else "an error"
+    return f"its codec crashed ({name})".encode()
+
+
+def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
+    """Encodes an image, writes the packed result, and ends this process."""
+    status = 1
+    try:
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        seconds = limits.cpu_seconds(limits.outline_of(image, encoder.spec))
+        most = _memory_in_use() + limits.most_memory(image, encoder.spec)
+        _limit(resource.RLIMIT_CORE, 0, 0)
+        # At the second limit it is killed, as for want of memory.
+        _limit(resource.RLIMIT_CPU, seconds, seconds + _GRACE)
+        _limit(resource.RLIMIT_AS, most, most)
+        answer = pickle.dumps(encoder.encode_batch([image])[0], protocol=5)
+        sent = 0
+        while sent < len(answer):
+            sent += os.write(target, answer[sent : sent + (1 << 20)])
+        status = 0
+    except MemoryError:
+        status = _NO_MEMORY
+    finally:
+        os._exit(status)
+
+
+def _limit(what: int, soft: int, hard: int) -> None:
+    """Sets limits, within those that this process has."""
+    given = resource.getrlimit(what)[1]
+    if given != resource.RLIM_INFINITY:
+        soft, hard = min(soft, given), min(hard, given)
+    resource.setrlimit(what, (soft, hard))
+
+
+def _memory_in_use() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 1 << 30
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""Large images a tile at a time, so that beyond their decoder's own memory little is held.
+
+Whatever Pillow does to an image makes another one of the same size. So what large ones go through
+is done to a tile after the other, and the memory of rows that are done with goes back to the
+system while the result grows: two images in the memory of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from beam_export.images.orientation import exif_block, place_of, read_orientation, upright
+
+__all__ = ["Canvas", "bytes_a_pixel", "is_large", "load", "remade", "tiles"]
+
+#: What Pillow's modules make images by, and do not call public.
+_core: Any = vars(Image)["core"]
+
+#: Pixels of an image that is worked on as a whole, as most photographs are: of one whose pixels are
+#: colours as they stand, and of any other, of which several copies are made.
+PLAIN = 1 << 25
+WHOLE = 1 << 22
+#: Pixels of a tile, and the side of one that is turned: a side fills a page of memory, so that the
+#: parts of a row that belong to different tiles lie in different pages.
+TILE = 1 << 20
+SIDE = 1 << 10
+
+_ORIENTATION = 0x0112
+#: Modes whose pixels take less than four bytes.
+_NARROW = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
+
+
+class Canvas:
+    """Memory for the pixels of one image, which is given back row by row.
+
+    Attributes:
+        core: the pixels, as Pillow's core knows them; zero at first.
+    """
+
+    def __init__(self, mode: str, size: tuple[int, int], by_column: bool = False) -> None:
+        """Takes the memory, all of it; the system gives a page when it is first written to.
+
+        Args:
+            mode, size: of the image.
+            by_column: whether it will be written column by column.
+
+        Raises:
+            MemoryError: if there is not so much.
+        """
+        self._stride = size[0] * bytes_a_pixel(mode)
+        try:
+            self._memory = mmap.mmap(-1, self._stride * size[1], flags=mmap.MAP_PRIVATE)
+        except OSError as error:
+            raise MemoryError from error
+        # Tiles of one row would share large pages.
+        # Large pages come a lot faster, and hold parts of many columns.
+        pages = "MADV_NOHUGEPAGE" if by_column else "MADV_HUGEPAGE"
+        self._advise(pages, 0, len(self._memory))
+        self._given = 0
+        arguments = (mode, self._stride, 1)
+        self.core = _core.map_buffer(self._memory, size, "raw", 0, arguments)
+
+    def give_back(self, rows: int) -> None:
+        """Gives back the memory of the first rows, which are zero from then on."""
+        end = rows * self._stride // mmap.PAGESIZE * mmap.PAGESIZE
+        if end > self._given:
+            self._advise("MADV_DONTNEED", self._given, end - self._given)
+            self._given = end
+
+    def _advise(self, what: str, start: int, length: int) -> None:
+        # Advice that a system does not know costs memory and nothing else.
+        with contextlib.suppress(AttributeError, OSError):
+            self._memory.madvise(getattr(mmap, what), start, length)
+
+
+def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
+    """Decodes an image; returns its pixels as stored, their memory, and its orientation.
+
+    The memory is None for an image that is worked on as a whole, or whose decoder keeps its own.
+
+    Raises:
+        Exception: what Pillow raises for what it cannot decode.
+    """
+    canvas, turned = None, 1
+    size = im.size
+    if isinstance(im, TiffImagePlugin.TiffImageFile):
+        # Pillow would turn a TIFF here, the whole of it.
+        size = im._tile_size
+        im.load_end = lambda: None  # type: ignore[method-assign]
+        turned = _tiff_orientation(im)
+    # What has nothing to decode is to fail as it does without memory.
+    if is_large(im) and bytes_a_pixel(im.mode) == 4 and (im.tile or hasattr(im, "_decoder")):
+        canvas = Canvas(im.mode, size)
+        im.im = canvas.core
+    im.load()
+    # Frames of a film are Pillow's to put together.
+    canvas = canvas if canvas is not None and im.im is canvas.core else None
+    if isinstance(im, TiffImagePlugin.TiffImageFile):
+        return im._new(im.im), canvas, turned
+    _let_decoder_go(im)
+    return im, canvas, read_orientation(exif_block(im))
+
+
+def bytes_a_pixel(mode: str) -> int:
+    """Returns the bytes in which Pillow keeps a pixel of a mode."""
+    return _NARROW.get(mode, 4)
+
+
+def is_large(im: Image.Image) -> bool:
+    """Tells whether an image is worked on a tile at a time."""
+    plain = im.mode in ("L", "RGB") and "transparency" not in im.info
+    return im.width * im.height > (PLAIN if plain else WHOLE)
+
+
+def _tiff_orientation(im: TiffImagePlugin.TiffImageFile) -> int:
+    """Returns the orientation that Pillow turns a TIFF by."""
+    value = im.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) else 1
+
+
+def _let_decoder_go(im: Image.Image) -> None:
+    """Frees what a decoder of WebP or AVIF holds on to, as there might be further frames."""
+    if hasattr(im, "_decoder"):
+        im._decoder = None
+
+
+def remade(
+    source: Image.Image,
+    canvas: Canvas | None,
+    convert: Callable[[Image.Image], Image.Image],
+    orientation: int,
+) -> Image.Image:
+    """Returns what `convert` makes of an image, upright.
+
+    Args:
+        source: decoded.
+        canvas: its memory, which is given back; None if that is not to be had.
+        convert: makes an image of the same size, each pixel of which comes of that pixel alone.
+        orientation: EXIF's, 1 to 8.
+    """
+    if not is_large(source):
+        return upright(convert(source), orientation)
+    target: Image.Image | None = None
+    for box in tiles(source.size, orientation):
+        tile = source.crop(box)
+        made = convert(tile)
+        if target is None:
+            if made is tile and orientation == 1:
+                return source
+            turned = source.size[::-1] if orientation >= 5 else source.size
+            target = source._new(Canvas(made.mode, turned, orientation >= 5).core)
+        target.paste(upright(made, orientation), place_of(box, source.size, orientation))
+        if canvas is not None and box[2] == source.width:
+            canvas.give_back(box[3])
+    assert target is not None
+    return target
+
+
+def tiles(size: tuple[int, int], orientation: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yields boxes (left, top, right, bottom) that cover an image, row by row, left to right."""
+    width, height = size
+    across, down = width, max(1, TILE // width)
+    if orientation >= 5:
+        across, down = min(width, max(SIDE, TILE // height)), min(height, SIDE)
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            yield left, top, min(left + across, width), min(top + down, height)

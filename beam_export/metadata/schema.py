@@ -1,0 +1,191 @@
+"""The schema of a dataset's tables: the structural columns, and the types of the metadata.
+
+The types are found from the whole input before anything is written, so that all shards have one
+schema. An empty mapping is stored as null; a column that is null everywhere stays of null type.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_export.errors import InputError
+from beam_export.metadata.arrow_types import INT64_MAX, unify
+from beam_export.metadata.inference import PLAIN, Column, is_text
+
+__all__ = [
+    "MAX_COLUMNS",
+    "STRUCTURAL",
+    "ColumnTypes",
+    "check_declared",
+    "infer",
+    "output_name",
+    "unify",
+]
+
+#: The columns that every shard's Parquet begins with (format.md, part 4.2).
+STRUCTURAL: pa.Schema = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("tar_file", pa.string()),
+        ("member_name", pa.string()),
+        ("original_path", pa.string()),
+        ("offset", pa.int64()),
+        ("size", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("sha256", pa.string()),
+        ("source_sha256", pa.string()),
+        ("encoding", pa.string()),
+    ]
+)
+_RESERVED = frozenset(STRUCTURAL.names)
+
+#: More metadata columns than these mean that values are used as names.
+MAX_COLUMNS = 10_000
+
+
+def infer(value: Any) -> pa.DataType:
+    """Returns the Arrow type of one metadata value.
+
+    Raises:
+        ValueError: if no column can hold it; the message is "holds ..." without its subject.
+    """
+    column = Column()
+    column.add(value, "")
+    return column.resolve()
+
+
+def output_name(name: str) -> str:
+    """Returns the name under which a metadata column is stored."""
+    return f"input_{name}" if name in _RESERVED else name
+
+
+class ColumnTypes:
+    """Collects the types of all metadata of an input; picklable, and merged in any order."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, Column] = {}
+        self._crowded = False
+
+    def add(self, metadata: Mapping[str, Any], where: str) -> None:
+        """Adds the metadata of one sample; `where` names it in error messages.
+
+        Raises:
+            InputError: if a column's name is not text.
+        """
+        columns = self._columns
+        for name, value in metadata.items():
+            column = columns.get(name)
+            if column is None:
+                column = self._column(name, where)
+            kind = type(value)
+            if kind in PLAIN or (kind is int and 0 <= value <= INT64_MAX):
+                # Written out, not called: this is all that most values ever need.
+                seen = column.top.get(kind)
+                if seen is None or where < seen:
+                    column.top[kind] = where
+            else:
+                column.add(value, where)
+
+    def add_schema(self, schema: pa.Schema, where: str) -> None:
+        """Adds columns whose types are known, a Parquet file's, instead of their values.
+
+        Types are lost on the way through Python (a float32 comes out as a float); this keeps
+        them, and costs nothing a row.
+        """
+        for field in schema:
+            self._column(field.name, where).add_type(field.type, where)
+
+    def merge(self, other: ColumnTypes) -> None:
+        """Adds all that `other` has collected, and leaves `other` as it is."""
+        for name, column in other._columns.items():
+            self._column(name, "").merge(column)
+        if other._crowded:
+            self._give_up()
+
+    def finish(self) -> pa.Schema:
+        """Returns the schema of all metadata columns, sorted by the names they are stored under.
+
+        Raises:
+            InputError: if a column's values have no type in common, or cannot be stored.
+        """
+        if self._crowded:
+            raise InputError(
+                f"the input has more than {MAX_COLUMNS} different metadata columns, too many for "
+                "a table; keep such values as one text or one list"
+            )
+        names = sorted(self._columns, key=output_name)
+        return _rename_reserved([self._finish(name) for name in names])
+
+    def _finish(self, name: str) -> pa.Field:
+        if not is_text(name):
+            raise InputError(
+                f"the name of the metadata column {name!r} is not valid Unicode; rename it"
+            )
+        try:
+            return pa.field(name, self._columns[name].resolve())
+        except ValueError as error:
+            raise InputError(
+                f"metadata column {name!r} {error}; make its values one type that can be stored, "
+                "or leave the column out"
+            ) from None
+
+    def _column(self, name: Any, where: str) -> Column:
+        if not isinstance(name, str):
+            raise InputError(
+                f"the metadata of {where} has a column name of type {type(name).__name__}, "
+                f"{name!r}; make it text"
+            )
+        if name not in self._columns and len(self._columns) == MAX_COLUMNS:
+            self._give_up()
+        if self._crowded:
+            return Column()
+        return self._columns.setdefault(name, Column())
+
+    def _give_up(self) -> None:
+        # Only the error is left to come: keep nothing, and be the same in any order.
+        self._crowded = True
+        self._columns.clear()
+
+
+def check_declared(schema: pa.Schema) -> pa.Schema:
+    """Returns a schema that a user declares, ready to be written: its order and types are kept.
+
+    Reserved names become `input_{name}`. Types that Parquet has in finer units alone (seconds)
+    come back in the unit that is stored.
+
+    Raises:
+        InputError: if a name stands twice, or a type cannot be stored.
+    """
+    return _rename_reserved(_stored(field) for field in schema).with_metadata(schema.metadata)
+
+
+def _stored(field: pa.Field) -> pa.Field:
+    """Returns the field as Parquet gives it back, which also proves that it can be kept."""
+    file = io.BytesIO()
+    try:
+        pq.write_table(pa.schema([field]).empty_table(), file)
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise InputError(
+            f"the schema declares column {field.name!r} as {field.type}, which Parquet cannot "
+            f"hold ({str(error).splitlines()[0]}); declare another type"
+        ) from None
+    return pq.read_schema(file).field(0).with_metadata(field.metadata)
+
+
+def _rename_reserved(fields: Iterable[pa.Field]) -> pa.Schema:
+    renamed: dict[str, pa.Field] = {}
+    for field in fields:
+        name = output_name(field.name)
+        if name in renamed:
+            raise InputError(
+                f"two metadata columns would be stored as {name!r} (one that bears the name of a "
+                "column of the export is stored as `input_` and its name); rename one of them"
+            )
+        renamed[name] = field.with_name(name)
+    return pa.schema(list(renamed.values()))

@@ -1,0 +1,306 @@
+"""SQL expressions on one row, as DuckDB parses them, and a database where they reach nothing."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from beam_export.errors import InputError
+from beam_export.metadata.filter_functions import objection, work
+from beam_export.text import printable
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = [
+    "FINITE",
+    "WHOLE_ARRAY",
+    "WHOLE_LIST",
+    "Node",
+    "connect",
+    "cut",
+    "parse_expression",
+    "shown",
+    "to_sql",
+    "walk",
+]
+
+#: An object of a syntax tree, as `json_serialize_sql` makes it.
+Node: TypeAlias = dict[str, Any]
+
+#: What an expression on one row is made of, as DuckDB's parser names it (`json_serialize_sql`).
+_ROW_WISE = frozenset(
+    [
+        "BETWEEN",
+        "CASE",
+        "CAST",
+        "COLLATE",
+        "COLUMN_REF",
+        "COMPARISON",
+        "CONJUNCTION",
+        "CONSTANT",
+        "FUNCTION",
+        "OPERATOR",
+        "TYPE",
+    ]
+)
+#: What holds no other expression.
+LEAVES = frozenset(["TYPE", "CONSTANT", "COLUMN_REF"])
+#: Functions of our own, by names that no one else gives. Each works its argument out once.
+FINITE = "beam_export finite"
+WHOLE_ARRAY = "beam_export whole array"
+WHOLE_LIST = "beam_export whole list"
+_MACROS = {
+    # What is finite; null in place of the rest.
+    FINITE: "list_filter([x], lambda y: isfinite(y))[1]",
+    # What holds no null; null in place of the rest. The slice makes a list of an array, and leaves
+    # out what stands behind nulls.
+    WHOLE_ARRAY: "list_filter([x], lambda y: list_count(y) = len(y))[1]",
+    WHOLE_LIST: "list_filter([x], lambda y: list_count(y) = len(y))[1][:]",
+}
+
+_MAX_CHARACTERS = 100_000
+_MAX_CALLS = 500
+_MAX_DEPTH = 100
+#: Comparisons, conditions and whatever else is neither a column nor a constant.
+_MAX_NODES = 2000
+#: As `work` tells it.
+_MAX_WORK = 1000
+#: Levels of a syntax tree that are told in one piece.
+_SHALLOW = 20
+#: Characters of a filter, or of a value, that a message shows.
+_SHOWN = 300
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """Opens a database of nothing, whose statements reach nothing."""
+    import duckdb
+
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "enable_external_access": "false",
+            # Rows come out as they went in.
+            "threads": "1",
+        },
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    # It would be drawn on the standard output.
+    connection.execute("SET enable_progress_bar = false")
+    # Null, as what else is no number; otherwise one zero among the samples would end the run.
+    connection.execute("SET error_on_division_by_zero = false")
+    for name, body in _MACROS.items():
+        connection.execute(f'CREATE TEMP MACRO "{name}"(x) AS {body}')
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+@functools.lru_cache(maxsize=1)
+def _parser() -> duckdb.DuckDBPyConnection:
+    """Returns the database whose parser is used: to open one takes fifty times as long as to ask.
+
+    Nothing is ever made in it; threads ask by cursors of their own.
+    """
+    return connect()
+
+
+def parse_expression(text: str) -> Node:
+    """Returns the syntax tree of `SELECT (text)`.
+
+    Raises:
+        InputError: if it is anything but an expression on one row, of bounded cost.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise _no_expression(text)
+    if printable(text) != text:
+        raise InputError(f"--filter={text!r} is no text: write it in UTF-8.")
+    if len(text) > _MAX_CHARACTERS:
+        raise _too_much(text, f"{len(text):,} characters, and {_MAX_CHARACTERS:,} are")
+    tree = _read_tree(text)
+    node: Node = tree["statements"][0]["node"]
+    plain = node["type"] == "SELECT_NODE" and node["from_table"]["type"] == "EMPTY"
+    clauses = ("where_clause", "group_expressions", "having", "qualify", "sample", "modifiers")
+    if _is_nothing(node):
+        raise _no_expression(text)
+    single = len(tree["statements"]) == 1 and plain and len(node["select_list"]) == 1
+    if not single or any(node.get(name) for name in clauses):
+        raise _not_one_row(text, "more than one expression")
+    _refuse_strangers(text, node["select_list"])
+    _refuse_masses(text, node["select_list"])
+    return node
+
+
+def _is_nothing(node: Node) -> bool:
+    # Of comments alone, what is between the brackets is a row of no values.
+    first = node["select_list"][0] if node.get("select_list") else {}
+    return first.get("function_name") == "row" and not first["arguments"]
+
+
+def _no_expression(text: Any) -> InputError:
+    return InputError(
+        f"--filter={text!r} is no expression: give one over the columns, as in "
+        '"score >= 0.5 and width > 256".'
+    )
+
+
+def _read_tree(text: str) -> Node:
+    question = "SELECT json_serialize_sql($1::VARCHAR)"
+    try:
+        tree: Node = json.loads(ask(_parser().cursor(), question, f"SELECT (\n{text}\n)"))
+    except RecursionError:
+        raise _too_deep(text) from None
+    if not tree["error"]:
+        return tree
+    reason = tree["error_message"].split("\n", 1)[0]
+    if reason.startswith("Max expression depth"):
+        raise _too_deep(text)
+    raise InputError(
+        f"--filter={shown(text)} cannot be read ({reason}): write a SQL condition over the "
+        "columns, as in score >= 0.5 and split in ('train', 'val')."
+    )
+
+
+def ask(connection: duckdb.DuckDBPyConnection, question: str, given: str) -> str:
+    """Returns the only value that a statement with one parameter answers with."""
+    # All rows, or the connection would wait for who fetches the rest.
+    ((answer,),) = connection.execute(question, [given]).fetchall()
+    return str(answer)
+
+
+def to_sql(connection: duckdb.DuckDBPyConnection, statement: Node, nodes: list[Node]) -> str:
+    """Returns `SELECT ...` of syntax trees.
+
+    DuckDB takes no tree of more than 256 levels of JSON, so what lies deep is told on its own.
+
+    Args:
+        connection: whose DuckDB is asked.
+        statement: any as `parse_expression` returns it.
+        nodes: what is selected.
+    """
+    deep: dict[int, tuple[str, Node]] = {}
+    told = _tell(connection, statement, [_cut(one, _SHALLOW, deep) for one in nodes])
+    while deep:
+        below: dict[int, tuple[str, Node]] = {}
+        for name, node in deep.values():
+            part = _tell(connection, statement, [_cut(node, _SHALLOW, below)])
+            told = told.replace(f'"{name}"', f"({part.removeprefix('SELECT ')})")
+        deep = below
+    return told
+
+
+def _tell(connection: duckdb.DuckDBPyConnection, statement: Node, nodes: list[Node]) -> str:
+    node = {**statement, "select_list": nodes}
+    document = json.dumps({"error": False, "statements": [{"node": node}]})
+    return ask(connection, "SELECT json_deserialize_sql($1::JSON)", document)
+
+
+def _cut(tree: Any, levels: int, deep: dict[int, tuple[str, Node]]) -> Any:
+    """Returns a tree with names in place of what lies deeper; those go into `deep`."""
+    if isinstance(tree, list):
+        return [_cut(one, levels, deep) for one in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if tree.get("class", "TYPE") not in LEAVES:
+        if levels == 0:
+            # No filter can hold the name of a part: there would be no end to it.
+            name, _ = deep.setdefault(id(tree), (f"beam_export part {id(tree)}", tree))
+            part = {"class": "COLUMN_REF", "type": "COLUMN_REF", "column_names": [name]}
+            return {**part, "alias": tree["alias"]}
+        levels -= 1
+    return {name: _cut(one, levels, deep) for name, one in tree.items()}
+
+
+def shown(text: str) -> str:
+    """Returns a filter's text for a message: quoted, and not much of it."""
+    return repr(cut(text))
+
+
+def cut(text: str) -> str:
+    """Returns text for a message, and not much of it."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _refuse_strangers(text: str, tree: Any) -> None:
+    for one in walk(tree):
+        kind = one.get("class")
+        if kind is None:
+            continue
+        if kind not in _ROW_WISE:
+            raise _not_one_row(text, _named(kind))
+        if kind == "FUNCTION" and (wrong := objection(one)):
+            name = one["function_name"]
+            called = f"{name}()" if name[0].isalpha() else name
+            raise InputError(
+                f"--filter={shown(text)} holds {called}, which {wrong}: allowed are comparisons, "
+                "in, between, like, case, casts, and functions of numbers, texts, dates, lists and "
+                "JSON (docs/filters.md lists them)."
+            )
+
+
+def _named(kind: str) -> str:
+    if kind == "LAMBDA":
+        return "a lambda, or -> (of JSON, ->> and json_extract() are allowed)"
+    return f"a {kind.lower().replace('_', ' ')}"
+
+
+def _refuse_masses(text: str, tree: Any) -> None:
+    nodes = [one for one in walk(tree) if one.get("class", "TYPE") not in LEAVES]
+    if len(nodes) > _MAX_NODES:
+        raise _too_much(text, f"{len(nodes)} comparisons and other parts, and {_MAX_NODES} are")
+    calls = [one for one in nodes if one["class"] in ("FUNCTION", "CAST")]
+    if len(calls) > _MAX_CALLS:
+        raise _too_much(text, f"{len(calls)} operators, functions and casts, and {_MAX_CALLS} are")
+    if _depth(tree) > _MAX_DEPTH:
+        raise _too_deep(text)
+    made = work(tree[0])
+    if made > _MAX_WORK:
+        raise _too_much(
+            text, f"texts or lists of {made} times what a row brings, and {_MAX_WORK} are"
+        )
+
+
+def _depth(tree: Any) -> int:
+    deepest, waiting = 0, [(tree, 0)]
+    while waiting:
+        node, depth = waiting.pop()
+        if isinstance(node, dict):
+            depth += "class" in node
+            deepest = max(deepest, depth)
+            waiting.extend((one, depth) for one in node.values())
+        elif isinstance(node, list):
+            waiting.extend((one, depth) for one in node)
+    return deepest
+
+
+def _not_one_row(text: str, what: str) -> InputError:
+    return InputError(
+        f"--filter={shown(text)} holds {what}: give one expression over the columns of a sample, "
+        "with no functions but those that tell the same of it at any time."
+    )
+
+
+def _too_much(text: str, what: str) -> InputError:
+    return InputError(
+        f"--filter={shown(text)} has {what} the most: write less of it, put what is more into a "
+        "column of --metadata, or give --ids a list."
+    )
+
+
+def _too_deep(text: str) -> InputError:
+    return _too_much(text, f"expressions within expressions, and {_MAX_DEPTH} levels are")
+
+
+def walk(tree: Any) -> Iterator[Node]:
+    """Yields every object of a syntax tree."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            yield node
+            waiting.extend(reversed(node.values()))
+        elif isinstance(node, list):
+            waiting.extend(reversed(node))

@@ -1,0 +1,326 @@
+"""The chain, wired: each step is a thin transform over functions of other modules.
+
+ReadSamples      -> refs                      no pixels
+AssignKeys       -> blocks of (key, ref)
+ChooseSamples    -> blocks                    tables joined, images probed, samples selected
+PlanShards       -> the plan                  one small side input
+GroupIntoShards  -> (shard, [block, ...])     GroupIntoBatches, then Reshuffle
+WriteEachShard   -> ShardResult               sort, read, encode, write tar and Parquet
+WriteManifest    -> Manifest                  last
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import uuid
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindows
+
+from beam_export.cli.dataflow import on_gpu_workers
+from beam_export.errors import InputError
+from beam_export.images.crash_guard import guarded
+from beam_export.images.encoder import Encoder
+from beam_export.images.idle_cores import Cores
+from beam_export.naming import ShardNames
+from beam_export.options import ExportOptions
+from beam_export.pipeline.beam_utils import Checkpoint
+from beam_export.pipeline.choosing import ChooseSamples
+from beam_export.pipeline.group_into_shards import GroupIntoShards
+from beam_export.pipeline.plan_shards import Announce, AssignKeys, Planned, PlanShards, open_plan
+from beam_export.pipeline.proxies import spare_this_machine
+from beam_export.pipeline.read_samples import ReadSamples
+from beam_export.pipeline.resources import encoder_for, is_local, threads_for
+from beam_export.pipeline.result import ExportResult
+from beam_export.pipeline.spill_samples import SpillSamples
+from beam_export.pipeline.write_manifest import WriteManifest
+from beam_export.pipeline.write_shards import WriteEachShard
+from beam_export.planning.preflight import check_columns, check_schema
+from beam_export.samples import Failure, Sample
+from beam_export.shards.lock import prepare_output, release
+from beam_export.shards.output import Output
+from beam_export.shards.resume import take_stock
+from beam_export.shards.writer import ShardResult
+from beam_export.sources.overlap import refuse_overlap
+from beam_export.sources.patterns import parse_inputs
+
+__all__ = ["ExportImages", "ExportResult", "WriteShards"]
+
+
+@dataclasses.dataclass
+class _WriteBlocks(beam.PTransform):
+    """Plans and writes what is in blocks of refs: the part that every way in shares."""
+
+    options: ExportOptions
+    output: Output
+    encoder: Encoder
+    watcher: str | None
+    schema: pa.Schema | None
+    failures: PCollection[Failure]
+    skipped: PCollection[str]
+    threads: int = 1
+    columns: PCollection[tuple[bytes, str]] | None = None
+    cores: Cores | None = None
+    remove_image_data: bool = True
+    from_json: PCollection[bool] | None = None
+
+    def expand(self, blocks: PCollection[bytes]) -> ExportResult:
+        chosen = blocks | "ChooseSamples" >> ChooseSamples(
+            self.options, self.threads, self.schema, self.columns
+        )
+        blocks, columns = chosen.blocks, chosen.columns
+        name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
+        announce = Announce(self.output, self.watcher, self.options.clean)
+        listed = (self.failures, chosen.lost) | "ListedFailures" >> beam.Flatten()
+        early = (listed, chosen.failures) | "EarlyFailures" >> beam.Flatten()
+        planned = blocks | "PlanShards" >> PlanShards(
+            self.options, name, announce, self.schema, early
+        )
+        shards = self._write(blocks, planned, columns)
+        manifest = shards | "WriteManifest" >> WriteManifest(
+            self.options,
+            self.output,
+            self.encoder,
+            self.watcher,
+            time.time(),
+            planned,
+            columns,
+            listed,
+            chosen.failures,
+            self.skipped,
+            chosen.tally,
+            self.from_json,
+        )
+        late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
+        failures = (early, late) | "AllFailures" >> beam.Flatten()
+        given = (shards, failures, manifest, planned.plan)
+        return ExportResult.of(given, self.output, not self.remove_image_data)
+
+    def _write(
+        self, blocks: PCollection[bytes], planned: Planned, columns: PCollection[bytes]
+    ) -> PCollection[ShardResult]:
+        stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.output)
+        sides = (planned.plan, planned.decisions, columns, stock)
+        given = (self.options, self.output, self.encoder, self.watcher, self.cores)
+        return (
+            blocks
+            | "GroupIntoShards"
+            >> GroupIntoShards(planned.plan, planned.decisions, self.options.images_per_tar)
+            | "WriteShards" >> WriteEachShard(*given, *sides)
+        )
+
+
+def _take_stock(plan: bytes, output: Output) -> bytes:
+    return take_stock(output, ShardNames(open_plan(plan).hash)).pack()
+
+
+def _failures_of(result: ShardResult) -> tuple[Failure, ...]:
+    return result.failures
+
+
+@dataclasses.dataclass
+class ExportImages(beam.PTransform):
+    """Exports the images behind patterns: what the command line runs.
+
+    Attributes:
+        input: as `--input`.
+        options: of the export.
+        workers: threads that encode in each worker process; with `cores`, the most of them.
+        watcher: address for `progress.tell`.
+        output: claimed already.
+        cautious: whether each image is decoded in a process of its own.
+        cores: what the worker processes share, if they are of this machine.
+    """
+
+    input: str
+    options: ExportOptions
+    workers: int = 1
+    watcher: str | None = None
+    output: Output | None = None
+    cautious: bool = False
+    cores: Cores | None = None
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
+        patterns = parse_inputs(self.input)
+        refuse_overlap(patterns, self.options.output_dir)
+        check_columns(patterns, self.options)
+        encoder = encoder_for(self.options, pbegin.pipeline, self.workers, self.cores)
+        output = self.output or _prepared(self.options, pbegin.pipeline)
+        encoder = guarded(encoder, output, cautious=self.cautious)
+        samples = pbegin | "ReadSamples" >> ReadSamples(
+            patterns,
+            self.options.output_dir,
+            self.watcher,
+            self.options.input_format,
+            output,
+            self.options.max_image_bytes,
+        )
+        blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
+        return blocks | "Export" >> _WriteBlocks(
+            self.options,
+            output,
+            encoder,
+            self.watcher,
+            None,
+            samples.failures,
+            samples.skipped,
+            self.workers,
+            samples.columns,
+            self.cores,
+            from_json=samples.from_json,
+        )
+
+
+class WriteShards(beam.PTransform):
+    """Writes a PCollection of `Sample` as shards; gives an `ExportResult`.
+
+    Every keyword means what the flag of that name means (`ExportOptions`); `order="source"` is by
+    id here. Elements are computed once: bytes and arrays are encoded and spilled to a temporary
+    place under `output_dir`, and only refs go on.
+
+    Args:
+        output_dir: local directory, or one on any file system that Beam knows.
+        images_per_tar: samples a shard.
+        deterministic_name: whether `{hash}` is made of the content; else of a random token.
+        remove_image_data: whether `result.samples` come without their image.
+        resume: whether shards that an earlier run of the same samples and options has finished are
+            kept; if not, and there are any, that is an error.
+        clean: whether what earlier runs have left in `output_dir` is removed.
+        verbose: whether to log a line a shard, at level INFO.
+        schema: types of the metadata columns, in their order; None infers them from all samples.
+
+    Raises:
+        InputError: if an option makes no sense, or the directory cannot be written to.
+    """
+
+    def __init__(
+        self,
+        output_dir: str,
+        images_per_tar: int = 1000,
+        deterministic_name: bool = True,
+        remove_image_data: bool = False,
+        verbose: bool = False,
+        *,
+        schema: pa.Schema | None = None,
+        max_tar_bytes: int | None = None,
+        member_names: str = "id",
+        order: str = "source",
+        seed: int = 0,
+        encode: str = "auto",
+        encoder: str = "auto",
+        device: str = "auto",
+        quality: int = 92,
+        subsampling: str = "420",
+        resize: int | None = None,
+        resize_mode: str = "keep_ratio",
+        limit: int | None = None,
+        duplicates: str = "error",
+        metadata: str | None = None,
+        metadata_key: str = "image_id",
+        filter: str | None = None,
+        ids: str | None = None,
+        exclude_ids: str | None = None,
+        caption_column: str | None = None,
+        probe: str = "off",
+        max_failed_fraction: float = 0.01,
+        resume: bool = True,
+        clean: bool = False,
+        damaged: str = "fail",
+        max_pixels: int = 250_000_000,
+        max_image_bytes: int = 268_435_456,
+        gpu: str | None = None,
+    ) -> None:
+        super().__init__()
+        self._remove_image_data = remove_image_data
+        self._schema = schema
+        self._options = ExportOptions(
+            output_dir=output_dir,
+            images_per_tar=images_per_tar,
+            max_tar_bytes=max_tar_bytes,
+            deterministic_name=deterministic_name,
+            verbose=verbose,
+            member_names=member_names,
+            order=order,
+            seed=seed,
+            encode=encode,
+            encoder=encoder,
+            device=device,
+            quality=quality,
+            subsampling=subsampling,
+            resize=resize,
+            resize_mode=resize_mode,
+            limit=limit,
+            duplicates=duplicates,
+            metadata=metadata,
+            metadata_key=metadata_key,
+            filter=filter,
+            ids=ids,
+            exclude_ids=exclude_ids,
+            caption_column=caption_column,
+            probe=probe,
+            max_failed_fraction=max_failed_fraction,
+            resume=resume,
+            clean=clean,
+            damaged=damaged,
+            max_pixels=max_pixels,
+            max_image_bytes=max_image_bytes,
+            gpu=gpu,
+        )
+
+    def expand(self, samples: PCollection[Sample]) -> ExportResult:
+        if not samples.is_bounded:
+            raise InputError(
+                "WriteShards was given an unbounded PCollection, whose shards would never be "
+                "complete: give it a bounded one, a window's files written by a batch pipeline say."
+            )
+        options = self._options
+        check_schema(self._schema, options)
+        threads = threads_for(samples.pipeline)
+        encoder = encoder_for(options, samples.pipeline, threads)
+        output = _prepared(options, samples.pipeline)
+        encoder = guarded(encoder, output)
+        spill = beam.ParDo(SpillSamples(output, encoder, options.order, options.seed))
+        spilled = (
+            samples
+            | "OneWindow" >> beam.WindowInto(GlobalWindows())
+            | "SpillSamples"
+            >> on_gpu_workers(spill, options, samples.pipeline).with_outputs(
+                "failures", main="blocks"
+            )
+        )
+        # A checkpoint: whatever computed the samples is not run again for the steps to come.
+        blocks = spilled.blocks | "Checkpoint" >> Checkpoint(bytes)
+        failures = spilled.failures | "CheckpointFailures" >> Checkpoint(Failure)
+        nothing = samples.pipeline | "NothingSkipped" >> beam.Create([], reshuffle=False)
+        return blocks | "Export" >> _WriteBlocks(
+            options,
+            output,
+            encoder,
+            None,
+            self._schema,
+            failures,
+            nothing,
+            threads,
+            remove_image_data=self._remove_image_data,
+        )
+
+
+def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
+    """Returns the claimed output of a pipeline that nobody watches."""
+    spare_this_machine()
+    local = is_local(pipeline)
+    output = prepare_output(options, bound=local)
+    # A `with` block tells when its pipeline has ended, however it did; else the next run sweeps.
+    ends = getattr(pipeline, "_extra_context", None)
+    if local and ends is not None:
+        ends.callback(_end, output)
+    return output
+
+
+def _end(output: Output) -> None:
+    # Notes that are left tell the next run which images may have ended a worker of this one.
+    if not any(output.notes()):
+        release(output)

@@ -1,0 +1,84 @@
+"""The metadata columns of the whole dataset: declared, or inferred from all of its samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsSingleton, PCollection
+
+from beam_export.metadata.schema import ColumnTypes, check_declared
+from beam_export.planning.blocks import open_block, untyped_metadata
+
+__all__ = ["FindColumns"]
+
+
+@dataclasses.dataclass
+class FindColumns(beam.PTransform):
+    """Finds the metadata columns; gives a serialized Arrow schema.
+
+    Attributes:
+        schema: all columns, if the user has declared them.
+        columns: (serialized Arrow schema, where it is from) of columns whose types the inputs
+            declare. These are joined with what the other columns' values show.
+    """
+
+    schema: pa.Schema | None
+    columns: PCollection[tuple[bytes, str]] | None = None
+
+    def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
+        if self.schema is not None:
+            declared = check_declared(self.schema).serialize().to_pybytes()
+            return blocks.pipeline | "Declared" >> beam.Create([declared])
+        inferred = blocks | "InferColumns" >> beam.CombineGlobally(_InferredTypes())
+        if self.columns is None:
+            return inferred | "Finish" >> beam.Map(_finish)
+        typed = self.columns | "TypedColumns" >> beam.CombineGlobally(_DeclaredTypes())
+        return inferred | "Finish" >> beam.Map(_finish, AsSingleton(typed))
+
+
+class _Types(beam.CombineFn):
+    """Collects types; the order in which they come is of no matter."""
+
+    def create_accumulator(self) -> ColumnTypes:
+        return ColumnTypes()
+
+    def merge_accumulators(self, parts: Iterable[ColumnTypes]) -> ColumnTypes:
+        merged = ColumnTypes()
+        for part in parts:
+            merged.merge(part)
+        return merged
+
+    def extract_output(self, types: ColumnTypes) -> ColumnTypes:
+        return types
+
+
+class _InferredTypes(_Types):
+    """Collects what the values of all samples show."""
+
+    def add_input(self, types: ColumnTypes, block: bytes) -> ColumnTypes:
+        for packed in open_block(block).refs():
+            metadata, path = untyped_metadata(packed)
+            if metadata:
+                types.add(metadata, path or packed.id)
+        return types
+
+
+class _DeclaredTypes(_Types):
+    """Collects what schemas declare."""
+
+    def add_input(self, types: ColumnTypes, declared: tuple[bytes, str]) -> ColumnTypes:
+        schema, where = declared
+        types.add_schema(pa.ipc.read_schema(pa.py_buffer(schema)), where)
+        return types
+
+
+def _finish(inferred: ColumnTypes, typed: ColumnTypes | None = None) -> bytes:
+    types = ColumnTypes()
+    types.merge(inferred)
+    if typed is not None:
+        types.merge(typed)
+    serialized: bytes = types.finish().serialize().to_pybytes()
+    return serialized

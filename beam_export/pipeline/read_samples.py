@@ -1,0 +1,168 @@
+"""From patterns to refs: what is listed, and image files with their sidecars."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, TaggedOutput
+
+from beam_export.pipeline.json_members import sorted_out, with_json
+from beam_export.pipeline.progress import tell
+from beam_export.pipeline.read_tables import ReadTables
+from beam_export.pipeline.read_tars import ReadTars, Spills
+from beam_export.planning.plan import source_key
+from beam_export.samples import Failure, Member, SampleRef
+from beam_export.sources.entries import Listed, Skipped, Source
+from beam_export.sources.input_format import choose
+from beam_export.sources.json_metadata import MAX_JSON
+from beam_export.sources.listing import list_images
+from beam_export.sources.patterns import Pattern
+from beam_export.sources.reader import Reader
+from beam_export.storage.paths import check_reachable
+from beam_export.storage.uris import unpin
+from beam_export.text import printable
+
+__all__ = ["ReadSamples", "Samples"]
+
+#: Samples a block: what a worker takes at a time.
+_BLOCK = 1000
+
+
+class Samples(NamedTuple):
+    """What the inputs hold.
+
+    Attributes:
+        refs: lists of refs whose `order` is their place in source order; by where they come from,
+            since to flatten them is to pickle them.
+        failures: samples that are known and cannot be had.
+        skipped: what is no image, by suffix.
+        columns: (serialized Arrow schema, where it is from) of metadata whose types the inputs
+            declare: those that refs name as `typed`.
+        from_json: whether the columns of all samples with a `.json` are made of its keys, and not
+            of a Parquet beside a tar, of one element.
+    """
+
+    refs: tuple[PCollection[list[SampleRef]], ...]
+    failures: PCollection[Failure]
+    skipped: PCollection[str]
+    columns: PCollection[tuple[bytes, str]]
+    from_json: PCollection[bool]
+
+
+@dataclasses.dataclass
+class ReadSamples(beam.PTransform):
+    """Finds the samples behind patterns; reads none of the images.
+
+    Attributes:
+        patterns: what to list, in order.
+        exclude: a directory to leave out, which may lie inside an input: the output.
+        watcher: address for `progress.tell`.
+        input_format: as the flag.
+        spills: where the members of compressed tars go; None if they are not to be written.
+        max_bytes: larger members of compressed tars are failures.
+    """
+
+    patterns: list[Pattern]
+    exclude: str
+    watcher: str | None = None
+    input_format: str = "auto"
+    spills: Spills | None = None
+    max_bytes: int = 1 << 28
+
+    def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
+        for pattern in self.patterns:
+            check_reachable("--input", pattern.path)
+        listed = (
+            pbegin
+            | "Patterns" >> beam.Create(self.patterns)
+            | "ListInputs"
+            >> beam.ParDo(_ListInputs(self.exclude, self.input_format, self.watcher)).with_outputs(
+                "failures", "skipped", "webdataset", "tables", main="blocks"
+            )
+        )
+        files = (
+            listed.blocks
+            | "SpreadBlocks" >> beam.Reshuffle()
+            | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
+        )
+        tables = listed.tables | "ReadTables" >> ReadTables(self.watcher)
+        tars = listed.webdataset | "ReadTars" >> ReadTars(self.spills, self.max_bytes, self.watcher)
+        failures = (listed.failures, files.failures, tables["failures"], tars["failures"])
+        return Samples(
+            (files.refs, *tables["refs"], *tars["refs"]),
+            failures | "ListFailures" >> beam.Flatten(),
+            (listed.skipped, tars["skipped"]) | "Skipped" >> beam.Flatten(),
+            (tables["columns"], tars["columns"]) | "Columns" >> beam.Flatten(),
+            tars["columns"]
+            | "CountBeside" >> beam.combiners.Count.Globally()
+            | "FromJson" >> beam.Map(lambda count: count == 0).with_output_types(bool),
+        )
+
+
+class _ListInputs(beam.DoFn):
+    """Yields packed blocks of (pattern number, first position, [Listed, ...]), and `Source`s."""
+
+    def __init__(self, exclude: str, input_format: str, watcher: str | None) -> None:
+        self._exclude, self._format, self._watcher = exclude, input_format, watcher
+
+    def process(self, pattern: Pattern) -> Iterator[Any]:
+        pattern = Pattern(*pattern)
+        block: list[Listed] = []
+        position = 0
+        for item in choose(list_images(pattern, self._exclude), self._format):
+            if block and (len(block) == _BLOCK or isinstance(item, Source)):
+                yield self._close(pattern, position, block)
+                position += len(block)
+                block = []
+            if isinstance(item, Failure):
+                yield TaggedOutput("failures", item)
+            elif isinstance(item, Skipped):
+                yield TaggedOutput("skipped", item.kind)
+            elif isinstance(item, Source):
+                placed = item._replace(order=source_key(pattern.number, position))
+                position += 1
+                yield TaggedOutput("webdataset" if item.kind == "webdataset" else "tables", placed)
+            else:
+                block.append(item)
+        if block:
+            yield self._close(pattern, position, block)
+
+    def _close(self, pattern: Pattern, position: int, block: list[Listed]) -> bytes:
+        tell(self._watcher, {"listed": len(block)})
+        return _pack_listed(pattern.number, position, block)
+
+
+def _pack_listed(number: int, position: int, block: list[Listed]) -> bytes:
+    plain = [
+        (one.relative, tuple(one.image), [tuple(field) for field in one.fields]) for one in block
+    ]
+    return pickle.dumps((number, position, plain), protocol=5)
+
+
+class _MakeRefs(beam.DoFn):
+    """Yields a list of refs a block; their JSON sidecars are read for the columns in them."""
+
+    def process(self, packed: bytes) -> Iterator[Any]:
+        number, position, plain = pickle.loads(packed)
+        refs = [
+            _make_ref(source_key(number, place), relative, Member(*image), fields)
+            for place, (relative, image, fields) in enumerate(plain, position)
+        ]
+        with Reader(MAX_JSON) as reader:
+            yield from sorted_out(with_json(refs, reader))
+
+
+def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> SampleRef:
+    return SampleRef(
+        order=order,
+        id=printable(relative.rpartition(".")[0]),
+        path=unpin(image.uri)[0],
+        image=image,
+        fields=tuple(Member(*field) for field in fields),
+        metadata={},
+        size=image.size,
+    )

@@ -1,0 +1,259 @@
+"""Which samples go on, and what of a table goes with them: between keys and the plan."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
+
+from beam_export.options import ExportOptions
+from beam_export.pipeline.read_lookups import ReadIds, ReadTable
+from beam_export.planning.blocks import PackedRef, open_block, pack_block
+from beam_export.planning.join import (
+    Row,
+    Tally,
+    bucket_count,
+    bucket_of,
+    check_tally,
+    count_of,
+    join_bucket,
+    pack_rows,
+    unpack_rows,
+)
+from beam_export.planning.select import Picker
+
+__all__ = ["JoinTables", "Joined", "SelectSamples", "Selected"]
+
+#: Refs, or rows, that a bundle holds back to let those of one bucket travel together.
+_HELD = 50_000
+#: Refs a block.
+_BLOCK = 1000
+
+
+class Joined(NamedTuple):
+    """Blocks of samples with all that is known of them.
+
+    Attributes:
+        blocks: packed refs.
+        columns: (serialized Arrow schema, where it is from) of the columns whose types are
+            declared, those of the samples and those of the table.
+        tally: what matched what, of one element.
+    """
+
+    blocks: PCollection[bytes]
+    columns: PCollection[tuple[bytes, str]] | None
+    tally: PCollection[Tally]
+
+
+class Selected(NamedTuple):
+    """Blocks of the samples that are left, and what was counted on the way, of one element."""
+
+    blocks: PCollection[bytes]
+    tally: PCollection[Tally]
+
+
+class _Merge(beam.CombineFn):
+    """Joins tallies, in whatever order they come."""
+
+    def create_accumulator(self) -> Tally:
+        return Tally()
+
+    def add_input(self, tally: Tally, other: Tally) -> Tally:
+        tally.merge(other)
+        return tally
+
+    def merge_accumulators(self, tallies: Iterable[Tally]) -> Tally:
+        merged = Tally()
+        for tally in tallies:
+            merged.merge(tally)
+        return merged
+
+    def extract_output(self, tally: Tally) -> Tally:
+        return tally
+
+
+@dataclasses.dataclass
+class JoinTables(beam.PTransform):
+    """Looks samples up in `--metadata`, `--ids` and `--exclude_ids`; without those, does nothing.
+
+    Attributes:
+        options: of the export.
+        columns: (serialized Arrow schema, where it is from) of the samples' own columns.
+    """
+
+    options: ExportOptions
+    columns: PCollection[tuple[bytes, str]] | None
+
+    def expand(self, blocks: PCollection[bytes]) -> Joined:
+        given = self.options.lookups
+        if not given:
+            nothing = blocks.pipeline | "NothingJoined" >> beam.Create([Tally()], reshuffle=False)
+            return Joined(blocks, self.columns, nothing)
+        tables, columns = self._read(blocks.pipeline, given)
+        counted = {
+            "refs": blocks | "CountRefs" >> beam.Map(lambda block: len(open_block(block).ids)),
+            **{name: rows | f"Count_{name}" >> beam.Map(count_of) for name, rows in tables.items()},
+        }
+        sums = [
+            counts | f"Sum_{name}" >> beam.CombineGlobally(sum) for name, counts in counted.items()
+        ]
+        buckets = (
+            sums
+            | "Sums" >> beam.Flatten()
+            | "AllSums" >> beam.combiners.ToList()
+            | "Buckets" >> beam.Map(bucket_count)
+        )
+        dealt = {"refs": _deal(blocks, "Refs", _open_refs, pack_block, buckets)}
+        for name, rows in tables.items():
+            dealt[name] = _deal(rows, f"Rows_{name}", unpack_rows, pack_rows, buckets)
+        joined = (
+            dealt
+            | "Meet" >> beam.CoGroupByKey()
+            | "JoinBucket" >> beam.FlatMapTuple(_join).with_outputs("tally", main="blocks")
+        )
+        tally = (
+            joined.tally
+            | "AllTallies" >> beam.CombineGlobally(_Merge())
+            | "CheckTally" >> beam.Map(check_tally, given)
+        )
+        # No sample goes on before it is known that the tables are in order.
+        checked = joined.blocks | "Checked" >> beam.Map(
+            lambda block, _: block, AsSingleton(tally)
+        ).with_output_types(bytes)
+        return Joined(checked, columns, tally)
+
+    def _read(
+        self, pipeline: beam.Pipeline, given: Mapping[str, str]
+    ) -> tuple[dict[str, PCollection[bytes]], PCollection[tuple[bytes, str]] | None]:
+        found: dict[str, PCollection[bytes]] = {}
+        columns = self.columns
+        if "metadata" in given:
+            read = ReadTable(given["metadata"], self.options.metadata_key)
+            table = pipeline | "ReadTable" >> read
+            found["rows"] = table.rows
+            kinds = [table.columns, *([] if columns is None else [columns])]
+            columns = kinds | "TypedColumns" >> beam.Flatten()
+        for name in ("ids", "exclude_ids"):
+            if name in given:
+                found[name] = pipeline | f"Read_{name}" >> ReadIds(f"--{name}", given[name])
+        return found, columns
+
+
+def _deal(
+    blocks: PCollection[bytes],
+    what: str,
+    unpack: Callable[[bytes], Iterable[Any]],
+    pack: Callable[[Sequence[Any]], bytes],
+    buckets: PCollection[int],
+) -> PCollection[tuple[int, bytes]]:
+    return blocks | f"Deal{what}" >> beam.ParDo(
+        _Deal(unpack, pack), AsSingleton(buckets)
+    ).with_output_types(tuple[int, bytes])
+
+
+def _open_refs(block: bytes) -> Iterator[PackedRef]:
+    return open_block(block).refs()
+
+
+def _ident(one: PackedRef | Row) -> str:
+    return one.id if isinstance(one, PackedRef) else one.key
+
+
+class _Deal(beam.DoFn):
+    """Yields (bucket, packed refs or rows); a bundle's of one bucket leave together."""
+
+    def __init__(
+        self,
+        unpack: Callable[[bytes], Iterable[Any]],
+        pack: Callable[[Sequence[Any]], bytes],
+    ) -> None:
+        self._unpack, self._pack = unpack, pack
+
+    def start_bundle(self) -> None:
+        self._held: dict[int, list[Any]] = collections.defaultdict(list)
+        self._count = 0
+
+    def process(self, packed: bytes, buckets: int) -> Iterator[tuple[int, bytes]]:
+        for one in self._unpack(packed):
+            self._held[bucket_of(_ident(one), buckets)].append(one)
+            self._count += 1
+        if self._count >= _HELD:
+            yield from self._release()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for element in self._release():
+            yield GlobalWindows.windowed_value(element)
+
+    def _release(self) -> Iterator[tuple[int, bytes]]:
+        held, self._held, self._count = self._held, collections.defaultdict(list), 0
+        for bucket, found in held.items():
+            yield bucket, self._pack(found)
+
+
+def _join(bucket: int, met: Mapping[str, Iterable[bytes]]) -> Iterator[Any]:
+    refs = [ref for block in met["refs"] for ref in open_block(block).refs()]
+    given = {
+        name: [row for packed in packs for row in unpack_rows(packed)]
+        for name, packs in met.items()
+        if name != "refs"
+    }
+    kept, tally = join_bucket(refs, **given)
+    yield TaggedOutput("tally", tally)
+    for start in range(0, len(kept), _BLOCK):
+        yield pack_block(kept[start : start + _BLOCK])
+
+
+@dataclasses.dataclass
+class SelectSamples(beam.PTransform):
+    """Keeps what `--filter` keeps, and makes captions of `--caption_column`.
+
+    Attributes:
+        options: of the export.
+        columns: metadata columns as a serialized Arrow schema, of one element.
+        tally: what was counted before, of one element.
+    """
+
+    options: ExportOptions
+    columns: PCollection[bytes]
+    tally: PCollection[Tally]
+
+    def expand(self, blocks: PCollection[bytes]) -> Selected:
+        if self.options.filter is None and self.options.caption_column is None:
+            return Selected(blocks, self.tally)
+        pick = _Pick(self.options.filter, self.options.caption_column)
+        picked = blocks | "Pick" >> beam.ParDo(pick, AsSingleton(self.columns)).with_outputs(
+            "tally", main="blocks"
+        )
+        tally = (
+            (self.tally, picked.tally)
+            | "Tallies" >> beam.Flatten()
+            | "AllTallies" >> beam.CombineGlobally(_Merge())
+        )
+        return Selected(picked.blocks, tally)
+
+
+class _Pick(beam.DoFn):
+    """Yields what is left of each block."""
+
+    def __init__(self, filter: str | None, caption: str | None) -> None:
+        self._filter, self._caption = filter, caption
+        self._picker: tuple[bytes, Picker] | None = None
+
+    def process(self, block: bytes, columns: bytes) -> Iterator[Any]:
+        if self._picker is None or self._picker[0] != columns:
+            schema = pa.ipc.read_schema(pa.py_buffer(columns))
+            self._picker = columns, Picker(schema, self._filter, self._caption)
+        refs = list(open_block(block).refs())
+        kept = self._picker[1].pick(refs)
+        tally = Tally()
+        tally.add("filter_seen", len(refs))
+        tally.add("filter_dropped", len(refs) - len(kept))
+        yield TaggedOutput("tally", tally)
+        if kept:
+            yield pack_block(kept)

@@ -1,0 +1,250 @@
+"""Samples of a user's own pipeline: encoded in batches and spilled, so that only refs go on.
+
+An image that a pipeline has in memory would otherwise travel through every shuffle. Here it is
+encoded where it is, appended to a temporary file, and stands there until its shard is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
+
+from beam_export.errors import InputError, SampleError
+from beam_export.images.arrays import is_array, nbytes
+from beam_export.images.encoder import Encoder, ImageInput
+from beam_export.images.transcode import process_batch
+from beam_export.metadata import canonical
+from beam_export.naming import clean_ext
+from beam_export.pipeline.prefetch import BATCH_BYTES, BATCH_SAMPLES
+from beam_export.pipeline.resources import count_ways
+from beam_export.planning.blocks import PackedRef, pack_block, pack_ref, unpack_ref
+from beam_export.planning.plan import id_key, shuffle_key
+from beam_export.samples import (
+    WHOLE,
+    EncodedImage,
+    Member,
+    Sample,
+    SampleRef,
+    Stored,
+    failure_of,
+)
+from beam_export.shards.output import Output
+from beam_export.sources.locating import locate
+from beam_export.storage.paths import check_reachable
+
+__all__ = ["SpillSamples", "spilled_content"]
+
+#: Bytes behind an order key: what tells samples of equal ids apart, and what tells twins apart.
+_MARK = 8
+_TWIN = 6
+
+
+class SpillSamples(beam.DoFn):
+    """Yields packed blocks of refs; outputs `failures` beside them."""
+
+    def __init__(self, output: Output, encoder: Encoder, order: str, seed: int) -> None:
+        self._output, self._encoder = output, encoder
+        self._order, self._seed = order, seed
+
+    def setup(self) -> None:
+        self._encoder.open()
+
+    def teardown(self) -> None:
+        self._encoder.close()
+
+    def start_bundle(self) -> None:
+        self._held: list[Sample] = []
+        self._bytes = 0
+        self._stack = contextlib.ExitStack()
+        self._file: tuple[str, BinaryIO] | None = None
+        self._offset = 0
+
+    def process(self, sample: Sample) -> Iterator[Any]:
+        self._refuse(sample)
+        if self._held and (
+            len(self._held) >= BATCH_SAMPLES or self._bytes + _size(sample.image) > BATCH_BYTES
+        ):
+            yield from self._spill()
+        self._held.append(sample)
+        self._bytes += _size(sample.image)
+
+    def _refuse(self, sample: object) -> None:
+        """Refuses what is the pipeline's fault, and no sample's."""
+        if not isinstance(sample, Sample):
+            raise InputError(
+                f"WriteShards was given a {type(sample).__name__}: give it beam_export.Sample."
+            )
+        if is_array(sample.image) and self._encoder.spec.mode == "never":
+            raise InputError(
+                f"--encode=never was given with sample {sample.id!r}, whose image is an array and "
+                "has no bytes to keep: give --encode=auto, or encoded bytes."
+            )
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for element in self._spill():
+            if isinstance(element, TaggedOutput):
+                value = GlobalWindows.windowed_value(element.value)
+                yield TaggedOutput(element.tag, value)
+            else:
+                yield GlobalWindows.windowed_value(element)
+        self._stack.close()
+
+    def _spill(self) -> Iterator[Any]:
+        held, self._held, self._bytes = self._held, [], 0
+        checked = [(sample, _fault(sample)) for sample in held]
+        inside = [sample for sample, fault in checked if fault is None and sample.image is not None]
+        images: list[ImageInput] = [sample.image for sample in inside if sample.image is not None]
+        exts = [_ext(sample.path) for sample in inside]
+        results = iter(process_batch(images, exts, self._encoder))
+        count_ways(self._encoder)
+        refs: list[PackedRef] = []
+        for sample, fault in checked:
+            try:
+                if fault is not None:
+                    raise fault
+                result = next(results) if sample.image is not None else None
+                if isinstance(result, SampleError):
+                    raise result
+                refs.append(self._keyed(sample, result))
+            except SampleError as error:
+                yield TaggedOutput("failures", failure_of(_bare_ref(sample), error))
+        if refs:
+            yield pack_block(refs)
+
+    def _keyed(self, sample: Sample, image: EncodedImage | None) -> PackedRef:
+        """Returns a sample's ref; what follows the order key tells equal ids apart."""
+        ref = self._ref(sample, image)
+        key = id_key(ref.id) if self._order == "source" else shuffle_key(self._seed, ref.id)
+        packed = pack_ref(ref._replace(order=key))
+        # Samples that are equal in everything may change places, but not become one.
+        return packed._replace(order=key + _mark(sample, image) + os.urandom(_TWIN))
+
+    def _ref(self, sample: Sample, image: EncodedImage | None) -> SampleRef:
+        if image is None:
+            place = _file_member(sample.path)
+            size, stored = place.size, None
+        else:
+            place = self._append(image.ext, image.data)
+            size, source = _size_and_sha256(sample.image)
+            stored = Stored(
+                image.ext, image.width, image.height, image.encoding, source, image.remarks
+            )
+        fields = [self._append(ext, sample.fields[ext]) for ext in sorted(sample.fields)]
+        return _bare_ref(sample)._replace(
+            image=place,
+            fields=tuple(fields),
+            metadata=dict(sample.metadata),
+            size=size,
+            stored=stored,
+        )
+
+    def _append(self, ext: str, data: bytes) -> Member:
+        if self._file is None:
+            self._file = self._stack.enter_context(self._output.spilling())
+        path, target = self._file
+        target.write(data)
+        offset, self._offset = self._offset, self._offset + len(data)
+        return Member(ext, path, offset, len(data), crc=zlib.crc32(data))
+
+
+def spilled_content(refs: Iterable[PackedRef], workspace: str) -> bytes:
+    """Returns bytes that change with whatever was spilled of refs; none if nothing was.
+
+    Spilled files are of one run, so a later one knows by these alone that a shard is the same.
+    """
+    marks = []
+    spilled = workspace.encode("utf-8", "surrogatepass")
+    for packed in refs:
+        if spilled not in packed.body:  # as of all that a command line reads
+            continue
+        ref = unpack_ref(packed)
+        if any(one.uri.startswith(f"{workspace}/") for one in (ref.image, *ref.fields)):
+            marks.append(packed.order[-_MARK - _TWIN : -_TWIN])
+    return b"".join(marks)
+
+
+def _mark(sample: Sample, image: EncodedImage | None) -> bytes:
+    """Returns 8 bytes that change with all that a sample is, so that equal ids have an order."""
+    parts = [sample.path, sample.metadata, sample.fields, image.data if image else None]
+    return hashlib.sha256(canonical.encode(parts)).digest()[:_MARK]
+
+
+def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
+    if isinstance(image, bytes):
+        return len(image), hashlib.sha256(image).hexdigest()
+    return _size(image), None
+
+
+def _size(image: ImageInput | None) -> int:
+    """Returns the bytes of an image as it came; for an array, of its pixels."""
+    if image is None or isinstance(image, bytes):
+        return len(image or b"")
+    return nbytes(image) if is_array(image) else 0
+
+
+def _bare_ref(sample: Sample) -> SampleRef:
+    nowhere = Member("", str(sample.path), WHOLE, 0)
+    return SampleRef(b"", str(sample.id), nowhere.uri, nowhere, (), {}, 0)
+
+
+def _file_member(path: str) -> Member:
+    """Returns where an image lies that is to be read from its path.
+
+    Raises:
+        InputError: if its file system is not there: that is the pipeline's fault.
+        SampleError: if there is no such file.
+    """
+    check_reachable("path", path)
+    uri, size = locate(path, "read")
+    return Member(_ext(path), uri, WHOLE, size)
+
+
+def _ext(path: str) -> str:
+    return os.path.splitext(path)[1][1:].lower()
+
+
+def _fault(sample: Sample) -> SampleError | None:
+    """Returns what is wrong with a sample as it was handed over."""
+    for name, value, kind in [
+        ("id", sample.id, str),
+        ("path", sample.path, str),
+        ("metadata", sample.metadata, Mapping),
+        ("fields", sample.fields, Mapping),
+    ]:
+        if not isinstance(value, kind):
+            reason = f"its {name} is of type {type(value).__name__}, not {kind.__name__}"
+            return SampleError("read", "TypeError", reason)
+    if sample.image is None and not sample.path:
+        return SampleError("read", "ValueError", "it has neither an image nor a path")
+    if not (sample.image is None or isinstance(sample.image, bytes) or is_array(sample.image)):
+        given = type(sample.image).__name__
+        reason = f"its image is of type {given}: give encoded bytes or a uint8 array"
+        return SampleError("read", "TypeError", reason)
+    return _fault_of_fields(sample.fields) or _fault_of_metadata(sample.metadata)
+
+
+def _fault_of_fields(fields: Mapping[str, bytes]) -> SampleError | None:
+    for ext, data in fields.items():
+        if not isinstance(ext, str) or clean_ext(ext) != ext:
+            reason = f"its field {ext!r} cannot be an extension in a tar: use lower-case letters"
+            return SampleError("read", "ValueError", reason)
+        if not isinstance(data, bytes):
+            reason = f"its field {ext!r} is of type {type(data).__name__}, not bytes"
+            return SampleError("read", "TypeError", reason)
+    return None
+
+
+def _fault_of_metadata(metadata: Mapping[str, Any]) -> SampleError | None:
+    try:
+        canonical.encode(metadata)
+    except TypeError as error:
+        return SampleError("read", "TypeError", str(error))
+    return None

@@ -1,0 +1,134 @@
+"""What one sample is asked: whether the filter keeps it, and what its caption is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from beam_export.errors import InputError
+from beam_export.metadata.arrow_types import is_text
+from beam_export.metadata.filter import FACTS, Filter, tell_columns
+from beam_export.metadata.schema import output_name
+from beam_export.metadata.to_arrow import ColumnBuilder
+from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
+from beam_export.samples import WHOLE, Member, SampleRef
+from beam_export.text import printable
+
+__all__ = ["Picker", "check_asked"]
+
+
+class Picker:
+    """Picks samples of blocks, whose metadata has the types of the whole dataset.
+
+    Raises:
+        InputError: if the filter or the caption's column does not fit those.
+    """
+
+    def __init__(self, schema: pa.Schema, filter: str | None, caption: str | None) -> None:
+        self._fields = {field.name: field for field in schema}
+        types = {name: field.type for name, field in self._fields.items()}
+        self._filter = Filter(filter).bind({**FACTS, **types}) if filter is not None else None
+        self._caption = caption
+        if caption is not None:
+            _check_caption(caption, types)
+
+    def pick(self, refs: Sequence[PackedRef]) -> list[PackedRef]:
+        """Returns what is kept of `refs`, with captions.
+
+        Raises:
+            InputError: if the filter fails on a value, or a caption has no place.
+        """
+        if not refs:
+            return []
+        opened = [unpack_ref(ref) for ref in refs]
+        pairs = list(zip(refs, opened, strict=True))
+        if self._filter is not None:
+            columns = {name: self._column(name, opened) for name in self._filter.types}
+            kept = self._filter.keep(columns, len(opened))
+            pairs = [pair for pair, keep in zip(pairs, kept, strict=True) if keep]
+        if self._caption is None:
+            return [packed for packed, _ in pairs]
+        return [self._captioned(packed, ref) for packed, ref in pairs]
+
+    def _column(self, name: str, refs: Sequence[SampleRef]) -> pa.Array:
+        field = self._fields.get(name)
+        if field is None:
+            return pa.array([_fact(ref, name) for ref in refs], FACTS[name])
+        try:
+            return ColumnBuilder(field.with_nullable(True)).build(
+                [_value(ref, name) for ref in refs], [ref.id for ref in refs]
+            )
+        except ValueError as error:
+            raise InputError(f"{error}.") from error
+
+    def _captioned(self, packed: PackedRef, ref: SampleRef) -> PackedRef:
+        if any(field.ext == "txt" for field in ref.fields):
+            raise InputError(
+                f"--caption_column={self._caption} would be the .txt of sample {ref.id!r} "
+                f"({printable(ref.path)}), which has one: leave --caption_column out, or take the "
+                "samples' .txt away."
+            )
+        # An empty one where there is no caption, so that all samples have the same members.
+        text = _value(ref, self._caption or "") or ""
+        data = str(text).encode("utf-8", "backslashreplace")
+        fields = sorted((*ref.fields, Member("txt", "", WHOLE, len(data), data)), key=_by_ext)
+        return with_change(packed, ref._replace(fields=tuple(fields)))
+
+
+def check_asked(
+    types: Mapping[str, pa.DataType | None], filter: str | None, caption: str | None
+) -> None:
+    """Makes sure that columns fit what is asked of them.
+
+    Args:
+        types: of all metadata columns; None where a type is not known yet.
+        filter: as the option.
+        caption: name of the caption's column.
+
+    Raises:
+        InputError: if they do not.
+    """
+    if filter is not None:
+        # What the samples say of themselves comes first: the table has it under that name.
+        Filter(filter).check({**FACTS, **types})
+    if caption is not None:
+        _check_caption(caption, types)
+
+
+def _by_ext(field: Member) -> str:
+    return field.ext
+
+
+def _check_caption(name: str, types: Mapping[str, pa.DataType | None]) -> None:
+    if name not in types:
+        shown = tell_columns(types)
+        there = f"the metadata columns are {shown}" if shown else "no metadata columns are there"
+        raise InputError(f"--caption_column={name}: there is no such column, {there}.")
+    kind = types[name]
+    if kind is None:
+        return
+    if pat.is_dictionary(kind):
+        kind = kind.value_type
+    if not is_text(kind):
+        raise InputError(
+            f"--caption_column={name} is of type {kind}: give the name of a column of text."
+        )
+
+
+def _value(ref: SampleRef, stored_name: str) -> Any:
+    """Returns a value of the metadata by the name that its column has in the export."""
+    if stored_name in ref.metadata:
+        return ref.metadata[stored_name]
+    name = stored_name.removeprefix("input_")
+    return ref.metadata.get(name) if output_name(name) == stored_name else None
+
+
+def _fact(ref: SampleRef, name: str) -> Any:
+    if name == "image_id":
+        return ref.id
+    if name == "size":
+        return ref.size
+    return getattr(ref.probed, name, None)

@@ -1,0 +1,141 @@
+"""The dataset card: a README that a hub shows, with what a reader of the dataset has to know."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from beam_export.naming import ShardNames
+from beam_export.shards.manifest import Manifest
+from beam_export.shards.markdown import code, plain
+from beam_export.shards.provenance import tell_step
+from beam_export.text import size
+
+__all__ = ["MARK", "dataset_card", "is_card"]
+
+#: Stands in every card of ours, under its front matter.
+MARK = "<!-- made by beam_export -->"
+
+#: Digests of what does not vary in the cards of versions that kept no record of theirs.
+_SKELETONS = frozenset({"86be82651294e521a08df4d64e9f54fe6b95cf05faa50fa51b946924547877b0"})
+#: What varies: hashes in names, rows of tables, the size category, sizes, numbers.
+_VARYING = (
+    (r"images-[0-9a-f]{12}-", "images-"),
+    (r"(?m)^\|.*\n", ""),
+    (r"(?m)^- (?:n[<>]|[0-9]+[KMB]<n<)[0-9]+[KMB]$", "- n"),
+    (r"[0-9][0-9,.]*(?: (?:bytes?|[kMGTP]B))? of tar, (?:at most )?[0-9]+", "of tar"),
+    (r"[0-9][0-9,]*", "0"),
+)
+
+# Front matter as the Hugging Face hub reads it ("Dataset Cards" in its documentation).
+_TEMPLATE = """---
+configs:
+- config_name: default
+  data_files: {some_tars}
+size_categories:
+- {size_category}
+---
+{mark}
+
+# Images, {written:,} in {shards:,} shards
+
+{written:,} images, {size} of tar, {per_shard} a shard. Each `.tar` (WebDataset) stands beside
+a `.parquet` with one row an image: where its bytes lie, what it is, and all that was known of it.
+
+## Read it
+
+```python
+import webdataset
+dataset = webdataset.WebDataset("{all_tars}", shardshuffle=False).decode("pil")
+```
+
+```python
+import datasets
+dataset = datasets.load_dataset("webdataset", data_files="{some_tars}")
+```
+
+```python
+import glob, pyarrow.dataset
+table = pyarrow.dataset.dataset(sorted(glob.glob("{some_tables}"))).to_table()
+```
+
+## Columns
+
+| column | type |
+|---|---|
+{columns}
+
+## How it came to be
+
+| step | |
+|---|---|
+{steps}
+
+`{manifest}` holds the same for programs, with the versions of all software that shaped it.
+"""
+
+
+def dataset_card(manifest: Manifest) -> bytes:
+    """Returns the card, as Markdown with the front matter that a hub reads."""
+    totals, names = manifest.totals, ShardNames(manifest.hash)
+    text = _TEMPLATE.format(
+        mark=MARK,
+        some_tars=f"images-{manifest.hash}-*.tar",
+        some_tables=f"images-{manifest.hash}-*.parquet",
+        all_tars=f"images-{manifest.hash}-{{000000..{totals.shards - 1:06d}}}.tar",
+        size_category=_size_category(totals.written),
+        written=totals.written,
+        shards=totals.shards,
+        size=size(totals.bytes),
+        per_shard=_per_shard(manifest.options),
+        columns=_rows((column["name"], plain(column["type"])) for column in manifest.schema),
+        steps=_rows((step["step"], tell_step(step)) for step in manifest.steps),
+        manifest=names.manifest,
+    )
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _rows(pairs: Iterable[tuple[str, str]]) -> str:
+    """Returns rows of a name, set as code, and of Markdown that fits a cell."""
+    return "\n".join(f"| {code(name)} | {text} |" for name, text in pairs)
+
+
+def _size_category(samples: int) -> str:
+    """Returns the hub's own word for a dataset's size."""
+    if samples < 1_000:
+        return "n<1K"
+    words = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
+    for power, (low, high) in enumerate(itertools.pairwise(words), 4):
+        if samples < 10**power:
+            return f"{low}<n<{high}"
+    return "n>1B"
+
+
+def _per_shard(options: Mapping[str, Any]) -> str:
+    most = options["images_per_tar"]
+    return f"at most {most}" if options.get("max_tar_bytes") else str(most)
+
+
+def is_card(content: bytes, digests: Iterable[str]) -> bool:
+    """Tells whether a README is a card as this tool has written it, and nobody has edited since.
+
+    Args:
+        content: of the README.
+        digests: SHA-256, in hex, of the cards that runs have recorded to have written. Where there
+            are none, those of earlier versions are known by their text, but for names and numbers.
+    """
+    recorded = set(digests)
+    if recorded:
+        return hashlib.sha256(content).hexdigest() in recorded
+    return _skeleton(content) in _SKELETONS
+
+
+def _skeleton(content: bytes) -> str:
+    """Returns a digest of a card without what varies between datasets."""
+    text = content.decode("utf-8", "replace")
+    for pattern, replacement in _VARYING:
+        text = re.sub(pattern, replacement, text)
+    return hashlib.sha256(text.encode()).hexdigest()

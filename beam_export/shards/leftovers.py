@@ -1,0 +1,163 @@
+"""What stands in the output already: ours is named, refused or removed, and all else left alone."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+from collections.abc import Collection, Iterable
+
+from beam_export.errors import InputError
+from beam_export.naming import ParsedName, ShardNames, parse
+from beam_export.shards.card import is_card
+from beam_export.shards.output import Output
+from beam_export.shards.ownership import Standing
+from beam_export.shards.sealed import SealError, unseal
+from beam_export.storage.registry import LANES
+
+__all__ = ["CARD", "find_card", "refuse_existing", "settle_leftovers"]
+
+#: The dataset card.
+CARD = "README.md"
+#: A manifest goes first, so that what is half removed never looks complete, and a tar last.
+_REMOVAL = ("manifest", "run", "shards", "failures", "parquet", "tar")
+
+
+def refuse_existing(output: Output) -> None:
+    """Makes sure that no dataset of this tool stands in the output: `--resume=false`.
+
+    Raises:
+        InputError: if one does.
+    """
+    found = output.standing()
+    ours = _find_ours(output, found)
+    standing = [name for name in found if name in ours and name not in _lists_alone(found)]
+    if standing:
+        raise InputError(
+            f"--resume=false was given and --output_dir={output.directory} holds "
+            f"{_told(standing)} of an earlier run: give another directory, or --clean to remove "
+            "them."
+        )
+
+
+def settle_leftovers(output: Output, hash_: str, shards: int, *, clean: bool) -> None:
+    """Makes sure that nothing stands beside, or in place of, the dataset that is to be written.
+
+    Nothing is removed before all of it is known to be in order.
+
+    Args:
+        output: where to look.
+        hash_: of the dataset to be written.
+        shards: how many it has.
+        clean: whether what earlier runs have left is removed, of that hash too.
+
+    Raises:
+        InputError: if there is another dataset that is not to be removed, or anything in the way
+            that this tool has not made.
+    """
+    standing = output.standing()
+    ours = _find_ours(output, standing)
+    _refuse_strangers(output, hash_, shards, standing, ours)
+    others = [name for name in standing if _parsed(name).hash != hash_]
+    alone = [name for name in _lists_alone(others) if name in ours]
+    if beside := [name for name in others if name not in alone and not (clean and name in ours)]:
+        raise InputError(_beside(output, hash_, beside, ours))
+    if not clean:
+        for name in alone:
+            output.remove(name)
+        return
+    # What is younger was written by this run, should this step be tried twice.
+    gone = [name for name in ours if standing[name].updated <= output.since]
+    # While the runs can be read that have written it.
+    card = gone and find_card(output) == "ours"
+    for name in sorted(gone, key=_removal_rank):
+        output.remove(name)
+    if card:
+        output.remove(CARD)
+
+
+def _find_ours(output: Output, standing: dict[str, Standing]) -> set[str]:
+    """Returns which of the files are this tool's."""
+    hashes = {_parsed(name).hash for name in standing}
+    owners = {one: output.ownership(one, standing) for one in hashes}
+    with concurrent.futures.ThreadPoolExecutor(1 if output.is_local else LANES) as lanes:
+        owned = list(lanes.map(lambda name: owners[_parsed(name).hash].owns(name), standing))
+    return {name for name, is_ours in zip(standing, owned, strict=True) if is_ours}
+
+
+def _refuse_strangers(
+    output: Output, hash_: str, shards: int, standing: dict[str, Standing], ours: Collection[str]
+) -> None:
+    """Makes sure that each name that may be written to is free, or that of a file of ours."""
+    for name, file in standing.items():
+        parsed = _parsed(name)
+        if parsed.hash == hash_ and (parsed.number or 0) < shards and name not in ours:
+            raise InputError(
+                f"--output_dir={output.directory} holds {name}, where this export is to be "
+                f"written: a {file.kind} that is not this tool's"
+                + (", or is damaged" if file.kind == "file" else "")
+                + ": move it away, or give another directory."
+            )
+
+
+def _beside(output: Output, hash_: str, names: Collection[str], ours: Collection[str]) -> str:
+    told = f"--output_dir={output.directory} holds {_told(names)} of another dataset"
+    if not all(name in ours for name in names):
+        return (
+            f"{told}, which this tool has not made: --clean leaves them, so give another directory."
+        )
+    return (
+        f"{told} (this one is {hash_}, as its input or options are others): give another "
+        "directory, or --clean to remove what earlier runs have left."
+    )
+
+
+def _lists_alone(names: Collection[str]) -> list[str]:
+    """Returns the lists of failures of runs that had nothing but failures: of no dataset."""
+    counts = collections.Counter(_parsed(name).hash for name in names)
+    lists = {ShardNames(hash_).failures for hash_, count in counts.items() if count == 1}
+    return [name for name in names if name in lists]
+
+
+def _told(names: Collection[str]) -> str:
+    ordered = sorted(names, key=lambda name: (name.startswith("_meta/"), name))
+    if len(ordered) == 1:
+        return f"1 file ({ordered[0]})"
+    return f"{len(ordered)} files ({ordered[0]} ... {ordered[-1]})"
+
+
+def _parsed(name: str) -> ParsedName:
+    parsed = parse(name)
+    assert parsed is not None, name
+    return parsed
+
+
+def _removal_rank(name: str) -> tuple[int, str]:
+    return _REMOVAL.index(_parsed(name).kind), name
+
+
+def find_card(output: Output) -> str:
+    """Returns whose `README.md` stands in the output: `ours`, `kept`, or nothing.
+
+    What is no file, was not written by this tool, or was edited since is kept.
+    """
+    kind = output.kind(CARD)
+    if kind != "file":
+        return kind and "kept"
+    with output.read(CARD) as source:
+        content = source.read()
+    return "ours" if is_card(content, _card_digests(output)) else "kept"
+
+
+def _card_digests(output: Output) -> Iterable[str]:
+    """Yields the SHA-256, in hex, of the cards that earlier runs have written."""
+    for name, file in output.standing().items():
+        if _parsed(name).kind != "run" or file.kind != "file":
+            continue
+        with output.read(name) as source:
+            data = source.read()
+        try:
+            digest = unseal(data).get("card_sha256")
+        except SealError:
+            continue
+        if digest:
+            yield str(digest)

@@ -1,0 +1,189 @@
+"""Who writes to an output directory: one run at a time, and what dead runs left is swept.
+
+On this machine a run holds a lock on `OUT/_tmp/lock` as long as its process lives, however it
+ends; a second run refuses. Elsewhere (object stores, workers of other machines) there is no such
+lock, and no object stands for one either: nobody could tell whether the run that made it lives, so
+that each run that was killed would stand in the way of the one that is to resume it. There, each
+file is written on terms (`sinks.Output`): two runs of one plan write the same bytes and both end
+well; of two others the one that comes second to a name fails. Temporary files are swept when they
+are old.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+import uuid
+import weakref
+
+from beam_export.errors import InputError
+from beam_export.options import ExportOptions
+from beam_export.shards.leftovers import refuse_existing
+from beam_export.shards.output import Output
+from beam_export.shards.workspace import LOCK
+
+__all__ = ["prepare_output", "release"]
+
+#: Seconds after which temporary files are of a dead run, where nothing else tells.
+_OLD = 7 * 24 * 3600
+_TRIES = 5
+
+
+class _Held:
+    """A lock that this process holds by a descriptor, and the runs that it is held for."""
+
+    def __init__(self, lock: int) -> None:
+        self.lock = lock
+        self.runs: weakref.WeakSet[Output] = weakref.WeakSet()
+
+
+_held: dict[str, _Held] = {}
+_guard = threading.RLock()
+
+
+def prepare_output(options: ExportOptions, *, bound: bool) -> Output:
+    """Returns the output of a new run: made, claimed, and swept of what dead runs have left.
+
+    Args:
+        options: of the export.
+        bound: whether the run ends with this process, as on the local runner.
+
+    Raises:
+        InputError: if it cannot be written to, another process is writing to it, or an export
+            stands there that is not to be resumed.
+    """
+    output = Output(options.output_dir, uuid.uuid4().hex)
+    try:
+        output.prepare()
+        _claim(output, bound=bound)
+        if not (options.resume or options.clean):
+            refuse_existing(output)
+    except BaseException:
+        # A storage far away that cannot be written to holds nothing of this, and may not answer.
+        if output.is_local or output.is_ready:
+            with contextlib.suppress(OSError):
+                release(output)
+        raise
+    return output
+
+
+def _claim(output: Output, *, bound: bool) -> None:
+    """Claims a prepared directory for a run, and sweeps what dead runs have left in it.
+
+    Args:
+        output: of the run.
+        bound: whether the run ends with this process, as on the local runner.
+
+    Raises:
+        InputError: if another process is writing there.
+    """
+    if output.is_local and bound:
+        with _guard:
+            locked = _hold(output)
+        _sweep_dead(output, certain=locked)
+        return
+    if output.is_local:
+        output.work.mark_elsewhere()
+    _sweep_dead(output, certain=False)
+
+
+def release(output: Output) -> None:
+    """Ends a claim when the run has; the run's temporary files go with it."""
+    output.work.end()
+    output.sweep()
+    with _guard:
+        held = _held.get(_key(output))
+        if held is None or output not in held.runs:
+            return
+        held.runs.discard(output)
+        _let_go(_key(output))
+
+
+def _key(output: Output) -> str:
+    return os.path.realpath(output.directory)
+
+
+def _hold(output: Output) -> bool:
+    """Gets the lock, which runs of one process share; False where files cannot be locked."""
+    key, path = _key(output), output.path(f"_tmp/{LOCK}")
+    held = _held.get(key)
+    if held is None or not _stands(held.lock, path):
+        lock = _lock(output, path)
+        if lock is None:
+            return False
+        if held is not None:
+            os.close(held.lock)
+        held = _held[key] = _Held(lock)
+    held.runs.add(output)
+    # A pipeline that was built and never run, or failed, lets go when nobody holds it any more.
+    weakref.finalize(output, _let_go, key)
+    return True
+
+
+def _lock(output: Output, path: str) -> int | None:
+    """Returns a descriptor that holds the lock, None on a file system without locks."""
+    for _ in range(_TRIES):
+        try:
+            lock = output.open_lock()
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise _refusal(output) from error
+        except OSError:
+            os.close(lock)
+            return None
+        # The run that had it may have removed it at its end, and a third may hold a new one.
+        if _stands(lock, path):
+            return lock
+        os.close(lock)
+    raise _refusal(output)
+
+
+def _refusal(output: Output) -> InputError:
+    return InputError(
+        f"--output_dir={output.directory} is being written to by another run: wait for its end, "
+        "or give another directory."
+    )
+
+
+def _stands(lock: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _let_go(key: str) -> None:
+    """Closes a lock that no run needs any more."""
+    with _guard:
+        held = _held.get(key)
+        # Not by its length, in which one that is just dying still counts.
+        if held is not None and not list(held.runs):
+            os.close(held.lock)
+            del _held[key]
+
+
+def _sweep_dead(output: Output, *, certain: bool) -> None:
+    """Removes temporary files of runs that are dead.
+
+    Args:
+        output: of the run that begins.
+        certain: whether runs of this machine are known to be dead unless they are this process's.
+    """
+    held = _held.get(_key(output))
+    alive = {output.token, *(run.token for run in (held.runs if held else ()))}
+    for token, updated in output.work.others().items():
+        if token in alive:
+            continue
+        work = output.work.of(token)
+        if time.time() - updated > _OLD or (certain and not work.is_elsewhere()):
+            # What may have ended that run is known to this one (see `guard`), and which tars are
+            # its own.
+            output.work.adopt(token)
+            work.sweep()

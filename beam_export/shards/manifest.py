@@ -1,0 +1,206 @@
+"""The manifest: what the dataset is and how it was made, and the sums that must agree."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from beam_export.errors import LONGEST_MESSAGE, RunError
+from beam_export.naming import ShardNames
+from beam_export.samples import DAMAGED_IMAGE, Failure
+from beam_export.shards.parquet import FAILURES, SHARDS, STRUCTURAL
+from beam_export.shards.sealed import seal
+from beam_export.shards.writer import ShardResult
+from beam_export.text import cut
+
+__all__ = [
+    "FORMAT",
+    "FROM_JSON",
+    "Manifest",
+    "Totals",
+    "describe_schema",
+    "failures_table",
+    "has_damage",
+    "remarks",
+    "shards_table",
+    "totals",
+]
+
+#: Version of the layout that format.md, part 4, describes.
+FORMAT = 1
+#: In the run's own facts: the columns of all samples with a `.json` were made of its keys.
+FROM_JSON = "columns_from_json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Totals:
+    """Where every sample that was read has gone.
+
+    Attributes:
+        read: samples that the inputs held.
+        filtered: left out by `--filter`, `--ids` or `--exclude_ids`.
+        duplicate: left out by `--duplicates=first`.
+        limited: left out by `--limit`.
+        failed: in the failures.
+        written: in the shards; `copied + encoded == written`.
+        shards: how many there are.
+        bytes, parquet_bytes: sizes of all tars and of all their Parquet files.
+    """
+
+    read: int
+    filtered: int
+    duplicate: int
+    limited: int
+    failed: int
+    written: int
+    copied: int
+    encoded: int
+    shards: int
+    bytes: int
+    parquet_bytes: int
+
+    def check(self) -> None:
+        """Makes sure that no sample is lost or counted twice.
+
+        Raises:
+            RunError: if the sums disagree.
+        """
+        gone = self.filtered + self.duplicate + self.limited + self.failed + self.written
+        if self.copied + self.encoded != self.written:
+            raise RunError(
+                f"{self.written} samples were written, but {self.copied} copied and {self.encoded} "
+                "encoded: a shard's Parquet is not what was written; give an empty --output_dir."
+            )
+        if self.read != gone:
+            raise RunError(
+                f"{self.read} samples were read, but {self.written} written, {self.failed} failed, "
+                f"{self.filtered} left out by a filter, {self.duplicate} duplicates and "
+                f"{self.limited} beyond the limit make {gone}: the input has changed while it was "
+                "read; run again."
+            )
+
+    def check_budget(self, most: float) -> None:
+        """Makes sure that no more samples failed than may.
+
+        Raises:
+            RunError: if the share of failures is above `most`.
+        """
+        tried = self.failed + self.written
+        if tried and self.failed / tried > most:
+            raise RunError(
+                f"{self.failed} of {tried} images failed, more than --max_failed_fraction={most} "
+                "allows: see the failures table under _meta, mend the images, or allow more."
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What stands in `images-{hash}-manifest.json`.
+
+    Attributes:
+        hash: 12 hex digits, or a token if names are not deterministic.
+        options: those that shape the output.
+        software: versions of all that shapes bytes.
+        steps: the processing, in order, each with its counts.
+        schema: the columns of the Parquet files, name and Arrow type.
+        totals: sums over the dataset.
+        tables: name and sha256 of the tables under `_meta`.
+    """
+
+    hash: str
+    options: Mapping[str, Any]
+    software: Mapping[str, str]
+    steps: Sequence[Mapping[str, Any]]
+    schema: Sequence[Mapping[str, str]]
+    totals: Totals
+    tables: Sequence[Mapping[str, str]]
+
+    def to_json(self) -> bytes:
+        """Returns the manifest as a file's content: sorted keys, the same for the same dataset."""
+        return seal({"format": FORMAT, **dataclasses.asdict(self)})
+
+
+def totals(
+    results: Iterable[ShardResult],
+    listed: int,
+    *,
+    counted: int,
+    filtered: int,
+    duplicate: int,
+    limited: int,
+) -> Totals:
+    """Sums over the shards.
+
+    Args:
+        results: one a shard.
+        listed: failures from before planning.
+        counted: samples that came to planning, as counted there.
+        filtered: samples that were left out before.
+        duplicate, limited: samples that were left out of the plan.
+    """
+    shards = list(results)
+    failed = listed + sum(len(shard.failures) for shard in shards)
+    return Totals(
+        read=counted + listed + filtered,
+        filtered=filtered,
+        duplicate=duplicate,
+        limited=limited,
+        failed=failed,
+        written=sum(shard.samples for shard in shards),
+        copied=sum(shard.copied for shard in shards),
+        encoded=sum(shard.encoded for shard in shards),
+        shards=len(shards),
+        bytes=sum(shard.bytes for shard in shards),
+        parquet_bytes=sum(shard.parquet_bytes for shard in shards),
+    )
+
+
+def remarks(results: Iterable[ShardResult]) -> dict[str, int]:
+    """Returns how many samples there are to each remark; those that failed for damage are one."""
+    counts: collections.Counter[str] = collections.Counter()
+    for result in results:
+        counts.update(dict(result.remarks))
+        counts["failed_damaged"] += sum(one.error == DAMAGED_IMAGE for one in result.failures)
+    return {name: count for name, count in sorted(counts.items()) if count}
+
+
+def has_damage(results: Iterable[ShardResult]) -> bool:
+    """Tells whether a sample was kept, or failed, as damaged."""
+    return not {"damaged", "failed_damaged"}.isdisjoint(remarks(results))
+
+
+def describe_schema(columns: pa.Schema) -> list[dict[str, str]]:
+    """Returns name and type of every column of the shards' Parquet files."""
+    return [{"name": field.name, "type": str(field.type)} for field in [*STRUCTURAL, *columns]]
+
+
+def shards_table(results: Iterable[ShardResult], names: ShardNames) -> pa.Table:
+    """Returns the table of shards, by number."""
+    rows = [
+        {
+            "shard": one.number,
+            "tar_file": names.tar(one.number),
+            "parquet_file": names.parquet(one.number),
+            "samples": one.samples,
+            "bytes": one.bytes,
+            "parquet_bytes": one.parquet_bytes,
+            "tar_sha256": one.tar_sha256,
+            "parquet_sha256": one.parquet_sha256,
+            "plan": one.plan,
+            "failed": len(one.failures),
+            "copied": one.copied,
+            "encoded": one.encoded,
+        }
+        for one in sorted(results)
+    ]
+    return pa.Table.from_pylist(rows, schema=SHARDS)
+
+
+def failures_table(failures: Iterable[Failure]) -> pa.Table:
+    """Returns the table of failures, sorted; messages that are too long are cut."""
+    rows = (one._replace(message=cut(one.message, LONGEST_MESSAGE)) for one in failures)
+    return pa.Table.from_pylist([one._asdict() for one in sorted(rows)], schema=FAILURES)

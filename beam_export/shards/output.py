@@ -1,0 +1,302 @@
+"""The one place that opens paths for writing: what takes a final name is whole when it does."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from beam_export.errors import InputError, RunError
+from beam_export.naming import parse
+from beam_export.shards.directory import Directory, Seen
+from beam_export.shards.ownership import Ownership, Standing, sha256_of
+from beam_export.shards.workspace import LOCK, LOCK_CONTENT, Workspace
+from beam_export.storage.base import Folders, InTheWayError, Target, Terms
+from beam_export.storage.paths import check_reachable
+from beam_export.storage.registry import ReplacedError, Stat
+from beam_export.storage.targets import folders_of, target_of
+
+__all__ = ["Output", "Seen", "Standing"]
+
+#: The last is said of who may write no more than so much (`ulimit -f`).
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Output(Directory):
+    """The output directory, on any storage.
+
+    Nothing half-written ever stands under a final name: where files can be seen while they are
+    written they have names under `_tmp/{token}/` until they are whole. Two workers that write the
+    same file write the same bytes, and like is replaced by like. Where a storage can tell one
+    content of a name from another, what is replaced is only what the writer has seen there, and
+    never what another run has put there since this one began, unless that is the same: so two runs
+    at the same time, or a worker thought dead, never mix what they write.
+    """
+
+    def __init__(self, directory: str, token: str) -> None:
+        super().__init__(directory)
+        self.token = token
+        #: When the run began, by the clock of the storage; what is older is of another run.
+        self.since = 0.0
+        #: Whether it was found that it can be written to.
+        self.is_ready = False
+        #: Directories that this run has made to lie in, inner first.
+        self._made: list[str] = []
+
+    @property
+    def _target(self) -> Target:
+        return target_of(self.directory)
+
+    @property
+    def _folders(self) -> Folders | None:
+        return folders_of(self.directory)
+
+    @property
+    def work(self) -> Workspace:
+        """This run's temporary files, and those of others."""
+        return Workspace(self.directory, self.token, self._target, self._storage, self._folders)
+
+    @property
+    def workspace(self) -> str:
+        """The directory of this run's temporary files."""
+        return self.work.path()
+
+    def prepare(self) -> None:
+        """Makes the directory, and makes sure that it can be written to.
+
+        Raises:
+            InputError: if it cannot, or if what is no directory stands where one is needed.
+        """
+        check_reachable("--output_dir", self.directory)
+        try:
+            if self._folders is not None:
+                self._made = self._folders.make_root()
+                self._refuse_links(self._folders)
+                self.work.enter()
+            marker = self.work.mark()
+            made = self._storage.stat(marker)
+            self.since = made.updated if made is not None else 0.0
+            self.is_ready = True
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"--output_dir={self.directory} cannot be written to ({_reason(error)}): "
+                "give a directory that can."
+            ) from error
+
+    def _refuse_links(self, folders: Folders) -> None:
+        for name in ("_tmp", "_meta"):
+            kind = folders.kind(self.path(name))
+            if kind not in ("", "directory"):
+                raise InputError(
+                    f"--output_dir={self.directory} holds {name}, which is a {kind}, where this "
+                    "tool needs a directory: move it away, or give another directory."
+                )
+
+    def open_lock(self) -> int:
+        """Opens the file that a run on this machine locks, made if it is not there.
+
+        An empty one is taken as it is: earlier versions made such, and others may have.
+
+        Returns:
+            A descriptor of it.
+
+        Raises:
+            FileNotFoundError: if it was removed meanwhile.
+            InputError: if something else stands there.
+        """
+        folders, path = self._folders, self.path(f"_tmp/{LOCK}")
+        assert folders is not None
+        with contextlib.suppress(FileExistsError), self._target.create(path) as target:
+            target.write(LOCK_CONTENT)
+        kind = folders.kind(path)
+        if kind in ("", "file"):
+            lock = folders.open_plain(path)
+            if os.pread(lock, len(LOCK_CONTENT) + 1, 0) in (b"", LOCK_CONTENT):
+                return lock
+            os.close(lock)
+        raise InputError(
+            f"--output_dir={self.directory} holds _tmp/{LOCK}, a {kind} that is not this tool's, "
+            "where it needs a lock: move it away, or give another directory."
+        )
+
+    def put(self, name: str, content: bytes) -> bool:
+        """Writes a file, unless it is there with that content; tells whether it wrote."""
+        seen = self.see(name)
+        if self.holds(name, content):
+            return False
+        with self.writing(name, seen) as target:
+            target.write(content)
+        return True
+
+    @contextlib.contextmanager
+    def writing(self, name: str, seen: Seen | None = None) -> Iterator[BinaryIO]:
+        """Opens a file for writing that takes its name when the block ends without an error.
+
+        Args:
+            name: of the file.
+            seen: what it may take the place of; None is whatever stands there then.
+
+        Raises:
+            RunError: if another run, or somebody else, has put something else there, or there is
+                no room.
+        """
+        path = self.path(name)
+        try:
+            with (
+                self._having_room(),
+                self._target.publish(path, self.work.new(), self._terms(seen)) as target,
+            ):
+                yield target
+                self._check_place(name, seen)
+        except InTheWayError as error:
+            where = str(error.filename).removeprefix(self.path(""))
+            raise self._stranger(where, error.kind) from error
+        except ReplacedError as error:
+            # One of a source, which is read inside the block, has another name.
+            raise (self._conflict(name) if error.filename == path else error) from error
+
+    def _check_place(self, name: str, seen: Seen | None) -> None:
+        """Makes sure that what came to stand under a name since the run began is ours.
+
+        What stood there before was looked at when the plan was made (`leftovers`).
+        """
+        parsed, now = parse(name), self._storage.stat(self.path(name))
+        if parsed is None or now is None or self._target.marks:
+            return
+        if now.updated <= self.since and (seen is None or seen.stat == now):
+            return
+        standing = self.standing()
+        if name in standing and not self.ownership(parsed.hash, standing).owns(name):
+            raise self._stranger(name, standing[name].kind)
+
+    def _stranger(self, name: str, kind: str) -> RunError:
+        return RunError(
+            f"--output_dir={self.directory} holds {name}, a {kind} that is not this tool's and "
+            "came there meanwhile: move it away and run again, or give another directory."
+        )
+
+    def _terms(self, seen: Seen | None) -> Terms:
+        if seen is None:
+            return Terms(self.token)
+        if seen.stat is None or self._is_others(seen.stat):
+            # What another run writes at this moment may be found there, and nothing else.
+            return Terms(self.token, 0)
+        return Terms(self.token, seen.stat.generation)
+
+    def _is_others(self, file: Stat) -> bool:
+        """Tells whether another run has written a file since this one began."""
+        return bool(file.generation) and file.owner != self.token and file.updated > self.since
+
+    def _conflict(self, name: str) -> RunError:
+        return RunError(
+            f"--output_dir={self.directory} is being written to by another run, whose {name} is "
+            "not the same as this one's: wait for its end and run again, or give another directory."
+        )
+
+    @contextlib.contextmanager
+    def _having_room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise RunError(
+                f"--output_dir={self.directory} has no room left ({os.strerror(error.errno)}): "
+                "free some and run again; the shards that are finished are kept."
+            ) from error
+
+    @contextlib.contextmanager
+    def spilling(self) -> Iterator[tuple[str, BinaryIO]]:
+        """Opens a temporary file that stays until the end of the run."""
+        with self._having_room():
+            path = self.work.spill()
+            with self._target.create(path, self.token) as target:
+                yield path, target
+
+    def remove(self, name: str, seen: Seen | None = None) -> None:
+        """Removes a file, if it is there.
+
+        Args:
+            name: of the file.
+            seen: what it has to be, else what stands there now is looked at.
+
+        Raises:
+            RunError: if another run has put it there, or put another in its place.
+        """
+        seen = seen or self.see(name)
+        if seen.stat is None:
+            return
+        try:
+            if self._is_others(seen.stat):
+                raise self._conflict(name)
+            self._target.delete_seen(seen.stat)
+        except ReplacedError as error:
+            raise self._conflict(name) from error
+        seen.stat = None
+
+    def ownership(self, hash_: str, standing: dict[str, Standing]) -> Ownership:
+        """Returns what tells of the files of one hash whether they are this tool's."""
+        return Ownership(hash_, standing, self)
+
+    def claims(self) -> set[tuple[str, str]]:
+        """Returns (name, SHA-256 in hex) of the tars that runs have kept a record of."""
+        work = self.work
+        tokens = {self.token, *work.others()}
+        return {claim for token in tokens for claim in work.of(token).claims()}
+
+    def claim(self, name: str, sha256: str | None = None) -> None:
+        """Keeps a record that a tar is ours, for as long as no Parquet beside it tells.
+
+        Args:
+            name: of the tar.
+            sha256: hex, of what is about to take the name; None for what stands there.
+        """
+        if self._target.marks or (sha256 is None and self.kind(name) != "file"):
+            return
+        if sha256 is None:
+            with self.read(name) as source:
+                sha256 = sha256_of(source)
+        with self._having_room():
+            self.work.claim(name, sha256)
+
+    def disclaim(self, sha256: str) -> None:
+        """Removes the record of a tar whose Parquet stands."""
+        if not self._target.marks:
+            self.work.disclaim(sha256)
+
+    def sweep(self) -> None:
+        """Removes this run's temporary files, and the directories that it made and are empty.
+
+        A tar that took its name and whose Parquet did not goes too: nobody could tell whose it is.
+        """
+        for name, _ in self.work.claims():
+            parsed, standing = parse(name), self.standing()
+            alone = name.removesuffix(".tar") + ".parquet" not in standing
+            if (
+                parsed is not None
+                and name in standing
+                and alone
+                and self.ownership(parsed.hash, standing).owns(name)
+            ):
+                self.remove(name)
+        self.work.sweep()
+        if self._made:
+            for folder in (self.path("_meta"), *self._made):
+                self._target.tidy(folder)
+
+    def note(self, name: str, content: bytes) -> str:
+        """Keeps a note in the run's workspace, for whoever comes after; returns its name."""
+        with self._having_room():
+            return self.work.note(name, content)
+
+    def notes(self) -> list[bytes]:
+        """Returns the notes of this run."""
+        return self.work.notes()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

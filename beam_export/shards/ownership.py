@@ -1,0 +1,206 @@
+"""Whose a file is that bears a name of ours: what it holds tells, or what of ours vouches for it.
+
+Other tools name their shards alike (NeMo Curator's are `images-{hash}-000000.tar` too). A file that
+bears the mark of a run is ours, where a storage keeps marks. Elsewhere a manifest, `run.json`, the
+tables and the shards' Parquet files are known by what is in them. A tar has the bytes that any
+writer of tars may write: it is ours beside a Parquet of ours, by the manifest or the table of
+shards, or by the record that a run keeps of it until its Parquet is there (`Output.claim`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, BinaryIO, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_export.naming import ParsedName, ShardNames, parse
+from beam_export.shards.parquet import FAILURES, SHARDS, read_facts
+from beam_export.shards.sealed import SealError, unseal
+
+__all__ = ["Ownership", "Place", "Standing", "sha256_of"]
+
+#: What pyarrow raises of bytes in memory that are no Parquet, or none of the wanted form.
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
+#: How our manifests begin, and Parquet files: of damaged ones this much may be left.
+_MANIFEST = r'\{\n  "format": [0-9]+,\n  "hash": "%s",\n'
+_PARQUET = b"PAR1"
+#: What `run.json` has had in every version.
+_RUN_FIELDS = ("host", "images_per_second", "machine", "python", "seconds", "started")
+_MOST_FIELDS = 4
+_PIECE = 1 << 20
+
+
+class Standing(NamedTuple):
+    """What stands under a name.
+
+    Attributes:
+        size: in bytes.
+        updated: when it took its name, in seconds since the epoch.
+        kind: `file`, or what else it is (`local_target.kind_of`).
+        owner: the mark of the run that wrote it, where marks are kept.
+    """
+
+    size: int
+    updated: float
+    kind: str = "file"
+    owner: str = ""
+
+
+class Place(Protocol):
+    """Where the files stand."""
+
+    def read(self, name: str) -> BinaryIO:
+        """Opens a file for reading."""
+
+    def claims(self) -> Collection[tuple[str, str]]:
+        """Returns (name, SHA-256 in hex) of the tars that runs have kept a record of."""
+
+
+class Ownership:
+    """Tells of the files of one hash whether this tool has made them."""
+
+    def __init__(self, hash_: str, standing: Mapping[str, Standing], place: Place) -> None:
+        """Makes ready to tell; files are read where they are asked for.
+
+        Args:
+            hash_: in the names of the files.
+            standing: what stands in the output, by name.
+            place: where to read it.
+        """
+        self._names, self._standing, self._place = ShardNames(hash_), standing, place
+        self._known: dict[str, bool] = {}
+
+    def owns(self, name: str) -> bool:
+        """Tells whether a file is ours; what is no plain file never is.
+
+        Raises:
+            OSError: if it cannot be read at present.
+        """
+        if name not in self._known:
+            self._known[name] = self._find(name)
+        return self._known[name]
+
+    def _find(self, name: str) -> bool:
+        file, parsed = self._standing[name], parse(name)
+        if file.kind != "file" or parsed is None:
+            return False
+        if file.owner:
+            return True
+        try:
+            return self._tell(name, parsed)
+        except FileNotFoundError:  # whoever removed it: it is in nobody's way
+            return True
+
+    def _tell(self, name: str, parsed: ParsedName) -> bool:
+        match parsed.kind:
+            case "manifest":
+                pattern = (_MANIFEST % self._names.hash).encode()
+                return re.match(pattern, self._read(name)) is not None
+            case "run":
+                return _is_run(self._read(name))
+            case "shards" | "failures":
+                wanted = SHARDS if parsed.kind == "shards" else FAILURES
+                return self._is_table(name, wanted)
+        number = parsed.number or 0
+        if self._is_listed(number):
+            return True
+        if parsed.kind == "parquet":
+            return _is_of_shard(self._read(name), self._names.tar(number))
+        table = self._names.parquet(number)
+        return (table in self._standing and self.owns(table)) or self._is_claimed(name)
+
+    def _is_listed(self, number: int) -> bool:
+        """Tells whether the manifest or the table of shards knows of a shard."""
+        return number < self._counted or number in self._listed
+
+    @functools.cached_property
+    def _counted(self) -> int:
+        """How many shards the manifest tells of, if it can be relied on."""
+        shards = self._manifest.get("totals", {}).get("shards", 0)
+        return shards if isinstance(shards, int) else 0
+
+    @functools.cached_property
+    def _manifest(self) -> dict[str, Any]:
+        name = self._names.manifest
+        if not self._is_file(name):
+            return {}
+        try:
+            content = unseal(self._read(name))
+        except SealError:
+            return {}
+        return content if content.get("hash") == self._names.hash else {}
+
+    @functools.cached_property
+    def _listed(self) -> frozenset[int]:
+        """Numbers of the shards that the table tells of, if it can be relied on."""
+        name = self._names.shards
+        if not self._is_file(name):
+            return frozenset()
+        try:
+            table = pq.read_table(pa.BufferReader(self._read(name)))
+            rows = table.select(["shard", "tar_file"]).to_pylist()
+            return frozenset(
+                row["shard"] for row in rows if row["tar_file"] == self._names.tar(row["shard"])
+            )
+        except (*_UNREADABLE, TypeError):
+            return frozenset()
+
+    def _is_table(self, name: str, wanted: pa.Schema) -> bool:
+        data = self._read(name)
+        try:
+            return bool(pq.read_schema(pa.BufferReader(data)).names == wanted.names)
+        except _UNREADABLE:
+            return data.startswith(_PARQUET) and self._has_anchor()
+
+    def _has_anchor(self) -> bool:
+        """Tells whether there is something of ours beside a table that cannot be read."""
+        tables = [name for name in self._standing if self._is_shard_table(name)]
+        return bool(self._manifest) or any(map(self.owns, tables))
+
+    def _is_shard_table(self, name: str) -> bool:
+        parsed = parse(name)
+        return parsed is not None and parsed[:2] == (self._names.hash, "parquet")
+
+    def _is_claimed(self, name: str) -> bool:
+        claimed = {sha256 for one, sha256 in self._place.claims() if one == name}
+        if not claimed:
+            return False
+        with self._place.read(name) as source:
+            return sha256_of(source) in claimed
+
+    def _is_file(self, name: str) -> bool:
+        return name in self._standing and self._standing[name].kind == "file"
+
+    def _read(self, name: str) -> bytes:
+        with self._place.read(name) as source:
+            return source.read()
+
+
+def sha256_of(source: BinaryIO) -> str:
+    """Returns the SHA-256 in hex of what is left of a file."""
+    digest = hashlib.sha256()
+    while piece := source.read(_PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _is_run(data: bytes) -> bool:
+    """Tells whether a file is a `run.json`, be it damaged: most of its fields have their names."""
+    named = sum(f'\n  "{field}": '.encode() in data for field in _RUN_FIELDS)
+    return data.startswith(b"{\n") and named >= _MOST_FIELDS
+
+
+def _is_of_shard(data: bytes, tar_file: str) -> bool:
+    """Tells whether a Parquet file describes that tar, and is of this tool."""
+    try:
+        if "beam_export.plan" not in read_facts(pa.BufferReader(data)):
+            return False
+        batches = pq.ParquetFile(pa.BufferReader(data)).iter_batches(1, columns=["tar_file"])
+        return bool(next(batches).column(0)[0].as_py() == tar_file)
+    except (*_UNREADABLE, StopIteration):
+        return False

@@ -1,0 +1,240 @@
+"""A run's temporary files, `OUT/_tmp/{token}/`: made, told from those of others, and swept.
+
+A workspace bears a file that names its run (`run`), made before all else in it; a directory without
+is somebody else's and stays, whatever its name. Of the files in it those are swept that have names
+as they are made here; others stay, and their directory with them. On Google Cloud Storage each
+object bears the mark of its run instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import uuid
+from collections.abc import Iterator
+
+from beam_export.errors import RunError
+from beam_export.storage.base import Entry, Folders, Target
+from beam_export.storage.registry import Stat, Storage
+
+__all__ = ["LOCK", "LOCK_CONTENT", "Workspace"]
+
+#: Below `_tmp`: held by the run that writes to a directory of this machine.
+LOCK = "lock"
+LOCK_CONTENT = b"beam_export locks this file while it writes here\n"
+
+_MARKER = "run"
+#: Stands in a `_tmp` that this tool has made, and has to remove.
+_BASE = "beam_export"
+_BASE_CONTENT = b"made by beam_export for temporary files, and removed with the last of them\n"
+#: Of a run whose workers may outlive the process that started it.
+_ELSEWHERE = "elsewhere"
+_NOTE, _SPILL, _CLAIM = "note-", "spill-", "claim-"
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+_TEMPORARY = re.compile(
+    rf"(?:{_NOTE}|{_SPILL})?[0-9a-f]{{32}}|{_CLAIM}[0-9a-f]{{64}}|{_ELSEWHERE}|{_MARKER}"
+)
+#: Runs of this process that have ended.
+_ended: set[str] = set()
+#: Bytes of a file that are read: a note has 32 an image of a batch.
+_MOST = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """The temporary files of a run in an output directory, and how it finds those of others.
+
+    Attributes:
+        directory: the output.
+        token: of the run.
+        target, storage: what writes and reads there.
+        folders: what makes directories there, if there are such.
+    """
+
+    directory: str
+    token: str
+    target: Target
+    storage: Storage
+    folders: Folders | None
+
+    @property
+    def _base(self) -> str:
+        return f"{self.directory}/_tmp"
+
+    def path(self, name: str = "") -> str:
+        """Returns the path of a temporary file, or of the workspace."""
+        return f"{self._base}/{self.token}" + (f"/{name}" if name else "")
+
+    def new(self, kind: str = "") -> str:
+        """Returns a path that nobody else uses, in a workspace that is there."""
+        self.enter()
+        return self.path(f"{kind}{uuid.uuid4().hex}")
+
+    def spill(self) -> str:
+        """Returns a path for what stays until the end of the run."""
+        return self.new(_SPILL)
+
+    def enter(self) -> None:
+        """Makes the workspace where there are directories: it may have been swept meanwhile.
+
+        Raises:
+            InTheWayError: if something else stands in its place.
+            RunError: if the run has ended, and a thread of it goes on.
+        """
+        if self.token in _ended:
+            raise RunError("the run has ended, and writes no more: run again.")
+        if self.folders is None:
+            return
+        if self.folders.make_folder(self._base):
+            self._make(f"{self._base}/{_BASE}", _BASE_CONTENT)
+        if self.folders.kind(self.path(_MARKER)) != "file":
+            self.mark()
+
+    def end(self) -> None:
+        """Has threads of this process that go on write no more: who would sweep it?"""
+        _ended.add(self.token)
+
+    def mark(self) -> str:
+        """Makes the file that tells whose the workspace is; returns its path."""
+        self._make(self.path(_MARKER), _marker(self.token))
+        return self.path(_MARKER)
+
+    def mark_elsewhere(self) -> None:
+        """Tells later runs that the workers of this one may live though its process has ended."""
+        self.enter()
+        self._make(self.path(_ELSEWHERE), b"")
+
+    def _make(self, path: str, content: bytes) -> None:
+        # Another worker of the run may have made it.
+        with contextlib.suppress(FileExistsError), self.target.create(path, self.token) as target:
+            target.write(content)
+
+    def note(self, name: str, content: bytes) -> str:
+        """Keeps a note for whoever comes after; returns its name in the output."""
+        self.enter()
+        self._make(self.path(_NOTE + name), content)
+        return f"_tmp/{self.token}/{_NOTE}{name}"
+
+    def notes(self) -> list[bytes]:
+        """Returns the notes of the run."""
+        return [content for _, content in self._contents(_NOTE)]
+
+    def claim(self, name: str, sha256: str) -> None:
+        """Keeps a record of a tar: it will take its name a while before what tells that it is ours.
+
+        Args:
+            name: in the output.
+            sha256: hex, of its content.
+        """
+        self.enter()
+        self._make(self.path(_CLAIM + sha256), name.encode())
+
+    def disclaim(self, sha256: str) -> None:
+        """Removes the record of a tar."""
+        self.target.delete([self.path(_CLAIM + sha256)])
+
+    def claims(self) -> list[tuple[str, str]]:
+        """Returns (name, sha256) of the tars that the run has kept a record of."""
+        found = self._contents(_CLAIM)
+        return [(content.decode(), name.removeprefix(_CLAIM)) for name, content in found]
+
+    def _contents(self, start: str) -> Iterator[tuple[str, bytes]]:
+        for file in self.storage.list(self.path(start)):
+            # Whoever made it may be done.
+            with contextlib.suppress(OSError):
+                yield file.uri.rpartition("/")[2], self.storage.read(file.uri, 0, _MOST)
+
+    def is_elsewhere(self) -> bool:
+        """Tells whether the workers of the run may live though its process has ended."""
+        return self.storage.stat(self.path(_ELSEWHERE)) is not None
+
+    def others(self) -> dict[str, float]:
+        """Returns the runs that have a workspace in the output, with when each last wrote there.
+
+        Seconds since the epoch, by token; this run is among them.
+        """
+        found: dict[str, list[Stat]] = {}
+        for file in self._in_workspaces():
+            token, _, name = file.uri.removeprefix(f"{self._base}/").partition("/")
+            if _TOKEN.fullmatch(token) and _TEMPORARY.fullmatch(name):
+                found.setdefault(token, []).append(file)
+        return {
+            token: max(file.updated for file in files)
+            for token, files in found.items()
+            if self.of(token)._is_ours(files)
+        }
+
+    def _in_workspaces(self) -> Iterator[Stat]:
+        if self.folders is None:
+            yield from self.storage.list(f"{self._base}/")
+            return
+        # What else is there may be much, and is nobody's concern.
+        for entry in self.folders.entries(self._base):
+            if _is_workspace(entry):
+                yield from self.storage.list(f"{self._base}/{entry.name}/")
+
+    def of(self, token: str) -> Workspace:
+        """Returns the workspace of another run."""
+        return dataclasses.replace(self, token=token)
+
+    def _is_ours(self, files: list[Stat]) -> bool:
+        if self.target.marks:
+            return any(file.owner == self.token for file in files)
+        return self._holds(self.path(_MARKER), _marker(self.token))
+
+    def _holds(self, path: str, content: bytes) -> bool:
+        """Tells whether a plain file has just that content."""
+        if self.folders is not None and self.folders.kind(path) != "file":
+            return False
+        try:
+            return self.storage.read(path, 0, _MOST) == content
+        except FileNotFoundError:
+            return False
+
+    def adopt(self, token: str) -> None:
+        """Takes over what a dead run knew, before it is swept: its notes and records."""
+        other = self.of(token)
+        for number, content in enumerate(other.notes()):
+            self.note(f"{uuid.uuid5(uuid.UUID(token), str(number)).hex}", content)
+        for name, sha256 in other.claims():
+            self.claim(name, sha256)
+
+    def sweep(self) -> None:
+        """Removes the files of the run, and the directories that are empty then and ours."""
+        files = [file for file in self.storage.list(self.path() + "/") if self._is_temporary(file)]
+        marker = [file for file in files if file.uri == self.path(_MARKER)]
+        # The marker goes last: without it nobody would know that the others are ours.
+        for some in ([file for file in files if file not in marker], marker):
+            # Of objects, just those that were listed.
+            self.target.delete(file.pinned if file.generation else file.uri for file in some)
+        self.target.tidy(self.path())
+        if self.folders is not None:
+            self._sweep_base(self.folders)
+
+    def _is_temporary(self, file: Stat) -> bool:
+        known = _TEMPORARY.fullmatch(file.uri.removeprefix(self.path() + "/")) is not None
+        return known and (not self.target.marks or file.owner == self.token)
+
+    def _sweep_base(self, folders: Folders) -> None:
+        """Removes the lock when no run is left, and `_tmp` if it is ours and empty."""
+        entries = folders.entries(self._base)
+        tokens = [entry.name for entry in entries if _is_workspace(entry)]
+        if any(self.of(token)._is_ours([]) for token in tokens):
+            return
+        names = {entry.name for entry in entries}
+        if self._holds(f"{self._base}/{LOCK}", LOCK_CONTENT):
+            self.target.delete([f"{self._base}/{LOCK}"])
+            names.discard(LOCK)
+        if names == {_BASE} and self._holds(f"{self._base}/{_BASE}", _BASE_CONTENT):
+            self.target.delete([f"{self._base}/{_BASE}"])
+            self.target.tidy(self._base)
+
+
+def _is_workspace(entry: Entry) -> bool:
+    """Tells whether a directory may be a run's, by its name."""
+    return entry.kind == "directory" and _TOKEN.fullmatch(entry.name) is not None
+
+
+def _marker(token: str) -> bytes:
+    return f"beam_export: temporary files of the run {token}, removed when it ends\n".encode()

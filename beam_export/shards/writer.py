@@ -1,0 +1,249 @@
+"""One shard: a stream of samples in, a tar and the Parquet that describes it out.
+
+One loop feeds both files, so they cannot disagree; nothing is held but the sample at hand and the
+Parquet's columns.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import BinaryIO, NamedTuple, cast
+
+import pyarrow as pa
+
+from beam_export import naming
+from beam_export._version import __version__
+from beam_export.errors import InputError
+from beam_export.samples import EncodedImage, Failure, SampleRef
+from beam_export.shards.parquet import Row, ShardTable
+from beam_export.shards.tar import TarWriter
+from beam_export.text import printable
+
+__all__ = [
+    "REMARKS",
+    "HashingFile",
+    "ReadySample",
+    "ShardResult",
+    "failures_from_json",
+    "remarks_from_json",
+    "write_shard",
+]
+
+#: Key in a shard's Parquet; missing where there are none.
+REMARKS = "beam_export.remarks"
+
+
+class ReadySample(NamedTuple):
+    """A sample as it will be stored: all its bytes are at hand.
+
+    Attributes:
+        ref: where it came from.
+        key: its key in the tar.
+        image: the image.
+        source_sha256: hex, of the image's bytes as they came, to the first export if there were
+            several; None for an array.
+        fields: (extension, bytes) of the other members, by extension.
+        sha256: hex, of the image's bytes as they will be stored, if it is known.
+    """
+
+    ref: SampleRef
+    key: str
+    image: EncodedImage
+    source_sha256: str | None
+    fields: list[tuple[str, bytes]]
+    sha256: str | None = None
+
+
+class ShardResult(NamedTuple):
+    """What became of one shard; small, so that the manifest can be made of many.
+
+    Attributes:
+        number: the shard's number.
+        samples, copied, encoded: samples in it; `copied + encoded == samples`.
+        bytes, parquet_bytes: sizes of the two files.
+        tar_sha256, parquet_sha256: hex.
+        plan: hex digest of what the shard was to hold.
+        failures: samples that were planned and are not in it.
+        kept: whether it stood there already, finished by an earlier attempt.
+        device: what encoded it: `cpu`, or the model of the GPU, which only its worker knows.
+        remarks: (remark, count of samples with it) of `EncodedImage.remarks`, sorted.
+    """
+
+    number: int
+    samples: int
+    copied: int
+    encoded: int
+    bytes: int
+    parquet_bytes: int
+    tar_sha256: str
+    parquet_sha256: str
+    plan: str
+    failures: tuple[Failure, ...]
+    kept: bool = False
+    device: str = "cpu"
+    remarks: tuple[tuple[str, int], ...] = ()
+
+
+class HashingFile:
+    """A file object for writing that knows the SHA-256 and the size of what went through it."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        """Writes all of `data`."""
+        self._hash.update(data)
+        self._target.write(data)
+        size = memoryview(data).nbytes
+        self.size += size
+        return size
+
+    def tell(self) -> int:
+        """Returns how much was written."""
+        return self.size
+
+    def flush(self) -> None:
+        """Flushes the file underneath."""
+        self._target.flush()
+
+    @property
+    def closed(self) -> bool:
+        """Always False: whoever opened the file underneath closes it."""
+        return False
+
+    def hexdigest(self) -> str:
+        """Returns the SHA-256 of all that was written."""
+        return self._hash.hexdigest()
+
+
+class _Members:
+    """The members of a shard, one sample after the other, and a row for each."""
+
+    def __init__(self, tar: TarWriter, table: ShardTable, tar_file: str) -> None:
+        self._tar, self._table, self._tar_file = tar, table, tar_file
+        self.copied = self.encoded = 0
+        self._remarks: collections.Counter[str] = collections.Counter()
+
+    @property
+    def remarks(self) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted(self._remarks.items()))
+
+    def add(self, sample: ReadySample) -> None:
+        ref, image = sample.ref, sample.image
+        name = naming.member_name(sample.key, image.ext)
+        offset = self._tar.add(name, image.data)
+        for ext, data in sample.fields:
+            self._tar.add(naming.member_name(sample.key, ext), data)
+        copied = image.encoding == "copied"
+        row = Row(
+            image_id=printable(ref.id),
+            tar_file=self._tar_file,
+            member_name=name,
+            original_path=printable(ref.path),
+            offset=offset,
+            size=len(image.data),
+            width=image.width,
+            height=image.height,
+            sha256=sample.sha256 or hashlib.sha256(image.data).hexdigest(),
+            source_sha256=sample.source_sha256,
+            encoding=image.encoding,
+            metadata=ref.metadata,
+        )
+        with _fitting():
+            self._table.append(row)
+        self.copied += copied
+        self.encoded += not copied
+        self._remarks.update(image.remarks)
+
+
+def write_shard(
+    samples: Iterable[ReadySample | Failure],
+    tar_fh: BinaryIO,
+    parquet_fh: BinaryIO,
+    *,
+    number: int,
+    names: naming.ShardNames,
+    columns: pa.Schema,
+    plan: str,
+) -> ShardResult:
+    """Writes a shard's two files.
+
+    Args:
+        samples: the shard's samples in order, and the failures among them.
+        tar_fh, parquet_fh: binary files, open for writing; they stay open.
+        number: the shard's number.
+        names: names of the export's files.
+        columns: metadata columns of the dataset.
+        plan: hex digest of what the shard is to hold.
+
+    Raises:
+        InputError: if a value does not fit its column.
+    """
+    tar_out, parquet_out = HashingFile(tar_fh), HashingFile(parquet_fh)
+    tar, table = TarWriter(tar_out), ShardTable(cast(BinaryIO, parquet_out), columns)
+    members = _Members(tar, table, names.tar(number))
+    failures: list[Failure] = []
+    for sample in samples:
+        if isinstance(sample, Failure):
+            failures.append(sample)
+        else:
+            members.add(sample)
+    tar.close()
+    failures.sort()
+    with _fitting():
+        table.close(_facts(plan, tar_out, failures, members.remarks))
+    return ShardResult(
+        number=number,
+        samples=members.copied + members.encoded,
+        copied=members.copied,
+        encoded=members.encoded,
+        bytes=tar_out.size,
+        parquet_bytes=parquet_out.size,
+        tar_sha256=tar_out.hexdigest(),
+        parquet_sha256=parquet_out.hexdigest(),
+        plan=plan,
+        failures=tuple(failures),
+        remarks=members.remarks,
+    )
+
+
+@contextlib.contextmanager
+def _fitting() -> Iterator[None]:
+    """Turns a value that does not fit its column into the fault of whoever declared the column."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(f"{error}.") from error
+
+
+def _facts(
+    plan: str,
+    tar: HashingFile,
+    failures: list[Failure],
+    remarks: tuple[tuple[str, int], ...],
+) -> Mapping[str, str]:
+    return {
+        "beam_export.version": __version__,
+        "beam_export.plan": plan,
+        "beam_export.tar_sha256": tar.hexdigest(),
+        "beam_export.tar_bytes": str(tar.size),
+        "beam_export.failures": json.dumps([one._asdict() for one in failures], sort_keys=True),
+        # Not where there is nothing to remark, as ever before.
+        **({REMARKS: json.dumps(dict(remarks), sort_keys=True)} if remarks else {}),
+    }
+
+
+def failures_from_json(text: str) -> tuple[Failure, ...]:
+    """Returns the failures that a shard's Parquet carries as `beam_export.failures`."""
+    return tuple(Failure(**one) for one in json.loads(text))
+
+
+def remarks_from_json(text: str) -> tuple[tuple[str, int], ...]:
+    """Returns the remarks that a shard's Parquet carries as `beam_export.remarks`."""
+    return tuple(sorted(json.loads(text).items()))

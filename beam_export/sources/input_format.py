@@ -1,0 +1,79 @@
+"""What is inside an input decides how it is read: image files, tars, or tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from beam_export.samples import Failure
+from beam_export.sources.entries import Entry, Listed, Skipped, Source, join, kind_of
+
+__all__ = ["choose"]
+
+#: The kinds of sources that each `--input_format` reads; `auto` is more than a set.
+_READ = {
+    "files": frozenset[str](),
+    "webdataset": frozenset({"webdataset"}),
+    "parquet": frozenset({"parquet"}),
+    "table": frozenset({"parquet", "table"}),
+}
+
+
+def choose(
+    found: Iterable[Listed | Source | Failure | Skipped], input_format: str
+) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields what one input is read as, in order; all else as `Skipped`.
+
+    Under `auto`, tables are read where there are neither image files nor tars: beside those they
+    say something about them, and name nothing that is not there.
+
+    Args:
+        found: all that one input holds.
+        input_format: as the flag.
+    """
+    found = (_unhidden(item) for item in found)
+    return _choose_auto(found) if input_format == "auto" else _choose_given(found, input_format)
+
+
+def _unhidden(item: Listed | Source | Failure | Skipped) -> Listed | Source | Failure | Skipped:
+    """Tables in folders like `_meta` tell of a dataset, and are not its data."""
+    if isinstance(item, Source) and any(part[:1] in "._" for part in item.relative.split("/")):
+        return Skipped(kind_of(item.relative))
+    return item
+
+
+def _choose_auto(
+    found: Iterable[Listed | Source | Failure | Skipped],
+) -> Iterator[Listed | Source | Failure | Skipped]:
+    tables: list[Source] = []
+    only_tables = True
+    for item in found:
+        if isinstance(item, Source) and item.kind != "webdataset":
+            tables.append(item)
+            continue
+        only_tables = only_tables and not isinstance(item, (Listed, Source))
+        yield item
+    for table in tables:
+        yield table if only_tables else Skipped(kind_of(table.relative))
+
+
+def _choose_given(
+    found: Iterable[Listed | Source | Failure | Skipped], input_format: str
+) -> Iterator[Listed | Source | Failure | Skipped]:
+    kinds = _READ[input_format]
+    for item in found:
+        if isinstance(item, Source) and item.parquet is not None and "parquet" in kinds:
+            # Tables are asked for: the Parquet beside a tar is one then.
+            yield Skipped(kind_of(item.relative))
+            yield _table_of(item, item.parquet)
+        elif isinstance(item, Source) and item.kind not in kinds:
+            yield Skipped(kind_of(item.relative))
+        elif isinstance(item, Listed) and input_format != "files":
+            yield Skipped(kind_of(item.relative))
+            yield from (Skipped(f".{field.ext}") for field in item.fields)
+        else:
+            yield item
+
+
+def _table_of(tar: Source, table: Entry) -> Source:
+    place = join(tar.relative.rpartition("/")[0], table.name)
+    return Source("parquet", place, table.uri, table.size)

@@ -1,0 +1,330 @@
+"""Which image files there are: one sorted pass over a pattern, the same on every storage.
+
+Order is that of the whole relative path, byte by byte, as object stores list. Links are followed;
+a link to a directory above itself is passed by and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import stat
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from beam_export.errors import InputError
+from beam_export.samples import Failure
+from beam_export.sources.entries import (
+    IMAGE_SUFFIXES,
+    Beside,
+    Entry,
+    Listed,
+    Skipped,
+    Source,
+    join,
+    kind_of,
+    local_entry,
+    source_kind,
+    split,
+    tar_stem,
+)
+from beam_export.sources.gathering import gather
+from beam_export.sources.locating import refuse_irregular
+from beam_export.sources.patterns import Pattern, translate_glob
+from beam_export.sources.siblings import companion_names, sort_out
+from beam_export.storage.local_file import kind_of_mode
+from beam_export.storage.paths import is_local
+from beam_export.storage.registry import Stat, storage_of
+from beam_export.text import printable
+
+__all__ = ["Listed", "Skipped", "is_local", "list_images"]
+
+#: What a directory's iterator gives when it has nothing more.
+_END = ("", None)
+
+
+def list_images(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields the images and sources behind a pattern, in order, and what is wrong or neither.
+
+    Args:
+        pattern: what to list.
+        exclude: a directory to leave out: the output, which may lie inside the input.
+
+    Raises:
+        InputError: if the path does not exist.
+    """
+    if is_local(pattern.path):
+        return _list_local(pattern, os.path.realpath(exclude) if is_local(exclude) else "")
+    return _list_remote(pattern, exclude)
+
+
+# Local files.
+
+
+class _Folder(NamedTuple):
+    path: str
+    relative: str
+    above: frozenset[tuple[int, int]]
+
+
+class _Unlisted(NamedTuple):
+    """A directory that cannot be listed: what is wanted may be in it."""
+
+    failure: Failure
+
+
+class _Found(NamedTuple):
+    """An item and its place: the path, relative to where the walk began, that it is sorted by."""
+
+    place: str
+    item: Listed | Source | Beside | Failure | Skipped | _Folder | _Unlisted
+
+
+def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
+    path = os.path.abspath(pattern.path)
+    # What is there under just that name is meant as such: its wildcards are letters.
+    literal = pattern.path == pattern.given and os.path.lexists(path)
+    root = os.path.abspath(pattern.root) if pattern.root and not literal else ""
+    if os.path.isdir(path):
+        return _walk(_Folder(path, _below(path, root), frozenset()), exclude, None)
+    if os.path.lexists(path):
+        refuse_irregular("--input", path)
+        folder, name = os.path.split(path)
+        place = _below(folder, root)
+        if tar_stem(name) is not None:
+            return _list_tar(folder, name, place)
+        wanted = re.compile(re.escape(join(place, name)))
+        return _walk(_Folder(folder, place, frozenset()), exclude, wanted)
+    if pattern.is_glob and os.path.isdir(root):
+        glob = os.path.relpath(path, root)
+        top = _Folder(root, "", frozenset())
+        walk = _walk(top, exclude, _or_below(glob), _folders_above(glob))
+        return _or_refuse(walk, pattern)
+    raise _nothing_at(pattern)
+
+
+def _list_tar(folder: str, name: str, place: str) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields a tar that is named outright, with what belongs to it.
+
+    Ranges name tars by the thousand: to list the whole directory for each would take minutes.
+    """
+    entries = []
+    for near in (name, *companion_names(name)):
+        path = os.path.join(folder, near)
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(path)
+            if stat.S_ISREG(status.st_mode):
+                entries.append(local_entry(near, path, status))
+    wanted = join(place, name)
+    yield from (item for at, item in sort_out(entries, place) if at == wanted)  # type: ignore[misc]
+
+
+def _or_refuse(
+    found: Iterator[Listed | Source | Failure | Skipped], pattern: Pattern
+) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields what is found, and makes sure that it is not nothing at all."""
+    nothing = True
+    for item in found:
+        nothing = False
+        yield item
+    if nothing:
+        raise _nothing_at(pattern)
+
+
+def _nothing_at(pattern: Pattern) -> InputError:
+    return InputError(
+        f"--input={printable(pattern.given)}: there is no {printable(pattern.path)}: give a "
+        "directory, a file or a pattern that exists."
+    )
+
+
+def _below(path: str, root: str) -> str:
+    return os.path.relpath(path, root) if root and root != path else ""
+
+
+def _or_below(glob: str) -> re.Pattern[str]:
+    """Returns what matches a glob, or what lies below a directory that matches it."""
+    return re.compile(translate_glob(glob) + "(?s:/.*)?")
+
+
+def _folders_above(glob: str) -> re.Pattern[str] | None:
+    """Returns what matches the directories in which something that matches a glob may lie."""
+    parts = glob.split("/")
+    globs = []
+    for depth, part in enumerate(parts):
+        if "**" in part:
+            globs.append("/".join([*parts[:depth], part[: part.index("**") + 2]]))
+            break
+        if depth < len(parts) - 1:
+            globs.append("/".join(parts[: depth + 1]))
+    return re.compile("|".join(map(translate_glob, globs))) if globs else None
+
+
+def _walk(
+    top: _Folder,
+    exclude: str,
+    wanted: re.Pattern[str] | None,
+    above: re.Pattern[str] | None = None,
+) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Walks a directory in order of whole paths; the stack holds what is open on the way down.
+
+    Args:
+        top: where to begin.
+        exclude: real path of a directory to leave out.
+        wanted: what the relative path of a file, or of a directory above it, has to match.
+        above: what matches directories that are entered though not all in them is wanted.
+    """
+    stack = [_scan(top, exclude)]
+    while stack:
+        place, item = next(stack[-1], _END)
+        matches = wanted is None or wanted.fullmatch(place)
+        if item is None:
+            stack.pop()
+        elif isinstance(item, _Folder):
+            if matches or (above is not None and above.fullmatch(place)):
+                stack.append(_scan(item, exclude))
+        elif isinstance(item, _Unlisted):
+            yield item.failure
+        elif matches and (wanted_item := _wanted_item(place, item, wanted)) is not None:
+            yield wanted_item
+
+
+def _wanted_item(
+    place: str, item: Listed | Source | Beside | Failure | Skipped, wanted: re.Pattern[str] | None
+) -> Listed | Source | Failure | Skipped | None:
+    """Returns what a file is read as whose place is wanted; None if another is read with it.
+
+    Whoever names the Parquet files of an export, and not its tars, means both.
+    """
+    if not isinstance(item, Beside):
+        return item
+    tar = join(place.rpartition("/")[0], item.tar.name)
+    return None if wanted is None or wanted.fullmatch(tar) else item.tar
+
+
+def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
+    """Yields one directory's images and folders, in order."""
+    try:
+        status = os.stat(folder.path)
+        with os.scandir(folder.path) as scanned:
+            entries = list(scanned)
+    except OSError as error:
+        yield _Found(folder.relative, _Unlisted(_broken(folder, error)))
+        return
+    me = (status.st_dev, status.st_ino)
+    if me in folder.above:
+        yield _Found(folder.relative, Skipped("(link to a directory above itself)"))
+        return
+    files: list[Entry] = []
+    others: list[_Found] = []
+    below = folder.above | {me}
+    for entry in entries:
+        inner = join(folder.relative, entry.name)
+        found = _look(entry, inner, below)
+        if isinstance(found, Entry):
+            files.append(found)
+        elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == exclude):
+            others.append(_Found(inner, found))
+    pairs = [_Found(*one) for one in sort_out(files, folder.relative)]
+    yield from sorted(pairs + others, key=_sort_key)
+
+
+def _sort_key(found: _Found) -> bytes:
+    """A folder sorts as the paths inside it do: as if its name ended with a slash."""
+    return os.fsencode(found.place + "/" * isinstance(found.item, _Folder))
+
+
+def _look(
+    entry: os.DirEntry[str], inner: str, above: frozenset[tuple[int, int]]
+) -> Entry | _Folder | Failure | Skipped:
+    try:
+        status = entry.stat()
+    except OSError as error:
+        return _unreadable(entry, inner, str(error.strerror))
+    if stat.S_ISDIR(status.st_mode):
+        return _Folder(entry.path, inner, above)
+    if stat.S_ISREG(status.st_mode):
+        return local_entry(entry.name, entry.path, status)
+    return Skipped(f"({kind_of_mode(status.st_mode)})")
+
+
+def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | Skipped:
+    """What cannot be looked at is lost if it is named like an image, and skipped if not."""
+    if source_kind(entry.name) is not None:
+        reason = f"the file cannot be read: {reason}"
+        return Failure(printable(inner), printable(entry.path), "list", "BrokenSource", reason)
+    if split(entry.name)[1] not in IMAGE_SUFFIXES:
+        return Skipped(kind_of(entry.name))
+    ident = printable(inner.rpartition(".")[0])
+    return Failure(ident, printable(entry.path), "list", "OSError", reason)
+
+
+def _broken(folder: _Folder, error: OSError) -> Failure:
+    return Failure(
+        printable(folder.relative),
+        printable(folder.path),
+        "list",
+        "BrokenSource",
+        f"the directory cannot be listed: {error.strerror}",
+    )
+
+
+# Any other storage.
+
+
+def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
+    path = pattern.path
+    if pattern.is_glob:
+        files, wanted = _match(_before_suffix(pattern.fixed)), _or_below(path)
+        return _sort_remote(files, pattern, pattern.root, wanted, exclude)
+    folder = path.rstrip("/") + "/"
+    files = _match(folder)
+    if (first := next(files, None)) is not None:
+        everything = re.compile("(?s:.*)")
+        files = itertools.chain([first], files)
+        return _sort_remote(files, pattern, pattern.root or folder, everything, exclude)
+    root = pattern.root or path[: path.rfind("/") + 1]
+    files, wanted = _match(_before_suffix(path)), re.compile(re.escape(path))
+    return _sort_remote(files, pattern, root, wanted, exclude)
+
+
+def _sort_remote(
+    files: Iterator[Stat], pattern: Pattern, root: str, wanted: re.Pattern[str], exclude: str
+) -> Iterator[Listed | Source | Failure | Skipped]:
+    """Yields what the files are whose paths are wanted, as they are listed."""
+    matched = False
+    # As of local files, the output is left out where it lies inside what is listed.
+    skip = exclude.rstrip("/") + "/"
+    inside = skip.startswith(root) and skip != root
+
+    def entries() -> Iterator[tuple[str, Entry]]:
+        nonlocal matched
+        for file in files:
+            matched = matched or wanted.fullmatch(file.uri) is not None
+            if not (inside and file.uri.startswith(skip)) and not file.uri.endswith("/"):
+                folder, _, name = file.uri.removeprefix(root).rpartition("/")
+                yield folder, Entry(name, file.pinned, file.size)
+
+    for place, item in gather(entries()):
+        if wanted.fullmatch(root + place):
+            wanted_item = _wanted_item(root + place, item, wanted)
+            if wanted_item is not None:
+                yield wanted_item
+    if not matched:
+        raise _nothing_at(pattern)
+
+
+def _before_suffix(uri: str) -> str:
+    """Returns what the paths of a file and of its sidecars have in common."""
+    folder, slash, name = uri.rpartition("/")
+    stem = tar_stem(name)
+    return folder + slash + (stem or (name.rpartition(".")[0] if "." in name else name))
+
+
+def _match(prefix: str) -> Iterator[Stat]:
+    """Yields all files whose path begins so; it costs a listing of those alone."""
+    # Without a bucket there is nothing in it.
+    with contextlib.suppress(FileNotFoundError):
+        yield from storage_of(prefix).list(prefix)

@@ -1,0 +1,297 @@
+"""Bytes of members: whole files, or ranges of larger ones.
+
+What will not go away (no such file, no permission, another size or content than when it was listed)
+is the sample's failure. What may go away is tried again, and then raised: the runner tries the
+bundle again, so that a bad moment of a disk or a network never decides what is in a dataset.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import functools
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import BinaryIO, TypeVar
+
+from beam_export.errors import SampleError
+from beam_export.samples import WHOLE, Member
+from beam_export.sources.spans import Span, coalesce
+from beam_export.sources.tables.cells import Cells
+from beam_export.sources.tables.errors import TableError
+from beam_export.storage.local_file import check_unchanged, read_at
+from beam_export.storage.paths import is_local
+from beam_export.storage.registry import LANES, IrregularError, ReplacedError, storage_of
+from beam_export.storage.retry import is_lasting, open_source, patiently
+
+__all__ = ["Reader"]
+
+_OPEN_FILES = 16
+#: Bytes and items that are read ahead together; the longer the window, the more ranges of one
+#: file lie close enough in it to be read at one go.
+_AHEAD = (64 << 20, 2048)
+
+_T = TypeVar("_T")
+#: Members of a span by their places.
+_Parts = dict[int, bytes | SampleError]
+_Key = tuple[str, int, int]
+
+
+class Reader:
+    """Reads members; keeps a few files open, as members of one file come one after another."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """Makes a reader that refuses members of more than `max_bytes`."""
+        self._max_bytes = max_bytes
+        self._open: collections.OrderedDict[str, BinaryIO] = collections.OrderedDict()
+        self._changed: set[str] = set()
+        self._cells = Cells(open_source)
+        self._lock = threading.Lock()
+        self._coming: dict[_Key, tuple[concurrent.futures.Future[_Parts], int]] = {}
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._coming:
+            self._coming.popitem()[1][0].cancel()
+        while self._open:
+            self._open.popitem()[1].close()
+        self._cells.close()
+
+    def read(self, member: Member) -> bytes:
+        """Returns a member's bytes.
+
+        Raises:
+            SampleError: if they cannot be had, for good.
+            OSError: if they cannot be had at present.
+        """
+        (data,) = self.read_all([member])
+        if isinstance(data, SampleError):
+            raise data
+        return data
+
+    def read_all(self, members: Sequence[Member]) -> list[bytes | SampleError]:
+        """Returns the bytes of each member, or why they cannot be had for good.
+
+        On a storage far away they are read at the same time, and ranges of one file that touch or
+        nearly touch are read together. Several threads may call this, on such a storage at once.
+
+        Raises:
+            OSError: if something cannot be had at present.
+        """
+        results: list[bytes | SampleError] = [self._known(one) for one in members]
+        far: list[tuple[int, Member]] = []
+        near: list[tuple[int, Member]] = []
+        coming = []
+        for place, member in enumerate(members):
+            if member.data is None and not isinstance(results[place], SampleError):
+                if begun := self._coming.pop(_key(member), None) if self._coming else None:
+                    coming.append((place, begun))
+                else:
+                    (far if _is_far(member) else near).append((place, member))
+        reading = [_pool().submit(self._read_span, span) for span in coalesce(far)]
+        with self._lock:
+            for place, member in near:
+                results[place] = self._attempt(member, functools.partial(self._read, member))
+            self._take_back(near, results)
+        for future in reading:
+            for place, data in future.result().items():
+                results[place] = data
+        for place, (begun_reading, part) in coming:
+            results[place] = begun_reading.result().pop(part)
+        return results
+
+    def ahead(self, items: Iterable[_T], members: Callable[[_T], Iterable[Member]]) -> Iterator[_T]:
+        """Yields items, and begins to read what is far away of them before they are asked for.
+
+        Two windows of them are on their way at a time: see `_AHEAD`.
+
+        Args:
+            items: in the order in which they will be read.
+            members: returns those of an item that will be.
+        """
+        windows = _windows(iter(items), members)
+        now = self._expect(next(windows, []), members)
+        while now:
+            following = self._expect(next(windows, []), members)
+            yield from now
+            now = following
+
+    def _expect(self, items: list[_T], members: Callable[[_T], Iterable[Member]]) -> list[_T]:
+        wanted = [
+            one
+            for item in items
+            for one in members(item)
+            if one.data is None and one.size <= self._max_bytes and _is_far(one)
+        ]
+        for span in coalesce(enumerate(wanted)):
+            reading = _pool().submit(self._read_span, span)
+            for place, member in span.parts:
+                self._coming[_key(member)] = (reading, place)
+        return items
+
+    def _known(self, member: Member) -> bytes | SampleError:
+        """Returns what is known of a member without reading it, nothing if that is nothing."""
+        if member.data is not None:
+            return member.data
+        if member.size <= self._max_bytes:
+            return b""
+        return SampleError(
+            "read",
+            "TooLarge",
+            f"the .{member.ext} has {member.size} bytes, more than --max_image_bytes="
+            f"{self._max_bytes}",
+        )
+
+    def _read_span(self, span: Span) -> _Parts:
+        """Returns the bytes of each part of a span, by its place."""
+        storage = storage_of(span.uri)
+        if span.offset == WHOLE:
+            ((place, member),) = span.parts
+            whole = functools.partial(storage.read_whole, span.uri, span.size)
+            return {place: self._attempt(member, whole)}
+        data = _fetch(span.parts[0][1], functools.partial(storage.read, *span[:3]))
+        return {place: _part(member, data, span.offset) for place, member in span.parts}
+
+    def _attempt(self, member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
+        data = _fetch(member, read)
+        return data if isinstance(data, SampleError) else _checked(member, data)
+
+    def _read(self, member: Member) -> bytes:
+        if member.column is not None:
+            return self._read_cell(member, member.column)
+        if member.offset == WHOLE:
+            return storage_of(member.uri).read_whole(member.uri, member.size)
+        source = self._handle(member.uri)
+        try:
+            if is_local(member.uri):
+                return read_at(source.fileno(), member.offset, member.size)
+            source.seek(member.offset)
+            return source.read(member.size)
+        except OSError:
+            # A handle that has failed once (a stale one of a network's) may fail for ever.
+            self._open.pop(member.uri).close()
+            raise
+
+    def _take_back(
+        self, near: list[tuple[int, Member]], results: list[bytes | SampleError]
+    ) -> None:
+        """Makes failures of what was just read of files that are not what they were when opened."""
+        ranges = [(place, one) for place, one in near if one.column is None and one.offset != WHOLE]
+        for uri in {one.uri for _, one in ranges} & self._open.keys():
+            self._check(uri)
+        if self._changed:
+            for place, one in ranges:
+                if one.uri in self._changed and isinstance(results[place], bytes):
+                    results[place] = _replaced(one)
+            self._changed.clear()
+
+    def _check(self, uri: str) -> None:
+        """Notes if an open file is not what it was, and lets go of it."""
+        try:
+            check_unchanged(self._open[uri])
+        except ReplacedError:
+            self._changed.add(uri)
+            self._open.pop(uri).close()
+
+    def _read_cell(self, member: Member, column: str) -> bytes:
+        try:
+            return self._cells.read(member.uri, column, member.offset) or b""
+        except TableError as error:
+            raise SampleError("read", "SourceChanged", f"its Parquet file {error}") from error
+        except OSError:
+            self._cells.forget(member.uri)
+            raise
+
+    def _handle(self, uri: str) -> BinaryIO:
+        if uri in self._open:
+            self._open.move_to_end(uri)
+        else:
+            if len(self._open) >= _OPEN_FILES:
+                self._check(oldest := next(iter(self._open)))
+                if oldest in self._open:
+                    self._open.pop(oldest).close()
+            self._open[uri] = storage_of(uri).open(uri)
+        return self._open[uri]
+
+
+@functools.cache
+def _pool() -> concurrent.futures.ThreadPoolExecutor:
+    """Returns the threads of this process that read from far away, whoever asks."""
+    return concurrent.futures.ThreadPoolExecutor(LANES, "read")
+
+
+def _windows(items: Iterator[_T], members: Callable[[_T], Iterable[Member]]) -> Iterator[list[_T]]:
+    window: list[_T] = []
+    held = 0
+    for item in items:
+        window.append(item)
+        held += sum(member.size for member in members(item))
+        if held >= _AHEAD[0] or len(window) >= _AHEAD[1]:
+            yield window
+            window, held = [], 0
+    if window:
+        yield window
+
+
+def _key(member: Member) -> _Key:
+    return member.uri, member.offset, member.size
+
+
+def _is_far(member: Member) -> bool:
+    """Tells whether a read waits for an answer more than it works, and needs no open file."""
+    if member.column is not None:  # such a file is held open
+        return False
+    storage = storage_of(member.uri)
+    return storage.ranged or (storage.far and member.offset == WHOLE)
+
+
+def _fetch(member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
+    """Reads, again if need be; what will not go away is the sample's failure."""
+    try:
+        return read() if storage_of(member.uri).ranged else patiently(read)
+    except SampleError as error:
+        return error
+    except ReplacedError:
+        return _replaced(member)
+    except OSError as error:
+        if not is_lasting(error):
+            raise
+        why = error.strerror if isinstance(error, IrregularError) else os.strerror(error.errno or 0)
+        return SampleError("read", "OSError", f"the .{member.ext} cannot be read: {why}")
+
+
+def _replaced(member: Member) -> SampleError:
+    reason = f"the .{member.ext} has been replaced since it was listed"
+    return SampleError("read", "SourceChanged", reason)
+
+
+def _part(member: Member, data: bytes | SampleError, offset: int) -> bytes | SampleError:
+    """Returns a member's bytes out of those from `offset` on."""
+    if isinstance(data, SampleError):
+        return data
+    start = member.offset - offset
+    return _checked(member, data[start : start + member.size])
+
+
+def _checked(member: Member, data: bytes) -> bytes | SampleError:
+    if len(data) == member.size:
+        if member.crc is None or zlib.crc32(data) == member.crc:
+            return data
+        reason = f"the .{member.ext} is not what was spilled: _tmp has been written to by others"
+        return SampleError("read", "SourceChanged", reason)
+    return SampleError(
+        "read",
+        "SourceChanged",
+        f"the .{member.ext} had {member.size} bytes when it was listed, and has "
+        f"{'more' if len(data) > member.size else len(data)} now",
+    )

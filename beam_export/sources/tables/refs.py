@@ -1,0 +1,246 @@
+"""From rows to refs: where each row's image lies, what it is called, and all else it knows."""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pat
+
+from beam_export.errors import SampleError
+from beam_export.images.header import sniff
+from beam_export.metadata.arrow_types import is_text
+from beam_export.samples import UNMEASURED, WHOLE, Failure, Member, SampleRef
+from beam_export.sources.entries import IMAGE_SUFFIXES, split
+from beam_export.sources.tables.parquet import ParquetTable, rows_of
+from beam_export.sources.tables.roles import Roles
+from beam_export.storage.uris import unpin
+from beam_export.text import printable
+
+__all__ = [
+    "Looked",
+    "Place",
+    "bytes_of_images",
+    "group_refs",
+    "look",
+    "looked",
+    "metadata_schema",
+    "row_ref",
+]
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+#: Enough of an image to tell its format by.
+_HEAD = 32
+
+
+class Place(NamedTuple):
+    """A table: its path relative to the root, where it lies, and its order key."""
+
+    relative: str
+    uri: str
+    order: bytes
+
+
+class Looked(NamedTuple):
+    """What a look at the bytes of an image in a column tells: none are None, and its format."""
+
+    size: int | None
+    ext: str
+
+
+def metadata_schema(schema: pa.Schema, roles: Roles) -> pa.Schema:
+    """Returns the columns that become metadata: all but those with a role.
+
+    An id that is no text stays, as its type would be lost.
+    """
+    left_out = {roles.image, roles.path}
+    if roles.id and is_text(schema.field(roles.id).type):
+        left_out.add(roles.id)
+    return pa.schema([field for field in schema if field.name not in left_out])
+
+
+def group_refs(
+    table: ParquetTable, group: int, roles: Roles, place: Place
+) -> Iterator[list[SampleRef | Failure]]:
+    """Yields the samples of a row group, in order.
+
+    The bytes of images are not read: how many there are, and whether there are any, is found by
+    `look` for those samples that are left when all others are left out.
+
+    Raises:
+        TableError: if the row group is damaged.
+    """
+    typed = tuple(metadata_schema(table.schema, roles).names)
+    columns = [name for name in table.schema.names if name != roles.image]
+    paths = _paths(table, group, roles)
+    for first, batch in table.batches(group, columns):
+        # Rows first: a path more would be drawn, and lost, at the end of each batch.
+        rows = zip(enumerate(rows_of(batch), first), paths, strict=False)
+        yield [
+            _failed(row, roles, place) or _ref(row, number, group, roles, place, path, typed)
+            for (number, row), path in rows
+        ]
+
+
+def _paths(table: ParquetTable, group: int, roles: Roles) -> Iterator[str | None]:
+    """Yields the paths beside the bytes of images, which Hugging Face's structs have."""
+    kind = table.schema.field(roles.image).type if roles.image else pa.null()
+    if not (pat.is_struct(kind) and kind.get_field_index("path") >= 0):
+        yield from itertools.repeat(None)
+    for path in table.leaf(group, roles.image, "path"):
+        yield path if isinstance(path, str) and path else None
+
+
+def bytes_of_images(column: pa.Array) -> pa.Array:
+    """Returns the bytes of a column of images, null where there are none."""
+    if pat.is_struct(column.type):
+        column = pc.struct_field(column, "bytes")
+    return column.cast(pa.large_binary())
+
+
+def look(
+    table: ParquetTable, group: int, column: str, wanted: Iterable[int]
+) -> Iterator[tuple[int, Looked]]:
+    """Yields rows of a row group, in order, with what their images are.
+
+    The column is read up to the last of the rows, a few megabytes at a time, as nothing else in a
+    Parquet file tells how long each image is; no more than that is held.
+
+    Args:
+        table: the file.
+        group: number of the row group.
+        column: of images.
+        wanted: numbers of rows in the file, which lie in that row group.
+
+    Raises:
+        TableError: if the row group is damaged, or too short.
+    """
+    left = sorted(wanted, reverse=True)
+    start = left[-1] - table.groups[group].first if left else 0
+    for first, batch in table.batches(group, [column], start):
+        end = first + batch.num_rows
+        rows = []
+        while left and left[-1] < end:
+            rows.append(left.pop())
+        if rows:
+            data = bytes_of_images(batch.column(0)).take([row - first for row in rows])
+            sizes = pc.binary_length(data).to_pylist()
+            heads = pc.binary_slice(data, 0, _HEAD).to_pylist()
+            for row, size, head in zip(rows, sizes, heads, strict=True):
+                yield row, Looked(size, sniff(head or b"") or "")
+        if not left:
+            return
+
+
+def looked(ref: SampleRef, found: Looked) -> SampleRef:
+    """Returns the ref of a row with what its image is: if it is elsewhere, still `UNMEASURED`.
+
+    Raises:
+        SampleError: if it has none.
+    """
+    image, here = ref.image, f"{unpin(ref.image.uri)[0]}#{ref.image.offset}"
+    if found.size is not None:
+        given = "" if ref.path == here else ref.path
+        ext = found.ext or _ext(given) or _named(image.column or "")
+        return ref._replace(image=image._replace(ext=ext, size=found.size), size=found.size)
+    if ref.path == here:
+        raise SampleError("list", "ValueError", "its row has no image")
+    where = resolve(ref.path, image.uri)
+    return ref._replace(path=where, image=Member(split(where)[1], where, WHOLE, UNMEASURED))
+
+
+def _named(column: str) -> str:
+    return column.lower() if column.lower() in IMAGE_SUFFIXES else ""
+
+
+def _ext(path: str) -> str:
+    suffix = split(path)[1]
+    return suffix if suffix in IMAGE_SUFFIXES else ""
+
+
+def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | None:
+    """Returns the failure that a row of img2dataset tells of, if it does."""
+    if not roles.status or row[roles.status] in ("success", None):
+        return None
+    path = row.get("url") or unpin(place.uri)[0]
+    error, message = row[roles.status], row["error_message"] or ""
+    return Failure(str(row[roles.id]), printable(path), "list", str(error), str(message).strip())
+
+
+def row_ref(row: Mapping[str, Any], number: int, roles: Roles, place: Place) -> SampleRef | Failure:
+    """Returns the sample of a row that names its image's path; its size is `UNMEASURED`."""
+    return _ref(row, number, 0, roles, place, None)
+
+
+def _ref(
+    row: Mapping[str, Any],
+    number: int,
+    group: int,
+    roles: Roles,
+    place: Place,
+    beside: str | None,
+    typed: tuple[str, ...] = (),
+) -> SampleRef | Failure:
+    path = beside or (_path_in(row.get(roles.path)) if roles.path else None)
+    ident = printable(_id(row.get(roles.id) if roles.id else None, path, number, place))
+    here = f"{unpin(place.uri)[0]}#{number}"
+    if roles.image:
+        member = Member("", place.uri, number, UNMEASURED, column=roles.image, group=group)
+    elif path:
+        where = resolve(path, place.uri)
+        path, member = where, Member(split(where)[1], where, WHOLE, UNMEASURED)
+    else:
+        reason = f"its row has no {roles.path!r}"
+        return Failure(ident, printable(here), "list", "ValueError", reason)
+    return SampleRef(
+        order=place.order + number.to_bytes(8, "big"),
+        id=ident,
+        path=path or here,
+        image=member,
+        fields=(),
+        metadata=_metadata(row, roles),
+        size=UNMEASURED,
+        typed=typed,
+    )
+
+
+def _path_in(value: Any) -> str | None:
+    """Returns the path that a value holds: text, or Hugging Face's mapping with a path."""
+    if isinstance(value, Mapping):
+        value = value.get("path")
+    return value if isinstance(value, str) and value else None
+
+
+def _id(value: Any, path: str | None, number: int, place: Place) -> str:
+    if isinstance(value, int | str) and not isinstance(value, bool) and value != "":
+        return str(value)
+    if path:
+        stem, suffix = split(path)
+        return stem if suffix in IMAGE_SUFFIXES and stem else path
+    return f"{split(place.relative)[0]}-{number}"
+
+
+def _metadata(row: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
+    metadata = {name: value for name, value in row.items() if name != roles.path}
+    if roles.id and isinstance(metadata.get(roles.id, ""), str | None):
+        metadata.pop(roles.id, None)
+    return metadata
+
+
+def resolve(path: str, table: str) -> str:
+    """Returns where a path lies that a table names: relative ones are below the table's folder.
+
+    >>> resolve("a/1.jpg", "gs://b/t.csv")
+    'gs://b/a/1.jpg'
+    """
+    if path.startswith("file://"):
+        return path.removeprefix("file://")
+    if path.startswith("/") or _SCHEME.match(path):
+        return path
+    folder = table[: table.rfind("/") + 1]
+    return folder + posixpath.normpath(path) if not path.startswith("../") else folder + path

@@ -1,0 +1,118 @@
+"""Tables: Parquet, CSV and JSON lines, read a batch of rows at a time from open files.
+
+    types = TableTypes()
+    for each file: types.merge(read_types(fh, name))     # a CSV's types need all of its values
+    for each file: for rows in read_rows(fh, name, types, columns): ...
+
+What a row holds are Python values. Those of Parquet lose their types on the way (a float32 is a
+float): `TableTypes.schema` keeps them, for `ColumnTypes.add_schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from beam_export.sources.tables.errors import BadRow, TableError
+from beam_export.sources.tables.formats import is_json, is_parquet, is_table
+from beam_export.sources.tables.parquet import ParquetTable
+from beam_export.sources.tables.text import (
+    TextBlock,
+    TextTypes,
+    read_header,
+    read_text,
+    rows_of_text,
+    scan_text,
+    text_blocks,
+    types_of_text,
+)
+
+__all__ = [
+    "BadRow",
+    "ParquetTable",
+    "Row",
+    "TableError",
+    "TableTypes",
+    "TextBlock",
+    "TextTypes",
+    "is_json",
+    "is_parquet",
+    "is_table",
+    "read_header",
+    "read_rows",
+    "read_types",
+    "rows_of_text",
+    "text_blocks",
+    "types_of_text",
+]
+
+#: A row's number in its file, from 0, and its values by column; or why it has none.
+Row = tuple[int, dict[str, object]] | BadRow
+
+
+class TableTypes:
+    """What is known of the columns of tables before their rows are read; picklable.
+
+    Attributes:
+        schema: the columns of Parquet files, with their types.
+        text: what the values of CSV files look like.
+    """
+
+    def __init__(self) -> None:
+        self.schema: pa.Schema = pa.schema([])
+        self.text = TextTypes()
+
+    def merge(self, other: TableTypes) -> None:
+        """Takes in what is known of another file; columns that are there already stay."""
+        known = set(self.schema.names)
+        new = [field for field in other.schema if field.name not in known]
+        self.schema = pa.schema([*self.schema, *new])
+        self.text.merge(other.text)
+
+
+def read_types(fh: BinaryIO, name: str) -> TableTypes:
+    """Returns what is known of a table's columns.
+
+    A footer is read of Parquet, and nothing of JSON lines, whose values say what they are; a CSV
+    is read to its end.
+
+    Args:
+        fh: open for reading, at its start; it can be sought in.
+        name: of the file; its suffix tells the format.
+
+    Raises:
+        TableError: if it cannot be read.
+    """
+    types = TableTypes()
+    if is_parquet(name):
+        types.schema = ParquetTable(fh).schema
+    else:
+        types.text = scan_text(fh, name)
+    return types
+
+
+def read_rows(
+    fh: BinaryIO, name: str, types: TableTypes, columns: Collection[str] | None = None
+) -> Iterator[list[Row]]:
+    """Yields a table's rows in order, up to 1,000 at a time.
+
+    Memory is bounded by those rows, and by a row group's pages.
+
+    Args:
+        fh: open for reading, at its start; it can be sought in.
+        name: of the file; its suffix tells the format.
+        types: of all files of the input, so that a CSV column has one type in all of them.
+        columns: to read; None for all. A column that the file has not is left out.
+
+    Raises:
+        TableError: if the file cannot be read to its end.
+    """
+    if not is_parquet(name):
+        yield from read_text(fh, name, types.text, columns)
+        return
+    table = ParquetTable(fh)
+    for group in range(len(table.groups)):
+        for first, rows in table.rows(group, columns):
+            yield list(enumerate(rows, first))

@@ -1,0 +1,282 @@
+"""Samples of WebDataset tars: members with one key belong together.
+
+A member's name is split as webdataset 1.0.2 does (`tariterators.base_plus_ext`): the key is the
+path up to the first dot of the last part, the extension is the rest in lower case. Beyond what
+webdataset reads, members of a key that do not lie side by side are one sample as well:
+
+- if no extension comes twice, all of a key's members in the tar are one sample;
+- if one does, each run of adjacent members is a sample, and they have the same id, provided that
+  each is complete: it has an image, and no extension twice;
+- if not, nobody can tell what belongs together, and the key is one failure.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from beam_export.naming import clean_ext
+from beam_export.samples import Failure, Member
+from beam_export.sources.entries import IMAGE_SUFFIXES, Skipped
+from beam_export.sources.tar.walk import TarFault, TarMember, TarNote, TarOther
+from beam_export.text import printable
+
+__all__ = ["TarSample", "broken_tar", "group", "image_of", "split_member"]
+
+_PREFERRED = ("jpg", "jpeg", "png", "webp")
+#: Members and folders that webdataset passes by (`tariterators.tar_file_iterator`).
+_META = re.compile(r"__[^/]*__/|__[^/]*__\Z", re.DOTALL)
+_META_KEY = re.compile(r"(?:.*/)?__[^/]*__", re.DOTALL)
+
+
+class TarSample(NamedTuple):
+    """A sample of a tar.
+
+    Attributes:
+        key: as it stands in the tar; with surrogates for bytes that are not UTF-8.
+        name: of the image's member, likewise.
+        image: its `ext` is the last part of the extension: `jpg` for `left.jpg` too.
+        fields: the other members, by extension.
+    """
+
+    key: str
+    name: str
+    image: Member
+    fields: tuple[Member, ...]
+
+
+class _Part(NamedTuple):
+    """A member of a key: parts of one run lie side by side; `lost` if there are no data."""
+
+    run: int
+    ext: str
+    offset: int
+    size: int
+    lost: TarOther | None
+
+
+def split_member(name: str) -> tuple[str, str] | None:
+    """Returns a member's key and its extension as written, or None if it belongs to no sample."""
+    slash = name.rfind("/")
+    dot = name.find(".", slash + 1)
+    if dot <= slash + 1 or dot == len(name) - 1:
+        return None
+    return name[:dot], name[dot + 1 :]
+
+
+def image_of(exts: Iterable[str]) -> str | None:
+    """Returns which of a sample's extensions, in lower case, is its image; None if none is.
+
+    It is the first of `jpg`, `jpeg`, `png`, `webp`, then by name; `left.jpg` and the like come
+    after what is an image by all of its extension.
+    """
+    ranked = [(rank, ext) for ext in exts if (rank := _image_rank(ext)) is not None]
+    return min(ranked)[1] if ranked else None
+
+
+def _image_rank(ext: str) -> int | None:
+    if ext in _PREFERRED:
+        return _PREFERRED.index(ext)
+    if ext.rpartition(".")[2] not in IMAGE_SUFFIXES:
+        return None
+    return len(_PREFERRED) + ("." in ext)
+
+
+def group(
+    items: Iterable[TarMember | TarOther | TarNote | TarFault], uri: str, data_uri: str = ""
+) -> Iterator[TarSample | Failure | Skipped | TarNote]:
+    """Yields a tar's samples in order of their first members, and what is no sample of it.
+
+    A tar whose walk ended with a fault gives a failure `BrokenSource`, whose `image_id` is the
+    tar's name; the last sample before the fault is a failure too, as members of it may be lost.
+
+    Args:
+        items: a whole tar, as `tar_walk.walk` yields it.
+        uri: of the tar.
+        data_uri: where the members' data lie, if that is not the tar.
+    """
+    gathered = _Gathered(uri, data_uri or uri)
+    for item in items:
+        if (outcome := gathered.add(item)) is not None:
+            yield outcome
+    yield from gathered.samples()
+
+
+class _Layout(NamedTuple):
+    """What members of some extensions make; it is the same for most samples of a tar.
+
+    Attributes:
+        image: index of the image, or -1.
+        fields: the other members: extension in lower case and index, in order.
+        twice: an extension that comes twice, or "".
+        foreign: the extension of a field that no member of a shard can have, or "".
+    """
+
+    image: int
+    fields: tuple[tuple[str, int], ...]
+    twice: str
+    foreign: str
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(exts: tuple[str, ...]) -> _Layout:
+    by_ext: dict[str, int] = {}
+    twice = ""
+    for number, ext in enumerate(exts):
+        if by_ext.setdefault(ext.lower(), number) != number:
+            twice = twice or ext
+    chosen = image_of(by_ext)
+    image = -1 if chosen is None else by_ext.pop(chosen)
+    foreign = next((exts[number] for ext, number in by_ext.items() if not clean_ext(ext)), "")
+    return _Layout(image, tuple(sorted(by_ext.items())), twice, foreign)
+
+
+def _layout_of(parts: list[_Part]) -> _Layout:
+    return _layout(tuple([part.ext for part in parts]))
+
+
+class _Gathered:
+    """Members by key. A tar of 10^6 samples of three members takes some 700 MB."""
+
+    def __init__(self, uri: str, data_uri: str) -> None:
+        self._uri, self._data_uri = uri, data_uri
+        self._keys: dict[str, list[_Part]] = {}
+        self._lossy: set[str] = set()
+        self._exts: dict[str, str] = {}
+        self._run = 0
+        self._last = ""
+        self._unsure = ""
+
+    def add(
+        self, item: TarMember | TarOther | TarNote | TarFault
+    ) -> Failure | Skipped | TarNote | None:
+        """Takes an item in and returns None, or what becomes of it if it is part of no sample."""
+        if isinstance(item, TarNote):
+            self._last = ""
+            return item
+        if isinstance(item, TarFault):
+            self._unsure = self._last
+            return broken_tar(item, self._uri)
+        split = split_member(item.name)
+        odd = split is None or item.name.startswith("__") or isinstance(item, TarOther)
+        if odd and (reason := _skip_reason(item, split)) is not None:
+            return Skipped(reason)
+        if split is not None:
+            self._add_part(*split, item)
+        return None
+
+    def _add_part(self, key: str, ext: str, item: TarMember | TarOther) -> None:
+        if key != self._last:
+            self._run += 1
+            self._last = key
+        ext = self._exts.setdefault(ext, ext)
+        if isinstance(item, TarMember):
+            part = _Part(self._run, ext, item.offset, item.size, None)
+        else:
+            part = _Part(self._run, ext, item.offset, 0, item)
+            self._lossy.add(key)
+        self._keys.setdefault(key, []).append(part)
+
+    def samples(self) -> Iterator[TarSample | Failure | Skipped]:
+        """Yields all samples; what it has yielded it no longer holds."""
+        later: list[tuple[int, TarSample | Failure | Skipped]] = []
+        for key in list(self._keys):
+            parts = self._keys.pop(key)
+            start = parts[0].run
+            while later and later[0][0] < start:
+                yield heapq.heappop(later)[1]
+            for run, outcome in self._outcomes(key, parts):
+                if run == start:
+                    yield outcome
+                else:
+                    heapq.heappush(later, (run, outcome))
+        yield from (outcome for _, outcome in sorted(later))
+
+    def _outcomes(
+        self, key: str, parts: list[_Part]
+    ) -> list[tuple[int, TarSample | Failure | Skipped]]:
+        """Returns what a key's members make, each with the run that it begins with."""
+        start = parts[0].run
+        layout = _layout_of(parts)
+        if key in self._lossy:
+            return [(start, outcome) for outcome in self._lost(key, parts)]
+        if key == self._unsure:
+            reason = "the tar cannot be read on, so that members of this sample may be missing"
+            return [(start, self._failure(key, parts[0], "Truncated", reason))]
+        if layout.image < 0 and _META_KEY.fullmatch(key):
+            # Members like `__info__.json` describe a tar.
+            return [(start, Skipped("(__x__)")) for _ in parts]
+        if not layout.twice:
+            return [(start, self._sample(key, parts, layout))]
+        runs = [list(run) for _, run in itertools.groupby(parts, key=lambda part: part.run)]
+        layouts = [_layout_of(run) for run in runs]
+        if all(each.image >= 0 and not each.twice for each in layouts):
+            pairs = zip(runs, layouts, strict=True)
+            return [(run[0].run, self._sample(key, run, each)) for run, each in pairs]
+        twice = printable(layout.twice)
+        reason = f"its .{twice} comes twice in the tar, and not in samples that are whole"
+        return [(start, self._failure(key, parts[0], "DuplicateMember", reason))]
+
+    def _lost(self, key: str, parts: list[_Part]) -> list[Failure | Skipped]:
+        """Returns what becomes of a key that has members without data.
+
+        If it has no more than links and devices, none of which bears an image's name, it never
+        was a sample.
+        """
+        lost = [(part, part.lost) for part in parts if part.lost is not None]
+        if len(lost) == len(parts) and all(
+            other.error == "NotAFile" and _image_rank(part.ext.lower()) is None
+            for part, other in lost
+        ):
+            return [Skipped(f"({other.kind})") for _, other in lost]
+        part, other = lost[0]
+        reason = f"its .{printable(part.ext)} is a {other.kind}"
+        return [self._failure(key, part, other.error, reason)]
+
+    def _failure(self, key: str, part: _Part, error: str, reason: str) -> Failure:
+        path = printable(f"{self._uri}#{key}.{part.ext}")
+        return Failure(printable(key), path, "list", error, reason)
+
+    def _sample(self, key: str, parts: list[_Part], layout: _Layout) -> TarSample | Failure:
+        if layout.image < 0:
+            exts = ", ".join("." + printable(ext) for ext, _ in layout.fields)
+            return self._failure(key, parts[0], "NoImage", f"it has no image, only {exts}")
+        if layout.foreign:
+            foreign = printable(layout.foreign)
+            reason = f"its .{foreign} is not an extension that a member of a shard can have"
+            return self._failure(key, parts[0], "ValueError", reason)
+        image = parts[layout.image]
+        fields = [
+            Member(ext, self._data_uri, parts[number].offset, parts[number].size)
+            for ext, number in layout.fields
+        ]
+        return TarSample(
+            key,
+            f"{key}.{image.ext}",
+            Member(image.ext.rpartition(".")[2].lower(), self._data_uri, image.offset, image.size),
+            tuple(fields),
+        )
+
+
+def _skip_reason(item: TarMember | TarOther, split: tuple[str, str] | None) -> str | None:
+    """Returns what a member is counted as if it belongs to no sample, by itself."""
+    if isinstance(item, TarOther) and item.kind == "directory":
+        return "(directory)"
+    if _META.match(item.name):
+        return "(__x__)"
+    if split is not None:
+        return None
+    if isinstance(item, TarOther):
+        return f"({item.kind})"
+    return "(hidden)" if item.name.rpartition("/")[2].startswith(".") else "(no extension)"
+
+
+def broken_tar(fault: TarFault, uri: str) -> Failure:
+    """Returns the failure of a tar whose walk ended with a fault."""
+    reason = f"the tar cannot be read on from byte {fault.offset}: {fault.reason}"
+    name = uri.rstrip("/").rpartition("/")[2]
+    return Failure(printable(name), printable(uri), "list", "BrokenSource", reason)

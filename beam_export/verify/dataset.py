@@ -1,0 +1,288 @@
+"""What is one a dataset: the files that are there, the manifest, the tables under `_meta`."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+
+from beam_export.naming import ShardNames, parse
+from beam_export.shards.manifest import FORMAT
+from beam_export.shards.parquet import FAILURES, SHARDS, read_facts
+from beam_export.shards.sealed import SealError, unseal
+from beam_export.verify.faults import RESTORE, Fault, Faults
+from beam_export.verify.shard_parquet import UNREADABLE, read_table
+
+__all__ = ["Opened", "find_hash", "open_export", "read_file"]
+
+#: Bytes that are read of a file that should be small at any size of the dataset, and of any other.
+_SMALL, _MOST = 64 << 20, 2 << 30
+_PART = 1 << 20
+
+#: What a manifest must have, and of which type.
+_FIELDS = {
+    "hash": str,
+    "options": dict,
+    "software": dict,
+    "steps": list,
+    "schema": list,
+    "totals": dict,
+    "tables": list,
+}
+#: What is in those that others look into.
+_INSIDE: dict[str, Callable[[Any], bool]] = {
+    "steps": lambda steps: all(type(one) is dict for one in steps),
+    "schema": lambda schema: all(type(one) is dict for one in schema),
+    "totals": lambda totals: all(type(one) is int for one in totals.values()),
+}
+#: What may stand beside the dataset: indexes for loaders, a card, a report.
+_LOADER_FILES = frozenset({"wids.json", "nshards.txt", "sizes.json"})
+_DATA = (".tar", ".parquet")
+_STRAY = "remove it, or move it out of the export"
+
+
+class Opened(NamedTuple):
+    """An export of ours before any of its shards is read.
+
+    Attributes:
+        names: names of its files.
+        manifest: its manifest, without the seal; None if it cannot be relied on.
+        shards: rows of the table of shards, by number; None if it cannot be relied on.
+        failures: rows of the table of failures.
+        numbers: shards whose two files are there.
+        whole: whether all shards that there should be are there.
+        faults: what is wrong so far.
+        notes: what is odd and no fault.
+        run: the run's own facts; None if they cannot be relied on.
+    """
+
+    names: ShardNames
+    manifest: dict[str, Any] | None
+    shards: dict[int, dict[str, Any]] | None
+    failures: list[dict[str, Any]]
+    numbers: list[int]
+    whole: bool
+    faults: list[Fault]
+    notes: list[str]
+    run: dict[str, Any] | None = None
+
+
+def find_hash(files: Collection[str], read: Callable[[str], bytes]) -> str | None:
+    """Returns the hash of the export of ours that a directory holds, None if it holds none.
+
+    Args:
+        files: names in the directory and in its `_meta`.
+        read: returns the bytes of a file.
+    """
+    parsed = [(one, name) for name in files if (one := parse(name)) is not None]
+    ours = {one.hash for one, _ in parsed if one.kind not in ("tar", "parquet")}
+    counts = collections.Counter(one.hash for one, _ in parsed if not ours or one.hash in ours)
+    for found, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        # Curator's shards have names like ours, and nothing else of ours.
+        tables = sorted(name for one, name in parsed if one[:2] == (found, "parquet"))
+        if found in ours or any(_is_ours(read(name)) for name in tables[:3]):
+            return found
+    return None
+
+
+def read_file(source: BinaryIO, name: str, stated: int | None = None) -> bytes:
+    """Returns the bytes of a file, as far as it may be held.
+
+    What is larger than any such file of ours is damaged, and cut off it is so too.
+
+    Args:
+        source: the file, at its beginning.
+        name: of it.
+        stated: how many bytes it should have.
+    """
+    one = parse(name)
+    if one is not None and one.kind in ("manifest", "run"):
+        most = _SMALL
+    else:
+        # One byte more than there should be tells that it has more.
+        most = _MOST if stated is None else min(_MOST, max(_SMALL, stated + 1))
+    parts = []
+    # Asked for more than there is, a file makes room for all of it first.
+    while most and (part := source.read(min(most, _PART))):
+        parts.append(part)
+        most -= len(part)
+    return b"".join(parts)
+
+
+def _is_ours(data: bytes) -> bool:
+    try:
+        return bool(read_facts(pa.BufferReader(data)))
+    except UNREADABLE:
+        return False
+
+
+def open_export(hash_: str, files: Collection[str], read: Callable[[str], bytes]) -> Opened:
+    """Looks at everything but the shards.
+
+    Args:
+        hash_: as `find_hash` found it.
+        files: names in the directory and in its `_meta`.
+        read: returns the bytes of a file.
+
+    Raises:
+        OSError: if a file cannot be read at present.
+    """
+    opening = _Opening(ShardNames(hash_), files, read)
+    manifest = opening.manifest()
+    shards, failures = opening.tables(manifest)
+    run = opening.run()
+    numbers, whole = opening.numbers(manifest, shards)
+    notes = list(opening.strays())
+    return Opened(
+        opening.names, manifest, shards, failures, numbers, whole, opening.faults.all(), notes, run
+    )
+
+
+class _Opening:
+    def __init__(
+        self, names: ShardNames, files: Collection[str], read: Callable[[str], bytes]
+    ) -> None:
+        self.names, self._files, self._read = names, frozenset(files), read
+        self.faults = Faults(RESTORE)
+
+    def _sealed(self, name: str) -> dict[str, Any] | None:
+        if name not in self._files:
+            self.faults.add(name, "it is missing")
+            return None
+        try:
+            return unseal(self._read(name))
+        except SealError as error:
+            self.faults.add(name, str(error))
+            return None
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Returns the manifest, if it is one of this export."""
+        name = self.names.manifest
+        content = self._sealed(name)
+        if content is None:
+            return None
+        if content.get("format") != FORMAT:
+            self.faults.add(name, f"its format is {content.get('format')!r}, not {FORMAT}")
+            return None
+        wrong = [field for field, kind in _FIELDS.items() if type(content.get(field)) is not kind]
+        wrong = wrong or [name for name, fits in _INSIDE.items() if not fits(content[name])]
+        if wrong:
+            self.faults.add(name, f"it lacks, or has of another type: {', '.join(wrong)}")
+            return None
+        if content["hash"] != self.names.hash:
+            self.faults.add(name, f"it is of the export {content['hash']}, and was renamed")
+            return None
+        return content
+
+    def run(self) -> dict[str, Any] | None:
+        """Returns the run's own facts, if they can be relied on."""
+        return self._sealed(self.names.run)
+
+    def tables(
+        self, manifest: dict[str, Any] | None
+    ) -> tuple[dict[int, dict[str, Any]] | None, list[dict[str, Any]]]:
+        """Returns the tables of shards and of failures."""
+        stated: dict[str, Any] = {}
+        if manifest is not None:
+            stated = {
+                str(one.get("name")): one.get("sha256")
+                for one in manifest["tables"]
+                if isinstance(one, dict)
+            }
+            for name in set(stated) - {self.names.shards, self.names.failures}:
+                self.faults.add(self.names.manifest, f"it names the unknown table {name}")
+            if self.names.shards not in stated:
+                self.faults.add(self.names.manifest, "it does not name the table of shards")
+        rows = self._table(self.names.shards, SHARDS, stated)
+        known = self.names.failures in stated or self.names.failures in self._files
+        failures = self._table(self.names.failures, FAILURES, stated) if known else []
+        return self._by_number(rows), failures or []
+
+    def _table(
+        self, name: str, schema: pa.Schema, stated: dict[str, Any]
+    ) -> list[dict[str, Any]] | None:
+        if name not in self._files:
+            self.faults.add(name, "it is missing")
+            return None
+        data = self._read(name)
+        if stated and stated.get(name) != hashlib.sha256(data).hexdigest():
+            self.faults.add(name, "its sha256 is not the one that the manifest gives")
+        rows = read_table(data, name, schema, self.faults)
+        if rows is not None and schema is FAILURES and rows != sorted(rows, key=_in_row_order):
+            self.faults.add(name, "its rows are not sorted")
+        return rows
+
+    def _by_number(self, rows: list[dict[str, Any]] | None) -> dict[int, dict[str, Any]] | None:
+        if rows is None:
+            return None
+        if [row["shard"] for row in rows] != list(range(len(rows))):
+            self.faults.add(self.names.shards, "its shards are not numbered 0, 1, 2, ...")
+        return {row["shard"]: row for row in rows if isinstance(row["shard"], int)}
+
+    def numbers(
+        self, manifest: dict[str, Any] | None, shards: dict[int, dict[str, Any]] | None
+    ) -> tuple[list[int], bool]:
+        """Returns the shards whose files are both there, and whether these are all."""
+        found: dict[str, set[int]] = {"tar": set(), "parquet": set()}
+        for name in self._files:
+            one = parse(name)
+            if one is not None and one.hash == self.names.hash and one.number is not None:
+                found[one.kind].add(one.number)
+        wanted = set(range(len(shards))) if shards is not None else None
+        if wanted is None and manifest is not None:
+            count = manifest["totals"].get("shards")
+            wanted = set(range(count)) if type(count) is int and 0 <= count < 10**7 else None
+        if wanted is None:
+            # Nobody can tell how many there were, but one with a higher number was.
+            wanted = set(range(1 + max(found["tar"] | found["parquet"], default=-1)))
+        for number in sorted(wanted):
+            for kind, name in self._pair(number):
+                if number not in found[kind]:
+                    self.faults.add(name, "it is missing")
+        for number in sorted((found["tar"] | found["parquet"]) - wanted):
+            for kind, name in self._pair(number):
+                if number in found[kind]:
+                    self.faults.add(name, "the export has no shard of this number", remedy=_STRAY)
+        both = found["tar"] & found["parquet"] & wanted
+        return sorted(both), both == wanted
+
+    def _pair(self, number: int) -> tuple[tuple[str, str], tuple[str, str]]:
+        return ("tar", self.names.tar(number)), ("parquet", self.names.parquet(number))
+
+    def strays(self) -> Iterator[str]:
+        """Finds files that are not the export's; yields words on those that do no harm."""
+        for name in sorted(self._files):
+            one = parse(name)
+            if one is not None:
+                if one.hash != self.names.hash:
+                    self.faults.add(
+                        name, "it is of another export than this directory's", remedy=_STRAY
+                    )
+                continue
+            if self._is_beside(name):
+                continue
+            base = name.rpartition("/")[2]
+            looks_ours = base.startswith("images-") or base.lower().endswith(_DATA)
+            if looks_ours or name.startswith("_meta/"):
+                self.faults.add(name, "no file of an export has this name", remedy=_STRAY)
+            elif name.startswith("_tmp/"):
+                yield f"{name}: left by a run that died or is under way"
+            else:
+                yield f"{name}: not of the export, and not looked at"
+
+    def _is_beside(self, name: str) -> bool:
+        if name.endswith(".idx"):
+            one = parse(name.removesuffix(".idx") + ".tar")
+            return one is not None and one.hash == self.names.hash
+        return (
+            name in _LOADER_FILES
+            or name.startswith(".nv-meta/")
+            or name in ("README.md", "_meta/report.html")
+        )
+
+
+def _in_row_order(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in FAILURES.names)

@@ -1,0 +1,238 @@
+"""Shards that others made: WebDataset tars, img2dataset, NeMo Curator; checked as far as it goes.
+
+Nothing in such an export says what its bytes should be. What can be told is whether each tar is
+readable to its end, whether its members make samples, and whether the Parquet file beside it
+names the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_export.samples import Failure
+from beam_export.sources.tar.walk import (
+    StreamedMember,
+    TarFault,
+    TarMember,
+    TarNote,
+    TarOther,
+    stream,
+    walk,
+)
+from beam_export.sources.tar.webdataset import TarSample, group
+from beam_export.verify.faults import Fault, Faults
+from beam_export.verify.images import ImageCheck
+from beam_export.verify.shard_parquet import UNREADABLE
+from beam_export.verify.unique_names import Claim
+
+__all__ = ["UNCHECKED", "CheckedForeign", "ForeignShard", "check_foreign", "find_foreign"]
+
+#: What can never be checked of an export that is not ours.
+UNCHECKED = (
+    "hashes and offsets: nothing in it says what they should be",
+    "whether all shards are there: there is no manifest",
+)
+_MEND = "make this file anew with the tool that made it"
+_TAR = re.compile(r"(?P<stem>.+?)\.(?:tar|tar\.gz|tgz|tar\.bz2|tar\.xz)", re.IGNORECASE)
+_LARGEST = 1 << 28
+_ROWS = 100
+
+
+class ForeignShard(NamedTuple):
+    """Files of one stem; empty where there is none."""
+
+    stem: str
+    tar: str
+    parquet: str
+    stats: str
+
+
+class CheckedForeign(NamedTuple):
+    """What a foreign shard turned out to be.
+
+    Attributes:
+        samples: in its tar, or rows of its Parquet if there is no tar.
+        faults: what is wrong.
+        claims: ids that must be unique over the export.
+        unchecked: what could not be checked of it.
+    """
+
+    samples: int
+    faults: list[Fault]
+    claims: list[Claim]
+    unchecked: list[str]
+
+
+def find_foreign(files: Collection[str]) -> list[ForeignShard]:
+    """Returns the shards that a directory holds, by stem."""
+    tars = {found["stem"]: name for name in files if (found := _TAR.fullmatch(name))}
+    tables = {name[: -len(".parquet")]: name for name in files if name.endswith(".parquet")}
+    stems = {stem for stem in tars.keys() | tables.keys() if not stem.startswith("_")}
+    return [
+        ForeignShard(
+            stem,
+            tars.get(stem, ""),
+            tables.get(stem, ""),
+            f"{stem}_stats.json" if f"{stem}_stats.json" in files else "",
+        )
+        for stem in sorted(stems)
+    ]
+
+
+class _Row(NamedTuple):
+    """What a row says of its sample; empty where it does not."""
+
+    ident: str
+    member: str
+    key: str
+    failed: bool
+
+
+def check_foreign(
+    shard: ForeignShard,
+    tar: BinaryIO | None,
+    table: bytes | None,
+    stats: bytes | None,
+    images: ImageCheck | None = None,
+) -> CheckedForeign:
+    """Checks one shard.
+
+    Args:
+        shard: names of its files.
+        tar: its tar, which can seek, if it has one.
+        table, stats: its Parquet and its `_stats.json`, if it has them.
+        images: how each image is to be looked at; None for not at all.
+
+    Raises:
+        OSError: if the tar cannot be read at present.
+    """
+    faults = Faults(_MEND)
+    samples = list(_read_tar(shard.tar, tar, faults, images)) if tar is not None else None
+    rows = _read_rows(shard.parquet, table, faults) if table is not None else None
+    count = len(samples) if samples is not None else len(rows or ())
+    unchecked = []
+    if samples is not None and rows is not None:
+        _hold_rows(shard, samples, rows, faults)
+    elif samples is not None:
+        unchecked.append("samples against rows: a tar has no Parquet beside it")
+    if stats is not None:
+        _hold_stats(shard.stats, stats, count, rows, faults)
+    idents = [row.ident for row in rows or () if row.ident]
+    claims = [Claim("id", ident, shard.parquet) for ident in idents]
+    if not claims:
+        unchecked.append("ids over the whole dataset: a shard has no column image_id or key")
+    return CheckedForeign(count, faults.all(), claims, unchecked)
+
+
+def _read_tar(
+    file: str, tar: BinaryIO, faults: Faults, images: ImageCheck | None
+) -> Iterator[TarSample]:
+    """Yields a tar's samples; whatever else is in it is a fault or does no harm."""
+    plain = file.lower().endswith(".tar")
+    items = _noted(walk(tar) if plain else _positions(stream(tar, _LARGEST)), file, faults)
+    for item in group(items, file):
+        if isinstance(item, TarSample):
+            if images is not None and plain and images.wants(item.name, item.image.size):
+                tar.seek(item.image.offset)
+                problem = images.fault(tar.read(item.image.size))
+                if problem is not None:
+                    faults.add(file, f"it cannot be decoded ({problem})", item.name)
+            yield item
+        # That a tar cannot be read on has been told with the place where it ends.
+        elif isinstance(item, Failure) and item.error != "BrokenSource":
+            faults.add(file, f"it is no sample ({item.message})", item.image_id)
+
+
+def _positions(
+    items: Iterable[StreamedMember | TarOther | TarNote | TarFault],
+) -> Iterator[TarMember | TarOther | TarNote | TarFault]:
+    for item in items:
+        yield item.member if isinstance(item, StreamedMember) else item
+
+
+def _noted(
+    items: Iterable[TarMember | TarOther | TarNote | TarFault], file: str, faults: Faults
+) -> list[TarMember | TarOther | TarNote | TarFault]:
+    """Returns the walk, whose faults are noted. It is whole before any image is read."""
+    found = list(items)
+    for item in found:
+        if isinstance(item, (TarFault, TarNote)):
+            faults.add(file, f"at byte {item.offset}: {item.reason}")
+        elif isinstance(item, TarOther) and item.error != "NotAFile":
+            faults.add(file, f"its data cannot be had: it is a {item.kind}", item.name)
+    return found
+
+
+def _read_rows(file: str, data: bytes, faults: Faults) -> list[_Row] | None:
+    """Reads a Parquet to its end; returns its rows, or None if that cannot be done."""
+    rows: list[_Row] = []
+    try:
+        opened = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        for batch in opened.iter_batches(batch_size=_ROWS):
+            columns = {
+                name: batch.column(name).to_pylist()
+                for name in ("image_id", "member_name", "key", "status")
+                if name in batch.schema.names
+            }
+            rows.extend(_row(columns, place) for place in range(batch.num_rows))
+    except UNREADABLE as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        faults.add(file, f"it cannot be read to its end ({reason})")
+        return None
+    return rows
+
+
+def _row(columns: dict[str, list[Any]], place: int) -> _Row:
+    def text(name: str) -> str:
+        value = columns[name][place] if name in columns else None
+        return "" if value is None else str(value)
+
+    return _Row(
+        text("image_id") or text("key"),
+        text("member_name"),
+        text("key"),
+        text("status") not in ("", "success"),
+    )
+
+
+def _hold_rows(
+    shard: ForeignShard, samples: list[TarSample], rows: list[_Row], faults: Faults
+) -> None:
+    written = [row for row in rows if not row.failed]
+    if len(written) != len(samples):
+        faults.add(shard.parquet, f"it has {len(written)} rows, and its tar {len(samples)} samples")
+    names, keys = {sample.name for sample in samples}, {sample.key for sample in samples}
+    for row in written:
+        if row.member and row.member not in names:
+            faults.add(shard.parquet, "its tar has no such member", row.member)
+        elif row.key and row.key not in keys:
+            faults.add(shard.parquet, "its tar has no such key", row.key)
+    if all(row.key for row in written) and written:
+        for key in sorted(keys - {row.key for row in written}):
+            faults.add(shard.tar, "its Parquet has no such key", key)
+    if all(row.member for row in written) and written:
+        for name in sorted(names - {row.member for row in written}):
+            faults.add(shard.tar, "its Parquet has no such member", name)
+
+
+def _hold_stats(
+    file: str, data: bytes, count: int, rows: list[_Row] | None, faults: Faults
+) -> None:
+    """Holds img2dataset's own counts against what is there."""
+    try:
+        stats = json.loads(data)
+        successes, tried = stats["successes"], stats["count"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        faults.add(file, "it is not what img2dataset writes")
+        return
+    written = count if rows is None else sum(not row.failed for row in rows)
+    if successes != written:
+        faults.add(file, f"it says {successes} successes, and there are {written}")
+    if rows is not None and tried != len(rows):
+        faults.add(file, f"it says {tried} rows, and there are {len(rows)}")

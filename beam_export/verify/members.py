@@ -1,0 +1,220 @@
+"""Members of a tar that say what columns say: the `.json` whose keys are columns, captions.
+
+The keys of a `.json` became columns while the export was planned (`sidecars`), each with the type
+that holds all its values. So a member's values are made fit for the columns just as the writer made
+them, and must then be what the row has. Whether columns were made so is told by the export's own
+facts; where they are not known to be, a difference is odd and no fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from beam_export.metadata import canonical
+from beam_export.metadata.to_arrow import ColumnBuilder, to_values
+from beam_export.shards.manifest import FROM_JSON
+from beam_export.shards.parquet import Row, stored_values
+from beam_export.sources.json_metadata import MAX_JSON
+from beam_export.sources.tar.webdataset import split_member
+from beam_export.verify.faults import Faults
+from beam_export.verify.shard_tar import TarSample
+
+__all__ = ["MISFIT", "MemberCheck", "Origin", "ext_of", "fitted", "origin_of", "same"]
+
+#: Samples, and bytes of JSON, that are compared together.
+_AT_ONCE = 1_000
+_BYTES = 4 << 20
+#: What no column can hold, where it was looked for.
+MISFIT = object()
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+
+
+class Origin(NamedTuple):
+    """What columns and members are known to be made of.
+
+    Attributes:
+        json: whether the columns of samples with a `.json` were made of its keys.
+        alone: whether such samples have no other columns, and no column was left out.
+        caption: the column that each `.txt` was made of, if they were.
+        others: columns that were made of something else.
+        sized: whether every image has a width and a height.
+    """
+
+    json: bool = False
+    alone: bool = False
+    caption: str | None = None
+    others: frozenset[str] = frozenset()
+    sized: bool = False
+
+
+def origin_of(manifest: Mapping[str, Any] | None, run: Mapping[str, Any] | None) -> Origin:
+    """Returns what the manifest and the run's own facts tell; nothing is known without them."""
+    if manifest is None:
+        return Origin()
+    options: Mapping[str, Any] = manifest["options"]
+    joined = any(step.get("step") == "join" for step in manifest["steps"])
+    caption = options.get("caption_column")
+    others = [name for name in ("label", "cls", "split") if options.get(_MADE_BY[name])]
+    json_ = (run or {}).get(FROM_JSON) is True and not options.get("json_columns")
+    return Origin(
+        json=json_ and not options.get("text_columns"),
+        alone=not joined and not options.get("drop_columns"),
+        caption=caption if isinstance(caption, str) else None,
+        others=frozenset(others),
+        sized=options.get("encode") in ("auto", "always"),
+    )
+
+
+_MADE_BY = {"label": "labels", "cls": "labels", "split": "split"}
+
+
+class MemberCheck:
+    """Compares the members of one shard with its columns.
+
+    Attributes:
+        differing: samples whose `.json` says otherwise than columns that need not be made of it.
+        example: the first difference of those, in words.
+    """
+
+    def __init__(self, columns: pa.Schema, origin: Origin, file: str, faults: Faults) -> None:
+        """Begins with nothing.
+
+        Args:
+            columns: the metadata columns of the shard's Parquet.
+            origin: what they are known to be made of.
+            file: name of the Parquet, for the faults.
+            faults: takes what is found.
+        """
+        fields = [field for field in columns if field.name not in origin.others]
+        self._builders = {one.name: ColumnBuilder(one.with_nullable(True)) for one in fields}
+        self._names = frozenset(columns.names)
+        self._origin, self._file, self._faults = origin, file, faults
+        self._held: list[tuple[Row, bytes]] = []
+        self._bytes = 0
+        self.differing, self.example = 0, ""
+
+    @staticmethod
+    def wants(name: str, size: int) -> bool:
+        """Tells whether a member's data are needed."""
+        return size <= MAX_JSON and ext_of(name) == "json"
+
+    def add(self, sample: TarSample, row: Row) -> None:
+        """Takes a sample and its row; JSON is compared later, many together."""
+        if self._origin.caption is not None:
+            self._hold_caption(sample, row, self._origin.caption)
+        for member in sample.members[1:]:
+            if member.data is not None and ext_of(member.name) == "json":
+                self._held.append((row, member.data))
+                self._bytes += member.size
+        if len(self._held) >= _AT_ONCE or self._bytes >= _BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Compares what is held."""
+        held, self._held, self._bytes = self._held, [], 0
+        rows: list[Row] = []
+        contents: list[Mapping[str, Any]] = []
+        for row, data in held:
+            content = _content(data)
+            if content is not None:
+                rows.append(row)
+                contents.append(content)
+            elif self._origin.json:
+                self._faults.add(self._file, "its .json cannot be read as JSON", row.image_id)
+        differences: dict[int, str] = {}
+        for name, builder in self._builders.items():
+            for at, problem in self._differences(name, builder, rows, contents):
+                differences.setdefault(at, problem)
+                if self._origin.json:
+                    self._faults.add(self._file, problem, rows[at].image_id)
+        if self._origin.json:
+            self._hold_keys(rows, contents)
+        elif differences:
+            first = min(differences)
+            self.example = self.example or f"{rows[first].image_id!r}: {differences[first]}"
+            self.differing += len(differences)
+
+    def _differences(
+        self,
+        name: str,
+        builder: ColumnBuilder,
+        rows: Sequence[Row],
+        contents: Sequence[Mapping[str, Any]],
+    ) -> Iterator[tuple[int, str]]:
+        """Yields which rows have another value in a column than their JSON, and what to say."""
+        given = stored_values(contents, name)
+        wanted = fitted(builder, given)
+        for at, (row, value) in enumerate(zip(rows, wanted, strict=True)):
+            stored = row.metadata[name]
+            if value is None and given[at] is None and not self._binds(contents[at], name):
+                continue
+            if value is MISFIT or not same(value, stored):
+                shown, said = _SHORT.repr(stored), _SHORT.repr(given[at])
+                yield at, f"column {name!r} is {shown}, and its .json says {said}"
+
+    def _binds(self, content: Mapping[str, Any], name: str) -> bool:
+        """Tells whether a key that has no value means that the column has none."""
+        if self._origin.json and self._origin.alone:
+            return True
+        return name in content or name.removeprefix("input_") in content
+
+    def _hold_keys(self, rows: Sequence[Row], contents: Sequence[Mapping[str, Any]]) -> None:
+        if not self._origin.alone:
+            return
+        for row, content in zip(rows, contents, strict=True):
+            for key in content:
+                if key not in self._names and f"input_{key}" not in self._names:
+                    problem = f"its .json has the key {_SHORT.repr(key)}, and there is no column"
+                    self._faults.add(self._file, problem, row.image_id)
+
+    def _hold_caption(self, sample: TarSample, row: Row, column: str) -> None:
+        if column not in self._names:
+            return
+        text = str(row.metadata[column] or "").encode("utf-8", "backslashreplace")
+        digests = [one.sha256 for one in sample.members[1:] if ext_of(one.name) == "txt"]
+        if digests != [hashlib.sha256(text).hexdigest()]:
+            problem = f"its .txt is not column {column!r}, {_SHORT.repr(row.metadata[column])}"
+            self._faults.add(self._file, problem, row.image_id)
+
+
+def ext_of(name: str) -> str:
+    """Returns the extension of a member, by WebDataset's rule."""
+    split = split_member(name)
+    return split[1] if split else ""
+
+
+def _content(data: bytes) -> Mapping[str, Any] | None:
+    """Returns the keys of a JSON, none of one that is no mapping; None if it is no JSON."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else {}
+
+
+def fitted(builder: ColumnBuilder, values: Sequence[Any]) -> list[Any]:
+    """Returns values as the column stores them; `MISFIT` for those that it cannot."""
+    try:
+        return to_values(builder.build(values, [""] * len(values)))
+    except ValueError:
+        if len(values) == 1:
+            return [MISFIT]
+        return [one for value in values for one in fitted(builder, [value])]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tells whether two values of one column are the same; NaN is."""
+    if one == other:
+        return True
+    try:
+        return canonical.encode(one) == canonical.encode(other)
+    except TypeError:  # of a type that no input of ours has
+        return False

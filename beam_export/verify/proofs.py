@@ -1,0 +1,170 @@
+"""What proves a sample of an export from its input: members, columns, the image as it is stored.
+
+A row and the sample that it was made of meet by their id (`names`). Neither has the other's bytes
+then, so each brings digests: short ones, for there are as many as there are images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from beam_export.metadata import canonical
+from beam_export.metadata.schema import output_name
+from beam_export.metadata.to_arrow import ColumnBuilder
+from beam_export.shards.parquet import stored_values
+from beam_export.verify.members import MISFIT, Origin, fitted
+
+__all__ = ["Proof", "Rules", "Values", "differences", "image_of", "members_of", "rules_of"]
+
+_DIGITS = 12
+#: In place of a digest: the input has no such column; it has a value that the column cannot hold.
+_NOTHING, _OTHER = " " * _DIGITS, "?" * _DIGITS
+
+
+class Proof(NamedTuple):
+    """What a row, or a sample of the input, is held by.
+
+    Attributes:
+        order: hex, the order key of a sample of the input; empty of a row.
+        shard, row: where a row stands; -1 for a sample of the input.
+        image: of the image as stored (`image_of`); of a sample of the input, as it was encoded
+            again; empty if it was not.
+        members: of the other members, by extension: `txt:` and a digest, in one text.
+        columns: of the columns, in the order of `Rules.columns`: a digest each, in one text.
+    """
+
+    order: str = ""
+    shard: int = -1
+    row: int = -1
+    image: str = ""
+    members: str = ""
+    columns: str = ""
+
+
+class Rules(NamedTuple):
+    """What of an export can be held against its input.
+
+    Attributes:
+        columns: names of the columns that come from the input, if a sample has them.
+        joined: whether columns come from a table too.
+        made: extensions of members that the export has made.
+        fewer: whether the export may have left members out.
+        ordered: whether samples stand in the order of their keys.
+    """
+
+    columns: tuple[str, ...] = ()
+    joined: bool = False
+    made: frozenset[str] = frozenset()
+    fewer: bool = False
+    ordered: bool = True
+
+
+def rules_of(manifest: Mapping[str, Any] | None, columns: Iterable[str], origin: Origin) -> Rules:
+    """Returns what can be held of an export with these metadata columns."""
+    if manifest is None:
+        return Rules(ordered=False)
+    options: Mapping[str, Any] = manifest["options"]
+    made = {"caption_column": ["txt"], "labels": ["cls"], "json_columns": ["json", "meta.json"]}
+    asked = {ext for name, exts in made.items() for ext in exts if options.get(name)}
+    if options.get("ragged_fields") == "fill":
+        asked |= {"txt", "json"}
+    texts = options.get("text_columns")
+    return Rules(
+        columns=() if texts else tuple(name for name in columns if name not in origin.others),
+        joined=any(step.get("step") == "join" for step in manifest["steps"]),
+        made=frozenset(asked),
+        fewer=options.get("ragged_fields") == "drop",
+        ordered=not options.get("split"),
+    )
+
+
+def members_of(members: Iterable[tuple[str, str]]) -> str:
+    """Returns `Proof.members` of (extension, hex SHA-256)."""
+    return ",".join(f"{ext}:{sha256[:_DIGITS]}" for ext, sha256 in sorted(members))
+
+
+def image_of(sha256: str, encoding: str, width: int | None, height: int | None) -> str:
+    """Returns `Proof.image` of an image and what its row says of it."""
+    return f"{sha256} {encoding}, {width} x {height}"
+
+
+class Values:
+    """Digests of the columns' values, on either side.
+
+    Args:
+        columns: the metadata columns of the export.
+        rules: which of them are held.
+    """
+
+    def __init__(self, columns: pa.Schema, rules: Rules) -> None:
+        self._names = rules.columns
+        fields = [columns.field(name).with_nullable(True) for name in rules.columns]
+        self._builders = [ColumnBuilder(field) for field in fields]
+
+    def of_row(self, metadata: Mapping[str, Any]) -> str:
+        """Returns `Proof.columns` of a row."""
+        return "".join(_digest(metadata[name]) for name in self._names)
+
+    def of_input(self, metadata: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Returns `Proof.columns` of samples of the input."""
+        columns = []
+        for name, builder in zip(self._names, self._builders, strict=True):
+            values = fitted(builder, stored_values(metadata, name))
+            plain = name.removeprefix("input_")
+            plain = plain if output_name(plain) == name else name
+            columns.append(
+                [
+                    _digest(value) if name in one or plain in one else _NOTHING
+                    for value, one in zip(values, metadata, strict=True)
+                ]
+            )
+        return ["".join(row) for row in zip(*columns, strict=True)] or [""] * len(metadata)
+
+
+def _digest(value: Any) -> str:
+    if value is MISFIT:
+        return _OTHER
+    try:
+        return hashlib.sha256(canonical.encode(value)).hexdigest()[:_DIGITS]
+    except TypeError:  # of a type that no input of ours has
+        return _OTHER
+
+
+def differences(row: Proof, given: Proof, rules: Rules) -> Iterator[tuple[str, bool]]:
+    """Yields in what a row is not what the input's sample makes of it.
+
+    Returns:
+        Of each: what to say, and whether it is the tar's (else the Parquet's).
+    """
+    nothing = _digest(None)
+    for at, name in enumerate(rules.columns):
+        stored, wanted = (one.columns[at * _DIGITS : (at + 1) * _DIGITS] for one in (row, given))
+        if wanted == _NOTHING:
+            wanted = stored if rules.joined else nothing
+        if stored != wanted:
+            yield f"column {name!r} is not what the input has", False
+    found, wanted_members = _opened(row.members), _opened(given.members)
+    for ext in sorted({*found, *wanted_members} - rules.made):
+        if ext not in wanted_members:
+            yield f"it has a member .{ext}, and the input's sample has none", True
+        elif ext not in found and not rules.fewer:
+            yield f"it lacks the member .{ext}, which the input's sample has", True
+        elif ext in found and found[ext] != wanted_members[ext]:
+            yield f"its .{ext} is not the one that the input has", True
+    if given.image and row.image != given.image:
+        if row.image.split(" ")[0] != given.image.split(" ")[0]:
+            yield "its image is not what the input's becomes when it is encoded again", True
+        else:
+            yield (
+                f"its image is {given.image.partition(' ')[2]!r}, and the row says otherwise",
+                False,
+            )
+
+
+def _opened(members: str) -> dict[str, str]:
+    pairs = (one.rpartition(":") for one in members.split(",") if one)
+    return {ext: digest for ext, _, digest in pairs}

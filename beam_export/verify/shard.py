@@ -1,0 +1,276 @@
+"""One shard of ours: its tar against its Parquet, row by row, and both against what is known."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping
+from typing import Any, BinaryIO, NamedTuple
+
+import pyarrow as pa
+
+from beam_export.naming import ShardNames, key_of
+from beam_export.samples import Failure
+from beam_export.shards.parquet import Row
+from beam_export.verify.faults import Fault, Faults
+from beam_export.verify.images import ImageCheck
+from beam_export.verify.members import MemberCheck, Origin, ext_of
+from beam_export.verify.proofs import Proof, Rules, Values, image_of, members_of
+from beam_export.verify.shard_parquet import ShardFile, open_shard_file
+from beam_export.verify.shard_tar import StrictTar, TarSample
+from beam_export.verify.unique_names import Claim
+
+__all__ = ["CheckedShard", "ShardChecker"]
+
+
+class CheckedShard(NamedTuple):
+    """What a shard turned out to be.
+
+    Attributes:
+        number: the shard's number.
+        columns: of its row in the table of shards, as found; None if a file cannot be read.
+        failures: the failures that its Parquet lists.
+        schema: digest of its Parquet's schema.
+        described: name and type of each column.
+        first, last: keys of its first and its last sample.
+        faults: what is wrong.
+        claims: what it says to have.
+        differing: samples whose `.json` says otherwise than columns that need not be made of it.
+        example: the first difference of those, in words.
+    """
+
+    number: int
+    columns: Mapping[str, Any] | None
+    failures: tuple[Failure, ...]
+    schema: str
+    described: tuple[tuple[str, str], ...]
+    first: str
+    last: str
+    faults: list[Fault]
+    claims: list[Claim]
+    differing: int = 0
+    example: str = ""
+
+
+class ShardChecker:
+    """Checks shards of one dataset.
+
+    Args:
+        names: names of its files.
+        sequential: whether keys are ranks.
+        images: how each image is to be looked at; None for not at all.
+        origin: what columns and members are known to be made of.
+        rules: how rows are held against the input; None for not at all.
+    """
+
+    def __init__(
+        self,
+        names: ShardNames,
+        sequential: bool = False,
+        images: ImageCheck | None = None,
+        origin: Origin = Origin(),  # noqa: B008 (a tuple)
+        rules: Rules | None = None,
+    ) -> None:
+        self._names, self._sequential, self._images = names, sequential, images
+        self._origin, self._rules = origin, rules
+
+    def check(
+        self, number: int, tar: BinaryIO, table: bytes, listed: Mapping[str, Any] | None
+    ) -> CheckedShard:
+        """Checks one shard.
+
+        Args:
+            number: its number.
+            tar: its tar, at the beginning.
+            table: its Parquet file.
+            listed: its row in the table of shards, if there is one.
+
+        Raises:
+            OSError: if the tar cannot be read at present.
+        """
+        faults = Faults()
+        one = _Shard(self._names, number, faults, self._images, self._origin.sized)
+        file = open_shard_file(table, one.parquet, faults)
+        members = None
+        if file is not None:
+            members = MemberCheck(file.columns, self._origin, one.parquet, faults)
+        if file is not None and self._rules is not None:
+            one.prove(file.columns, self._rules)
+        columns = one.read(tar, file, self._sequential, members)
+        if file is not None:
+            columns["plan"] = file.facts.get("beam_export.plan")
+            columns["failed"] = len(file.failures)
+        columns["parquet_bytes"] = len(table)
+        columns["parquet_sha256"] = hashlib.sha256(table).hexdigest()
+        one.hold_facts(columns, file)
+        if listed is not None:
+            one.hold_listed(columns, listed, known=file is not None)
+        failures = file.failures if file is not None else ()
+        one.claims.extend(Claim("failed", failed.image_id, one.parquet) for failed in failures)
+        return CheckedShard(
+            number=number,
+            columns=columns if file is not None else None,
+            failures=failures,
+            schema=file.schema if file is not None else "",
+            described=file.described if file is not None else (),
+            first=one.first,
+            last=one.last,
+            faults=faults.all(),
+            claims=one.claims,
+            differing=members.differing if members else 0,
+            example=members.example if members else "",
+        )
+
+
+class _Shard:
+    """One shard while it is read."""
+
+    def __init__(
+        self,
+        names: ShardNames,
+        number: int,
+        faults: Faults,
+        images: ImageCheck | None,
+        sized: bool,
+    ) -> None:
+        self.tar, self.parquet = names.tar(number), names.parquet(number)
+        self._number, self._faults, self._images = number, faults, images
+        self._sequential, self._sized = False, sized
+        self._values: Values | None = None
+        self.claims: list[Claim] = []
+        self.first = self.last = ""
+
+    def prove(self, columns: pa.Schema, rules: Rules) -> None:
+        """Has claims of rows say what they can be held against the input by."""
+        if set(rules.columns) <= set(columns.names):
+            self._values = Values(columns, rules)
+
+    def read(
+        self,
+        tar: BinaryIO,
+        file: ShardFile | None,
+        sequential: bool,
+        members: MemberCheck | None,
+    ) -> dict[str, Any]:
+        """Reads both files in step; returns what is to be found in the table of shards."""
+        self._sequential = sequential
+        strict = StrictTar(tar, self.tar, self._faults, self._wants)
+        rows = file.rows() if file is not None else iter(())
+        counts = {"samples": 0, "copied": 0, "encoded": 0}
+        in_tar = in_table = 0
+        for sample, row in itertools.zip_longest(strict.samples(), rows):
+            in_tar += sample is not None
+            in_table += row is not None
+            if row is not None:
+                counts["samples"] += 1
+                counts["copied"] += row.encoding == "copied"
+                counts["encoded"] += row.encoding == "encoded"
+                proof = self._proof(in_table - 1, sample, row)
+                sha256 = row.source_sha256 or ""
+                self.claims.append(Claim("id", row.image_id, self.parquet, sha256, proof))
+            if sample is not None:
+                self.claims.append(Claim("key", sample.key, self.tar))
+                self._pass_key(sample.key)
+            if sample is not None and row is not None:
+                self._hold(sample, row)
+                if members is not None:
+                    members.add(sample, row)
+        if members is not None:
+            members.flush()
+        if file is not None and in_tar != in_table:
+            self._add(self.tar, f"it has {in_tar} samples, and its Parquet {in_table} rows")
+        if not in_tar:
+            self._add(self.tar, "it has no sample, and a shard is never empty")
+        tar_facts = {"bytes": strict.size, "tar_sha256": strict.sha256}
+        names = {"shard": self._number, "tar_file": self.tar, "parquet_file": self.parquet}
+        return {**names, **counts, **tar_facts}
+
+    def _proof(self, place: int, sample: TarSample | None, row: Row) -> Proof | None:
+        if self._values is None or sample is None:
+            return None
+        return Proof(
+            shard=self._number,
+            row=place,
+            image=image_of(row.sha256, row.encoding, row.width, row.height),
+            members=members_of((ext_of(one.name), one.sha256) for one in sample.members[1:]),
+            columns=self._values.of_row(row.metadata),
+        )
+
+    def _wants(self, name: str, size: int) -> bool:
+        image = self._images is not None and self._images.wants(name, size)
+        return image or MemberCheck.wants(name, size)
+
+    def _pass_key(self, key: str) -> None:
+        self.first = self.first or key
+        # Ranks have at least 9 digits, and no zeros before them from the tenth on.
+        if self._sequential and not (
+            key.isdigit() and (len(key), key) > (len(self.last), self.last)
+        ):
+            self._add(self.tar, "its name is no rank above the one before it", key)
+        self.last = key
+
+    def _hold(self, sample: TarSample, row: Row) -> None:
+        """Holds a row against the sample at its place in the tar."""
+        member = sample.members[0]
+        found = {
+            "tar_file": self.tar,
+            "member_name": member.name,
+            "offset": member.offset,
+            "size": member.size,
+            "sha256": member.sha256,
+        }
+        for name, value in found.items():
+            stated = getattr(row, name)
+            if stated != value:
+                self._add(
+                    self.parquet, f"{name} is {stated!r}, and the tar has {value!r}", row.image_id
+                )
+        if row.encoding not in ("copied", "encoded"):
+            self._add(
+                self.parquet,
+                f"encoding is {row.encoding!r}, neither copied nor encoded",
+                row.image_id,
+            )
+        if self._sized and (row.width is None or row.height is None):
+            self._add(
+                self.parquet,
+                "its width or height is null, and --encode=never alone stores what has none",
+                row.image_id,
+            )
+        if row.encoding == "copied" and row.source_sha256 != row.sha256:
+            self._add(self.parquet, "it was copied, and source_sha256 is another one", row.image_id)
+        # What was escaped for the Parquet had another id when its key was made.
+        if not self._sequential and "\\" not in row.image_id and sample.key != key_of(row.image_id):
+            self._add(self.parquet, f"the key {sample.key} is not that of its id", row.image_id)
+        if self._images is not None and member.data is not None:
+            for problem in self._images.problems(member.name, member.data, row.width, row.height):
+                self._add(self.tar, problem, member.name)
+
+    def hold_facts(self, columns: Mapping[str, Any], file: ShardFile | None) -> None:
+        """Holds the tar against what the Parquet's own key-values say of it."""
+        if file is None:
+            return
+        for fact, name in (("tar_sha256", "tar_sha256"), ("tar_bytes", "bytes")):
+            if file.facts.get(f"beam_export.{fact}") != str(columns[name]):
+                self._add(
+                    self.tar,
+                    f"its {name} is {columns[name]}, and its Parquet says "
+                    f"{file.facts.get(f'beam_export.{fact}')}",
+                )
+
+    def hold_listed(
+        self, columns: Mapping[str, Any], listed: Mapping[str, Any], known: bool
+    ) -> None:
+        """Holds what was found against the shard's row in the table of shards."""
+        for name, stated in listed.items():
+            if name not in columns or columns[name] == stated:
+                continue
+            of_tar = name in ("bytes", "tar_sha256", "tar_file")
+            if known or of_tar or name.startswith("parquet"):
+                self._add(
+                    self.tar if of_tar else self.parquet,
+                    f"its {name} is {columns[name]!r}, and the table of shards says {stated!r}",
+                )
+
+    def _add(self, file: str, problem: str, member: str = "") -> None:
+        self._faults.add(file, problem, member)

@@ -1,0 +1,134 @@
+"""The Parquet file of a shard of ours: that it can be read, and that it is of the right form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_export.samples import Failure
+from beam_export.shards.parquet import ROWS_PER_GROUP, STRUCTURAL, Row, read_facts, read_rows
+from beam_export.shards.writer import failures_from_json
+from beam_export.verify.faults import Faults
+
+__all__ = ["UNREADABLE", "ShardFile", "open_shard_file", "read_table"]
+
+#: What pyarrow raises of bytes that are no Parquet. They are in memory, so that an OSError is of
+#: what they are and not of a disk.
+UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
+
+_NEVER_NULL = (
+    *("image_id", "tar_file", "member_name", "original_path", "offset", "size", "sha256"),
+    "encoding",
+)
+_FACTS = ("version", "plan", "tar_sha256", "tar_bytes", "failures")
+
+
+class ShardFile(NamedTuple):
+    """A shard's Parquet that could be opened.
+
+    Attributes:
+        file: its name.
+        data: its bytes.
+        facts: its key-values that are ours.
+        failures: the shard's failures.
+        schema: digest of its schema.
+        described: name and type of each column.
+        columns: the metadata columns.
+        faults: takes what is found while the rows are read.
+    """
+
+    file: str
+    data: bytes
+    facts: dict[str, str]
+    failures: tuple[Failure, ...]
+    schema: str
+    described: tuple[tuple[str, str], ...]
+    columns: pa.Schema
+    faults: Faults
+
+    def rows(self) -> Iterator[Row]:
+        """Yields the rows; what cannot be read is a fault, and ends them."""
+        try:
+            for row in read_rows(pa.BufferReader(self.data)):
+                yield self._whole(row)
+        except UNREADABLE as error:
+            self.faults.add(self.file, f"its rows cannot be read ({_first_line(error)})")
+
+    def _whole(self, row: Row) -> Row:
+        missing = [name for name in _NEVER_NULL if getattr(row, name) is None]
+        if not missing:
+            return row
+        self.faults.add(self.file, f"it is null in: {', '.join(missing)}", row.image_id or "")
+        return row._replace(image_id=row.image_id or "")
+
+
+def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
+    """Opens a shard's Parquet; returns None if it is none, which is a fault then."""
+    try:
+        opened = pq.ParquetFile(pa.BufferReader(data))
+        schema = opened.schema_arrow
+        facts = read_facts(pa.BufferReader(data))
+    except UNREADABLE as error:
+        faults.add(file, f"it cannot be read as Parquet ({_first_line(error)})")
+        return None
+    if schema.names[: len(STRUCTURAL)] != STRUCTURAL.names or any(
+        schema.field(field.name).type != field.type for field in STRUCTURAL
+    ):
+        faults.add(file, "its first columns are not those of a shard, or of another type")
+        return None
+    groups = -(-opened.metadata.num_rows // ROWS_PER_GROUP)
+    if opened.metadata.num_row_groups != groups:
+        faults.add(file, f"it has {opened.metadata.num_row_groups} row groups, not {groups}")
+    return ShardFile(
+        file,
+        data,
+        facts,
+        _failures(facts, file, faults),
+        hashlib.sha256(schema.serialize().to_pybytes()).hexdigest(),
+        tuple((field.name, str(field.type)) for field in schema),
+        pa.schema([field for field in schema if field.name not in STRUCTURAL.names]),
+        faults,
+    )
+
+
+def _failures(facts: dict[str, str], file: str, faults: Faults) -> tuple[Failure, ...]:
+    for name in _FACTS:
+        if f"beam_export.{name}" not in facts:
+            faults.add(file, f"its key-values lack beam_export.{name}")
+    text = facts.get("beam_export.failures", "[]")
+    try:
+        failures = failures_from_json(text)
+        if not all(isinstance(word, str) for failure in failures for word in failure):
+            raise TypeError
+    except (ValueError, TypeError, RecursionError):
+        faults.add(file, "its beam_export.failures are no failures")
+        return ()
+    if text != json.dumps([one._asdict() for one in sorted(failures)], sort_keys=True):
+        faults.add(file, "its beam_export.failures are not written as they should be")
+    return failures
+
+
+def read_table(
+    data: bytes, file: str, schema: pa.Schema, faults: Faults
+) -> list[dict[str, Any]] | None:
+    """Returns the rows of a table under `_meta`; None if it is not one, which is a fault then."""
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        if not table.schema.equals(schema):
+            faults.add(file, "its columns are not those of such a table")
+            return None
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except UNREADABLE as error:
+        faults.add(file, f"it cannot be read as Parquet ({_first_line(error)})")
+        return None
+    return rows
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
