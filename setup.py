@@ -58,6 +58,7 @@ setup(
         "test": [
             "datasets",
             "hypothesis",
+            "import-linter",
             "linkify-it-py",
             "markdown-it-py",
             "mypy",
