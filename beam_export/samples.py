@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from beam_export.errors import SampleError
-from beam_export.images.arrays import DeviceArray
 from beam_export.text import printable
 
 __all__ = [
     "DAMAGED_IMAGE",
     "UNMEASURED",
     "WHOLE",
+    "DeviceArray",
     "Earlier",
     "EncodedImage",
     "Failure",
@@ -37,6 +37,13 @@ WHOLE = -1
 DAMAGED_IMAGE = "DamagedImage"
 #: `SampleRef.size` of an image that has not been looked at.
 UNMEASURED = -1
+
+
+class DeviceArray(Protocol):
+    """An array in the memory of a GPU (CUDA array interface, version 3)."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from dataflow_jobs import IMAGE, Described, Service, flags_in, read_described
 from devices import need_gcp
 
 import beam_export
-from beam_export.cli import dataflow
 from beam_export.cli import main as cli
 from beam_export.cli import remote as elsewhere
 from beam_export.cli.flags import parse_export
 from beam_export.errors import InputError
+from beam_export.pipeline import resources
 from beam_export.pipeline.resources import workers_have_gpu
 
 PLACES = ["--input=gs://bucket/in", "--output_dir=gs://bucket/out"]
@@ -242,7 +242,7 @@ def test_gpu_on_another_runner() -> None:
     ],
 )
 def test_words_for_accelerators(gpu: str, words: str) -> None:
-    assert dataflow.accelerator(gpu).startswith(words)
+    assert resources.accelerator(gpu).startswith(words)
 
 
 def test_workers_with_a_gpu_are_known() -> None:

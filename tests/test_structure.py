@@ -128,13 +128,17 @@ def test_only_the_output_and_storage_open_paths_for_writing(module: str) -> None
     assert writing_lines(TREES[module]) == []
 
 
-def test_only_the_output_reaches_what_writes() -> None:
-    importers = {module for module in TREES if "storage.targets" in own_imports(module)}
+def test_only_the_output_asks_for_what_writes() -> None:
+    name = "beam_export.storage.registry.target_of"
+    importers = {module for module, tree in TREES.items() if name in imported(tree)}
     assert importers == {"shards.output"}
-    targets = {name for name in imported(TREES["storage.targets"]) if name.endswith("Target")}
-    others = set(TREES) - {"storage.targets"}
-    for target in targets - {"beam_export.storage.base.Target"}:
-        assert not [module for module in others if target in imported(TREES[module])]
+
+
+@pytest.mark.parametrize("kind", ["beam.BeamTarget", "google_writer.GoogleTarget"])
+def test_only_the_registry_knows_what_writes(kind: str) -> None:
+    name = f"beam_export.storage.{kind}"
+    importers = {module for module, tree in TREES.items() if name in imported(tree)}
+    assert importers == {"storage.registry"}
 
 
 def test_google_cloud_storage_is_loaded_where_it_is_needed() -> None:
@@ -145,7 +149,7 @@ def test_google_cloud_storage_is_loaded_where_it_is_needed() -> None:
     }
     assert known == {"storage.google_client", "storage.google_reader", "storage.google_writer"}
     loaders = {module for module in TREES if own_imports(module) & known} - known
-    assert loaders == {"storage.registry", "storage.targets"}
+    assert loaders == {"storage.registry"}
     for module in loaders:
         at_once = ast.Module([node for node in TREES[module].body if is_import(node)], [])
         assert not [name for name in imported(at_once) if "storage.google" in name]

@@ -18,8 +18,7 @@ from gcs import Emulator
 from beam_export.errors import InputError, RunError
 from beam_export.shards.output import Output
 from beam_export.storage.base import Terms
-from beam_export.storage.registry import ReplacedError, storage_of
-from beam_export.storage.targets import target_of
+from beam_export.storage.registry import ReplacedError, storage_of, target_of
 
 #: Google's client does not close what it has read an error from.
 pytestmark = pytest.mark.filterwarnings(

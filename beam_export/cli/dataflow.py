@@ -1,99 +1,33 @@
 """What a run on Google Cloud Dataflow needs that a user should not have to know.
 
-A GPU is asked for in one of two ways, never both: as a hint of the step that writes, so that
-planning stays on plain workers ("right fitting"), or for every worker, as a service option. The
-hint is what `--gpu` sets; a user who asks in another way has it that way.
-
 Source: cloud.google.com/dataflow/docs/guides/right-fitting and .../docs/gpu/use-gpus.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 
-import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     GoogleCloudOptions,
     PipelineOptions,
     SetupOptions,
-    StandardOptions,
     WorkerOptions,
 )
 
 from beam_export._version import __version__
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
-from beam_export.storage.paths import is_local
+from beam_export.pipeline.resources import SHARDS_PER_WORKER, accelerator
+from beam_export.storage.uris import is_local
 from beam_export.text import shown
 
-__all__ = ["asks_for_gpu", "dataflow_flags", "on_gpu_workers", "whereabouts"]
+__all__ = ["dataflow_flags", "whereabouts"]
 
-#: Machines that an accelerator type can stand in; the others are attached to any N1 machine.
-_MACHINES = {
-    "nvidia-l4": "g2-standard-8",
-    "nvidia-tesla-a100": "a2-highgpu-1g",
-    "nvidia-a100-80gb": "a2-ultragpu-1g",
-    "nvidia-h100-80gb": "a3-highgpu-1g",
-}
-_OTHER_MACHINE = "n1-standard-8"
-_TYPE = re.compile(r"[a-z][a-z0-9-]*")
-#: Shards that a GPU worker writes at the same time: while one waits for its reads, others encode.
-_SHARDS_A_WORKER = 4
 #: Gigabytes: an image with CUDA and DALI takes some 10 of them when it is unpacked.
 _DISK = 100
 _PROCESSES = ("no_use_multiple_sdk_containers", "use_multiple_sdk_containers")
-
-
-def accelerator(gpu: str) -> str:
-    """Returns Dataflow's words for a GPU.
-
-    >>> accelerator("nvidia-l4")
-    'type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver'
-
-    Args:
-        gpu: an accelerator type, or all of it (`type:...;count:...`), which is taken as it is.
-
-    Raises:
-        InputError: if it is neither.
-    """
-    if gpu.startswith("type:"):
-        return gpu
-    if not _TYPE.fullmatch(gpu):
-        raise InputError(
-            f"--gpu={gpu!r} is no accelerator type: give one such as nvidia-l4 or nvidia-tesla-t4, "
-            "or all of it, 'type:nvidia-l4;count:1;install-nvidia-driver'."
-        )
-    machine = _MACHINES.get(gpu, _OTHER_MACHINE)
-    return f"type:{gpu};count:1;machine_type:{machine};install-nvidia-driver"
-
-
-def asks_for_gpu(options: PipelineOptions) -> bool:
-    """Tells whether GPUs are asked for by Beam's own flags, for every worker or every step."""
-    values = [
-        *(options.view_as(GoogleCloudOptions).dataflow_service_options or ()),
-        *(options.view_as(DebugOptions).experiments or ()),
-        *(options.view_as(StandardOptions).resource_hints or ()),
-    ]
-    return any("accelerator=" in str(value) for value in values)
-
-
-def on_gpu_workers(
-    step: beam.ParDo, options: ExportOptions, pipeline: beam.Pipeline
-) -> beam.PTransform:
-    """Returns a step that encodes with the hint that it needs a GPU, if `--gpu` asks for one.
-
-    It has to be a leaf: the number of bundles would add up over the steps of a composite.
-    """
-    on_dataflow = type(pipeline.runner).__name__ == "DataflowRunner"
-    if options.gpu is None or not on_dataflow or asks_for_gpu(pipeline.options):
-        return step
-    return step.with_resource_hints(
-        accelerator=accelerator(options.gpu),
-        max_active_bundles_per_worker=str(_SHARDS_A_WORKER),
-    )
 
 
 def dataflow_flags(input: str, options: ExportOptions, flags: Sequence[str]) -> list[str]:
@@ -127,7 +61,7 @@ def _for_gpu(given: PipelineOptions, options: ExportOptions) -> Iterator[str]:
         # Else there is a process a core, each with its own copy of the encoder on the one GPU.
         yield "--experiments=no_use_multiple_sdk_containers"
     if debug.number_of_worker_harness_threads is None:
-        yield f"--number_of_worker_harness_threads={_SHARDS_A_WORKER}"
+        yield f"--number_of_worker_harness_threads={SHARDS_PER_WORKER}"
     if workers.disk_size_gb is None:
         yield f"--disk_size_gb={_DISK}"
 

@@ -26,7 +26,7 @@ from beam_export.pipeline.verify import VerifyExport
 from beam_export.pipeline.verify_foreign import VerifyForeign
 from beam_export.shards.manifest import FROM_JSON
 from beam_export.shards.output import Output
-from beam_export.storage.paths import check_reachable
+from beam_export.storage.registry import check_reachable
 from beam_export.verify.dataset import Opened, find_hash, open_export, read_file
 from beam_export.verify.findings import Findings
 from beam_export.verify.foreign import ForeignShard, find_foreign

@@ -9,18 +9,13 @@ Source: CUDA Array Interface, version 3 (numba.readthedocs.io, "CUDA Array Inter
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
-__all__ = ["DeviceArray", "array_fault", "array_shape", "is_array", "is_on_device", "nbytes"]
+from beam_export.samples import DeviceArray
 
-
-class DeviceArray(Protocol):
-    """An array in the memory of a GPU."""
-
-    @property
-    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+__all__ = ["array_fault", "array_shape", "is_array", "is_on_device", "nbytes"]
 
 
 def is_on_device(value: object) -> TypeGuard[DeviceArray]:

@@ -13,8 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from beam_export.errors import SampleError
-from beam_export.images.arrays import DeviceArray
-from beam_export.samples import EncodedImage
+from beam_export.samples import DeviceArray, EncodedImage
 
 __all__ = ["EncodeSpec", "Encoder", "ImageInput", "Result"]
 

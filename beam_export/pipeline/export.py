@@ -20,7 +20,6 @@ import pyarrow as pa
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 
-from beam_export.cli.dataflow import on_gpu_workers
 from beam_export.errors import InputError
 from beam_export.images.crash_guard import guarded
 from beam_export.images.encoder import Encoder
@@ -33,7 +32,7 @@ from beam_export.pipeline.group_into_shards import GroupIntoShards
 from beam_export.pipeline.plan_shards import Announce, AssignKeys, Planned, PlanShards, open_plan
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.pipeline.read_samples import ReadSamples
-from beam_export.pipeline.resources import encoder_for, is_local, threads_for
+from beam_export.pipeline.resources import encoder_for, is_local, on_gpu_workers, threads_for
 from beam_export.pipeline.result import ExportResult
 from beam_export.pipeline.spill_samples import SpillSamples
 from beam_export.pipeline.write_manifest import WriteManifest

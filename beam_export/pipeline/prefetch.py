@@ -17,7 +17,7 @@ from beam_export.images.transcode import process_batch
 from beam_export.samples import EncodedImage, Failure, SampleRef, failure_of
 from beam_export.shards.writer import ReadySample
 from beam_export.sources.reader import Reader
-from beam_export.storage.paths import is_local
+from beam_export.storage.uris import is_local
 
 __all__ = [
     "BATCH_BYTES",

@@ -32,8 +32,7 @@ from beam_export.sources.tables.rows import (
     read_types,
 )
 from beam_export.storage.local_file import check_unchanged
-from beam_export.storage.paths import check_reachable
-from beam_export.storage.registry import ReplacedError, storage_of
+from beam_export.storage.registry import ReplacedError, check_reachable, storage_of
 from beam_export.storage.retry import is_lasting
 from beam_export.storage.uris import unpin
 

@@ -22,7 +22,7 @@ from beam_export.sources.json_metadata import MAX_JSON
 from beam_export.sources.listing import list_images
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.reader import Reader
-from beam_export.storage.paths import check_reachable
+from beam_export.storage.registry import check_reachable
 from beam_export.storage.uris import unpin
 from beam_export.text import printable
 

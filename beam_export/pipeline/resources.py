@@ -1,21 +1,56 @@
-"""The encoder that a pipeline gets: what was asked for, on what its workers will have."""
+"""What workers a pipeline has, and the encoder that suits them: threads, cores, GPUs.
+
+A GPU is asked for in one of two ways, never both: as a hint of the step that writes, so that
+planning stays on plain workers ("right fitting"), or for every worker, as a service option. The
+hint is what `--gpu` sets; a user who asks in another way has it that way.
+
+Source: cloud.google.com/dataflow/docs/guides/right-fitting and .../docs/gpu/use-gpus.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import DirectOptions
+from apache_beam.options.pipeline_options import (
+    DebugOptions,
+    DirectOptions,
+    GoogleCloudOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 
-from beam_export.cli.dataflow import asks_for_gpu
+from beam_export.errors import InputError
 from beam_export.images.encoder import Encoder
 from beam_export.images.factory import choose_encoder
 from beam_export.images.idle_cores import Cores
 from beam_export.options import ExportOptions
 
-__all__ = ["count_ways", "encoder_for", "is_local", "threads_for", "workers_have_gpu"]
+__all__ = [
+    "SHARDS_PER_WORKER",
+    "accelerator",
+    "asks_for_gpu",
+    "count_ways",
+    "encoder_for",
+    "is_local",
+    "on_gpu_workers",
+    "threads_for",
+    "workers_have_gpu",
+]
 
+#: Machines that an accelerator type can stand in; the others are attached to any N1 machine.
+_MACHINES = {
+    "nvidia-l4": "g2-standard-8",
+    "nvidia-tesla-a100": "a2-highgpu-1g",
+    "nvidia-a100-80gb": "a2-ultragpu-1g",
+    "nvidia-h100-80gb": "a3-highgpu-1g",
+}
+_OTHER_MACHINE = "n1-standard-8"
+_TYPE = re.compile(r"[a-z][a-z0-9-]*")
+#: Shards that a GPU worker writes at the same time: while one waits for its reads, others encode.
+SHARDS_PER_WORKER = 4
 _LOCAL = ("Direct", "FnApi", "Prism", "Interactive")
 
 
@@ -76,3 +111,52 @@ def is_local(pipeline: beam.Pipeline) -> bool:
     """Tells whether the workers are of this machine, and end with whoever started them."""
     name = type(pipeline.runner).__name__
     return any(name.startswith(known) or f"{known}Runner" in name for known in _LOCAL)
+
+
+def accelerator(gpu: str) -> str:
+    """Returns Dataflow's words for a GPU.
+
+    >>> accelerator("nvidia-l4")
+    'type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver'
+
+    Args:
+        gpu: an accelerator type, or all of it (`type:...;count:...`), which is taken as it is.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if gpu.startswith("type:"):
+        return gpu
+    if not _TYPE.fullmatch(gpu):
+        raise InputError(
+            f"--gpu={gpu!r} is no accelerator type: give one such as nvidia-l4 or nvidia-tesla-t4, "
+            "or all of it, 'type:nvidia-l4;count:1;install-nvidia-driver'."
+        )
+    machine = _MACHINES.get(gpu, _OTHER_MACHINE)
+    return f"type:{gpu};count:1;machine_type:{machine};install-nvidia-driver"
+
+
+def asks_for_gpu(options: PipelineOptions) -> bool:
+    """Tells whether GPUs are asked for by Beam's own flags, for every worker or every step."""
+    values = [
+        *(options.view_as(GoogleCloudOptions).dataflow_service_options or ()),
+        *(options.view_as(DebugOptions).experiments or ()),
+        *(options.view_as(StandardOptions).resource_hints or ()),
+    ]
+    return any("accelerator=" in str(value) for value in values)
+
+
+def on_gpu_workers(
+    step: beam.ParDo, options: ExportOptions, pipeline: beam.Pipeline
+) -> beam.PTransform:
+    """Returns a step that encodes with the hint that it needs a GPU, if `--gpu` asks for one.
+
+    It has to be a leaf: the number of bundles would add up over the steps of a composite.
+    """
+    on_dataflow = type(pipeline.runner).__name__ == "DataflowRunner"
+    if options.gpu is None or not on_dataflow or asks_for_gpu(pipeline.options):
+        return step
+    return step.with_resource_hints(
+        accelerator=accelerator(options.gpu),
+        max_active_bundles_per_worker=str(SHARDS_PER_WORKER),
+    )

@@ -38,7 +38,7 @@ from beam_export.samples import (
 )
 from beam_export.shards.output import Output
 from beam_export.sources.locating import locate
-from beam_export.storage.paths import check_reachable
+from beam_export.storage.registry import check_reachable
 
 __all__ = ["SpillSamples", "spilled_content"]
 

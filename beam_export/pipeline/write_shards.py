@@ -18,7 +18,6 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import naming
-from beam_export.cli.dataflow import on_gpu_workers
 from beam_export.errors import RunError
 from beam_export.images.encoder import Encoder
 from beam_export.images.idle_cores import Cores
@@ -26,7 +25,7 @@ from beam_export.options import ExportOptions
 from beam_export.pipeline.plan_shards import open_decisions, open_plan
 from beam_export.pipeline.prefetch import feed
 from beam_export.pipeline.progress import tell
-from beam_export.pipeline.resources import count_ways
+from beam_export.pipeline.resources import count_ways, on_gpu_workers
 from beam_export.pipeline.spill_samples import spilled_content
 from beam_export.planning import plan as sharding
 from beam_export.planning.blocks import PackedRef, merged, open_block, unpack_ref

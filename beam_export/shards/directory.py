@@ -11,8 +11,8 @@ from typing import BinaryIO
 from beam_export.naming import parse
 from beam_export.shards.ownership import Standing
 from beam_export.storage.local_writer import kind_of
-from beam_export.storage.paths import is_local
 from beam_export.storage.registry import Stat, Storage, storage_of
+from beam_export.storage.uris import is_local
 
 __all__ = ["Directory", "Seen"]
 

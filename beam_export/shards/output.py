@@ -14,9 +14,7 @@ from beam_export.shards.directory import Directory, Seen
 from beam_export.shards.ownership import Ownership, Standing, sha256_of
 from beam_export.shards.workspace import LOCK, LOCK_CONTENT, Workspace
 from beam_export.storage.base import Folders, InTheWayError, Target, Terms
-from beam_export.storage.paths import check_reachable
-from beam_export.storage.registry import ReplacedError, Stat
-from beam_export.storage.targets import folders_of, target_of
+from beam_export.storage.registry import ReplacedError, Stat, check_reachable, folders_of, target_of
 
 __all__ = ["Output", "Seen", "Standing"]
 

@@ -21,8 +21,8 @@ from beam_export.shards.output import Output, Standing
 from beam_export.shards.parquet import check_pages, read_encodings, read_facts
 from beam_export.shards.sealed import SealError, unseal
 from beam_export.shards.writer import REMARKS, ShardResult, failures_from_json, remarks_from_json
-from beam_export.storage.paths import is_local
 from beam_export.storage.registry import LANES, storage_of
+from beam_export.storage.uris import is_local
 
 __all__ = ["Stock", "find_finished", "take_stock"]
 

@@ -35,8 +35,8 @@ from beam_export.sources.locating import refuse_irregular
 from beam_export.sources.patterns import Pattern, translate_glob
 from beam_export.sources.siblings import companion_names, sort_out
 from beam_export.storage.local_file import kind_of_mode
-from beam_export.storage.paths import is_local
 from beam_export.storage.registry import Stat, storage_of
+from beam_export.storage.uris import is_local
 from beam_export.text import printable
 
 __all__ = ["Listed", "Skipped", "is_local", "list_images"]

@@ -7,10 +7,9 @@ import stat
 
 from beam_export.errors import InputError, SampleError
 from beam_export.storage.local_file import irregular_kind
-from beam_export.storage.paths import check_reachable, is_local
-from beam_export.storage.registry import storage_of
+from beam_export.storage.registry import check_reachable, storage_of
 from beam_export.storage.retry import is_lasting
-from beam_export.storage.uris import pin_file
+from beam_export.storage.uris import is_local, pin_file
 from beam_export.text import printable
 
 __all__ = ["locate", "refuse_irregular"]

@@ -14,8 +14,8 @@ from beam_export.errors import InputError
 from beam_export.naming import parse
 from beam_export.sources.entries import IMAGE_SUFFIXES, source_kind, split
 from beam_export.sources.patterns import Pattern
-from beam_export.storage.paths import is_local
 from beam_export.storage.registry import storage_of
+from beam_export.storage.uris import is_local
 from beam_export.text import printable
 
 __all__ = ["refuse_overlap"]

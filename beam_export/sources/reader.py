@@ -23,9 +23,9 @@ from beam_export.sources.spans import Span, coalesce
 from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.errors import TableError
 from beam_export.storage.local_file import check_unchanged, read_at
-from beam_export.storage.paths import is_local
 from beam_export.storage.registry import LANES, IrregularError, ReplacedError, storage_of
 from beam_export.storage.retry import is_lasting, open_source, patiently
+from beam_export.storage.uris import is_local
 
 __all__ = ["Reader"]
 

@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from apache_beam.io.filesystem import BeamIOError, FileMetadata
+from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from beam_export.storage.base import Stat, Terms
 
-__all__ = ["BeamStorage", "BeamTarget"]
+__all__ = ["BeamStorage", "BeamTarget", "schemes"]
 
 
 class BeamStorage:
@@ -123,3 +123,8 @@ class BeamTarget:
 
     def tidy(self, folder: str) -> None:
         """See `Target.tidy`: there is nothing to do."""
+
+
+def schemes() -> set[str | None]:
+    """Returns the schemes that have a file system here."""
+    return {system.scheme() for system in FileSystem.get_all_subclasses()}

@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import BinaryIO, TypeVar, cast
 
 from beam_export.storage.local_file import LocalFile, check_unchanged
-from beam_export.storage.paths import is_local
 from beam_export.storage.registry import ReplacedError, storage_of
+from beam_export.storage.uris import is_local
 
 __all__ = ["is_lasting", "open_source", "patiently", "patiently_opened", "unchanged"]
 

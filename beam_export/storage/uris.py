@@ -1,14 +1,36 @@
-"""URIs of one content of a file, whatever comes to stand under its name later."""
+"""URIs: the storage that a path lies on, and URIs of one content of a file."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["pin", "pin_file", "unpin", "unpin_file"]
+__all__ = ["is_google", "is_local", "pin", "pin_file", "scheme_of", "unpin", "unpin_file"]
 
+#: As Beam's `FileSystems.get_scheme` reads it.
+_SCHEME = re.compile(r"\s*([a-zA-Z][-a-zA-Z0-9+.]*)://")
 _PINNED = re.compile(r"(gs://.+)#([0-9]+)", re.DOTALL)
 #: No local path holds it.
 _MARK = "\0"
+
+
+def scheme_of(path: str) -> str | None:
+    """Returns the scheme of a path; None if it is of the local file system.
+
+    >>> scheme_of("s3://bucket/x.jpg"), scheme_of("/photos/x.jpg"), scheme_of("9://x")
+    ('s3', None, None)
+    """
+    found = _SCHEME.match(path)
+    return found[1] if found else None
+
+
+def is_google(path: str) -> bool:
+    """Returns whether a path lies on Google Cloud Storage."""
+    return path.startswith("gs://")
+
+
+def is_local(path: str) -> bool:
+    """Returns whether a path lies on the local file system."""
+    return "://" not in path or scheme_of(path) is None
 
 
 def pin(uri: str, generation: int) -> str:
