@@ -27,9 +27,8 @@ from typing import Any
 from common import save
 
 from beam_export.options import ExportOptions
-from beam_export.pipeline import cutting
-from beam_export.pipeline import plan_shards as planning
-from beam_export.planning import plan as sharding
+from beam_export.planning import duplicates, order
+from beam_export.planning import plan as planning
 from beam_export.planning.blocks import open_block, pack_sorted
 from beam_export.samples import WHOLE, Member, SampleRef
 from beam_export.shards.writer import ShardResult
@@ -45,7 +44,7 @@ def made_refs(start: int, stop: int) -> list[SampleRef]:
     for number in range(start, stop):
         path = f"gs://a-bucket/dataset/part-{number // 10_000:06d}/photo_{number:010d}.jpg"
         member = Member("jpg", path, WHOLE, 40_000 + number % 20_011)
-        key = sharding.source_key(0, number)
+        key = order.source_key(0, number)
         refs.append(SampleRef(key, path[22:-4], path, member, (), {}, member.size))
     return refs
 
@@ -76,7 +75,7 @@ def measure(keys: int) -> dict[str, Any]:
     for at in range(0, keys, _BLOCK):
         refs = made_refs(at, min(at + _BLOCK, keys))
         began = time.process_time()
-        blocks.append(planning.assign_keys(refs, "shuffled", 0))
+        blocks.append(order.assign_keys(refs, "shuffled", 0))
         clock.seconds["assign keys"] += time.process_time() - began
     gc.freeze()
     shuffled["blocks of refs"] = sum(map(len, blocks))
@@ -84,7 +83,7 @@ def measure(keys: int) -> dict[str, Any]:
     decisions = _settle(blocks, sample, clock, shuffled)
     segments = _rank(blocks, sample, decisions, options, clock, shuffled)
     began = time.process_time()
-    plan = sharding.make_plan(segments, options.digest(), None)
+    plan = planning.make_plan(segments, options.digest(), None)
     packed = plan.pack()
     clock.seconds["make plan"] = time.process_time() - began
     counts = _assign(blocks, packed, clock, shuffled)
@@ -92,9 +91,9 @@ def measure(keys: int) -> dict[str, Any]:
         [keys % _PER_SHARD] if keys % _PER_SHARD else []
     )
     began = time.process_time()
-    sharding.Plan.unpack(packed)
+    planning.Plan.unpack(packed)
     opened = time.process_time() - began
-    held = _held(lambda: sharding.Plan.unpack(packed))
+    held = _held(lambda: planning.Plan.unpack(packed))
     packed_results = pickle.dumps([_result(number) for number in range(1000)])
     return {
         "keys": keys,
@@ -114,11 +113,10 @@ def measure(keys: int) -> dict[str, Any]:
 
 
 def _sample(blocks: list[bytes], clock: Clock) -> bytes:
-    combine = planning._SampleKeys()
-    sample = combine.create_accumulator()
-    for _ in clock.timed("sample keys", (combine.add_input(sample, block) for block in blocks)):
+    sample = order.KeySample()
+    for _ in clock.timed("sample keys", (sample.add_block(block) for block in blocks)):
         pass
-    return combine.extract_output(sample)
+    return sample.pack()
 
 
 def _group(
@@ -136,13 +134,13 @@ def _settle(
     blocks: list[bytes], sample: bytes, clock: Clock, shuffled: collections.Counter[str]
 ) -> bytes:
     rows = clock.timed(
-        "name rows", (pair for block in blocks for pair in planning.name_rows(block, sample))
+        "name rows", (pair for block in blocks for pair in duplicates.name_rows(block, sample))
     )
     groups = _group(rows, shuffled, "rows of names")
-    found = (planning._find_clashes(bucket, parts) for bucket, parts in groups.items())
+    found = (duplicates.clashes_in(bucket, parts) for bucket, parts in groups.items())
     clashes = [clash for part in clock.timed("find equal ids", found) for clash in part]
-    return planning._decide(
-        [one for block in blocks for one in planning.namesakes(block, clashes, "error")], "error"
+    return duplicates.pack_decisions(
+        [one for block in blocks for one in duplicates.namesakes(block, clashes, "error")], "error"
     )
 
 
@@ -153,7 +151,7 @@ def _rank(
     options: ExportOptions,
     clock: Clock,
     shuffled: collections.Counter[str],
-) -> list[sharding.Segment]:
+) -> list[planning.Segment]:
     pairs = clock.timed(
         "bucket keys",
         (
@@ -163,12 +161,15 @@ def _rank(
         ),
     )
     groups = _group(pairs, shuffled, "keys")
-    counted = clock.timed(
-        "count keys", (planning._count_keys(bucket, parts) for bucket, parts in groups.items())
-    )
-    counts = dict(counted)
+    sizes = (sum(1 for _ in planning.unpack(parts)) for parts in groups.values())
+    counts = dict(zip(groups, clock.timed("count keys", sizes), strict=True))
     cut = (
-        cutting._cut_by_count((bucket, parts), counts, options.images_per_tar, None)
+        planning.segments(
+            planning.unpack(parts),
+            order.bucket_offsets(counts)[bucket],
+            options.images_per_tar,
+            None,
+        )
         for bucket, parts in groups.items()
     )
     return [one for part in clock.timed("cut segments", cut) for one in part]
@@ -217,7 +218,7 @@ def _bucket_held() -> float:
     """Returns the bytes a key of a bucket that is sorted and cut."""
     pairs = [(os.urandom(28), os.urandom(32)) for _ in range(50_000)]
     packed = [pickle.dumps(pairs[at : at + 1000]) for at in range(0, len(pairs), 1000)]
-    return round(_held(lambda: sorted(cutting.unpack(packed))) / len(pairs), 1)
+    return round(_held(lambda: sorted(planning.unpack(packed))) / len(pairs), 1)
 
 
 def encoding_rate(cores: int) -> float:

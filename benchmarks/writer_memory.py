@@ -44,7 +44,8 @@ def write(folder: str, count: int) -> None:
     from beam_export.pipeline.write_shards import _WriteShard
     from beam_export.planning.blocks import open_block, pack_block, pack_ref
     from beam_export.planning.duplicates import Decisions
-    from beam_export.planning.plan import Segment, digest_sum, make_plan, source_key
+    from beam_export.planning.order import source_key
+    from beam_export.planning.plan import Segment, digest_sum, make_plan
     from beam_export.samples import Member, SampleRef
     from beam_export.shards.output import Output
     from beam_export.shards.resume import Stock

@@ -9,20 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from beam_export.planning import plan as sharding
-from beam_export.planning.plan import (
+from beam_export.planning import order
+from beam_export.planning.order import (
     KeySample,
-    Plan,
-    Segment,
     bucket_offsets,
-    digest_sum,
     id_key,
-    make_plan,
-    segments,
     shuffle_key,
     source_key,
     splitters,
 )
+from beam_export.planning.plan import Plan, Segment, digest_sum, make_plan, segments
 
 Pair = tuple[bytes, bytes]
 
@@ -175,7 +171,7 @@ def test_a_sample_does_not_depend_on_who_met_whom(
     pairs: list[Pair], dice: random.Random, step: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sharding, "_SAMPLE_KEYS", 5)
+        patch.setattr(order, "_SAMPLE_KEYS", 5)
         expected = sorted(key for _, key in sorted(pairs)[:5])
         for _ in range(3):
             dice.shuffle(pairs)

@@ -11,17 +11,13 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
-from beam_export.pipeline.choosing import ChooseSamples
-from beam_export.pipeline.plan_shards import (
-    Announce,
-    AssignKeys,
-    PlanShards,
-    open_decisions,
-    open_plan,
-)
+from beam_export.pipeline.plan_shards import Announce, AssignKeys, PlanShards
 from beam_export.pipeline.read_samples import ReadSamples
+from beam_export.pipeline.select_samples import ChooseSamples
 from beam_export.planning.blocks import open_block, unpack_ref
+from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
+from beam_export.planning.plan import open_plan
 from beam_export.planning.preflight import check_columns
 from beam_export.sources.overlap import refuse_overlap
 from beam_export.sources.patterns import parse_inputs

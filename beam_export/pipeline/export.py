@@ -27,16 +27,17 @@ from beam_export.images.idle_cores import Cores
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.pipeline.beam_utils import Checkpoint
-from beam_export.pipeline.choosing import ChooseSamples
 from beam_export.pipeline.group_into_shards import GroupIntoShards
-from beam_export.pipeline.plan_shards import Announce, AssignKeys, Planned, PlanShards, open_plan
+from beam_export.pipeline.plan_shards import Announce, AssignKeys, Planned, PlanShards
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.pipeline.read_samples import ReadSamples
 from beam_export.pipeline.resources import encoder_for, is_local, on_gpu_workers, threads_for
 from beam_export.pipeline.result import ExportResult
+from beam_export.pipeline.select_samples import ChooseSamples
 from beam_export.pipeline.spill_samples import SpillSamples
 from beam_export.pipeline.write_manifest import WriteManifest
 from beam_export.pipeline.write_shards import WriteEachShard
+from beam_export.planning.plan import open_plan
 from beam_export.planning.preflight import check_columns, check_schema
 from beam_export.samples import Failure, Sample
 from beam_export.shards.lock import prepare_output, release

@@ -12,8 +12,9 @@ from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, Sw
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from beam_export.pipeline.plan_shards import open_decisions, open_plan
 from beam_export.planning.blocks import PackedRef, open_block, pack_sorted
+from beam_export.planning.duplicates import open_decisions
+from beam_export.planning.plan import open_plan
 
 __all__ = ["GroupIntoShards"]
 

@@ -6,14 +6,10 @@ bucket that they fall into.
 
 from __future__ import annotations
 
-import bisect
-import collections
 import dataclasses
-import functools
 import hashlib
-import pickle
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -23,38 +19,28 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 from beam_export.metadata import canonical
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
-from beam_export.pipeline.cutting import CutShards, unpack
-from beam_export.planning import duplicates
-from beam_export.planning import plan as sharding
-from beam_export.planning.blocks import PackedRef, open_block, pack_block, pack_ref, unpack_ref
-from beam_export.planning.duplicates import Decisions, Namesake
+from beam_export.planning import cut_by_size
+from beam_export.planning.duplicates import clashes_in, name_rows, namesakes, pack_decisions
 from beam_export.planning.empty_plan import nothing_to_plan
+from beam_export.planning.order import KeySample, assign_keys, bucket_offsets
+from beam_export.planning.plan import (
+    Plan,
+    Segment,
+    bucket_keys,
+    count_samples,
+    make_plan,
+    segments,
+    unpack,
+)
 from beam_export.samples import Failure, SampleRef
 from beam_export.shards.leftovers import settle_leftovers
 from beam_export.shards.output import Output
+from beam_export.shards.tar import END_SIZE
 
-__all__ = ["Announce", "AssignKeys", "PlanShards", "Planned", "open_decisions", "open_plan"]
+__all__ = ["Announce", "AssignKeys", "CutShards", "PlanShards", "Planned"]
 
-_ROW = 24
-
-
-@functools.lru_cache(maxsize=2)
-def open_plan(packed: bytes) -> sharding.Plan:
-    """Returns the plan of a side input; kept, since every bundle gets the same one."""
-    return sharding.Plan.unpack(packed)
-
-
-@functools.lru_cache(maxsize=2)
-def open_decisions(packed: bytes) -> Decisions:
-    """Returns the decisions of a side input; kept like the plan."""
-    decisions: Decisions = pickle.loads(packed)
-    return decisions
-
-
-@functools.lru_cache(maxsize=2)
-def _open_sample(packed: bytes) -> tuple[int, int, list[bytes]]:
-    count, buckets, keys = pickle.loads(packed)
-    return count, buckets, sharding.splitters(keys, buckets)
+#: A bucket and what fell into it, packed.
+_Group = tuple[int, Iterable[bytes]]
 
 
 @dataclasses.dataclass
@@ -72,18 +58,6 @@ class AssignKeys(beam.PTransform):
         pack = beam.Map(assign_keys, order=self.order, seed=self.seed).with_output_types(bytes)
         packed = [one | f"PackBlocks{number}" >> pack for number, one in enumerate(refs)]
         return packed | "Blocks" >> beam.Flatten()
-
-
-def assign_keys(refs: list[SampleRef], order: str, seed: int) -> bytes:
-    """Returns a block of refs with their order keys."""
-    if order == "source":
-        return pack_block(map(pack_ref, refs))
-    return pack_block(_shuffled(ref, seed) for ref in refs)
-
-
-def _shuffled(ref: SampleRef, seed: int) -> PackedRef:
-    packed = pack_ref(ref._replace(order=sharding.shuffle_key(seed, ref.id)))
-    return packed._replace(order=packed.order + ref.order)
 
 
 class Planned(NamedTuple):
@@ -108,7 +82,7 @@ class Announce:
     watcher: str | None
     clean: bool = False
 
-    def __call__(self, plan: sharding.Plan) -> None:
+    def __call__(self, plan: Plan) -> None:
         if self.output is not None:
             settle_leftovers(self.output, plan.hash, len(plan.firsts), clean=self.clean)
         facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
@@ -172,7 +146,7 @@ class PlanShards(beam.PTransform):
                 () if self.failures is None else AsIter(self.failures),
             )
         )
-        census = counts | "Census" >> beam.Map(_census, AsSingleton(sample))
+        census = counts | "Census" >> beam.Map(count_samples, AsSingleton(sample))
         return Planned(plan, decisions, census)
 
     def _digest(self) -> bytes:
@@ -187,22 +161,21 @@ class PlanShards(beam.PTransform):
 class _SampleKeys(beam.CombineFn):
     """Counts, and samples the order keys."""
 
-    def create_accumulator(self) -> sharding.KeySample:
-        return sharding.KeySample()
+    def create_accumulator(self) -> KeySample:
+        return KeySample()
 
-    def add_input(self, sample: sharding.KeySample, block: bytes) -> sharding.KeySample:
-        opened = open_block(block)
-        sample.add(zip(opened.digests, opened.orders, strict=True), len(opened.orders))
+    def add_input(self, sample: KeySample, block: bytes) -> KeySample:
+        sample.add_block(block)
         return sample
 
-    def merge_accumulators(self, samples: Iterable[sharding.KeySample]) -> sharding.KeySample:
-        merged = sharding.KeySample()
+    def merge_accumulators(self, samples: Iterable[KeySample]) -> KeySample:
+        merged = KeySample()
         for sample in samples:
             merged.merge(sample)
         return merged
 
-    def extract_output(self, sample: sharding.KeySample) -> bytes:
-        return pickle.dumps((sample.count, sample.buckets(), sample.keys()), protocol=5)
+    def extract_output(self, sample: KeySample) -> bytes:
+        return sample.pack()
 
 
 @dataclasses.dataclass
@@ -220,61 +193,15 @@ class _SettleEqualIds(beam.PTransform):
                 tuple[int, bytes]
             )
             | "GroupNames" >> beam.GroupByKey()
-            | "FindClashes" >> beam.FlatMapTuple(_find_clashes).with_output_types(bytes)
+            | "FindClashes" >> beam.FlatMapTuple(clashes_in).with_output_types(bytes)
             | "Clashes" >> beam.combiners.ToList()
         )
         return (
             blocks
             | "Namesakes" >> beam.FlatMap(namesakes, AsSingleton(clashes), self.policy)
             | "AllNamesakes" >> beam.combiners.ToList()
-            | "Decide" >> beam.Map(_decide, self.policy).with_output_types(bytes)
+            | "Decide" >> beam.Map(pack_decisions, self.policy).with_output_types(bytes)
         )
-
-
-def name_rows(block: bytes, sample: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields (bucket, rows of `duplicates.name_row`), a value a bucket."""
-    buckets = _open_sample(sample)[1]
-    found: dict[int, list[bytes]] = collections.defaultdict(list)
-    for ident in open_block(block).ids:
-        row = duplicates.name_row(ident)
-        found[int.from_bytes(row[:4], "big") % buckets].append(row)
-    for bucket, rows in found.items():
-        yield bucket, b"".join(rows)
-
-
-def _find_clashes(bucket: int, packed: Iterable[bytes]) -> list[bytes]:
-    rows = [part[at : at + _ROW] for part in packed for at in range(0, len(part), _ROW)]
-    return duplicates.find_clashes(rows)
-
-
-def namesakes(block: bytes, clashes: list[bytes], policy: str) -> Iterator[Namesake]:
-    """Yields the samples of a block that clashes concern."""
-    if not clashes:
-        return
-    concerned, renaming = frozenset(clashes), policy == "rename"
-    for packed in open_block(block).refs():
-        if duplicates.is_concerned(packed.id, concerned, renaming):
-            yield Namesake(packed.order, packed.id, unpack_ref(packed).path)
-
-
-def _decide(found: list[Namesake], policy: str) -> bytes:
-    return pickle.dumps(duplicates.decide(found, policy), protocol=5)
-
-
-def bucket_keys(
-    block: bytes, sample: bytes, decisions: bytes, weighed: bool = False
-) -> Iterator[tuple[int, bytes]]:
-    """Yields (bucket, packed tuples of order key, digest and, if `weighed`, bytes in the tar)."""
-    cuts = _open_sample(sample)[2]
-    dropped = open_decisions(decisions).dropped
-    found: dict[int, list[tuple[Any, ...]]] = collections.defaultdict(list)
-    opened = open_block(block)
-    columns = (opened.orders, opened.digests, *([opened.weights] if weighed else []))
-    for item in zip(*columns, strict=True):
-        if item[0] not in dropped:
-            found[bisect.bisect_right(cuts, item[0])].append(item)
-    for bucket, items in found.items():
-        yield bucket, pickle.dumps(items, protocol=5)
 
 
 def _count_keys(bucket: int, packed: Iterable[bytes]) -> tuple[int, int]:
@@ -282,14 +209,14 @@ def _count_keys(bucket: int, packed: Iterable[bytes]) -> tuple[int, int]:
 
 
 def _make_plan(
-    parts: list[sharding.Segment],
+    parts: list[Segment],
     digest: bytes,
     name: str | None,
     announce: Announce,
     selects: bool,
     failures: Iterable[Failure],
 ) -> bytes:
-    plan = sharding.make_plan(parts, digest, name)
+    plan = make_plan(parts, digest, name)
     if not parts:
         raise nothing_to_plan(failures, selects, announce.output, plan.hash)
     Metrics.counter("beam_export", "planned-samples").inc(plan.total)
@@ -297,5 +224,72 @@ def _make_plan(
     return plan.pack()
 
 
-def _census(counts: dict[int, int], sample: bytes) -> tuple[int, int]:
-    return _open_sample(sample)[0], sum(counts.values())
+@dataclasses.dataclass
+class CutShards(beam.PTransform):
+    """Cuts buckets into segments; each bucket where it is.
+
+    Attributes:
+        counts: samples of each bucket, of one element.
+        images_per_tar: samples a shard.
+        limit: samples in all.
+        max_tar_bytes: bytes of a shard's tar.
+    """
+
+    counts: PCollection[dict[int, int]]
+    images_per_tar: int
+    limit: int | None
+    max_tar_bytes: int | None
+
+    def expand(self, ranked: PCollection[_Group]) -> PCollection[Segment]:
+        counts = AsSingleton(self.counts)
+        if self.max_tar_bytes is None:
+            return ranked | "CutSegments" >> beam.FlatMap(
+                _cut_by_count, counts, self.images_per_tar, self.limit
+            )
+        most, room = self.images_per_tar, self.max_tar_bytes - END_SIZE
+        entries = (
+            ranked
+            | "Summarise" >> beam.FlatMap(_summarise, counts, most, room, self.limit)
+            | "Summaries" >> beam.combiners.ToList()
+            | "Compose" >> beam.Map(cut_by_size.compose, most, room)
+        )
+        return ranked | "CutBySize" >> beam.FlatMap(
+            _cut_by_size, counts, AsSingleton(entries), most, room, self.limit
+        )
+
+
+def _cut_by_count(
+    group: _Group, counts: dict[int, int], per_shard: int, limit: int | None
+) -> list[Segment]:
+    bucket, packed = group
+    offset = bucket_offsets(counts)[bucket]
+    return segments(unpack(packed), offset, per_shard, limit)
+
+
+def _within(group: _Group, counts: dict[int, int], limit: int | None) -> list[cut_by_size.Weighed]:
+    """Returns a bucket's samples in order, those beyond the limit left out."""
+    bucket, packed = group
+    ordered = sorted(unpack(packed))
+    if limit is None:
+        return ordered
+    return ordered[: max(0, limit - bucket_offsets(counts)[bucket])]
+
+
+def _summarise(
+    group: _Group, counts: dict[int, int], most: int, room: int, limit: int | None
+) -> Iterator[cut_by_size.Summary]:
+    ordered = _within(group, counts, limit)
+    if ordered:
+        yield cut_by_size.summarise(group[0], [size for _, _, size in ordered], most, room)
+
+
+def _cut_by_size(
+    group: _Group,
+    counts: dict[int, int],
+    entries: dict[int, cut_by_size.Entry],
+    most: int,
+    room: int,
+    limit: int | None,
+) -> list[Segment]:
+    ordered = _within(group, counts, limit)
+    return cut_by_size.cut(ordered, entries[group[0]], most, room) if ordered else []

@@ -14,7 +14,7 @@ from beam_export.pipeline.json_members import sorted_out, with_json
 from beam_export.pipeline.progress import tell
 from beam_export.pipeline.read_tables import ReadTables
 from beam_export.pipeline.read_tars import ReadTars, Spills
-from beam_export.planning.plan import source_key
+from beam_export.planning.order import source_key
 from beam_export.samples import Failure, Member, SampleRef
 from beam_export.sources.entries import Listed, Skipped, Source
 from beam_export.sources.input_format import choose

@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export.naming import ShardNames
-from beam_export.pipeline.plan_shards import open_plan
+from beam_export.planning.plan import open_plan
 from beam_export.samples import Failure, Sample
 from beam_export.shards.manifest import Manifest
 from beam_export.shards.output import Output

@@ -1,4 +1,4 @@
-"""Which samples go on, and what of a table goes with them: between keys and the plan."""
+"""ChooseSamples: joins tables, looks at images, and leaves samples out, before the plan is made."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.options import ExportOptions
+from beam_export.pipeline.find_columns import FindColumns
+from beam_export.pipeline.measure_images import MeasureImages
+from beam_export.pipeline.probe_images import ProbeImages
 from beam_export.pipeline.read_lookups import ReadIds, ReadTable
 from beam_export.planning.blocks import PackedRef, open_block, pack_block
 from beam_export.planning.join import (
@@ -27,8 +30,9 @@ from beam_export.planning.join import (
     unpack_rows,
 )
 from beam_export.planning.select import Picker
+from beam_export.samples import Failure
 
-__all__ = ["JoinTables", "Joined", "SelectSamples", "Selected"]
+__all__ = ["ChooseSamples", "Chosen", "JoinTables", "Joined", "SelectSamples", "Selected"]
 
 #: Refs, or rows, that a bundle holds back to let those of one bucket travel together.
 _HELD = 50_000
@@ -56,6 +60,60 @@ class Selected(NamedTuple):
 
     blocks: PCollection[bytes]
     tally: PCollection[Tally]
+
+
+class Chosen(NamedTuple):
+    """The samples that are planned.
+
+    Attributes:
+        blocks: packed refs.
+        columns: metadata columns of all samples as a serialized Arrow schema, of one element.
+        lost: samples of tables that have no image.
+        failures: samples whose images proved bad.
+        tally: what matched and what was left out, of one element.
+    """
+
+    blocks: PCollection[bytes]
+    columns: PCollection[bytes]
+    lost: PCollection[Failure]
+    failures: PCollection[Failure]
+    tally: PCollection[Tally]
+
+
+@dataclasses.dataclass
+class ChooseSamples(beam.PTransform):
+    """Joins tables, looks at images and leaves samples out, each if it is asked for.
+
+    In this order: no image is looked at that `--ids` leaves out, and a filter knows all columns,
+    with the types that they have over the whole of the input. Images of tables are measured after
+    the filter, unless it or a probe asks for that.
+
+    Attributes:
+        options: of the export.
+        threads: images in work at the same time in each worker process.
+        schema: the metadata columns, if they are declared.
+        columns: (serialized Arrow schema, where it is from) of the samples' own columns.
+    """
+
+    options: ExportOptions
+    threads: int
+    schema: pa.Schema | None
+    columns: PCollection[tuple[bytes, str]] | None
+
+    def expand(self, blocks: PCollection[bytes]) -> Chosen:
+        joined = blocks | "JoinTables" >> JoinTables(self.options, self.columns)
+        columns = joined.blocks | "FindColumns" >> FindColumns(self.schema, joined.columns)
+        measure, blocks = MeasureImages(), joined.blocks
+        if self.options.asks_sizes:
+            blocks, lost = blocks | "MeasureImages" >> measure
+        probed = blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
+        selected = probed.blocks | "SelectSamples" >> SelectSamples(
+            self.options, columns, joined.tally
+        )
+        blocks = selected.blocks
+        if not self.options.asks_sizes:
+            blocks, lost = blocks | "MeasureImages" >> measure
+        return Chosen(blocks, columns, lost, probed.failures, selected.tally)
 
 
 class _Merge(beam.CombineFn):

@@ -26,7 +26,7 @@ from beam_export.naming import clean_ext
 from beam_export.pipeline.prefetch import BATCH_BYTES, BATCH_SAMPLES
 from beam_export.pipeline.resources import count_ways
 from beam_export.planning.blocks import PackedRef, pack_block, pack_ref, unpack_ref
-from beam_export.planning.plan import id_key, shuffle_key
+from beam_export.planning.order import id_key, shuffle_key
 from beam_export.samples import (
     WHOLE,
     EncodedImage,

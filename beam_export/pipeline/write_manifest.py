@@ -23,8 +23,10 @@ from beam_export.images.encoder import Encoder
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
-from beam_export.pipeline.plan_shards import Planned, open_decisions, open_plan
+from beam_export.pipeline.plan_shards import Planned
+from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
+from beam_export.planning.plan import open_plan
 from beam_export.samples import Failure
 from beam_export.shards import manifest as manifests
 from beam_export.shards.card import dataset_card

@@ -22,13 +22,14 @@ from beam_export.errors import RunError
 from beam_export.images.encoder import Encoder
 from beam_export.images.idle_cores import Cores
 from beam_export.options import ExportOptions
-from beam_export.pipeline.plan_shards import open_decisions, open_plan
 from beam_export.pipeline.prefetch import feed
 from beam_export.pipeline.progress import tell
 from beam_export.pipeline.resources import count_ways, on_gpu_workers
 from beam_export.pipeline.spill_samples import spilled_content
 from beam_export.planning import plan as sharding
 from beam_export.planning.blocks import PackedRef, merged, open_block, unpack_ref
+from beam_export.planning.duplicates import open_decisions
+from beam_export.planning.plan import open_plan
 from beam_export.samples import Failure, SampleRef
 from beam_export.shards.output import Output, Seen
 from beam_export.shards.resume import Stock, find_finished

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import functools
 import hashlib
 import itertools
+import pickle
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from beam_export.errors import InputError
 from beam_export.naming import key_of
+from beam_export.planning.blocks import open_block, unpack_ref
+from beam_export.planning.order import open_sample
 from beam_export.text import printable
 
-__all__ = ["Decisions", "Namesake", "decide", "find_clashes", "is_concerned", "name_row"]
+__all__ = [
+    "Decisions",
+    "Namesake",
+    "clashes_in",
+    "decide",
+    "find_clashes",
+    "is_concerned",
+    "name_row",
+    "name_rows",
+    "namesakes",
+    "open_decisions",
+    "pack_decisions",
+]
 
+
+#: Bytes of a `name_row`.
+_ROW = 24
 _NUMBERED = re.compile(r"(?s)(.*)-[1-9][0-9]*\Z")
 #: Namesakes are settled in one place; more than this would not fit there.
 _MOST = 1_000_000
@@ -132,3 +152,42 @@ def _describe(doubled: dict[str, list[Namesake]]) -> str:
         "--duplicates=rename to keep all, --duplicates=first to keep the first of each, or rename "
         "the images."
     )
+
+
+def name_rows(block: bytes, sample: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields (bucket, rows of `name_row`), a value a bucket."""
+    buckets = open_sample(sample)[1]
+    found: dict[int, list[bytes]] = collections.defaultdict(list)
+    for ident in open_block(block).ids:
+        row = name_row(ident)
+        found[int.from_bytes(row[:4], "big") % buckets].append(row)
+    for bucket, rows in found.items():
+        yield bucket, b"".join(rows)
+
+
+def clashes_in(bucket: int, packed: Iterable[bytes]) -> list[bytes]:
+    """Returns what `find_clashes` finds in a bucket of packed rows."""
+    rows = [part[at : at + _ROW] for part in packed for at in range(0, len(part), _ROW)]
+    return find_clashes(rows)
+
+
+def namesakes(block: bytes, clashes: list[bytes], policy: str) -> Iterator[Namesake]:
+    """Yields the samples of a block that clashes concern."""
+    if not clashes:
+        return
+    concerned, renaming = frozenset(clashes), policy == "rename"
+    for packed in open_block(block).refs():
+        if is_concerned(packed.id, concerned, renaming):
+            yield Namesake(packed.order, packed.id, unpack_ref(packed).path)
+
+
+def pack_decisions(found: list[Namesake], policy: str) -> bytes:
+    """Returns what `decide` decides as one value, for a side input; see `open_decisions`."""
+    return pickle.dumps(decide(found, policy), protocol=5)
+
+
+@functools.lru_cache(maxsize=2)
+def open_decisions(packed: bytes) -> Decisions:
+    """Returns the decisions of a side input; kept like the plan."""
+    decisions: Decisions = pickle.loads(packed)
+    return decisions

@@ -1,68 +1,38 @@
 """The plan: which sample goes into which shard, from order keys alone.
 
-Keys fall into buckets by splitters taken from a sample of them. Inside each bucket they are
-sorted; the counts of the buckets before give every key its exact rank. So the sample decides how
-the work is spread, and can never change the result.
+Inside each bucket of `order` keys are sorted; the counts of the buckets before give every key its
+exact rank.
 """
 
 from __future__ import annotations
 
 import bisect
+import collections
 import dataclasses
+import functools
 import hashlib
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from beam_export.planning.blocks import open_block
+from beam_export.planning.duplicates import open_decisions
+from beam_export.planning.order import open_sample
 
 __all__ = [
-    "KeySample",
     "Plan",
     "Segment",
-    "bucket_offsets",
+    "bucket_keys",
+    "count_samples",
     "digest_sum",
-    "id_key",
     "make_plan",
+    "open_plan",
     "segments",
-    "shuffle_key",
-    "source_key",
-    "splitters",
+    "unpack",
 ]
 
 _MOD_256 = 1 << 256
 _MOD_64 = 1 << 64
-
-#: Keys a bucket should hold, and the most buckets there are.
-_BUCKET_KEYS = 50_000
-_MAX_BUCKETS = 4096
-#: Keys in a sample: four a bucket keep the largest of 4096 buckets near three times the mean.
-_SAMPLE_KEYS = 4 * _MAX_BUCKETS
-
-
-def source_key(source: int, position: int) -> bytes:
-    """Returns the order key of the sample at `position` of input number `source`.
-
-    >>> source_key(0, 255) < source_key(0, 256) < source_key(1, 0)
-    True
-    """
-    return source.to_bytes(4, "big") + position.to_bytes(8, "big")
-
-
-def shuffle_key(seed: int, ident: str) -> bytes:
-    """Returns the order key of an id in the permutation that `seed` names."""
-    name = ident.encode("utf-8", "surrogatepass")
-    return hashlib.sha256(b"%d:%s" % (seed, name)).digest()[:16]
-
-
-def id_key(ident: str) -> bytes:
-    """Returns the order key that sorts by id; no id's key is the start of another's.
-
-    So whatever is put behind a key cannot change the order of different ids. A zero byte ends the
-    key, and those of the id are written in a way that sorts alike.
-    """
-    name = ident.encode("utf-8", "surrogatepass")
-    if b"\0" in name or b"\1" in name:
-        name = name.replace(b"\1", b"\1\2").replace(b"\0", b"\1\1")
-    return name + b"\0"
 
 
 def digest_sum(digests: Iterable[bytes], start: int = 0) -> int:
@@ -73,70 +43,6 @@ def digest_sum(digests: Iterable[bytes], start: int = 0) -> int:
     for digest in digests:
         start += int.from_bytes(digest, "big")
     return start % _MOD_256
-
-
-@dataclasses.dataclass
-class KeySample:
-    """A count and a deterministic sample of order keys; samples merge in any order.
-
-    The keys with the smallest digests are kept, so that who met whom first makes no difference.
-    """
-
-    count: int = 0
-    kept: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
-    #: No digest above this can be among the smallest any more.
-    bound: bytes = b"\xff" * 33
-
-    def add(self, pairs: Iterable[tuple[bytes, bytes]], count: int) -> None:
-        """Adds `count` pairs of (digest, order key)."""
-        self.count += count
-        bound = self.bound
-        self.kept.extend([pair for pair in pairs if pair[0] <= bound])
-        if len(self.kept) > 2 * _SAMPLE_KEYS:
-            self._trim()
-
-    def merge(self, other: KeySample) -> None:
-        """Adds what `other` holds."""
-        self.add(other.kept, 0)
-        self.count += other.count
-
-    def _trim(self) -> None:
-        self.kept.sort()
-        del self.kept[_SAMPLE_KEYS:]
-        if len(self.kept) == _SAMPLE_KEYS:
-            self.bound = self.kept[-1][0]
-
-    def buckets(self) -> int:
-        """Returns how many buckets such a number of keys wants."""
-        return min(_MAX_BUCKETS, max(1, -(-self.count // _BUCKET_KEYS)))
-
-    def keys(self) -> list[bytes]:
-        """Returns the sampled keys, sorted."""
-        self._trim()
-        return sorted(key for _, key in self.kept)
-
-
-def splitters(keys: Sequence[bytes], buckets: int) -> list[bytes]:
-    """Returns the first key of every bucket but the first, from a sorted sample of keys.
-
-    >>> splitters([b"a", b"b", b"c", b"d"], 2)
-    [b'c']
-    """
-    picked = {keys[i * len(keys) // buckets] for i in range(1, buckets)} if keys else set()
-    return sorted(picked)
-
-
-def bucket_offsets(counts: Mapping[int, int]) -> dict[int, int]:
-    """Returns the rank of each bucket's first key.
-
-    >>> bucket_offsets({0: 5, 2: 3, 7: 1})
-    {0: 0, 2: 5, 7: 8}
-    """
-    offsets, total = {}, 0
-    for bucket in sorted(counts):
-        offsets[bucket] = total
-        total += counts[bucket]
-    return offsets
 
 
 class Segment(NamedTuple):
@@ -172,6 +78,28 @@ def segments(
         found.append(Segment(shard, part[0][0], part[-1][0], len(part), total))
         start = stop
     return found
+
+
+def bucket_keys(
+    block: bytes, sample: bytes, decisions: bytes, weighed: bool = False
+) -> Iterator[tuple[int, bytes]]:
+    """Yields (bucket, packed tuples of order key, digest and, if `weighed`, bytes in the tar)."""
+    cuts = open_sample(sample)[2]
+    dropped = open_decisions(decisions).dropped
+    found: dict[int, list[tuple[Any, ...]]] = collections.defaultdict(list)
+    opened = open_block(block)
+    columns = (opened.orders, opened.digests, *([opened.weights] if weighed else []))
+    for item in zip(*columns, strict=True):
+        if item[0] not in dropped:
+            found[bisect.bisect_right(cuts, item[0])].append(item)
+    for bucket, items in found.items():
+        yield bucket, pickle.dumps(items, protocol=5)
+
+
+def unpack(packed: Iterable[bytes]) -> Iterator[Any]:
+    """Yields what fell into a bucket: (order key, digest), and bytes if they are asked for."""
+    for items in packed:
+        yield from pickle.loads(items)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,3 +185,14 @@ def make_plan(parts: Iterable[Segment], options_digest: bytes, name: str | None)
 def _content_hash(options_digest: bytes, total: int, content: int) -> str:
     whole = options_digest + b"%d:" % total + content.to_bytes(32, "big")
     return hashlib.sha256(whole).hexdigest()[:12]
+
+
+@functools.lru_cache(maxsize=2)
+def open_plan(packed: bytes) -> Plan:
+    """Returns the plan of a side input; kept, since every bundle gets the same one."""
+    return Plan.unpack(packed)
+
+
+def count_samples(counts: dict[int, int], sample: bytes) -> tuple[int, int]:
+    """Returns (samples that came, samples that are ranked), of the keys in each bucket."""
+    return open_sample(sample)[0], sum(counts.values())
