@@ -1,70 +1,27 @@
-"""What a user may ask for, checked once, when it is made."""
+"""What a user may ask for, declared once: the command line and all else that lists it follow."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
+from beam_export.declaration import Option, declared, option
 from beam_export.errors import InputError
 from beam_export.images.encoder import EncodeSpec
 from beam_export.metadata.filter import needs_probe, needs_size
 
-__all__ = ["CHOICES", "SHAPING", "SHAPING_IF_GIVEN", "ExportOptions"]
+__all__ = ["PLACES", "RUN", "ExportOptions", "InputFormat"]
 
-#: The words that an option may be, by option.
-CHOICES: dict[str, tuple[str, ...]] = {
-    "input_format": ("auto", "files", "webdataset", "parquet", "table"),
-    "member_names": ("id", "sequential"),
-    "order": ("source", "shuffled"),
-    "encode": ("auto", "always", "never"),
-    "encoder": ("auto", "pillow", "dali"),
-    "device": ("auto", "cpu", "gpu"),
-    "subsampling": ("420", "422", "444"),
-    "resize_mode": ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"),
-    "duplicates": ("error", "first", "rename"),
-    "probe": ("off", "header", "full"),
-    "damaged": ("fail", "keep"),
-}
+#: The headings of `--help`.
+PLACES = "input and output"
+SELECTION = "what is known of the samples, and which are taken"
+LAYOUT = "shards and samples"
+IMAGES = "images"
+RUN = "the run"
 
-#: Options that shape the output: these, and no others, go into the hash and the manifest.
-SHAPING = (
-    "images_per_tar",
-    "max_tar_bytes",
-    "member_names",
-    "order",
-    "seed",
-    "encode",
-    "quality",
-    "subsampling",
-    "resize",
-    "resize_mode",
-    "limit",
-    "duplicates",
-    "filter",
-    "caption_column",
-    "max_pixels",
-    "max_image_bytes",
-)
-
-#: Those of a later edition of the contract: they go there where they are not at their default, so
-#: that exports of an earlier one keep their names and bytes.
-SHAPING_IF_GIVEN = ("damaged",)
-
-_TEXTS = ("metadata", "metadata_key", "ids", "exclude_ids", "caption_column")
-
-_BOOLEANS = ("deterministic_name", "allow_broken_sources", "resume", "clean", "verbose")
-
-_AT_LEAST = {
-    "images_per_tar": 1,
-    "max_tar_bytes": 1,
-    "quality": 1,
-    "resize": 1,
-    "limit": 1,
-    "max_pixels": 1,
-    "max_image_bytes": 1,
-}
+InputFormat = Literal["auto", "files", "webdataset", "parquet", "table"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,65 +32,211 @@ class ExportOptions:
         InputError: if a value makes no sense, in one sentence.
     """
 
-    output_dir: str
-    input_format: str = "auto"
-    images_per_tar: int = 1000
-    max_tar_bytes: int | None = None
-    deterministic_name: bool = True
-    member_names: str = "id"
-    order: str = "source"
-    seed: int = 0
-    encode: str = "auto"
-    encoder: str = "auto"
-    device: str = "auto"
-    quality: int = 92
-    subsampling: str = "420"
-    resize: int | None = None
-    resize_mode: str = "keep_ratio"
-    limit: int | None = None
-    duplicates: str = "error"
-    metadata: str | None = None
-    metadata_key: str = "image_id"
-    filter: str | None = None
-    ids: str | None = None
-    exclude_ids: str | None = None
-    caption_column: str | None = None
-    probe: str = "off"
-    max_failed_fraction: float = 0.01
-    allow_broken_sources: bool = False
-    damaged: str = "fail"
-    max_pixels: int = 250_000_000
-    max_image_bytes: int = 268_435_456
-    resume: bool = True
-    clean: bool = False
-    gpu: str | None = None
-    verbose: bool = False
+    input_format: InputFormat = option(
+        "auto",
+        Option(
+            "what is read of it; auto looks at the names of what is inside",
+            PLACES,
+            shapes="never",
+            keyword=False,
+        ),
+    )
+    output_dir: str = dataclasses.field(
+        metadata=Option(
+            "directory to write to",
+            PLACES,
+            shapes="never",
+            path="write_folder",
+            complaint="is no path: give a directory or gs://bucket/prefix, as text",
+        ).as_metadata()
+    )
+
+    # What tables hold is in the samples' digests, wherever the tables lie; so is what a filter or a
+    # list leaves, but a filter says how it came to be.
+    metadata: str | None = option(
+        None,
+        Option(
+            "table (.parquet, .csv, .jsonl) whose columns join each sample by id",
+            SELECTION,
+            shapes="never",
+            path="read_file",
+        ),
+    )
+    metadata_key: str = option(
+        "image_id", Option("the table's column with the ids", SELECTION, shapes="never")
+    )
+    filter: str | None = option(
+        None,
+        Option(
+            "keep samples for which a SQL condition over the columns, width, height, size and "
+            "format is true: score >= 0.5 and width > 256; columns are checked before anything "
+            "runs where tables name them, and before anything is written where only JSON does",
+            SELECTION,
+            shapes="always",
+        ),
+    )
+    ids: str | None = option(
+        None,
+        Option(
+            "keep these: a file of ids, one a line, or a Parquet column",
+            SELECTION,
+            shapes="never",
+            path="read_file",
+        ),
+    )
+    exclude_ids: str | None = option(
+        None, Option("leave these out; as --ids", SELECTION, shapes="never", path="read_file")
+    )
+    caption_column: str | None = option(
+        None, Option("text that is also written as KEY.txt", SELECTION, shapes="always")
+    )
+
+    images_per_tar: int = option(
+        1000,
+        Option("samples a shard, exact in all but the last", LAYOUT, shapes="always", at_least=1),
+    )
+    max_tar_bytes: int | None = option(
+        None,
+        Option(
+            "close a shard at this size too; planned on the sizes of the sources",
+            LAYOUT,
+            shapes="always",
+            at_least=1,
+        ),
+    )
+    deterministic_name: bool = option(
+        True, Option("name files by their content, else by a random token", LAYOUT, shapes="never")
+    )
+    member_names: Literal["id", "sequential"] = option(
+        "id", Option("name samples in the tars by id or by their rank", LAYOUT, shapes="always")
+    )
+    order: Literal["source", "shuffled"] = option(
+        "source", Option("the input's order, or a shuffle by --seed", LAYOUT, shapes="always")
+    )
+    seed: int = option(
+        0, Option("names the permutation of --order=shuffled", LAYOUT, shapes="always")
+    )
+    limit: int | None = option(
+        None,
+        Option("export only the first N samples in order", LAYOUT, shapes="always", at_least=1),
+    )
+    duplicates: Literal["error", "first", "rename"] = option(
+        "error", Option("of equal ids: stop, keep the first, or rename", LAYOUT, shapes="always")
+    )
+    # A probe only tells earlier which samples there are; those are in the hash.
+    probe: Literal["off", "header", "full"] = option(
+        "off",
+        Option(
+            "before planning, look at each image's header, or decode it in full, so that shards "
+            "are exact over what can be read",
+            LAYOUT,
+            shapes="never",
+        ),
+    )
+
+    encode: Literal["auto", "always", "never"] = option(
+        "auto",
+        Option(
+            "auto copies a JPEG that needs no change and makes JPEG of all else; always encodes "
+            "all; never copies all",
+            IMAGES,
+            shapes="always",
+        ),
+    )
+    # Who encodes is part of each shard's plan, as what it resolves to.
+    encoder: Literal["auto", "pillow", "dali"] = option(
+        "auto",
+        Option(
+            "what encodes; auto is DALI where it has a GPU, and else Pillow", IMAGES, shapes="never"
+        ),
+    )
+    device: Literal["auto", "cpu", "gpu"] = option(
+        "auto",
+        Option("where DALI works; auto is the GPU where there is one", IMAGES, shapes="never"),
+    )
+    quality: int = option(
+        92,
+        Option(
+            "of JPEGs that are encoded, 1 to 100",
+            IMAGES,
+            shapes="always",
+            at_least=1,
+            at_most=100,
+        ),
+    )
+    subsampling: Literal["420", "422", "444"] = option(
+        "420", Option("chroma subsampling of JPEGs that are encoded", IMAGES, shapes="always")
+    )
+    resize: int | None = option(
+        None, Option("target in pixels", IMAGES, shapes="always", at_least=1)
+    )
+    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = (
+        option(
+            "keep_ratio",
+            Option("what --resize sets, and what becomes of the rest", IMAGES, shapes="always"),
+        )
+    )
+    damaged: Literal["fail", "keep"] = option(
+        "fail",
+        Option(
+            "JPEGs that decode with loss of data: fail, or keep them as far as they decode",
+            IMAGES,
+            shapes="unless_default",
+        ),
+    )
+    max_pixels: int = option(
+        250_000_000,
+        Option("larger images are failures", IMAGES, shapes="always", at_least=1),
+    )
+    max_image_bytes: int = option(
+        268_435_456,
+        Option("larger files are failures", IMAGES, shapes="always", at_least=1),
+    )
+
+    max_failed_fraction: float = option(
+        0.01,
+        Option(
+            "if more of the images fail, the run does; each is listed either way",
+            RUN,
+            shapes="never",
+            at_least=0,
+            at_most=1,
+            complaint="is not a number between 0 and 1: give the share of images that may fail, "
+            "0.01 for one in a hundred",
+        ),
+    )
+    resume: bool = option(
+        True,
+        Option("keep shards that an earlier run of the same has finished", RUN, shapes="never"),
+    )
+    clean: bool = option(
+        False, Option("remove what earlier runs have left in --output_dir", RUN, shapes="never")
+    )
+    allow_broken_sources: bool = option(
+        False,
+        Option("go on without what an unreadable source holds", RUN, shapes="never", keyword=False),
+    )
+    gpu: str | None = option(
+        None,
+        Option(
+            "accelerator of Dataflow's workers, nvidia-l4 say: sets all that they need for it",
+            RUN,
+            shapes="never",
+            metavar="TYPE",
+            complaint="is no accelerator type: give one such as nvidia-l4",
+        ),
+    )
+    verbose: bool = option(
+        False, Option("a line a shard, and tracebacks of errors", RUN, shapes="never")
+    )
 
     def __post_init__(self) -> None:
-        for name, words in CHOICES.items():
-            _check_choice(name, getattr(self, name), words)
-        for name, least in _AT_LEAST.items():
-            _check_at_least(name, getattr(self, name), least)
-        for name in _BOOLEANS:
-            _check_boolean(name, getattr(self, name))
-        if not isinstance(self.output_dir, str) or not self.output_dir.strip():
-            raise InputError(
-                f"--output_dir={self.output_dir!r} is no path: give a directory or "
-                "gs://bucket/prefix, as text."
-            )
-        if type(self.seed) is not int:
-            raise InputError(f"--seed={self.seed!r} is not a whole number: give one, 0 or 42 say.")
-        if not _is_fraction(self.max_failed_fraction):
-            raise InputError(
-                f"--max_failed_fraction={self.max_failed_fraction!r} is not a number between 0 and "
-                "1: give the share of images that may fail, 0.01 for one in a hundred."
-            )
-        if self.quality > 100:
-            raise InputError(f"--quality={self.quality} is above 100: give 1 to 100.")
+        # First, since what reads a filter says best what is wrong with one.
+        needs_header = self.filter is not None and needs_probe(self.filter)
+        for one in declared(type(self)).values():
+            one.check(getattr(self, one.name))
         self._check_gpu()
-        for name in _TEXTS:
-            _check_text(name, getattr(self, name))
-        if self.filter is not None and needs_probe(self.filter) and self.probe == "off":
+        if needs_header and self.probe == "off":
             object.__setattr__(self, "probe", "header")
         if self.encode == "never" and self.resize is not None:
             raise InputError(
@@ -145,10 +248,6 @@ class ExportOptions:
         """Refuses GPUs that nothing would use."""
         if self.gpu is None:
             return
-        if not isinstance(self.gpu, str) or not self.gpu:
-            raise InputError(
-                f"--gpu={self.gpu!r} is no accelerator type: give one such as nvidia-l4."
-            )
         idle = [("encoder", "pillow"), ("device", "cpu"), ("encode", "never")]
         for name, word in idle:
             if getattr(self, name) == word:
@@ -188,42 +287,10 @@ class ExportOptions:
 
     def shaping(self) -> dict[str, Any]:
         """Returns the options that shape the output, by name."""
-        fields = self.__dataclass_fields__
-        given = [name for name in SHAPING_IF_GIVEN if getattr(self, name) != fields[name].default]
-        return {name: getattr(self, name) for name in (*SHAPING, *given)}
+        given = [(one, getattr(self, one.name)) for one in declared(type(self)).values()]
+        return {one.name: value for one, value in given if one.enters(value)}
 
     def digest(self) -> bytes:
         """Returns 32 bytes that change with any option that shapes the output."""
         text = json.dumps(self.shaping(), sort_keys=True)
         return hashlib.sha256(text.encode()).digest()
-
-
-def _check_choice(name: str, given: Any, words: tuple[str, ...]) -> None:
-    if given not in words:
-        choices = ", ".join(map(repr, words))
-        raise InputError(f"--{name}={given!r} is not a choice: give one of {choices}.")
-
-
-def _check_text(name: str, given: Any) -> None:
-    if given is not None and (not isinstance(given, str) or not given.strip()):
-        raise InputError(f"--{name}={given!r} names nothing: give a name, or leave it out.")
-
-
-def _check_boolean(name: str, given: Any) -> None:
-    # Not whatever is true or false: the text "false" is true.
-    if not isinstance(given, bool):
-        raise InputError(f"--{name}={given!r} is neither True nor False: give one of the two.")
-
-
-def _is_fraction(given: Any) -> bool:
-    number = isinstance(given, (int, float)) and not isinstance(given, bool)
-    return number and 0 <= given <= 1
-
-
-def _check_at_least(name: str, given: Any, least: int) -> None:
-    if given is None and name in ("max_tar_bytes", "resize", "limit"):
-        return
-    if type(given) is not int or given < least:
-        raise InputError(
-            f"--{name}={given!r} is not a whole number of at least {least}: give such a number."
-        )

@@ -30,6 +30,7 @@ from PIL import Image
 import beam_export
 from beam_export.cli import local as here
 from beam_export.cli import processes as orphans
+from beam_export.declaration import Option
 from beam_export.errors import find_error
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -40,6 +41,17 @@ hypothesis.settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+def another_value(one: Option) -> Any:
+    """Returns a value of an option that is not its default, and fits the others' defaults."""
+    if one.choices:
+        return next(word for word in reversed(one.choices) if word != one.default)
+    if one.kind is bool:
+        return not one.default
+    if one.kind is str:
+        return f"another_{one.name}"
+    return 0.5 if one.kind is float else (one.default or 1) // 2 + 1
 
 
 def picture(seed: int, kind: str = "jpg") -> bytes:

@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
-from beam_export.cli.flags import ExportCommand, export_parser, parse_export
+from beam_export.cli.flags import (
+    ExportCommand,
+    export_flags,
+    export_parser,
+    parse_export,
+    parse_verify,
+)
 from beam_export.errors import InputError
-from beam_export.options import CHOICES, ExportOptions
+from beam_export.options import ExportOptions
+
+CHOICES = {one.name: one.choices for one in export_flags() if one.choices}
 
 PLACES = ["--input=in", "--output_dir=out"]
 
@@ -31,7 +39,13 @@ def actions() -> dict[str, argparse.Action]:
 
 
 def test_defaults_are_those_of_the_options() -> None:
-    assert parse() == ExportCommand("in", ExportOptions(output_dir="out"), False, [])
+    assert parse() == ExportCommand(
+        input="in",
+        options=ExportOptions(output_dir="out"),
+        dry_run=False,
+        wait=None,
+        beam_flags=[],
+    )
 
 
 def test_every_option_has_a_flag_and_no_other_flag_is_there() -> None:
@@ -199,6 +213,26 @@ def test_a_flag_without_its_value() -> None:
     assert "--input: expected one argument" in refused("--input")
 
 
+def test_the_flags_of_verify() -> None:
+    command = parse_verify(["out", "--decode", "--input_format=table"])
+    assert (command.output_dir, command.decode, command.input_format) == ("out", True, "table")
+    assert (command.against, command.json, command.verbose) == (None, False, False)
+    command = parse_verify(["--against=in", "--json", "--verbose=true", "out"])
+    assert (command.against, command.json, command.verbose) == ("in", True, True)
+    assert (command.output_dir, command.decode, command.input_format) == ("out", False, "auto")
+    with pytest.raises(InputError, match=r"--input_format.*see beam-export verify --help"):
+        parse_verify(["out", "--input_format=banana"])
+
+
+def test_help_has_the_flags_under_the_headings_of_their_groups() -> None:
+    headings = {
+        action.dest: group.title
+        for group in export_parser()._action_groups
+        for action in group._group_actions
+    }
+    assert all(headings[one.name] == one.group for one in export_flags())
+
+
 def test_help_tells_every_flag_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         parse_export(["--help"])
@@ -207,4 +241,6 @@ def test_help_tells_every_flag_and_its_default(capsys: pytest.CaptureFixture[str
     for name in actions():
         assert f"--{name}" in text
     assert "default: 1000" in text
+    assert "default: true" in text
+    assert "default: None" not in text
     assert "--runner" in text

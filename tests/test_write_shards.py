@@ -19,6 +19,7 @@ import pytest
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from conftest import (
     Export,
+    another_value,
     check_export,
     directory_hashes,
     left_over,
@@ -30,7 +31,9 @@ from PIL import Image
 
 import beam_export
 from beam_export import Sample, WriteShards
+from beam_export.declaration import declared
 from beam_export.errors import InputError, RunError
+from beam_export.options import ExportOptions
 
 #: What watched collections held, by run and name: a step that is pickled finds the same lists.
 KEPT: dict[tuple[str, str], list[Any]] = {}
@@ -434,6 +437,34 @@ def test_parameters_are_those_of_the_contract() -> None:
     assert keywords >= {"schema", "order", "seed", "encode", "duplicates", "member_names", "limit"}
     sample = inspect.signature(Sample).parameters
     assert list(sample) == ["id", "image", "path", "metadata", "fields"]
+
+
+def test_keywords_are_those_that_are_declared() -> None:
+    given = inspect.signature(WriteShards, eval_str=True).parameters
+    options = inspect.signature(ExportOptions, eval_str=True).parameters
+    keywords = {one.name for one in declared(ExportOptions).values() if one.keyword}
+    assert set(given) - {"remove_image_data", "schema"} == keywords, (
+        "WriteShards has a keyword, of the same type and default, for each option that is "
+        "declared, but for those with keyword=False"
+    )
+    for name in keywords:
+        assert given[name].annotation == options[name].annotation, name
+        assert given[name].default == options[name].default, name
+
+
+def test_no_keyword_takes_a_name_that_transforms_have() -> None:
+    assert not set(inspect.signature(WriteShards).parameters) & set(dir(beam.PTransform()))
+
+
+@pytest.mark.parametrize("name", [*declared(ExportOptions)])
+def test_each_keyword_sets_its_option(name: str) -> None:
+    value = another_value(declared(ExportOptions)[name])
+    if not declared(ExportOptions)[name].keyword:
+        with pytest.raises(TypeError, match=name):
+            WriteShards(**{"output_dir": "out", name: value})
+        return
+    write = WriteShards(**{"output_dir": "out", name: value})
+    assert write._options == ExportOptions(**{"output_dir": "out", name: value})
 
 
 @pytest.mark.parametrize(

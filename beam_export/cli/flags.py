@@ -1,40 +1,65 @@
-"""The one place that knows flags: how they are spelled, what they mean, how they are read."""
+"""From argv to what a command is asked for: a flag for every option that is declared."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from beam_export.declaration import Option, declared, option
 from beam_export.errors import InputError
-from beam_export.options import CHOICES, ExportOptions
+from beam_export.options import PLACES, RUN, ExportOptions, InputFormat
 
-__all__ = ["ExportCommand", "VerifyCommand", "export_parser", "parse_export", "parse_verify"]
+__all__ = [
+    "ExportCommand",
+    "VerifyCommand",
+    "export_flags",
+    "export_parser",
+    "parse_export",
+    "parse_verify",
+]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportCommand:
-    """What `export` was asked for.
+    """What `export` was asked for; its own flags are of the command line alone.
 
     Attributes:
         input: as `--input`.
         options: of the export.
         dry_run: whether only the plan is to be shown.
-        beam_flags: every flag that is Beam's.
         wait: whether to follow a job to its end; None leaves it to the runner.
+        beam_flags: every flag that is Beam's.
     """
 
-    input: str
+    input: str = dataclasses.field(
+        metadata=Option(
+            "directory, file, glob, {000..123} range, or a comma-separated list of these",
+            PLACES,
+            shapes="never",
+            path="read_folder",
+        ).as_metadata()
+    )
     options: ExportOptions
-    dry_run: bool
+    dry_run: bool = option(
+        False,
+        Option("show the plan, made on this machine, and write nothing", RUN, shapes="never"),
+    )
+    wait: bool | None = option(
+        None,
+        Option(
+            "follow the job to its end; if not given, false on Dataflow and true elsewhere",
+            RUN,
+            shapes="never",
+        ),
+    )
     beam_flags: list[str]
-    wait: bool | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyCommand:
     """What `verify` was asked for.
 
@@ -49,11 +74,20 @@ class VerifyCommand:
     """
 
     output_dir: str
-    decode: bool
-    against: str | None
-    input_format: str
-    json: bool
-    verbose: bool
+    decode: bool = option(False, Option("decode each image in full", shapes="never"))
+    against: str | None = option(
+        None,
+        Option(
+            "prove that each sample of this input is in the export, its failures or its dropped, "
+            "with its bytes, sidecars and columns, in order; with --decode, images are encoded "
+            "again",
+            shapes="never",
+            metavar="INPUT",
+        ),
+    )
+    input_format: InputFormat = option("auto", Option("of --against", shapes="never"))
+    json: bool = option(False, Option("print one JSON object in place of lines", shapes="never"))
+    verbose: bool = option(False, Option("tracebacks of errors", shapes="never"))
     beam_flags: list[str]
 
 
@@ -68,128 +102,48 @@ def _boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
 
 
+def export_flags() -> list[Option]:
+    """Returns the flags of `export`, as `--help` has them."""
+    place, *others = declared(ExportCommand).values()
+    return [place, *declared(ExportOptions).values(), *others]
+
+
 def export_parser() -> argparse.ArgumentParser:
-    """Returns the parser of `export`; its defaults are those of `ExportOptions`."""
+    """Returns the parser of `export`."""
     parser = _Parser(
         prog="beam-export export",
         description="Export images and what belongs to them as exact shards of tar and Parquet.",
         epilog="Every other flag goes to Beam: --runner, --direct_num_workers, ...",
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    _add_places(parser.add_argument_group("input and output"))
-    _add_selection(parser.add_argument_group("what is known of the samples, and which are taken"))
-    _add_layout(parser.add_argument_group("shards and samples"))
-    _add_images(parser.add_argument_group("images"))
-    _add_run(parser.add_argument_group("the run"))
-    for action in parser._actions:
-        if action.dest in CHOICES:
-            action.choices = CHOICES[action.dest]
-        if action.dest in ExportOptions.__dataclass_fields__ and action.dest != "output_dir":
-            action.default = ExportOptions.__dataclass_fields__[action.dest].default
+    _add_flags(parser, export_flags())
     return parser
 
 
-def _add_places(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--input",
-        required=True,
-        help="directory, file, glob, {000..123} range, or a comma-separated list of these",
-    )
-    group.add_argument(
-        "--input_format", help="what is read of it; auto looks at the names of what is inside"
-    )
-    group.add_argument("--output_dir", required=True, help="directory to write to")
+def _add_flags(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    """Adds a flag for each option, under the headings of their groups."""
+    groups: dict[str, argparse._ActionsContainer] = {"": parser}
+    for one in options:
+        if one.group not in groups:
+            groups[one.group] = parser.add_argument_group(one.group)
+        groups[one.group].add_argument(f"--{one.name}", **_arguments(one))
 
 
-def _add_selection(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--metadata", help="table (.parquet, .csv, .jsonl) whose columns join each sample by id"
-    )
-    group.add_argument("--metadata_key", help="the table's column with the ids")
-    group.add_argument(
-        "--filter",
-        help="keep samples for which a SQL condition over the columns, width, height, size and "
-        "format is true: score >= 0.5 and width > 256; columns are checked before anything runs "
-        "where tables name them, and before anything is written where only JSON does",
-    )
-    group.add_argument("--ids", help="keep these: a file of ids, one a line, or a Parquet column")
-    group.add_argument("--exclude_ids", help="leave these out; as --ids")
-    group.add_argument("--caption_column", help="text that is also written as KEY.txt")
-
-
-def _add_layout(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--images_per_tar", type=int, help="samples a shard, exact in all but the last"
-    )
-    group.add_argument(
-        "--max_tar_bytes",
-        type=int,
-        help="close a shard at this size too; planned on the sizes of the sources",
-    )
-    _add_boolean(
-        group, "--deterministic_name", "name files by their content, else by a random token"
-    )
-    group.add_argument("--member_names", help="name samples in the tars by id or by their rank")
-    group.add_argument("--order", help="the input's order, or a shuffle by --seed")
-    group.add_argument("--seed", type=int, help="names the permutation of --order=shuffled")
-    group.add_argument("--limit", type=int, help="export only the first N samples in order")
-    group.add_argument("--duplicates", help="of equal ids: stop, keep the first, or rename")
-    group.add_argument(
-        "--probe",
-        help="before planning, look at each image's header, or decode it in full, so that shards "
-        "are exact over what can be read",
-    )
-
-
-def _add_images(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--encode",
-        help="auto copies a JPEG that needs no change and makes JPEG of all else; always encodes "
-        "all; never copies all",
-    )
-    group.add_argument(
-        "--encoder", help="what encodes; auto is DALI where it has a GPU, and else Pillow"
-    )
-    group.add_argument("--device", help="where DALI works; auto is the GPU where there is one")
-    group.add_argument("--quality", type=int, help="of JPEGs that are encoded, 1 to 100")
-    group.add_argument("--subsampling", help="chroma subsampling of JPEGs that are encoded")
-    group.add_argument("--resize", type=int, help="target in pixels")
-    group.add_argument("--resize_mode", help="what --resize sets, and what becomes of the rest")
-    group.add_argument(
-        "--damaged",
-        help="JPEGs that decode with loss of data: fail, or keep them as far as they decode",
-    )
-    group.add_argument("--max_pixels", type=int, help="larger images are failures")
-    group.add_argument("--max_image_bytes", type=int, help="larger files are failures")
-
-
-def _add_run(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--max_failed_fraction",
-        type=float,
-        help="if more of the images fail, the run does; each is listed either way",
-    )
-    _add_boolean(group, "--resume", "keep shards that an earlier run of the same has finished")
-    _add_boolean(group, "--clean", "remove what earlier runs have left in --output_dir")
-    _add_boolean(group, "--allow_broken_sources", "go on without what an unreadable source holds")
-    _add_boolean(group, "--dry_run", "show the plan, made on this machine, and write nothing")
-    group.add_argument(
-        "--gpu",
-        metavar="TYPE",
-        help="accelerator of Dataflow's workers, nvidia-l4 say: sets all that they need for it",
-    )
-    _add_boolean(
-        group,
-        "--wait",
-        "follow the job to its end; if not given, false on Dataflow and true elsewhere",
-    )
-    _add_boolean(group, "--verbose", "a line a shard, and tracebacks of errors")
-    group.set_defaults(dry_run=False)
-
-
-def _add_boolean(group: argparse._ActionsContainer, flag: str, text: str) -> None:
-    group.add_argument(flag, type=_boolean, nargs="?", const=True, metavar="true|false", help=text)
+def _arguments(one: Option) -> dict[str, Any]:
+    """Returns what argparse is told of an option."""
+    told = one.help if one.default_text is None else f"{one.help} (default: {one.default_text})"
+    arguments: dict[str, Any] = {"help": told.replace("%", "%%"), "default": one.default}
+    if one.required:
+        arguments["required"] = True
+    if one.metavar:
+        arguments["metavar"] = one.metavar
+    if one.choices:
+        arguments["choices"] = one.choices
+    elif one.kind is bool:
+        arguments |= {"type": _boolean, "nargs": "?", "const": True, "metavar": "true|false"}
+    else:
+        arguments["type"] = one.kind
+    return arguments
 
 
 def parse_export(argv: Sequence[str]) -> ExportCommand:
@@ -200,9 +154,9 @@ def parse_export(argv: Sequence[str]) -> ExportCommand:
     """
     parsed, rest = export_parser().parse_known_args(argv)
     _refuse_unknown("export", rest)
-    given = {name: getattr(parsed, name) for name in _option_names() if hasattr(parsed, name)}
-    options = ExportOptions(**given)
-    return ExportCommand(parsed.input, options, parsed.dry_run, rest, parsed.wait)
+    given = vars(parsed)
+    options = ExportOptions(**{name: given.pop(name) for name in declared(ExportOptions)})
+    return ExportCommand(options=options, beam_flags=rest, **given)
 
 
 def parse_verify(argv: Sequence[str]) -> VerifyCommand:
@@ -218,27 +172,11 @@ def parse_verify(argv: Sequence[str]) -> VerifyCommand:
         allow_abbrev=False,
     )
     parser.add_argument("output_dir", metavar="OUT", help="directory of the export")
-    _add_boolean(parser, "--decode", "decode each image in full")
-    parser.add_argument(
-        "--against",
-        metavar="INPUT",
-        help="prove that each sample of this input is in the export, its failures or its dropped, "
-        "with its bytes, sidecars and columns, in order; with --decode, images are encoded again",
-    )
-    parser.add_argument(
-        "--input_format", choices=CHOICES["input_format"], default="auto", help="of --against"
-    )
-    _add_boolean(parser, "--json", "print one JSON object in place of lines")
-    _add_boolean(parser, "--verbose", "tracebacks of errors")
-    parser.set_defaults(decode=False, json=False, verbose=False)
+    _add_flags(parser, declared(VerifyCommand).values())
     # Beam's flags may stand before OUT with a value of their own, and would lend it to OUT.
     parsed, rest = parser.parse_known_args(argv)
     _refuse_unknown("verify", rest)
     return VerifyCommand(**vars(parsed), beam_flags=rest)
-
-
-def _option_names() -> list[str]:
-    return [field.name for field in dataclasses.fields(ExportOptions)]
 
 
 def _refuse_unknown(command: str, rest: Sequence[str]) -> None:

@@ -14,12 +14,14 @@ from __future__ import annotations
 import dataclasses
 import time
 import uuid
+from typing import Literal
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 
+from beam_export.declaration import declared
 from beam_export.errors import InputError
 from beam_export.images.crash_guard import guarded
 from beam_export.images.encoder import Encoder
@@ -174,6 +176,8 @@ class ExportImages(beam.PTransform):
         )
 
 
+# Neither comparison nor printing is a dataclass's here: they stay those of Beam's transforms.
+@dataclasses.dataclass(eq=False, repr=False)
 class WriteShards(beam.PTransform):
     """Writes a PCollection of `Sample` as shards; gives an `ExportResult`.
 
@@ -196,79 +200,49 @@ class WriteShards(beam.PTransform):
         InputError: if an option makes no sense, or the directory cannot be written to.
     """
 
-    def __init__(
-        self,
-        output_dir: str,
-        images_per_tar: int = 1000,
-        deterministic_name: bool = True,
-        remove_image_data: bool = False,
-        verbose: bool = False,
-        *,
-        schema: pa.Schema | None = None,
-        max_tar_bytes: int | None = None,
-        member_names: str = "id",
-        order: str = "source",
-        seed: int = 0,
-        encode: str = "auto",
-        encoder: str = "auto",
-        device: str = "auto",
-        quality: int = 92,
-        subsampling: str = "420",
-        resize: int | None = None,
-        resize_mode: str = "keep_ratio",
-        limit: int | None = None,
-        duplicates: str = "error",
-        metadata: str | None = None,
-        metadata_key: str = "image_id",
-        filter: str | None = None,
-        ids: str | None = None,
-        exclude_ids: str | None = None,
-        caption_column: str | None = None,
-        probe: str = "off",
-        max_failed_fraction: float = 0.01,
-        resume: bool = True,
-        clean: bool = False,
-        damaged: str = "fail",
-        max_pixels: int = 250_000_000,
-        max_image_bytes: int = 268_435_456,
-        gpu: str | None = None,
-    ) -> None:
+    output_dir: str
+    images_per_tar: int = 1000
+    deterministic_name: bool = True
+    remove_image_data: bool = False
+    verbose: bool = False
+    _: dataclasses.KW_ONLY
+    schema: pa.Schema | None = None
+    # Written out so that editors and type checkers know them; a test holds them to ExportOptions.
+    metadata: str | None = None
+    metadata_key: str = "image_id"
+    filter: str | None = None
+    ids: str | None = None
+    exclude_ids: str | None = None
+    caption_column: str | None = None
+    max_tar_bytes: int | None = None
+    member_names: Literal["id", "sequential"] = "id"
+    order: Literal["source", "shuffled"] = "source"
+    seed: int = 0
+    limit: int | None = None
+    duplicates: Literal["error", "first", "rename"] = "error"
+    probe: Literal["off", "header", "full"] = "off"
+    encode: Literal["auto", "always", "never"] = "auto"
+    encoder: Literal["auto", "pillow", "dali"] = "auto"
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    quality: int = 92
+    subsampling: Literal["420", "422", "444"] = "420"
+    resize: int | None = None
+    resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = (
+        "keep_ratio"
+    )
+    damaged: Literal["fail", "keep"] = "fail"
+    max_pixels: int = 250_000_000
+    max_image_bytes: int = 268_435_456
+    max_failed_fraction: float = 0.01
+    resume: bool = True
+    clean: bool = False
+    gpu: str | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self._remove_image_data = remove_image_data
-        self._schema = schema
-        self._options = ExportOptions(
-            output_dir=output_dir,
-            images_per_tar=images_per_tar,
-            max_tar_bytes=max_tar_bytes,
-            deterministic_name=deterministic_name,
-            verbose=verbose,
-            member_names=member_names,
-            order=order,
-            seed=seed,
-            encode=encode,
-            encoder=encoder,
-            device=device,
-            quality=quality,
-            subsampling=subsampling,
-            resize=resize,
-            resize_mode=resize_mode,
-            limit=limit,
-            duplicates=duplicates,
-            metadata=metadata,
-            metadata_key=metadata_key,
-            filter=filter,
-            ids=ids,
-            exclude_ids=exclude_ids,
-            caption_column=caption_column,
-            probe=probe,
-            max_failed_fraction=max_failed_fraction,
-            resume=resume,
-            clean=clean,
-            damaged=damaged,
-            max_pixels=max_pixels,
-            max_image_bytes=max_image_bytes,
-            gpu=gpu,
-        )
+        names = [field.name for field in dataclasses.fields(self)]
+        given = {name: getattr(self, name) for name in names if name in declared(ExportOptions)}
+        self._options = ExportOptions(**given)
 
     def expand(self, samples: PCollection[Sample]) -> ExportResult:
         if not samples.is_bounded:
@@ -277,7 +251,7 @@ class WriteShards(beam.PTransform):
                 "complete: give it a bounded one, a window's files written by a batch pipeline say."
             )
         options = self._options
-        check_schema(self._schema, options)
+        check_schema(self.schema, options)
         threads = threads_for(samples.pipeline)
         encoder = encoder_for(options, samples.pipeline, threads)
         output = _prepared(options, samples.pipeline)
@@ -300,11 +274,11 @@ class WriteShards(beam.PTransform):
             output,
             encoder,
             None,
-            self._schema,
+            self.schema,
             failures,
             nothing,
             threads,
-            remove_image_data=self._remove_image_data,
+            remove_image_data=self.remove_image_data,
         )
 
 
