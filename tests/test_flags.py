@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from beam_export.cli.flags import (
     parse_export,
     parse_verify,
 )
+from beam_export.declaration import Option
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
 
@@ -222,6 +225,40 @@ def test_the_flags_of_verify() -> None:
     assert (command.output_dir, command.decode, command.input_format) == ("out", False, "auto")
     with pytest.raises(InputError, match=r"--input_format.*see beam-export verify --help"):
         parse_verify(["out", "--input_format=banana"])
+
+
+def rows_of_the_readme() -> dict[str, tuple[str, str]]:
+    """Returns the default and the row of each flag in README.md's table."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = {}
+    for line in re.findall(r"^\| `--.*$", text, re.MULTILINE):
+        _, flags, defaults, *_ = line.split("|")
+        names = re.findall(r"`--(\w+)`", flags)
+        cells = [cell.strip().strip("`") for cell in defaults.split(",")]
+        if not any(cells):
+            cells = [""] * len(names)
+        for name, cell in zip(names, cells, strict=True):
+            assert name not in rows, f"--{name} has two rows"
+            rows[name] = (cell, line)
+    return rows
+
+
+ROWS = rows_of_the_readme()
+IN_THE_TABLE = [one for one in export_flags() if not one.required]
+
+
+def test_the_readme_has_a_row_for_every_flag_and_no_other() -> None:
+    assert set(ROWS) == {one.name for one in IN_THE_TABLE}
+
+
+@pytest.mark.parametrize("flag", IN_THE_TABLE, ids=lambda flag: flag.name)
+def test_the_row_of_the_readme_tells_default_and_choices(flag: Option) -> None:
+    default, row = ROWS[flag.name]
+    if flag.default_text is None:
+        assert default in ("", "off")
+    else:
+        assert default == flag.default_text
+    assert not [word for word in flag.choices if f"`{word}`" not in row]
 
 
 def test_help_has_the_flags_under_the_headings_of_their_groups() -> None:
