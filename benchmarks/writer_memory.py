@@ -41,6 +41,7 @@ def write(folder: str, count: int) -> None:
 
     from beam_export.images.pillow_encoder import PillowEncoder
     from beam_export.options import ExportOptions
+    from beam_export.pipeline.export_run import ExportRun
     from beam_export.pipeline.write_shards import _WriteShard
     from beam_export.planning.blocks import open_block, pack_block, pack_ref
     from beam_export.planning.duplicates import Decisions
@@ -82,9 +83,8 @@ def write(folder: str, count: int) -> None:
     options = ExportOptions(output_dir=f"{folder}/out-{count}", images_per_tar=count)
     packed = list(blocks())
     layout = make_plan(plan_of(packed), options.digest(), None)
-    step = _WriteShard(
-        options, Output(options.output_dir, "token"), PillowEncoder(options.spec()), None
-    )
+    output, encoder = Output(options.output_dir, "token"), PillowEncoder(options.spec())
+    step = _WriteShard(ExportRun(options=options, output=output, encoder=encoder))
     step.setup()
     columns = pa.schema([]).serialize().to_pybytes()
     decisions, stock = pickle.dumps(Decisions()), Stock({}, {}).pack()

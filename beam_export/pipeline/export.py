@@ -24,11 +24,11 @@ from apache_beam.transforms.window import GlobalWindows
 from beam_export.declaration import declared
 from beam_export.errors import InputError
 from beam_export.images.crash_guard import guarded
-from beam_export.images.encoder import Encoder
 from beam_export.images.idle_cores import Cores
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.pipeline.beam_utils import Checkpoint
+from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.group_into_shards import GroupIntoShards
 from beam_export.pipeline.plan_shards import Announce, AssignKeys, Planned, PlanShards
 from beam_export.pipeline.proxies import spare_this_machine
@@ -56,62 +56,61 @@ __all__ = ["ExportImages", "ExportResult", "WriteShards"]
 class _WriteBlocks(beam.PTransform):
     """Plans and writes what is in blocks of refs: the part that every way in shares."""
 
-    options: ExportOptions
-    output: Output
-    encoder: Encoder
-    watcher: str | None
+    run: ExportRun
     schema: pa.Schema | None
     failures: PCollection[Failure]
     skipped: PCollection[str]
     threads: int = 1
     columns: PCollection[tuple[bytes, str]] | None = None
-    cores: Cores | None = None
     remove_image_data: bool = True
     from_json: PCollection[bool] | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
+        run, options = self.run, self.run.options
         chosen = blocks | "ChooseSamples" >> ChooseSamples(
-            self.options, self.threads, self.schema, self.columns
+            options=options, threads=self.threads, schema=self.schema, columns=self.columns
         )
         blocks, columns = chosen.blocks, chosen.columns
-        name = None if self.options.deterministic_name else uuid.uuid4().hex[:12]
-        announce = Announce(self.output, self.watcher, self.options.clean)
+        name = None if options.deterministic_name else uuid.uuid4().hex[:12]
+        announce = Announce(run.output, run.progress_address, options.clean)
         listed = (self.failures, chosen.lost) | "ListedFailures" >> beam.Flatten()
         early = (listed, chosen.failures) | "EarlyFailures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
-            self.options, name, announce, self.schema, early
+            options=options, name=name, announce=announce, schema=self.schema, failures=early
         )
         shards = self._write(blocks, planned, columns)
         manifest = shards | "WriteManifest" >> WriteManifest(
-            self.options,
-            self.output,
-            self.encoder,
-            self.watcher,
-            time.time(),
-            planned,
-            columns,
-            listed,
-            chosen.failures,
-            self.skipped,
-            chosen.tally,
-            self.from_json,
+            run=run,
+            started=time.time(),
+            planned=planned,
+            columns=columns,
+            failures=listed,
+            probed=chosen.failures,
+            skipped=self.skipped,
+            tally=chosen.tally,
+            from_json=self.from_json,
         )
         late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
         failures = (early, late) | "AllFailures" >> beam.Flatten()
         given = (shards, failures, manifest, planned.plan)
-        return ExportResult.of(given, self.output, not self.remove_image_data)
+        return ExportResult.of(given, run.output, not self.remove_image_data)
 
     def _write(
         self, blocks: PCollection[bytes], planned: Planned, columns: PCollection[bytes]
     ) -> PCollection[ShardResult]:
-        stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.output)
-        sides = (planned.plan, planned.decisions, columns, stock)
-        given = (self.options, self.output, self.encoder, self.watcher, self.cores)
+        stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.run.output)
+        per_shard = self.run.options.images_per_tar
         return (
             blocks
-            | "GroupIntoShards"
-            >> GroupIntoShards(planned.plan, planned.decisions, self.options.images_per_tar)
-            | "WriteShards" >> WriteEachShard(*given, *sides)
+            | "GroupIntoShards" >> GroupIntoShards(planned.plan, planned.decisions, per_shard)
+            | "WriteShards"
+            >> WriteEachShard(
+                run=self.run,
+                plan=planned.plan,
+                decisions=planned.decisions,
+                columns=columns,
+                stock=stock,
+            )
         )
 
 
@@ -149,29 +148,31 @@ class ExportImages(beam.PTransform):
         patterns = parse_inputs(self.input)
         refuse_overlap(patterns, self.options.output_dir)
         check_columns(patterns, self.options)
-        encoder = encoder_for(self.options, pbegin.pipeline, self.workers, self.cores)
+        encoder = encoder_for(self.options, pbegin.pipeline, threads=self.workers, cores=self.cores)
         output = self.output or _prepared(self.options, pbegin.pipeline)
-        encoder = guarded(encoder, output, cautious=self.cautious)
+        run = ExportRun(
+            options=self.options,
+            output=output,
+            encoder=guarded(encoder, output, cautious=self.cautious),
+            progress_address=self.watcher,
+            cores=self.cores,
+        )
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns,
-            self.options.output_dir,
-            self.watcher,
-            self.options.input_format,
-            output,
-            self.options.max_image_bytes,
+            exclude=self.options.output_dir,
+            watcher=self.watcher,
+            input_format=self.options.input_format,
+            spills=output,
+            max_bytes=self.options.max_image_bytes,
         )
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         return blocks | "Export" >> _WriteBlocks(
-            self.options,
-            output,
-            encoder,
-            self.watcher,
-            None,
-            samples.failures,
-            samples.skipped,
-            self.workers,
-            samples.columns,
-            self.cores,
+            run=run,
+            schema=None,
+            failures=samples.failures,
+            skipped=samples.skipped,
+            threads=self.workers,
+            columns=samples.columns,
             from_json=samples.from_json,
         )
 
@@ -255,8 +256,10 @@ class WriteShards(beam.PTransform):
         threads = threads_for(samples.pipeline)
         encoder = encoder_for(options, samples.pipeline, threads)
         output = _prepared(options, samples.pipeline)
-        encoder = guarded(encoder, output)
-        spill = beam.ParDo(SpillSamples(output, encoder, options.order, options.seed))
+        run = ExportRun(options=options, output=output, encoder=guarded(encoder, output))
+        spill = beam.ParDo(
+            SpillSamples(output, run.encoder, order=options.order, seed=options.seed)
+        )
         spilled = (
             samples
             | "OneWindow" >> beam.WindowInto(GlobalWindows())
@@ -270,14 +273,11 @@ class WriteShards(beam.PTransform):
         failures = spilled.failures | "CheckpointFailures" >> Checkpoint(Failure)
         nothing = samples.pipeline | "NothingSkipped" >> beam.Create([], reshuffle=False)
         return blocks | "Export" >> _WriteBlocks(
-            options,
-            output,
-            encoder,
-            None,
-            self.schema,
-            failures,
-            nothing,
-            threads,
+            run=run,
+            schema=self.schema,
+            failures=failures,
+            skipped=nothing,
+            threads=threads,
             remove_image_data=self.remove_image_data,
         )
 

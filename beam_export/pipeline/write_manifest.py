@@ -19,10 +19,9 @@ from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from beam_export._version import __version__
 from beam_export.errors import RunError
-from beam_export.images.encoder import Encoder
 from beam_export.naming import ShardNames
-from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
+from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.plan_shards import Planned
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
@@ -32,7 +31,6 @@ from beam_export.shards import manifest as manifests
 from beam_export.shards.card import dataset_card
 from beam_export.shards.leftovers import CARD, find_card
 from beam_export.shards.manifest import Manifest, Totals
-from beam_export.shards.output import Output
 from beam_export.shards.parquet import write_table
 from beam_export.shards.provenance import lookup_steps, selection_steps
 from beam_export.shards.sealed import SealError, seal, unseal
@@ -50,10 +48,7 @@ class WriteManifest(beam.PTransform):
     """Adds the results up, checks the sums and the budget, and writes what comes last.
 
     Attributes:
-        options: of the export.
-        output: where to.
-        encoder: whose identity the manifest names.
-        watcher: address for `progress.tell`.
+        run: which export, where to, and with the encoder whose identity the manifest names.
         started: seconds since the epoch.
         planned: what planning found out.
         columns: metadata columns as a serialized Arrow schema, of one element.
@@ -65,10 +60,7 @@ class WriteManifest(beam.PTransform):
             element; None if they were not.
     """
 
-    options: ExportOptions
-    output: Output
-    encoder: Encoder
-    watcher: str | None
+    run: ExportRun
     started: float
     planned: Planned
     columns: PCollection[bytes]
@@ -84,7 +76,7 @@ class WriteManifest(beam.PTransform):
             | "CountSkipped" >> beam.combiners.Count.PerElement()
             | "Skipped" >> beam.combiners.ToDict()
         )
-        finish = _Finish(self.options, self.output, self.encoder, self.watcher, self.started)
+        finish = _Finish(self.run, self.started)
         return (
             results
             | "ToOne" >> beam.Map(lambda result: (0, result))
@@ -108,16 +100,9 @@ class WriteManifest(beam.PTransform):
 class _Finish(beam.DoFn):
     """Writes everything that is one a dataset."""
 
-    def __init__(
-        self,
-        options: ExportOptions,
-        output: Output,
-        encoder: Encoder,
-        watcher: str | None,
-        started: float,
-    ) -> None:
-        self._options, self._output, self._encoder = options, output, encoder
-        self._watcher, self._started = watcher, started
+    def __init__(self, run: ExportRun, started: float) -> None:
+        self._options, self._output, self._encoder = run.options, run.output, run.encoder
+        self._watcher, self._started = run.progress_address, started
         self._written = 0
 
     def process(

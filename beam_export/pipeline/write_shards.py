@@ -19,9 +19,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export import naming
 from beam_export.errors import RunError
-from beam_export.images.encoder import Encoder
-from beam_export.images.idle_cores import Cores
-from beam_export.options import ExportOptions
+from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.prefetch import feed
 from beam_export.pipeline.progress import tell
 from beam_export.pipeline.resources import count_ways, on_gpu_workers
@@ -31,7 +29,7 @@ from beam_export.planning.blocks import PackedRef, merged, open_block, unpack_re
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.plan import open_plan
 from beam_export.samples import Failure, SampleRef
-from beam_export.shards.output import Output, Seen
+from beam_export.shards.output import Seen
 from beam_export.shards.resume import Stock, find_finished
 from beam_export.shards.writer import ReadySample, ShardResult, write_shard
 from beam_export.sources.reader import Reader
@@ -49,22 +47,14 @@ class WriteEachShard(beam.PTransform):
     """Writes the shards; gives a `ShardResult` for each.
 
     Attributes:
-        options: of the export.
-        output: where to.
-        encoder: of the pixels that are encoded.
-        watcher: address for `progress.tell`.
-        cores: what the worker processes share, if they are of this machine.
+        run: which export, and where to.
         plan: packed `Plan`, of one element.
         decisions: packed `Decisions`, of one element.
         columns: metadata columns as a serialized Arrow schema, of one element.
         stock: packed `Stock`, of one element.
     """
 
-    options: ExportOptions
-    output: Output
-    encoder: Encoder
-    watcher: str | None
-    cores: Cores | None
+    run: ExportRun
     plan: PCollection[bytes]
     decisions: PCollection[bytes]
     columns: PCollection[bytes]
@@ -72,28 +62,21 @@ class WriteEachShard(beam.PTransform):
 
     def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
         write = beam.ParDo(
-            _WriteShard(self.options, self.output, self.encoder, self.watcher, self.cores),
+            _WriteShard(self.run),
             AsSingleton(self.plan),
             AsSingleton(self.decisions),
             AsSingleton(self.columns),
             AsSingleton(self.stock),
         ).with_output_types(ShardResult)
-        return groups | "WriteShard" >> on_gpu_workers(write, self.options, groups.pipeline)
+        return groups | "WriteShard" >> on_gpu_workers(write, self.run.options, groups.pipeline)
 
 
 class _WriteShard(beam.DoFn):
     """Writes one shard an element, or finds it finished."""
 
-    def __init__(
-        self,
-        options: ExportOptions,
-        output: Output,
-        encoder: Encoder,
-        watcher: str | None,
-        cores: Cores | None = None,
-    ) -> None:
-        self._options, self._output = options, output
-        self._encoder, self._watcher, self._cores = encoder, watcher, cores
+    def __init__(self, run: ExportRun) -> None:
+        self._options, self._output, self._encoder = run.options, run.output, run.encoder
+        self._watcher, self._cores = run.progress_address, run.cores
 
     def setup(self) -> None:
         self._encoder.open()
