@@ -30,7 +30,7 @@ MODE = re.compile(r"[rwxabt+]{1,4}")
 
 
 def module_name(path: Path) -> str:
-    """Returns `encoders.pillow` for beam_export/encoders/pillow.py, `encoders` for its package."""
+    """Returns `images.color` for beam_export/images/color.py, `images` for its package."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 

@@ -48,7 +48,7 @@ class Table(NamedTuple):
     """A table, read.
 
     Attributes:
-        rows: packed rows (`joining.pack_rows`).
+        rows: packed rows (`join.pack_rows`).
         columns: (serialized Arrow schema, where it is from) of the columns with types of their own.
     """
 

@@ -4,7 +4,7 @@ On this machine a run holds a lock on `OUT/_tmp/lock` as long as its process liv
 ends; a second run refuses. Elsewhere (object stores, workers of other machines) there is no such
 lock, and no object stands for one either: nobody could tell whether the run that made it lives, so
 that each run that was killed would stand in the way of the one that is to resume it. There, each
-file is written on terms (`sinks.Output`): two runs of one plan write the same bytes and both end
+file is written on terms (`output.Output`): two runs of one plan write the same bytes and both end
 well; of two others the one that comes second to a name fails. Temporary files are swept when they
 are old.
 """
@@ -183,7 +183,7 @@ def _sweep_dead(output: Output, *, certain: bool) -> None:
             continue
         work = output.work.of(token)
         if time.time() - updated > _OLD or (certain and not work.is_elsewhere()):
-            # What may have ended that run is known to this one (see `guard`), and which tars are
-            # its own.
+            # What may have ended that run is known to this one (see `images.crash_guard`), and
+            # which tars are its own.
             output.work.adopt(token)
             work.sweep()

@@ -1,9 +1,9 @@
 """Members of a tar that say what columns say: the `.json` whose keys are columns, captions.
 
-The keys of a `.json` became columns while the export was planned (`sidecars`), each with the type
-that holds all its values. So a member's values are made fit for the columns just as the writer made
-them, and must then be what the row has. Whether columns were made so is told by the export's own
-facts; where they are not known to be, a difference is odd and no fault.
+The keys of a `.json` became columns while the export was planned (`sources.json_metadata`), each
+with the type that holds all its values. So a member's values are made fit for the columns just as
+the writer made them, and must then be what the row has. Whether columns were made so is told by the
+export's own facts; where they are not known to be, a difference is odd and no fault.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What proves a sample of an export from its input: members, columns, the image as it is stored.
 
-A row and the sample that it was made of meet by their id (`names`). Neither has the other's bytes
-then, so each brings digests: short ones, for there are as many as there are images.
+A row and the sample that it was made of meet by their id (`unique_names`). Neither has the other's
+bytes then, so each brings digests: short ones, for there are as many as there are images.
 """
 
 from __future__ import annotations

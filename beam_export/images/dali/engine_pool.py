@@ -22,7 +22,7 @@ MOST_JOBS = 64
 
 
 class Engine(Protocol):
-    """What turns jobs into JPEG, one call at a time; `dali_engine.DaliEngine` is one."""
+    """What turns jobs into JPEG, one call at a time; `engine.DaliEngine` is one."""
 
     def encode(self, jobs: Sequence[Job]) -> list[bytes | None]:
         """Returns a JPEG for each job, None for a bad file; raises what the device is at fault."""

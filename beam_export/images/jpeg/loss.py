@@ -40,7 +40,7 @@ _ODD_SAMPLING = "Could not determine subsampling"
 _END = 0xD9
 
 #: What libjpeg says of a sound interval that ends with a restart marker out of turn: the end of
-#: its data was reached, and no byte was missing. See `jpeg_scans.one_interval`.
+#: its data was reached, and no byte was missing. See `scans.one_interval`.
 _SOUND_INTERVAL = "Corrupt JPEG data: found marker 0xd1 instead of RST0"
 
 #: Application segments that tell, by their number, behind which scan something was found.

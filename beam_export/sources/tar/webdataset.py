@@ -95,7 +95,7 @@ def group(
     tar's name; the last sample before the fault is a failure too, as members of it may be lost.
 
     Args:
-        items: a whole tar, as `tar_walk.walk` yields it.
+        items: a whole tar, as `walk.walk` yields it.
         uri: of the tar.
         data_uri: where the members' data lie, if that is not the tar.
     """
