@@ -21,7 +21,7 @@ from conftest import check_export, left_over, make_images, picture, read_export
 from PIL import Image
 
 from beam_export.cli import main as cli
-from beam_export.storage import paths
+from beam_export.storage import registry
 
 IN_MEMORY = "--direct_num_workers=1"
 COMMAND = [sys.executable, "-m", "beam_export"]
@@ -134,7 +134,7 @@ def test_cloud_storage_without_its_extra(
     capsys: pytest.CaptureFixture[str],
     flag: str,
 ) -> None:
-    monkeypatch.setattr(paths.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     given = {"--input": str(images), "--output_dir": str(tmp_path / "out"), flag: "gs://b/x"}
     flags = [f"{name}={value}" for name, value in given.items()]
     assert cli.main([*flags, IN_MEMORY]) == 2

@@ -16,8 +16,9 @@ import pytest
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources.reader import Reader
+from beam_export.storage import local_file
 from beam_export.storage.local_file import LocalFile, check_unchanged, read_range
-from beam_export.storage.registry import IrregularError, ReplacedError, local_file, storage_of
+from beam_export.storage.registry import IrregularError, ReplacedError, storage_of
 from beam_export.storage.retry import open_source, patiently_opened, unchanged
 
 CONTENT = bytes(range(200))

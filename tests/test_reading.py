@@ -16,8 +16,8 @@ from beam_export.samples import WHOLE, Member
 from beam_export.sources import reader as reading
 from beam_export.sources.reader import Reader
 from beam_export.storage import beam as filesystems
+from beam_export.storage import local, local_file
 from beam_export.storage import retry as patience
-from beam_export.storage.registry import local, local_file
 
 CONTENT = bytes(range(200))
 
