@@ -183,7 +183,7 @@ def test_a_tar_that_is_swapped_before_it_is_read_gives_no_wrong_caption(
         else:
             assert write_tar(tar, turn=5).stat().st_size == size
 
-    left = before(monkeypatch, "writing.find_finished", swap)
+    left = before(monkeypatch, "pipeline.write_shards.find_finished", swap)
     made = beam_export.ExportOptions(
         output_dir=str(tmp_path / "out"),
         images_per_tar=8,
@@ -213,7 +213,7 @@ def test_a_file_or_its_sidecar_that_is_swapped_before_it_is_read(
     def swap() -> None:
         fifo(victim) if change == "FIFO" else put(victim, victim.read_bytes()[::-1])
 
-    before(monkeypatch, "writing.find_finished", swap)
+    before(monkeypatch, "pipeline.write_shards.find_finished", swap)
     export = run_export(folder, tmp_path / "out", **LENIENT)
     assert check(export) == [IDS[3]]
     assert export.failures[0]["message"] == f"the .{ext} {REPLACED}"
@@ -242,7 +242,11 @@ def test_images_of_tables_that_are_swapped_before_they_are_read(
             texts = list(map(json.dumps, rows))
         put(source, "\n".join(texts).encode())
         swap = lambda: put(images[3], IMAGE[::-1])  # noqa: E731
-    where = "probing.probe_sample" if probe == "full" else "writing.find_finished"
+    where = (
+        "pipeline.probe_images.probe_sample"
+        if probe == "full"
+        else "pipeline.write_shards.find_finished"
+    )
     before(monkeypatch, where, swap)
     if kind == "parquet":
         with pytest.raises((RunError, InputError), match=REPLACED):
@@ -263,13 +267,13 @@ def test_a_tar_that_is_swapped_before_it_is_walked(
     good = put(tmp_path / "in" / "good.jpg", IMAGE)
     tar = write_tar(tmp_path / "in" / name, mode=mode)
     swap = lambda: fifo(tar) if change == "FIFO" else write_tar(tar, 5, mode)  # noqa: E731
-    before(monkeypatch, "tars.patiently_opened", swap)
+    before(monkeypatch, "pipeline.read_tars.patiently_opened", swap)
     with pytest.raises(RunError, match=rf"t\.tar.*{REPLACED}.*allow_broken_sources"):
         run_export(tmp_path / "in", tmp_path / "out", max_failed_fraction=1)
     monkeypatch.undo()
     tar.unlink()
     write_tar(tar, mode=mode)
-    before(monkeypatch, "tars.patiently_opened", swap)
+    before(monkeypatch, "pipeline.read_tars.patiently_opened", swap)
     export = run_export(tmp_path / "in", tmp_path / "out", **LENIENT)
     assert export.ids == [good.stem]
     (failure,) = export.failures
@@ -290,7 +294,7 @@ def test_a_tar_that_is_written_anew_while_it_is_walked(
             file.write(other)
         os.utime(tar, ns=(moment, moment))
 
-    left = before(monkeypatch, "tar_walk.parse_header", spoil, 5)
+    left = before(monkeypatch, "sources.tar.walk.parse_header", spoil, 5)
     export = run_export(tmp_path / "in", tmp_path / "out", **LENIENT)
     assert left[0] < 0
     assert export.ids == ["good"]
@@ -306,7 +310,7 @@ def test_the_parquet_beside_a_tar_is_the_one_that_was_listed(
     table = first.shards[0].tar.with_suffix(".parquet")
     other = table.read_bytes()
     swap = lambda: fifo(table) if change == "FIFO" else put(table, other)  # noqa: E731
-    before(monkeypatch, "tars._read_companion", swap)
+    before(monkeypatch, "pipeline.read_tars._read_companion", swap)
     with pytest.raises(InputError, match=f"1 with SourceChanged .*{REPLACED}"):
         run_export(first.out, tmp_path / "again")
 
@@ -334,7 +338,7 @@ def test_without_its_index_a_tar_is_walked(
         fifo(index)
     else:
         swap = lambda: fifo(index) if change == "FIFO" else put(index, wrong)  # noqa: E731
-        assert before(monkeypatch, "tars._indexed", swap)
+        assert before(monkeypatch, "pipeline.read_tars._indexed", swap)
     export = run_export(tar, tmp_path / "out")
     assert check(export) == []
     assert export.ids == IDS
@@ -344,13 +348,13 @@ def test_without_its_index_a_tar_is_walked(
 @pytest.mark.parametrize(
     ("name", "where", "nth"),
     [
-        ("t.parquet", "table_samples.open_source", 1),
-        ("t.parquet", "table_samples.open_source", 3),
-        ("t.parquet", "table_samples.group_refs", 2),
-        ("t.parquet", "measuring.open_source", 2),
-        ("t.parquet", "measuring.look", 2),
-        ("t.csv", "table_samples.open_source", 1),
-        ("t.csv", "table_samples._check_fits", 1),
+        ("t.parquet", "pipeline.read_tables.open_source", 1),
+        ("t.parquet", "pipeline.read_tables.open_source", 3),
+        ("t.parquet", "pipeline.read_tables.group_refs", 2),
+        ("t.parquet", "pipeline.measure_images.open_source", 2),
+        ("t.parquet", "pipeline.measure_images.look", 2),
+        ("t.csv", "pipeline.read_tables.open_source", 1),
+        ("t.csv", "pipeline.read_tables._check_fits", 1),
     ],
 )
 def test_a_table_that_changes_while_it_is_planned(
@@ -390,7 +394,7 @@ def test_a_table_that_is_written_anew_while_it_is_read(
         table.write_bytes(other)
         os.utime(table, ns=(moment, moment))
 
-    before(monkeypatch, "tables.text._csv_lines", spoil)
+    before(monkeypatch, "sources.tables.text._csv_lines", spoil)
     export = run_export(f"{table},{good}", tmp_path / "out", **LENIENT)
     assert export.ids == ["good"]
     assert [(one["stage"], one["error"]) for one in export.failures] == [("list", "SourceChanged")]
@@ -401,7 +405,7 @@ def test_json_that_is_swapped_before_its_columns_are_read(
 ) -> None:
     folder = write_files(tmp_path / "in")
     victim = folder / f"{IDS[3]}.json"
-    before(monkeypatch, "sources.with_json", lambda: put(victim, b'{"score": 99}'))
+    before(monkeypatch, "pipeline.read_samples.with_json", lambda: put(victim, b'{"score": 99}'))
     export = run_export(folder, tmp_path / "out", **LENIENT)
     assert check(export) == [IDS[3]]
 
@@ -413,10 +417,10 @@ def test_json_that_is_swapped_before_its_columns_are_read(
 @pytest.mark.parametrize(
     ("name", "where"),
     [
-        ("m.parquet", "lookup.check_key"),
-        ("m.parquet", "lookup._opened"),
-        ("m.csv", "lookup.read_rows"),
-        ("m.csv", "lookup._opened"),
+        ("m.parquet", "pipeline.read_lookups.check_key"),
+        ("m.parquet", "pipeline.read_lookups._opened"),
+        ("m.csv", "pipeline.read_lookups.read_rows"),
+        ("m.csv", "pipeline.read_lookups._opened"),
     ],
 )
 def test_a_lookup_table_that_changes_ends_the_run(
@@ -452,7 +456,9 @@ def test_a_lookup_table_that_changes_ends_the_run(
 
 
 @pytest.mark.parametrize("flag", ["ids", "exclude_ids"])
-@pytest.mark.parametrize("where", ["lookup.text_ids", "lookup.pack_rows"])
+@pytest.mark.parametrize(
+    "where", ["pipeline.read_lookups.text_ids", "pipeline.read_lookups.pack_rows"]
+)
 def test_a_list_of_ids_that_changes_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, where: str
 ) -> None:
@@ -490,10 +496,10 @@ def test_what_was_spilled_of_a_compressed_tar_is_what_is_read(
     put(tmp_path / "in" / "good.jpg", IMAGE)
     out = tmp_path / "out"
     # Once it was read, its source may change.
-    before(monkeypatch, "writing.find_finished", lambda: write_tar(tar, 5, "w:gz"))
+    before(monkeypatch, "pipeline.write_shards.find_finished", lambda: write_tar(tar, 5, "w:gz"))
     assert check(run_export(tar, tmp_path / "plain")) == []
     monkeypatch.undo()
-    before(monkeypatch, "writing.find_finished", lambda: spoil_spills(out, 1))
+    before(monkeypatch, "pipeline.write_shards.find_finished", lambda: spoil_spills(out, 1))
     export = run_export(tmp_path / "in", out, **LENIENT)
     assert export.ids == ["good"]
     assert {one["error"] for one in export.failures} == {"SourceChanged"}
@@ -507,7 +513,7 @@ def test_what_was_spilled_of_a_pipelines_samples_is_what_is_read(
         beam_export.Sample(ident, IMAGE, fields={"txt": caption(number)})
         for number, ident in enumerate(IDS)
     ]
-    left = before(monkeypatch, "writing.find_finished", lambda: spoil_spills(out))
+    left = before(monkeypatch, "pipeline.write_shards.find_finished", lambda: spoil_spills(out))
     write = beam_export.WriteShards(str(out), max_failed_fraction=1)
     run_pipeline(lambda p: p | beam.Create(samples, reshuffle=False) | write)
     export = read_export(out)
@@ -527,7 +533,7 @@ def test_a_path_that_a_pipeline_names_is_pinned_when_it_is_looked_at(
     ]
     victim = folder / f"{IDS[3]}.jpg"
     swap = lambda: fifo(victim) if change == "FIFO" else put(victim, IMAGE[::-1])  # noqa: E731
-    before(monkeypatch, "writing.find_finished", swap)
+    before(monkeypatch, "pipeline.write_shards.find_finished", swap)
     write = beam_export.WriteShards(str(tmp_path / "out"), max_failed_fraction=1)
     run_pipeline(lambda p: p | beam.Create(samples, reshuffle=False) | write)
     export = read_export(tmp_path / "out")
@@ -572,7 +578,7 @@ def test_an_input_that_changes_while_it_is_verified(
     command = ["verify", str(tmp_path / "out"), f"--against={folder}", "--direct_num_workers=1"]
     assert cli.main(command) == 0
     victim = folder / f"{IDS[3]}.jpg"
-    left = before(monkeypatch, "source_claims.load", lambda: put(victim, IMAGE[::-1]))
+    left = before(monkeypatch, "pipeline.source_claims.load", lambda: put(victim, IMAGE[::-1]))
     capsys.readouterr()
     assert cli.main(command) == 1
     assert left[0] <= 0

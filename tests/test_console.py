@@ -90,7 +90,7 @@ def test_an_error_that_cannot_be_told_is_one(streams: str) -> None:
 def test_a_reader_that_has_read_enough(tmp_path: Path) -> None:
     # More than any pipe holds, and printed line by line.
     program = (
-        "from beam_export import cli\n"
+        "from beam_export.cli import main as cli\n"
         "def many(flags):\n"
         "    for line in range(10**5): print(line, flush=True)\n"
         "    return 0\n"
@@ -104,7 +104,7 @@ def test_a_reader_that_has_read_enough(tmp_path: Path) -> None:
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     program = (
         "import os, sys\n"
-        "from beam_export import cli\n"
+        "from beam_export.cli import main as cli\n"
         "def look(flags):\n"
         "    with open(flags[0], 'wb') as file:\n"
         "        print('into the file?'); print('and this?', file=sys.stderr)\n"

@@ -1,4 +1,4 @@
-"""`encoders.need`: what a large image takes stays below its estimate, and is had alone."""
+"""`images.memory_need`: what a large image takes stays below its estimate, and is had alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`encoders.outline` and what follows from it: pixels by the header, and what an image may take."""
+"""`images.outline` and what follows from it: pixels by the header, and what an image may take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`encoders.tiles`: images that are worked on a tile at a time are those worked on as a whole."""
+"""`images.tiles`: images that are worked on a tile at a time are those worked on as a whole."""
 
 from __future__ import annotations
 
