@@ -17,6 +17,7 @@ from beam_export.text import printable
 
 __all__ = [
     "DAMAGED_IMAGE",
+    "SOURCE_CHANGED",
     "UNMEASURED",
     "WHOLE",
     "DeviceArray",
@@ -35,6 +36,8 @@ __all__ = [
 WHOLE = -1
 #: `Failure.error` of a JPEG that decodes with loss of data.
 DAMAGED_IMAGE = "DamagedImage"
+#: `Failure.error` of a sample whose source is not what was listed.
+SOURCE_CHANGED = "SourceChanged"
 #: `SampleRef.size` of an image that has not been looked at.
 UNMEASURED = -1
 

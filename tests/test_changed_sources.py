@@ -219,6 +219,19 @@ def test_a_file_or_its_sidecar_that_is_swapped_before_it_is_read(
     assert export.failures[0]["message"] == f"the .{ext} {REPLACED}"
 
 
+def test_what_changed_during_a_run_is_read_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_files(tmp_path / "in")
+    victim = folder / f"{IDS[3]}.jpg"
+    with monkeypatch.context() as patch:
+        before(patch, "pipeline.write_shards.find_finished", lambda: put(victim, IMAGE))
+        assert check(run_export(folder, tmp_path / "out", **LENIENT)) == [IDS[3]]
+    assert check(run_export(folder, tmp_path / "out", **LENIENT)) == []
+    fresh = run_export(folder, tmp_path / "fresh", **LENIENT)
+    assert directory_hashes(fresh.out) == directory_hashes(tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", ["parquet", "paths.csv", "paths.jsonl"])
 @pytest.mark.parametrize("probe", ["off", "full"])
 def test_images_of_tables_that_are_swapped_before_they_are_read(

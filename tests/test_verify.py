@@ -273,6 +273,8 @@ def test_codecs_of_other_versions_are_said_and_no_fault(
         {"order": "shuffled", "duplicates": "rename", "encode": "always"},
         {"resize": 16, "resize_mode": "border", "duplicates": "first"},
         {"encode": "never", "duplicates": "rename", "limit": 9},
+        {"probe": "full", "duplicates": "rename"},
+        {"probe": "header", "duplicates": "rename"},
     ],
 )
 def test_no_option_makes_a_false_fault(
@@ -287,6 +289,8 @@ def test_no_option_makes_a_false_fault(
     for number, path in enumerate(sorted(source.rglob("img*g"))):
         path.with_suffix(".json").write_text(json.dumps({"n": number, "x": [0.5, None]}))
         path.with_suffix(".txt").write_text(f"text {number}")
+    if "probe" in options:
+        (source / "junk.jpg").write_bytes(b"no image")
     run_export(source, tmp_path / "out", images_per_tar=8, max_failed_fraction=0.5, **options)
     code, findings = verify(capsys, tmp_path / "out", f"--against={source}", "--decode")
     assert (code, findings.unchecked) == (0, []), lines(findings)

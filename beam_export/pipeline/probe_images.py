@@ -20,7 +20,7 @@ from beam_export.options import ExportOptions
 from beam_export.pipeline.beam_utils import Checkpoint
 from beam_export.pipeline.prefetch import check_names
 from beam_export.planning.blocks import PackedRef, open_block, pack_block, unpack_ref, with_probed
-from beam_export.samples import Failure, Member, Probed, SampleRef, failure_of
+from beam_export.samples import SOURCE_CHANGED, Failure, Member, Probed, SampleRef, failure_of
 from beam_export.sources.reader import Reader
 
 __all__ = ["ProbeImages", "ProbedBlocks", "probe_sample"]
@@ -166,6 +166,6 @@ def _head(image: Member, size: int, reader: Reader) -> bytes:
     try:
         return reader.read(image._replace(offset=max(image.offset, 0), size=size, crc=None))
     except SampleError as error:
-        if error.error == "SourceChanged":
+        if error.error == SOURCE_CHANGED:
             return b""  # reading the whole tells by how much
         raise

@@ -14,7 +14,7 @@ from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection, TaggedO
 from beam_export.errors import InputError
 from beam_export.pipeline.json_members import sorted_out
 from beam_export.pipeline.progress import tell
-from beam_export.samples import Failure, SampleRef
+from beam_export.samples import SOURCE_CHANGED, Failure, SampleRef
 from beam_export.sources.entries import Source
 from beam_export.sources.tables.refs import Place, group_refs, metadata_schema, row_ref
 from beam_export.sources.tables.roles import roles_of_names, roles_of_schema
@@ -140,7 +140,7 @@ def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
     where = printable(unpin(uri)[0])
     if isinstance(error, ReplacedError):
         reason = "the table has been replaced since it was listed"
-        return Failure(printable(name), where, "list", "SourceChanged", reason)
+        return Failure(printable(name), where, "list", SOURCE_CHANGED, reason)
     if isinstance(error, OSError):
         if not is_lasting(error):
             raise error

@@ -16,7 +16,7 @@ from beam_export.naming import ShardNames, parse
 from beam_export.pipeline.beam_utils import Checkpoint
 from beam_export.pipeline.json_members import ReadJson, sorted_out, with_json
 from beam_export.pipeline.progress import tell
-from beam_export.samples import Failure, SampleRef
+from beam_export.samples import SOURCE_CHANGED, Failure, SampleRef
 from beam_export.sources.decompress import compression_of
 from beam_export.sources.entries import Entry, Skipped, Source
 from beam_export.sources.json_metadata import MAX_JSON
@@ -118,7 +118,7 @@ class _ReadTar(beam.DoFn):
             yield TaggedOutput("failures", _broken(source, str(error)))
         except ReplacedError:
             reason = "the tar or the Parquet beside it has been replaced since it was listed"
-            yield TaggedOutput("failures", _broken(source, reason, "SourceChanged"))
+            yield TaggedOutput("failures", _broken(source, reason, SOURCE_CHANGED))
         except OSError as error:
             if not is_lasting(error):
                 raise

@@ -25,7 +25,7 @@ from beam_export.pipeline.read_samples import ReadSamples
 from beam_export.pipeline.read_tars import Spills
 from beam_export.pipeline.verify_names import by_bucket, one_claim
 from beam_export.planning.blocks import open_block, unpack_ref
-from beam_export.samples import Failure
+from beam_export.samples import SOURCE_CHANGED, Failure
 from beam_export.shards.writer import ReadySample
 from beam_export.sources.patterns import parse_inputs
 from beam_export.sources.reader import Reader
@@ -186,7 +186,7 @@ def _lost(failure: Failure) -> Claim:
     Raises:
         RunError: if it changes at this moment, so that nothing can be said of it.
     """
-    if failure.error == "SourceChanged":
+    if failure.error == SOURCE_CHANGED:
         raise RunError(
             f"--against: {failure.original_path} has changed while it was read: wait until nobody "
             "writes to the input, and verify again."

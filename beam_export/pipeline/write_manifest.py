@@ -26,7 +26,7 @@ from beam_export.pipeline.plan_shards import Planned
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
 from beam_export.planning.plan import open_plan
-from beam_export.samples import Failure
+from beam_export.samples import SOURCE_CHANGED, Failure
 from beam_export.shards import manifest as manifests
 from beam_export.shards.card import dataset_card
 from beam_export.shards.leftovers import CARD, find_card
@@ -40,7 +40,7 @@ __all__ = ["WriteManifest"]
 
 _LOG = logging.getLogger(__name__)
 #: Failures of whole sources, whose samples nobody can count: of samples, no other stage has these.
-_LOST_SOURCES = frozenset({("list", "BrokenSource"), ("list", "SourceChanged")})
+_LOST_SOURCES = frozenset({("list", "BrokenSource"), ("list", SOURCE_CHANGED)})
 
 
 @dataclasses.dataclass

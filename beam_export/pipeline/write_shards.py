@@ -28,7 +28,7 @@ from beam_export.planning import plan as sharding
 from beam_export.planning.blocks import PackedRef, merged, open_block, unpack_ref
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.plan import open_plan
-from beam_export.samples import Failure, SampleRef
+from beam_export.samples import SOURCE_CHANGED, Failure, SampleRef
 from beam_export.shards.output import Seen
 from beam_export.shards.resume import Stock, find_finished
 from beam_export.shards.writer import ReadySample, ShardResult, write_shard
@@ -256,8 +256,11 @@ def _count(result: ShardResult) -> None:
 
 def _all_failed(result: ShardResult) -> str:
     first = result.failures[0]
+    remedy = "give --probe=full, which leaves such images out before shards are planned"
+    if all(failure.error == SOURCE_CHANGED for failure in result.failures):
+        remedy = "run again, when nobody writes to the sources"
     return (
         f"all {len(result.failures)} images of shard {result.number} failed, the first, "
         f"{first.original_path or first.image_id}, with: {first.message}; an empty shard is never "
-        "written: give --probe=full, which leaves such images out before shards are planned."
+        f"written: {remedy}."
     )

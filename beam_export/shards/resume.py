@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from beam_export.naming import ShardNames, parse
 from beam_export.planning.blocks import PackedRef, unpack_ref
+from beam_export.samples import SOURCE_CHANGED
 from beam_export.shards.output import Output, Standing
 from beam_export.shards.parquet import check_pages, read_encodings, read_facts
 from beam_export.shards.sealed import SealError, unseal
@@ -148,6 +149,9 @@ def find_finished(
     if result.plan != plan or result.bytes != files.tar.size:
         return None
     if result.samples + len(result.failures) != count:
+        return None
+    # What changed while that run lasted is listed anew by this one, and may be read now.
+    if any(failure.error == SOURCE_CHANGED for failure in result.failures):
         return None
     return None if _changed_since(files.parquet.updated, refs, output.workspace) else result
 

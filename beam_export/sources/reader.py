@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import BinaryIO, TypeVar
 
 from beam_export.errors import SampleError
-from beam_export.samples import WHOLE, Member
+from beam_export.samples import SOURCE_CHANGED, WHOLE, Member
 from beam_export.sources.spans import Span, coalesce
 from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.errors import TableError
@@ -207,7 +207,7 @@ class Reader:
         try:
             return self._cells.read(member.uri, column, member.offset) or b""
         except TableError as error:
-            raise SampleError("read", "SourceChanged", f"its Parquet file {error}") from error
+            raise SampleError("read", SOURCE_CHANGED, f"its Parquet file {error}") from error
         except OSError:
             self._cells.forget(member.uri)
             raise
@@ -272,7 +272,7 @@ def _fetch(member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
 
 def _replaced(member: Member) -> SampleError:
     reason = f"the .{member.ext} has been replaced since it was listed"
-    return SampleError("read", "SourceChanged", reason)
+    return SampleError("read", SOURCE_CHANGED, reason)
 
 
 def _part(member: Member, data: bytes | SampleError, offset: int) -> bytes | SampleError:
@@ -288,10 +288,10 @@ def _checked(member: Member, data: bytes) -> bytes | SampleError:
         if member.crc is None or zlib.crc32(data) == member.crc:
             return data
         reason = f"the .{member.ext} is not what was spilled: _tmp has been written to by others"
-        return SampleError("read", "SourceChanged", reason)
+        return SampleError("read", SOURCE_CHANGED, reason)
     return SampleError(
         "read",
-        "SourceChanged",
+        SOURCE_CHANGED,
         f"the .{member.ext} had {member.size} bytes when it was listed, and has "
         f"{'more' if len(data) > member.size else len(data)} now",
     )

@@ -12,7 +12,7 @@ __all__ = ["RESTORE", "REWRITE", "Fault", "Faults", "in_order"]
 #: What to do about a shard that is not what was written.
 REWRITE = "restore the shard's two files from a copy, or delete them and run the same export again"
 #: What to do about a file that is one a dataset.
-RESTORE = "restore it from a copy, or run the same export again"
+RESTORE = "restore it from a copy, or move it away and run the same export again"
 
 #: Faults of one file that are told one by one; a damaged tar may have as many as it has blocks.
 _MOST = 100

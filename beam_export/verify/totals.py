@@ -134,11 +134,12 @@ class _Ending:
             return
         before = (+listed).total()
         steps: list[dict[str, Any]] = manifest["steps"]
-        read = next((one for one in steps if one.get("step") == "read"), {})
-        if read.get("failed", before) != before:
+        # Those that the sources tell of, and those that a probe has found.
+        stated = sum(one.get("failed", 0) for one in steps if one.get("step") in ("read", "probe"))
+        if stated != before:
             self.faults.add(
                 names.failures,
-                f"{before} of its failures are of no shard, and the manifest says {read['failed']}",
+                f"{before} of its failures are of no shard, and the manifest says {stated}",
             )
 
     def hold_totals(self, manifest: Mapping[str, Any]) -> None:
