@@ -166,21 +166,21 @@ class _Finish(beam.DoFn):
     ) -> None:
         """Writes what comes last: the card, the manifest, and the run's own facts."""
         card, sums = dataset_card(manifest), manifest.totals
-        unknown = self._write_card(card)
+        digest = hashlib.sha256(card).hexdigest()
+        new = self._write_card(card)
         self._put(names.manifest, manifest.to_json())
         kept = sum(one.kept for one in results)
+        told = self._told_of_run(names)
+        unknown = told is None or (new and told.get("card_sha256") != digest)
         # Of a run that has found everything as it would be there is nothing to tell.
-        if unknown or kept < len(results) or not self._tells_of_run(names):
-            facts = {
-                manifests.FROM_JSON: from_json,
-                # Tells the card from one that somebody has edited.
-                "card_sha256": hashlib.sha256(card).hexdigest(),
-            }
+        if unknown or kept < len(results):
+            # The digest tells the card from one that somebody has edited.
+            facts = {manifests.FROM_JSON: from_json, "card_sha256": digest}
             self._write_run(names, sums, results, facts)
         self._output.sweep()
         mended = self._written if kept == len(results) else 0
-        told = {"finished": 1, "kept_shards": kept, "mended_files": mended}
-        progress.tell(self._watcher, {**dataclasses.asdict(sums), **told})
+        counts = {"finished": 1, "kept_shards": kept, "mended_files": mended}
+        progress.tell(self._watcher, {**dataclasses.asdict(sums), **counts})
 
     def _put(self, name: str, content: bytes) -> bool:
         written = self._output.put(name, content)
@@ -273,19 +273,18 @@ class _Finish(beam.DoFn):
             {"step": "write", "samples": sums.written, "shards": sums.shards},
         ]
 
-    def _tells_of_run(self, names: ShardNames) -> bool:
-        """Tells whether the facts of the run that has written the shards stand there, whole."""
+    def _told_of_run(self, names: ShardNames) -> dict[str, Any] | None:
+        """Returns the facts of the run that has written the shards; None if they are not whole."""
         try:
             with self._output.read(names.run) as source:
-                unseal(source.read())
+                return unseal(source.read())
         except (OSError, SealError):
-            return False
-        return True
+            return None
 
     def _write_card(self, card: bytes) -> bool:
         """Writes the dataset card, unless a README stands there that is to be kept.
 
-        Tells whether there is a card now that no `run.json` knows of.
+        Returns whether the card is there now, and was not there before as one of this tool's.
         """
         if find_card(self._output) != "kept":
             return self._put(CARD, card)
