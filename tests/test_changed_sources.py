@@ -80,6 +80,10 @@ def write_tar(path: Path, turn: int = 0, mode: str = "w") -> Path:
     return put(path, buffer.getvalue())
 
 
+#: A pipe in the place of a file is refused where any file is opened, which others try fast.
+CHANGES = ["swapped", pytest.param("FIFO", marks=pytest.mark.slow)]
+
+
 def put(path: Path, data: bytes) -> Path:
     """Puts a file in place of what is there, a nanosecond younger than that."""
     moment = path.stat().st_mtime_ns + 1 if path.exists() else None
@@ -165,7 +169,7 @@ def check(export: Export) -> list[str]:
 
 
 @pytest.mark.parametrize("runner", [None, BundleBasedDirectRunner])
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_tar_that_is_swapped_before_it_is_read_gives_no_wrong_caption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, runner: Any
 ) -> None:
@@ -202,7 +206,7 @@ def test_a_tar_that_is_swapped_before_it_is_read_gives_no_wrong_caption(
     assert {one["message"] for one in export.failures} == {f"the .jpg {REPLACED}"}
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("ext", ["jpg", "txt", "json"])
 def test_a_file_or_its_sidecar_that_is_swapped_before_it_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ext: str, change: str
@@ -271,7 +275,7 @@ def test_images_of_tables_that_are_swapped_before_they_are_read(
 # While planning.
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("name", ["t.tar", "t.tar.gz"])
 def test_a_tar_that_is_swapped_before_it_is_walked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, change: str
@@ -314,7 +318,7 @@ def test_a_tar_that_is_written_anew_while_it_is_walked(
     assert {one["error"] for one in export.failures} == {"SourceChanged"}
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_the_parquet_beside_a_tar_is_the_one_that_was_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -328,7 +332,7 @@ def test_the_parquet_beside_a_tar_is_the_one_that_was_listed(
         run_export(first.out, tmp_path / "again")
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO", "from the beginning"])
+@pytest.mark.parametrize("change", [*CHANGES, "from the beginning"])
 def test_without_its_index_a_tar_is_walked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -357,7 +361,7 @@ def test_without_its_index_a_tar_is_walked(
     assert export.ids == IDS
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize(
     ("name", "where", "nth"),
     [
@@ -426,7 +430,7 @@ def test_json_that_is_swapped_before_its_columns_are_read(
 # What samples are looked up in.
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize(
     ("name", "where"),
     [
@@ -535,7 +539,7 @@ def test_what_was_spilled_of_a_pipelines_samples_is_what_is_read(
     assert "spilled" in export.failures[0]["message"]
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_path_that_a_pipeline_names_is_pinned_when_it_is_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -647,7 +651,7 @@ def paused(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("change", ["swapped", "FIFO"])
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_command_whose_sources_change_while_it_runs(
     tmp_path: Path, paused: Callable[..., subprocess.Popen[str]], change: str
 ) -> None:
