@@ -18,7 +18,7 @@ from conftest import ROOT
 from beam_export.sources.tables import pages
 from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.errors import TableError
-from beam_export.sources.tables.pages import Page, chunks_of, pages_of
+from beam_export.sources.tables.pages import Chunk, Page, chunks_of, pages_of
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tar.exports import read_beside
 
@@ -96,6 +96,12 @@ def test_a_page_that_is_far_larger_than_it_looks_is_refused(
     assert "column 'image', that unpacks to 4,194,3" in refusal(data)
     # What is not read is not judged.
     assert [one.num_rows for _, one in ParquetTable(io.BytesIO(data)).batches(0, ["id"])] == [1]
+
+
+@pytest.mark.parametrize(("start", "end"), [(-5, 10), (10, 5), (4, 2**62), (2**63, 2**64)])
+def test_a_column_that_lies_where_nothing_is(start: int, end: int) -> None:
+    with pytest.raises(ValueError, match="lies where there is nothing"):
+        list(pages_of(io.BytesIO(bytes(100)), Chunk("x", start, end, 0)))
 
 
 def test_large_pages_of_what_does_not_shrink_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,9 +98,11 @@ def pages_of(fh: BinaryIO, chunk: Chunk) -> Iterator[Page]:
     """Yields the pages of a chunk, without reading more than their headers.
 
     Raises:
-        ValueError: if a header is none, or says what cannot be.
+        ValueError: if the footer or a header says what cannot be, or a header is none.
     """
     at = chunk.start
+    if not 0 <= at <= chunk.end <= fh.seek(0, 2) + _SLACK:
+        raise ValueError("its footer says that a column lies where there is nothing")
     while at < chunk.end:
         header, length = _header(fh, at, chunk.end)
         sizes: list[Any] = [header.get(one) for one in (_COMPRESSED_SIZE, _UNCOMPRESSED_SIZE)]
