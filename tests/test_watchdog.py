@@ -276,8 +276,10 @@ def test_a_process_that_may_not_have_enough(
 
 
 WORKERS = """
-import sys
+import logging, sys
 from beam_export.cli import main as cli
+# As the command does: Beam, which it loads later, says there what is not installed.
+logging.basicConfig(level=logging.CRITICAL)
 from beam_export.cli import local as here
 from beam_export.cli import watchdog
 
