@@ -17,12 +17,11 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from typing import Any
 
 import pyarrow.dataset as ds
-from common import _tree, save
+from common import PeakMemory, _tree, save
 from large_files import CASES, make_case
 from PIL import Image
 
@@ -38,24 +37,14 @@ _SLOW = ("rgba-icc.png", "progressive-cmyk.jpg")
 _SECONDS = 3000
 
 
-class Held:
+class Held(PeakMemory):
     """Watches the memory of a process and of all below it: what each has, its part of what is
     shared (`Pss`), in MiB, sampled. `peak` is of one, `together` of all at the same time.
     """
 
     def __init__(self, process: int, every: float = 0.1) -> None:
-        self._process, self._every = process, every
-        self.peak = self.together = 0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Held:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
+        super().__init__(process, every)
+        self.together = 0
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):

@@ -20,6 +20,7 @@ __all__ = [
     "Storage",
     "Target",
     "Terms",
+    "read_up_to",
 ]
 
 #: Reads at a time of a process on a storage far away.
@@ -235,3 +236,16 @@ class Folders(Protocol):
             FileNotFoundError: if nothing stands there.
             InTheWayError: if what stands there is no plain file.
         """
+
+
+def read_up_to(source: BinaryIO, size: int) -> bytes:
+    """Reads until there is nothing more: one read of a raw file may return less than is there."""
+    first = source.read(size)
+    if not first or len(first) == size:
+        return first
+    parts = [first]
+    left = size - len(first)
+    while left and (part := source.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
-from beam_export.storage.base import Stat, Terms
+from beam_export.storage.base import Stat, Terms, read_up_to
 
 __all__ = ["BeamStorage", "BeamTarget", "schemes"]
 
@@ -55,25 +55,12 @@ class BeamStorage:
         with self.open(uri) as source:
             if start:
                 source.seek(start)
-            return _read_up_to(source, size)
+            return read_up_to(source, size)
 
     def read_whole(self, uri: str, size: int) -> bytes:
         """See `Storage.read_whole`."""
         # One byte more than there should be tells a file that has grown, and costs nothing.
         return self.read(uri, 0, size + 1)
-
-
-def _read_up_to(source: BinaryIO, size: int) -> bytes:
-    """Reads until there is nothing more: one read of a raw file may return less than is there."""
-    first = source.read(size)
-    if not first or len(first) == size:
-        return first
-    parts = [first]
-    left = size - len(first)
-    while left and (part := source.read(left)):
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def _stat(file: FileMetadata) -> Stat:

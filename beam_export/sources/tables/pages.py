@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from beam_export.sources.tables.thrift import Struct, read_struct
+from beam_export.storage.base import read_up_to
 
 __all__ = ["Chunk", "Page", "bomb", "chunks_of", "pages_of"]
 
@@ -74,12 +75,12 @@ def chunks_of(fh: BinaryIO) -> list[list[Chunk]]:
     """
     size = fh.seek(0, 2)
     fh.seek(max(0, size - 8))
-    tail = _read(fh, 8)
+    tail = read_up_to(fh, 8)
     length = int.from_bytes(tail[:4], "little")
     if tail[4:] != _MAGIC or length > size - 8:
         raise ValueError("it has no footer")
     fh.seek(size - 8 - length)
-    footer, _ = read_struct(_read(fh, length))
+    footer, _ = read_struct(read_up_to(fh, length))
     try:
         return [[_chunk(column) for column in group[_COLUMNS]] for group in footer[_ROW_GROUPS]]
     except (KeyError, TypeError, AttributeError) as error:
@@ -123,22 +124,13 @@ def _header(fh: BinaryIO, at: int, end: int) -> tuple[Struct, int]:
     size = _HEAD
     while True:
         fh.seek(at)
-        data = _read(fh, min(size, end + _SLACK - at))
+        data = read_up_to(fh, min(size, end + _SLACK - at))
         try:
             return read_struct(data)
         except ValueError:
             if len(data) < size or size >= _MOST_HEAD:  # there is no more of it
                 raise
         size *= 16
-
-
-def _read(fh: BinaryIO, size: int) -> bytes:
-    """Returns so many bytes, fewer at the file's end; one call may return less than there is."""
-    parts = []
-    while size > 0 and (part := fh.read(size)):
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def bomb(page: Page, chunk: Chunk, is_list: bool) -> int:

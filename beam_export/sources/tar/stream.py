@@ -6,6 +6,7 @@ import os
 from typing import BinaryIO, Protocol
 
 from beam_export.sources.decompress import CompressionError, Stream, compression_of, decompress
+from beam_export.storage.base import read_up_to
 
 __all__ = ["BrokenTarError", "SeekableSource", "Source", "StreamSource"]
 
@@ -63,7 +64,7 @@ class SeekableSource:
         if begin + size > len(self._chunk):
             self._fh.seek(self.offset)
             self._chunk_start = self.offset
-            self._chunk = _read_up_to(self._fh, max(size, _CHUNK))
+            self._chunk = read_up_to(self._fh, max(size, _CHUNK))
             begin = 0
         data = self._chunk[begin : begin + size]
         self.offset += len(data)
@@ -85,7 +86,7 @@ class StreamSource:
         """Begins at the file's present position."""
         self.offset = 0
         self._fh: BinaryIO | Stream = fh
-        self._chunk = _read_up_to(fh, _START)
+        self._chunk = read_up_to(fh, _START)
         self._used = 0
         if kind := compression_of(self._chunk):
             self._fh = decompress(fh, kind, self._chunk)
@@ -127,11 +128,3 @@ class StreamSource:
         self._used += len(data)
         self.offset += len(data)
         return data
-
-
-def _read_up_to(fh: BinaryIO, size: int) -> bytes:
-    """Reads until there is nothing more: one read of a raw file may return less than is there."""
-    data = fh.read(size)
-    while len(data) < size and (part := fh.read(size - len(data))):
-        data += part
-    return data
