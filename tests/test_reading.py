@@ -15,9 +15,9 @@ from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources import reader as reading
 from beam_export.sources.reader import Reader
-from beam_export.storage import beam as filesystems
 from beam_export.storage import local, local_file
 from beam_export.storage import retry as patience
+from beam_export.storage.base import read_up_to
 
 CONTENT = bytes(range(200))
 
@@ -189,7 +189,7 @@ def test_reads_that_give_less_than_is_there_go_on() -> None:
             return super().read(min(size or 0, 7))
 
     for size in (0, 6, 7, 8, 199, 200, 201):
-        assert filesystems._read_up_to(Slow(CONTENT), size) == CONTENT[:size]
+        assert read_up_to(Slow(CONTENT), size) == CONTENT[:size]
 
 
 def test_few_files_are_open_at_a_time_and_none_afterwards(
