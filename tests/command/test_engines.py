@@ -1,0 +1,308 @@
+"""The export on engines other than the local runner: the same bytes, the same words, lost workers.
+
+An engine is a job server, a process of its own that is spoken to over the network; the workers are
+processes too. Beam's reference job service needs nothing; Prism and Flink are made by
+`make engines`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from PIL import Image
+from support.devices import need_engine
+from support.exports import ROOT, check_export, directory_hashes, left_over, make_images, picture
+
+from beam_export import Sample, WriteShards
+from beam_export.cli.flags import parse_export
+from beam_export.pipeline.export import ExportImages
+from beam_export.shards.output import Output
+
+PER_TAR = 4
+COUNT = 22
+#: As it is where no virtual environment is activated.
+ENVIRON = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+REFERENCE = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
+
+
+def command_of(engine: str, port: int) -> list[str]:
+    if engine == "reference":
+        return [*REFERENCE, f"--port={port}"]
+    need_engine(engine)
+    if engine == "prism":
+        return [str(ROOT / "engines/prism.sh"), str(port)]
+    return [str(ROOT / "engines/flink.sh")]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "reference",
+        pytest.param("prism", marks=pytest.mark.slow),
+        pytest.param("flink", marks=pytest.mark.slow),
+    ],
+)
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def flags(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Flags that send an export to a running engine."""
+    port = free_port()
+    log = tmp_path_factory.mktemp(engine) / "log"
+    with log.open("wb") as target:
+        server = subprocess.Popen(
+            command_of(engine, port),
+            stdout=target,
+            stderr=target,
+            env={**ENVIRON, "JOB_PORT": str(port)},
+        )
+    try:
+        wait_for(port, server, log)
+        yield [
+            "--runner=PortableRunner",
+            f"--job_endpoint=localhost:{port}",
+            "--environment_type=LOOPBACK",
+            "--experiments=use_loopback_process_worker",
+            *(["--parallelism=2"] if engine == "flink" else []),
+        ]
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def in_threads(flags: list[str]) -> list[str]:
+    """Returns the flags without processes for workers, which have a standard error of their own."""
+    return [flag for flag in flags if "process_worker" not in flag]
+
+
+def wait_for(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("localhost", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"the job server does not answer: {log.read_text()[-2000:]}")
+
+
+def export(source: Path, out: Path, *flags: str, **environ: str) -> subprocess.Popen[str]:
+    places = [f"--input={source}", f"--output_dir={out}", f"--images_per_tar={PER_TAR}"]
+    return command("export", *places, *flags, **environ)
+
+
+def command(*arguments: str, **environ: str) -> subprocess.Popen[str]:
+    pipe, line = subprocess.PIPE, [sys.executable, "-m", "beam_export", *arguments]
+    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, env=ENVIRON | environ)
+
+
+def finished(run: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Returns a run's exit code and what it said."""
+    try:
+        out, errors = run.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        run.kill()
+        raise
+    return run.returncode, out, errors
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_images(tmp_path_factory.mktemp("images"), COUNT)
+    (folder / "img00000.json").write_text('{"score": 0.5}')
+    (folder / "broken.jpg").write_bytes(picture(7)[:70])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Hashes of the local runner's export."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    code, _, errors = finished(export(images, out, "--max_failed_fraction=0.1"))
+    assert code == 0, errors
+    return directory_hashes(out)
+
+
+def test_the_same_bytes_and_the_same_summary(
+    images: Path, local: dict[str, str], flags: list[str], tmp_path: Path
+) -> None:
+    code, said, errors = finished(
+        export(images, tmp_path / "out", "--max_failed_fraction=0.1", *flags)
+    )
+    assert code == 0, errors
+    assert directory_hashes(tmp_path / "out") == local
+    assert said.startswith(f"{COUNT} images in 6 shards")
+    assert left_over(tmp_path / "out") == []
+    check_export(tmp_path / "out", PER_TAR, "--allow-short")
+
+
+@pytest.mark.slow
+def test_a_proxy_that_never_answers_is_not_asked(
+    images: Path, local: dict[str, str], flags: list[str], tmp_path: Path
+) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen(100)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environ = dict.fromkeys(("grpc_proxy", "http_proxy", "https_proxy"), url)
+        run = export(images, tmp_path / "out", "--max_failed_fraction=0.1", *flags, **environ)
+        code, _, errors = finished(run)
+    assert code == 0, errors
+    assert directory_hashes(tmp_path / "out") == local
+
+
+@pytest.mark.slow
+def test_verify_is_a_pipeline_of_any_engine(images: Path, flags: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, _, errors = finished(export(images, out, "--max_failed_fraction=0.1"))
+    assert code == 0, errors
+    given = ["--decode", f"--against={images}", f"--temp_location={tmp_path}", *flags]
+    code, said, errors = finished(command("verify", str(out), *given))
+    assert code == 0, errors
+    assert f"sound: {COUNT} samples in 6 shards" in said
+    victim = sorted(out.glob("*.tar"))[2]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    code, said, errors = finished(command("verify", str(out), *given))
+    assert code == 1, errors
+    assert said.startswith(victim.name)
+    assert not list(tmp_path.glob("verify-*"))
+
+
+@pytest.mark.slow
+def test_a_job_that_fails_says_why_in_one_sentence(
+    images: Path, flags: list[str], tmp_path: Path
+) -> None:
+    code, _, errors = finished(export(images, tmp_path / "out", *in_threads(flags)))
+    assert code == 1
+    assert errors.startswith("beam-export: 1 of 23 images failed")
+    assert errors.count("\n") == 1
+    assert left_over(tmp_path / "out") == []
+
+
+@pytest.mark.slow
+def test_wrong_input_is_told_from_a_run_that_failed(flags: list[str], tmp_path: Path) -> None:
+    for suffix in ("jpg", "jpeg"):
+        (tmp_path / f"same.{suffix}").write_bytes(picture(1))
+    code, _, errors = finished(export(tmp_path, tmp_path / "out", *in_threads(flags)))
+    assert code == 2
+    assert errors.startswith("beam-export: 1 id comes more than once, 'same'")
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images that take so long to encode that a worker can be killed meanwhile."""
+    folder = tmp_path_factory.mktemp("large")
+    for number in range(24):
+        noise = Image.effect_noise((1600, 1200), 20 + number)
+        noise.save(folder / f"{number:03d}.png", compress_level=1)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_while_it_writes(
+    engine: str, flags: list[str], large: Path, tmp_path: Path
+) -> None:
+    code, _, errors = finished(export(large, tmp_path / "local"))
+    assert code == 0, errors
+    out = tmp_path / "out"
+    run = export(large, out, *flags)
+    killed = kill_a_worker_of(run, out)
+    code, _, errors = finished(run)
+    assert killed
+    if engine != "flink":
+        # They try nothing a second time; the second run keeps what the first has finished.
+        assert code == 1
+        assert "beam-export: the run failed: a worker process was killed" in errors
+        assert directory_hashes(out).items() <= directory_hashes(tmp_path / "local").items()
+        assert list(out.glob("*.parquet"))
+        assert not list(out.glob("*manifest.json"))
+        code, _, errors = finished(export(large, out, *flags))
+    assert code == 0, errors
+    assert directory_hashes(out) == directory_hashes(tmp_path / "local")
+    assert left_over(out) == []
+
+
+def kill_a_worker_of(run: subprocess.Popen[str], out: Path) -> bool:
+    """Kills a worker process of a run once a shard is finished and others are being written."""
+    while run.poll() is None:
+        if list(out.glob("*.parquet")):
+            workers = workers_of(run.pid)
+            for worker in workers:
+                os.kill(worker, signal.SIGKILL)
+            if workers:
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def workers_of(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task").glob("*/children")
+    found = [int(child) for file in children for child in file.read_text().split()]
+    return [pid for pid in found if b"SdkHarness" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+SHUFFLES = ("beam:transform:group_by_key:v1", "beam:transform:reshuffle:v1")
+EVERYTHING = [
+    *("--order=shuffled", "--seed=1", "--probe=full", "--max_tar_bytes=10000000"),
+    *("--filter=width > 1", "--metadata={}/scores.csv", "--metadata_key=id"),
+    *("--ids={}/ids.txt", "--duplicates=rename", "--caption_column=caption"),
+]
+
+
+@pytest.mark.parametrize("flags", [[], EVERYTHING], ids=["plain", "everything"])
+def test_no_shuffle_of_an_export_is_flattened(flags: list[str], tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("id,caption\n")
+    (tmp_path / "ids.txt").write_text("a\n")
+    given = [f"--input={tmp_path}", f"--output_dir={tmp_path}/out", "--images_per_tar=1", *flags]
+    command = parse_export([flag.format(tmp_path) for flag in given])
+    output = Output(command.options.output_dir, "token")
+    pipeline = beam.Pipeline()
+    pipeline | ExportImages(command.input, command.options, output=output)
+    assert_no_shuffle_is_flattened(pipeline)
+
+
+def test_no_shuffle_of_a_pipeline_of_ones_own_is_flattened(tmp_path: Path) -> None:
+    pipeline = beam.Pipeline()
+    samples = pipeline | beam.Create([Sample("a", picture(1))])
+    samples | WriteShards(str(tmp_path / "out"), images_per_tar=1)
+    assert_no_shuffle_is_flattened(pipeline)
+
+
+def assert_no_shuffle_is_flattened(pipeline: beam.Pipeline) -> None:
+    """Flink's fuser forgets to keep the other inputs of such a `Flatten`: see `Checkpoint`."""
+    steps = pipeline.to_runner_api().components.transforms.values()
+    shuffled = {
+        found: step.unique_name
+        for step in steps
+        if step.spec.urn in SHUFFLES
+        for found in step.outputs.values()
+    }
+    flattened = [step for step in steps if step.spec.urn == "beam:transform:flatten:v1"]
+    assert len(shuffled) > 4
+    assert len(flattened) > 1
+    for step in flattened:
+        assert not [shuffled[one] for one in step.inputs.values() if one in shuffled]
+
+
+def test_a_job_server_that_is_not_there(images: Path, tmp_path: Path) -> None:
+    flags = ["--runner=portable", f"--job_endpoint=localhost:{free_port()}"]
+    code, _, errors = finished(export(images, tmp_path / "out", *flags, "--job_server_timeout=1"))
+    assert code == 2
+    assert "does not answer" in errors
+    assert left_over(tmp_path / "out") == []

@@ -1,0 +1,147 @@
+"""One source that holds all samples is still the work of many: in how many pieces it goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+from apache_beam.pvalue import TaggedOutput
+from support.exports import picture
+from support.runs import run_export
+
+import beam_export
+from beam_export.pipeline import read_samples as sources
+from beam_export.pipeline import read_tables as table_samples
+from beam_export.pipeline import read_tars as tars
+from beam_export.sources.entries import Source
+from beam_export.sources.patterns import parse_inputs
+
+
+def outputs(do: beam.DoFn, element: Any) -> dict[str | None, list[Any]]:
+    """Returns what a DoFn makes of an element, by tag."""
+    found: dict[str | None, list[Any]] = {}
+    for one in do.process(element):
+        tag = one.tag if isinstance(one, TaggedOutput) else None
+        found.setdefault(tag, []).append(one.value if tag else one)
+    return found
+
+
+def write_tar(path: Path, count: int) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for number in range(count):
+            facts = json.dumps({"number": number}).encode()
+            for ext, data in (("jpg", picture(number % 7)), ("json", facts)):
+                info = tarfile.TarInfo(f"{number:05d}.{ext}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def source(kind: str, path: Path) -> Source:
+    return Source(kind, path.name, str(path), path.stat().st_size, b"\0" * 16)
+
+
+def test_samples_of_one_large_tar_are_handed_on_before_their_json_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tars, "_BLOCK", 10)
+    monkeypatch.setattr(tars, "_KEPT", 2)
+    path = write_tar(tmp_path / "t.tar", 95)
+    found = outputs(tars._ReadTar(None, 1 << 28, None), source("webdataset", path))
+    assert [[ref.metadata for ref in block] for block in found[None]] == [
+        [{"number": number} for number in range(start, start + 10)] for start in (0, 10)
+    ]
+    later = [pickle.loads(packed) for packed in found["later"]]
+    assert [len(block) for block in later] == [10, 10, 10, 10, 10, 10, 10, 5]
+    assert all(ref.metadata == {} for block in later for ref in block)
+    export = run_export(path, tmp_path / "out", images_per_tar=50)
+    assert [row["number"] for row in export.rows] == list(range(95))
+
+
+def test_bad_json_is_the_same_failure_here_and_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.tar"
+    with tarfile.open(path, "w") as tar:
+        for number in range(6):
+            for ext, data in (("jpg", picture(number)), ("json", b"{" if number % 2 else b"{}")):
+                info = tarfile.TarInfo(f"{number}.{ext}")
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+    exports = []
+    for kept in (9, 0):
+        monkeypatch.setattr(tars, "_KEPT", kept)
+        out = tmp_path / f"out{kept}"
+        exports.append(run_export(path, out, max_failed_fraction=1))
+    one, other = exports
+    assert one.failures == other.failures
+    assert [failure["image_id"] for failure in one.failures] == ["1", "3", "5"]
+    assert one.hash == other.hash
+
+
+def test_lines_of_one_large_table_are_cut_into_blocks(tmp_path: Path) -> None:
+    rows = [f"img/{number}.jpg,{number}" for number in range(2500)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,n", *rows]))
+    lines = [json.dumps({"path": f"img/{number}.jpg"}) for number in range(2500)]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    for name, blocks in (("t.csv", [0, 1000, 1000, 500]), ("t.jsonl", [1000, 1000, 500])):
+        found = outputs(table_samples._CutText(), source("table", tmp_path / name))
+        assert [len(table_samples._opened(one)[1].lines) for one in found[None]] == blocks
+
+
+def test_large_lines_make_small_blocks(tmp_path: Path) -> None:
+    line = json.dumps({"path": "a.jpg", "text": "x" * (1 << 20)})
+    (tmp_path / "t.jsonl").write_text("\n".join([line] * 9))
+    found = outputs(table_samples._CutText(), source("table", tmp_path / "t.jsonl"))
+    assert [len(table_samples._opened(one)[1].lines) for one in found[None]] == [4, 4, 1]
+
+
+def test_each_row_group_of_one_large_parquet_is_an_element(tmp_path: Path) -> None:
+    table = pa.table({"path": [f"{number}.jpg" for number in range(100)]})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=10)
+    found = outputs(table_samples._OpenTable(), source("parquet", tmp_path / "t.parquet"))
+    assert [group for _, group in found[None]] == list(range(10))
+
+
+def test_one_large_folder_is_listed_in_blocks(tmp_path: Path) -> None:
+    for number in range(2500):
+        (tmp_path / f"{number}.jpg").touch()
+    (pattern,) = parse_inputs(str(tmp_path))
+    found = outputs(sources._ListInputs("", "auto", None), pattern)
+    assert [len(pickle.loads(block)[2]) for block in found[None]] == [1000, 1000, 500]
+
+
+def test_pieces_are_dealt_out_between_the_steps() -> None:
+    labels: list[str] = []
+
+    class Visitor(PipelineVisitor):
+        def visit_transform(self, node: AppliedPTransform) -> None:
+            labels.append(node.full_label)
+
+    pipeline = beam.Pipeline()
+    options = beam_export.ExportOptions(output_dir="out")
+    images = sources.ReadSamples(parse_inputs("/in"), options.output_dir)
+    pipeline | "ReadSamples" >> images
+    pipeline.visit(Visitor())
+    steps = [
+        ("ListInputs", "SpreadBlocks", "MakeRefs"),
+        ("ReadTables/OpenTables", "ReadTables/SpreadGroups", "ReadTables/ReadGroups"),
+        ("ReadTables/CutTexts", "ReadTables/SpreadLines", "ReadTables/LookAtValues"),
+        ("ReadTables/CutTexts", "ReadTables/SpreadLines", "ReadTables/ReadLines"),
+        ("ReadTars/ReadTar", "ReadTars/SpreadSamples", "ReadTars/ReadJson"),
+    ]
+    for three in steps:
+        at = [
+            next(n for n, one in enumerate(labels) if one.startswith(f"ReadSamples/{label}"))
+            for label in three
+        ]
+        assert at == sorted(at), three

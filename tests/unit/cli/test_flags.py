@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from typing import Any
+
+import pytest
+from support.exports import ROOT
+
+from beam_export.cli.flags import (
+    ExportCommand,
+    export_flags,
+    export_parser,
+    parse_export,
+    parse_verify,
+)
+from beam_export.declaration import Option
+from beam_export.errors import InputError
+from beam_export.options import ExportOptions
+
+CHOICES = {one.name: one.choices for one in export_flags() if one.choices}
+
+PLACES = ["--input=in", "--output_dir=out"]
+
+#: Flags that are no options of the export itself.
+OF_THE_COMMAND = {"input", "dry_run", "wait"}
+
+
+def parse(*flags: str) -> ExportCommand:
+    return parse_export([*PLACES, *flags])
+
+
+def refused(*flags: str) -> str:
+    with pytest.raises(InputError) as caught:
+        parse(*flags)
+    return caught.value.sentence
+
+
+def actions() -> dict[str, argparse.Action]:
+    return {action.dest: action for action in export_parser()._actions if action.dest != "help"}
+
+
+def test_defaults_are_those_of_the_options() -> None:
+    assert parse() == ExportCommand(
+        input="in",
+        options=ExportOptions(output_dir="out"),
+        dry_run=False,
+        wait=None,
+        beam_flags=[],
+    )
+
+
+def test_every_option_has_a_flag_and_no_other_flag_is_there() -> None:
+    names = {field.name for field in dataclasses.fields(ExportOptions)}
+    assert set(actions()) == names | OF_THE_COMMAND
+    for name, action in actions().items():
+        assert action.option_strings == [f"--{name}"]
+        assert action.help
+
+
+@pytest.mark.parametrize(
+    ("flag", "name", "value"),
+    [
+        ("--input_format=parquet", "input_format", "parquet"),
+        ("--images_per_tar=5", "images_per_tar", 5),
+        ("--deterministic_name=false", "deterministic_name", False),
+        ("--member_names=sequential", "member_names", "sequential"),
+        ("--order=shuffled", "order", "shuffled"),
+        ("--seed=-7", "seed", -7),
+        ("--encode=never", "encode", "never"),
+        ("--encoder=pillow", "encoder", "pillow"),
+        ("--quality=80", "quality", 80),
+        ("--subsampling=444", "subsampling", "444"),
+        ("--resize=256", "resize", 256),
+        ("--resize_mode=border", "resize_mode", "border"),
+        ("--limit=3", "limit", 3),
+        ("--duplicates=rename", "duplicates", "rename"),
+        ("--metadata=scores.csv", "metadata", "scores.csv"),
+        ("--metadata_key=key", "metadata_key", "key"),
+        ("--filter=score > 0.5", "filter", "score > 0.5"),
+        ("--ids=ids.txt", "ids", "ids.txt"),
+        ("--exclude_ids=ids.txt", "exclude_ids", "ids.txt"),
+        ("--caption_column=caption", "caption_column", "caption"),
+        ("--max_failed_fraction=0.5", "max_failed_fraction", 0.5),
+        ("--allow_broken_sources", "allow_broken_sources", True),
+        ("--damaged=keep", "damaged", "keep"),
+        ("--max_pixels=9", "max_pixels", 9),
+        ("--max_image_bytes=9", "max_image_bytes", 9),
+        ("--gpu=nvidia-l4", "gpu", "nvidia-l4"),
+        ("--verbose", "verbose", True),
+    ],
+)
+def test_each_flag_sets_its_option(flag: str, name: str, value: Any) -> None:
+    given, default = parse(flag), ExportOptions(output_dir="out")
+    assert given.options == dataclasses.replace(default, **{name: value})
+    assert given.options != default
+    name, equals, text = flag.partition("=")
+    if equals:
+        assert parse(name, text) == given
+
+
+@pytest.mark.parametrize(
+    ("flags", "wait"), [([], None), (["--wait"], True), (["--wait=false"], False)]
+)
+def test_wait_is_left_to_the_runner_unless_given(flags: list[str], wait: bool | None) -> None:
+    assert parse(*flags).wait is wait
+
+
+def test_the_last_of_equal_flags_counts() -> None:
+    assert parse("--seed=1", "--seed=2").options.seed == 2
+
+
+BOOLEANS = ["deterministic_name", "allow_broken_sources", "verbose", "dry_run"]
+
+
+@pytest.mark.parametrize("name", BOOLEANS)
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (["--{}"], True),
+        (["--{}=true"], True),
+        (["--{}=True"], True),
+        (["--{}", "true"], True),
+        (["--{}=false"], False),
+        (["--{}", "FALSE"], False),
+    ],
+)
+def test_booleans(name: str, text: list[str], value: bool) -> None:
+    command = parse(*(part.format(name) for part in text), "--seed=5")
+    found = command.dry_run if name == "dry_run" else getattr(command.options, name)
+    assert found is value
+    assert command.options.seed == 5
+
+
+@pytest.mark.parametrize("name", BOOLEANS)
+@pytest.mark.parametrize("value", ["banana", "", "1", "yes"])
+def test_booleans_are_true_or_false(name: str, value: str) -> None:
+    sentence = refused(f"--{name}={value}")
+    assert f"--{name}: {value!r} is neither true nor false" in sentence
+    assert "beam-export export --help" in sentence
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_choices(name: str) -> None:
+    sentence = refused(f"--{name}=banana")
+    assert f"--{name}" in sentence
+    assert "'banana'" in sentence
+    assert all(word in sentence for word in CHOICES[name])
+    for word in CHOICES[name]:
+        assert getattr(parse(f"--{name}={word}").options, name) == word
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("--seed=x", "--seed=1.5", "--quality=101", "--quality=0", "--limit=0", "--resize=-5"),
+        *("--images_per_tar=0", "--images_per_tar=many", "--max_failed_fraction=2"),
+        *("--max_failed_fraction=nan", "--max_pixels=0", "--direct_num_workers=two"),
+    ],
+)
+def test_a_wrong_value_is_a_sentence(flag: str) -> None:
+    name, _, value = flag.partition("=")
+    sentence = refused(flag)
+    assert name in sentence
+    assert value in sentence
+    assert "give" in sentence or "see beam-export export --help" in sentence
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("--nonsense", "--nonsense=5", "--images-per-tar=5", "-x", "stray", "--", "--help_me"),
+        # Abbreviations: what they mean would change with the next flag.
+        *("--images=5", "--images_per=5", "--verb", "--qual=5"),
+        *("--direct_num=2", "--runn=DirectRunner"),
+    ],
+)
+def test_unknown_flags_are_refused(flag: str) -> None:
+    assert refused(flag) == (
+        f"{flag} is no flag of beam-export nor of Beam: see beam-export export --help."
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--runner=DirectRunner"],
+        ["--runner", "DirectRunner"],
+        ["--direct_num_workers=2"],
+        ["--direct_num_workers", "2", "--direct_running_mode=multi_processing"],
+        ["--temp_location=x", "--project=p", "--region=r", "--runner=DataflowRunner"],
+        ["--experiments=a", "--experiments=b", "--save_main_session"],
+    ],
+)
+def test_flags_of_beam_pass_through(flags: list[str]) -> None:
+    command = parse(*flags, "--seed=5")
+    assert command.beam_flags == flags
+    assert command.options.seed == 5
+
+
+@pytest.mark.parametrize(
+    ("flags", "missing"),
+    [
+        ([], "--input, --output_dir"),
+        (["--input=a"], "--output_dir"),
+        (["--output_dir=a"], "--input"),
+    ],
+)
+def test_what_is_required(flags: list[str], missing: str) -> None:
+    with pytest.raises(InputError, match=f"are required: {missing}: see beam-export export --help"):
+        parse_export(flags)
+
+
+def test_a_flag_without_its_value() -> None:
+    assert "--input: expected one argument" in refused("--input")
+
+
+def test_the_flags_of_verify() -> None:
+    command = parse_verify(["out", "--decode", "--input_format=table"])
+    assert (command.output_dir, command.decode, command.input_format) == ("out", True, "table")
+    assert (command.against, command.json, command.verbose) == (None, False, False)
+    command = parse_verify(["--against=in", "--json", "--verbose=true", "out"])
+    assert (command.against, command.json, command.verbose) == ("in", True, True)
+    assert (command.output_dir, command.decode, command.input_format) == ("out", False, "auto")
+    with pytest.raises(InputError, match=r"--input_format.*see beam-export verify --help"):
+        parse_verify(["out", "--input_format=banana"])
+
+
+def rows_of_the_readme() -> dict[str, tuple[str, str]]:
+    """Returns the default and the row of each flag in README.md's table."""
+    text = (ROOT / "README.md").read_text()
+    rows = {}
+    for line in re.findall(r"^\| `--.*$", text, re.MULTILINE):
+        _, flags, defaults, *_ = line.split("|")
+        names = re.findall(r"`--(\w+)`", flags)
+        cells = [cell.strip().strip("`") for cell in defaults.split(",")]
+        if not any(cells):
+            cells = [""] * len(names)
+        for name, cell in zip(names, cells, strict=True):
+            assert name not in rows, f"--{name} has two rows"
+            rows[name] = (cell, line)
+    return rows
+
+
+ROWS = rows_of_the_readme()
+IN_THE_TABLE = [one for one in export_flags() if not one.required]
+
+
+def test_the_readme_has_a_row_for_every_flag_and_no_other() -> None:
+    assert set(ROWS) == {one.name for one in IN_THE_TABLE}
+
+
+@pytest.mark.parametrize("flag", IN_THE_TABLE, ids=lambda flag: flag.name)
+def test_the_row_of_the_readme_tells_default_and_choices(flag: Option) -> None:
+    default, row = ROWS[flag.name]
+    if flag.default_text is None:
+        assert default in ("", "off")
+    else:
+        assert default == flag.default_text
+    assert not [word for word in flag.choices if f"`{word}`" not in row]
+
+
+def test_help_has_the_flags_under_the_headings_of_their_groups() -> None:
+    headings = {
+        action.dest: group.title
+        for group in export_parser()._action_groups
+        for action in group._group_actions
+    }
+    assert all(headings[one.name] == one.group for one in export_flags())
+
+
+def test_help_tells_every_flag_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse_export(["--help"])
+    assert caught.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for name in actions():
+        assert f"--{name}" in text
+    assert "default: 1000" in text
+    assert "default: true" in text
+    assert "default: None" not in text
+    assert "--runner" in text
