@@ -1,9 +1,8 @@
-"""Images that may have ended the process that decoded them are tried apart from all others.
+"""Decodes images that may have crashed a worker in a process of their own.
 
-Before a batch is decoded its images are noted, by a digest of their ends, in the workspace of the
-run; a note that is still there when a process begins is of one that ended amid its batch, or of one
-at work. Those images go to the sandbox. What passes there is taken from there: its bytes are the
-same.
+Digests of a batch's images are written to a note, which is deleted after the batch. A note found
+when a worker starts is therefore from a worker that crashed or is still running: its images are
+encoded one by one in the sandbox, with the same bytes as result.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,49 +19,65 @@ from beam_export.images import watch
 from beam_export.images.encoder import Encoder, ImageInput, Result
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.images.sandbox import Sandbox
-from beam_export.shards.output import Output
 
-__all__ = ["GuardedEncoder", "guarded"]
+__all__ = ["GuardedEncoder", "Notes", "guarded"]
 
 _DIGEST = hashlib.sha256().digest_size
-#: Bytes of each end of an image that tell it from others. Should there be two that differ only in
-#: between, both are tried apart, which does no harm; a digest of all would cost each image's time.
+#: Bytes of each end of an image that its digest covers. Two images that differ only in between are
+#: suspected together, which costs no image; a digest of everything would cost time for each.
 _END = 4096
 
 
-def guarded(encoder: Encoder, output: Output, *, cautious: bool = False) -> Encoder:
-    """Returns an encoder that survives its images, as far as there is a place for notes.
+class Notes(Protocol):
+    """Where notes outlive the process that wrote them; the output directory of a run is one."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether notes are files of this machine: on an object store each would be a request."""
+
+    def note(self, name: str, content: bytes) -> str:
+        """Writes a note; returns the name that `remove` takes."""
+
+    def notes(self) -> list[bytes]:
+        """Returns the contents of all notes of the run."""
+
+    def remove(self, name: str) -> None:
+        """Removes a note."""
+
+
+def guarded(encoder: Encoder, notes: Notes, *, cautious: bool = False) -> Encoder:
+    """Returns an encoder that isolates images that may crash it, where notes are cheap.
 
     Args:
-        encoder: of Pillow; any other comes back as it is.
-        output: of the run, on this machine; notes on an object store would take too long.
-        cautious: whether every image is tried apart.
+        encoder: Pillow's; any other comes back as it is.
+        notes: of the run; where they are not local, the encoder comes back as it is too.
+        cautious: whether every image is encoded in the sandbox.
     """
-    if isinstance(encoder, PillowEncoder) and output.is_local:
-        return GuardedEncoder(encoder, output, cautious)
+    if isinstance(encoder, PillowEncoder) and notes.is_local:
+        return GuardedEncoder(encoder, notes, cautious)
     return encoder
 
 
 class GuardedEncoder:
-    """Encodes with Pillow, and those images apart that were noted before this began."""
+    """Encodes with Pillow, and in the sandbox the images that were noted before it was opened."""
 
-    def __init__(self, encoder: PillowEncoder, output: Output, cautious: bool) -> None:
+    def __init__(self, encoder: PillowEncoder, notes: Notes, cautious: bool) -> None:
         self.spec = encoder.spec
-        self._encoder, self._output, self._cautious = encoder, output, cautious
+        self._encoder, self._notes, self._cautious = encoder, notes, cautious
         self._suspects: frozenset[bytes] = frozenset()
         self._sandbox = Sandbox(encoder.spec)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"encoder": self._encoder, "output": self._output, "cautious": self._cautious}
+        return {"encoder": self._encoder, "notes": self._notes, "cautious": self._cautious}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
     def open(self) -> None:
-        """Makes ready to encode, and looks who is noted."""
+        """Makes ready to encode, and reads which images are suspected."""
         self._suspects = frozenset(
             note[at : at + _DIGEST]
-            for note in self._output.notes()
+            for note in self._notes.notes()
             for at in range(0, len(note) - _DIGEST + 1, _DIGEST)
         )
         watch.begin()
@@ -98,17 +113,17 @@ class GuardedEncoder:
 
     @contextlib.contextmanager
     def _noted(self, digests: bytes) -> Iterator[None]:
-        """Notes images while the block runs; the note stays if it does not end, or fails."""
-        name = self._output.note(uuid.uuid4().hex, digests)
+        """Keeps a note of images while the block runs; it stays if the block fails or crashes."""
+        name = self._notes.note(uuid.uuid4().hex, digests)
         yield
-        self._output.remove(name)
+        self._notes.remove(name)
 
 
 def _digest(image: ImageInput) -> bytes:
     if isinstance(image, np.ndarray):
         image = repr((image.shape, image.dtype)).encode() + image.tobytes()
     if not isinstance(image, bytes):
-        image = b""  # it is refused without being decoded
+        image = b""  # an array of a GPU, say: Pillow refuses it without decoding
     digest = hashlib.sha256(b"%d:" % len(image) + image[:_END])
     digest.update(image[-_END:])
     return digest.digest()
