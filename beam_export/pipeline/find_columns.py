@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export.metadata.schema import ColumnTypes, check_declared
+from beam_export.pipeline.beam_utils import MergeAll
 from beam_export.planning.blocks import open_block, untyped_metadata
 
 __all__ = ["FindColumns"]
@@ -32,47 +32,27 @@ class FindColumns(beam.PTransform):
         if self.schema is not None:
             declared = check_declared(self.schema).serialize().to_pybytes()
             return blocks.pipeline | "Declared" >> beam.Create([declared])
-        inferred = blocks | "InferColumns" >> beam.CombineGlobally(_InferredTypes())
+        inferred = blocks | "InferColumns" >> beam.CombineGlobally(MergeAll(ColumnTypes, _infer))
         if self.columns is None:
             return inferred | "Finish" >> beam.Map(_finish)
-        typed = self.columns | "TypedColumns" >> beam.CombineGlobally(_DeclaredTypes())
+        typed = self.columns | "TypedColumns" >> beam.CombineGlobally(
+            MergeAll(ColumnTypes, _declare)
+        )
         return inferred | "Finish" >> beam.Map(_finish, AsSingleton(typed))
 
 
-class _Types(beam.CombineFn):
-    """Collects types; the order in which they come is of no matter."""
-
-    def create_accumulator(self) -> ColumnTypes:
-        return ColumnTypes()
-
-    def merge_accumulators(self, parts: Iterable[ColumnTypes]) -> ColumnTypes:
-        merged = ColumnTypes()
-        for part in parts:
-            merged.merge(part)
-        return merged
-
-    def extract_output(self, types: ColumnTypes) -> ColumnTypes:
-        return types
+def _infer(types: ColumnTypes, block: bytes) -> None:
+    """Adds what the values of a block's samples show."""
+    for packed in open_block(block).refs():
+        metadata, path = untyped_metadata(packed)
+        if metadata:
+            types.add(metadata, path or packed.id)
 
 
-class _InferredTypes(_Types):
-    """Collects what the values of all samples show."""
-
-    def add_input(self, types: ColumnTypes, block: bytes) -> ColumnTypes:
-        for packed in open_block(block).refs():
-            metadata, path = untyped_metadata(packed)
-            if metadata:
-                types.add(metadata, path or packed.id)
-        return types
-
-
-class _DeclaredTypes(_Types):
-    """Collects what schemas declare."""
-
-    def add_input(self, types: ColumnTypes, declared: tuple[bytes, str]) -> ColumnTypes:
-        schema, where = declared
-        types.add_schema(pa.ipc.read_schema(pa.py_buffer(schema)), where)
-        return types
+def _declare(types: ColumnTypes, declared: tuple[bytes, str]) -> None:
+    """Adds what a schema declares."""
+    schema, where = declared
+    types.add_schema(pa.ipc.read_schema(pa.py_buffer(schema)), where)
 
 
 def _finish(inferred: ColumnTypes, typed: ColumnTypes | None = None) -> bytes:

@@ -19,6 +19,7 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 from beam_export.metadata import canonical
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
+from beam_export.pipeline.beam_utils import MergeAll
 from beam_export.planning import cut_by_size
 from beam_export.planning.duplicates import clashes_in, name_rows, namesakes, pack_decisions
 from beam_export.planning.empty_plan import nothing_to_plan
@@ -108,7 +109,9 @@ class PlanShards(beam.PTransform):
     failures: PCollection[Failure] | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> Planned:
-        sample = blocks | "SampleKeys" >> beam.CombineGlobally(_SampleKeys())
+        sample = blocks | "SampleKeys" >> beam.CombineGlobally(
+            MergeAll(KeySample, KeySample.add_block, KeySample.pack)
+        )
         decisions = blocks | "SettleEqualIds" >> _SettleEqualIds(self.options.duplicates, sample)
         ranked = (
             blocks
@@ -156,26 +159,6 @@ class PlanShards(beam.PTransform):
             return asked
         columns = [[field.name, str(field.type), field.nullable] for field in self.schema]
         return hashlib.sha256(asked + canonical.encode(columns)).digest()
-
-
-class _SampleKeys(beam.CombineFn):
-    """Counts, and samples the order keys."""
-
-    def create_accumulator(self) -> KeySample:
-        return KeySample()
-
-    def add_input(self, sample: KeySample, block: bytes) -> KeySample:
-        sample.add_block(block)
-        return sample
-
-    def merge_accumulators(self, samples: Iterable[KeySample]) -> KeySample:
-        merged = KeySample()
-        for sample in samples:
-            merged.merge(sample)
-        return merged
-
-    def extract_output(self, sample: KeySample) -> bytes:
-        return sample.pack()
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
 import apache_beam as beam
@@ -15,6 +15,7 @@ import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from beam_export.errors import InputError, RunError
+from beam_export.pipeline.beam_utils import MergeAll
 from beam_export.planning.join import Row, pack_rows
 from beam_export.sources.decompress import CompressionError, Decompressed, compression_of
 from beam_export.sources.entries import Source
@@ -86,7 +87,7 @@ class ReadTable(beam.PTransform):
             | "LookAtFiles"
             >> beam.ParDo(_LookAtFile(self.key)).with_outputs("types", "columns", main="parts")
         )
-        types = files.types | "AllTypes" >> beam.CombineGlobally(_MergeTypes())
+        types = files.types | "AllTypes" >> beam.CombineGlobally(MergeAll(TableTypes))
         rows = (
             files.parts
             | "SpreadParts" >> beam.Reshuffle()
@@ -159,26 +160,6 @@ class _LookAtFile(beam.DoFn):
         types.text.add(self._key, "text")
         yield TaggedOutput("types", types)
         yield _Part(uri, 0)
-
-
-class _MergeTypes(beam.CombineFn):
-    """Joins what is known of a table's files, so that a column of CSV has one type in all."""
-
-    def create_accumulator(self) -> TableTypes:
-        return TableTypes()
-
-    def add_input(self, types: TableTypes, other: TableTypes) -> TableTypes:
-        types.merge(other)
-        return types
-
-    def merge_accumulators(self, parts: Iterable[TableTypes]) -> TableTypes:
-        merged = TableTypes()
-        for part in parts:
-            merged.merge(part)
-        return merged
-
-    def extract_output(self, types: TableTypes) -> TableTypes:
-        return types
 
 
 def read_part(part: _Part, types: TableTypes, key: str) -> Iterator[bytes]:

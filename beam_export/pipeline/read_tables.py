@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection, TaggedOutput
 
 from beam_export.errors import InputError
+from beam_export.packing import pack, unpack
+from beam_export.pipeline.beam_utils import MergeAll
 from beam_export.pipeline.json_members import sorted_out
 from beam_export.pipeline.progress import tell
 from beam_export.samples import SOURCE_CHANGED, Failure, SampleRef
@@ -36,9 +36,6 @@ from beam_export.storage.uris import unpin
 from beam_export.text import printable
 
 __all__ = ["ReadTables", "broken_table"]
-
-_CODEC = "zstd"
-_HEAD = 8
 
 
 @dataclasses.dataclass
@@ -83,7 +80,7 @@ class ReadTables(beam.PTransform):
         types = (
             blocks
             | "LookAtValues" >> beam.Map(_types_of)
-            | "JoinTypes" >> beam.CombineGlobally(_join_types)
+            | "JoinTypes" >> beam.CombineGlobally(MergeAll(TextTypes))
         )
         read: DoOutputsTuple = blocks | "ReadLines" >> beam.ParDo(
             _ReadLines(self.watcher), AsSingleton(types)
@@ -95,22 +92,12 @@ def _types_of(packed: bytes) -> TextTypes:
     return types_of_text(_opened(packed)[1])
 
 
-def _join_types(parts: Iterable[TextTypes]) -> TextTypes:
-    joined = TextTypes()
-    for part in parts:
-        joined.merge(part)
-    return joined
-
-
 def _packed(source: Source, block: TextBlock) -> bytes:
-    data = pickle.dumps((tuple(source), tuple(block)), protocol=5)
-    return len(data).to_bytes(_HEAD, "big") + bytes(pa.compress(data, codec=_CODEC, asbytes=True))
+    return pack((tuple(source), tuple(block)))
 
 
 def _opened(packed: bytes) -> tuple[Source, TextBlock]:
-    length = int.from_bytes(packed[:_HEAD], "big")
-    data = pa.decompress(memoryview(packed)[_HEAD:], length, codec=_CODEC, asbytes=True)
-    source, block = pickle.loads(data)
+    source, block = unpack(packed)
     return Source(*source), TextBlock(*block)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
-from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.options import ExportOptions
+from beam_export.pipeline.beam_utils import GroupInBundle, MergeAll
 from beam_export.pipeline.find_columns import FindColumns
 from beam_export.pipeline.measure_images import MeasureImages
 from beam_export.pipeline.probe_images import ProbeImages
@@ -34,8 +33,6 @@ from beam_export.samples import Failure
 
 __all__ = ["ChooseSamples", "Chosen", "JoinTables", "Joined", "SelectSamples", "Selected"]
 
-#: Refs, or rows, that a bundle holds back to let those of one bucket travel together.
-_HELD = 50_000
 #: Refs a block.
 _BLOCK = 1000
 
@@ -116,26 +113,6 @@ class ChooseSamples(beam.PTransform):
         return Chosen(blocks, columns, lost, probed.failures, selected.tally)
 
 
-class _Merge(beam.CombineFn):
-    """Joins tallies, in whatever order they come."""
-
-    def create_accumulator(self) -> Tally:
-        return Tally()
-
-    def add_input(self, tally: Tally, other: Tally) -> Tally:
-        tally.merge(other)
-        return tally
-
-    def merge_accumulators(self, tallies: Iterable[Tally]) -> Tally:
-        merged = Tally()
-        for tally in tallies:
-            merged.merge(tally)
-        return merged
-
-    def extract_output(self, tally: Tally) -> Tally:
-        return tally
-
-
 @dataclasses.dataclass
 class JoinTables(beam.PTransform):
     """Looks samples up in `--metadata`, `--ids` and `--exclude_ids`; without those, does nothing.
@@ -167,9 +144,12 @@ class JoinTables(beam.PTransform):
             | "AllSums" >> beam.combiners.ToList()
             | "Buckets" >> beam.Map(bucket_count)
         )
-        dealt = {"refs": _deal(blocks, "Refs", _open_refs, pack_block, buckets)}
+        deal = beam.ParDo(GroupInBundle(_deal_refs, _pack_refs), AsSingleton(buckets))
+        dealt = {"refs": blocks | "DealRefs" >> deal.with_output_types(tuple[int, bytes])}
+        deal = beam.ParDo(GroupInBundle(_deal_rows, _pack_rows), AsSingleton(buckets))
         for name, rows in tables.items():
-            dealt[name] = _deal(rows, f"Rows_{name}", unpack_rows, pack_rows, buckets)
+            labelled = f"DealRows_{name}" >> deal.with_output_types(tuple[int, bytes])
+            dealt[name] = rows | labelled
         joined = (
             dealt
             | "Meet" >> beam.CoGroupByKey()
@@ -177,7 +157,7 @@ class JoinTables(beam.PTransform):
         )
         tally = (
             joined.tally
-            | "AllTallies" >> beam.CombineGlobally(_Merge())
+            | "AllTallies" >> beam.CombineGlobally(MergeAll(Tally))
             | "CheckTally" >> beam.Map(check_tally, given)
         )
         # No sample goes on before it is known that the tables are in order.
@@ -203,55 +183,22 @@ class JoinTables(beam.PTransform):
         return found, columns
 
 
-def _deal(
-    blocks: PCollection[bytes],
-    what: str,
-    unpack: Callable[[bytes], Iterable[Any]],
-    pack: Callable[[Sequence[Any]], bytes],
-    buckets: PCollection[int],
-) -> PCollection[tuple[int, bytes]]:
-    return blocks | f"Deal{what}" >> beam.ParDo(
-        _Deal(unpack, pack), AsSingleton(buckets)
-    ).with_output_types(tuple[int, bytes])
+def _deal_refs(block: bytes, buckets: int) -> Iterator[tuple[int, PackedRef]]:
+    for ref in open_block(block).refs():
+        yield bucket_of(ref.id, buckets), ref
 
 
-def _open_refs(block: bytes) -> Iterator[PackedRef]:
-    return open_block(block).refs()
+def _deal_rows(packed: bytes, buckets: int) -> Iterator[tuple[int, Row]]:
+    for row in unpack_rows(packed):
+        yield bucket_of(row.key, buckets), row
 
 
-def _ident(one: PackedRef | Row) -> str:
-    return one.id if isinstance(one, PackedRef) else one.key
+def _pack_refs(refs: list[PackedRef]) -> Iterator[bytes]:
+    yield pack_block(refs)
 
 
-class _Deal(beam.DoFn):
-    """Yields (bucket, packed refs or rows); a bundle's of one bucket leave together."""
-
-    def __init__(
-        self,
-        unpack: Callable[[bytes], Iterable[Any]],
-        pack: Callable[[Sequence[Any]], bytes],
-    ) -> None:
-        self._unpack, self._pack = unpack, pack
-
-    def start_bundle(self) -> None:
-        self._held: dict[int, list[Any]] = collections.defaultdict(list)
-        self._count = 0
-
-    def process(self, packed: bytes, buckets: int) -> Iterator[tuple[int, bytes]]:
-        for one in self._unpack(packed):
-            self._held[bucket_of(_ident(one), buckets)].append(one)
-            self._count += 1
-        if self._count >= _HELD:
-            yield from self._release()
-
-    def finish_bundle(self) -> Iterator[Any]:
-        for element in self._release():
-            yield GlobalWindows.windowed_value(element)
-
-    def _release(self) -> Iterator[tuple[int, bytes]]:
-        held, self._held, self._count = self._held, collections.defaultdict(list), 0
-        for bucket, found in held.items():
-            yield bucket, self._pack(found)
+def _pack_rows(rows: list[Row]) -> Iterator[bytes]:
+    yield pack_rows(rows)
 
 
 def _join(bucket: int, met: Mapping[str, Iterable[bytes]]) -> Iterator[Any]:
@@ -291,7 +238,7 @@ class SelectSamples(beam.PTransform):
         tally = (
             (self.tally, picked.tally)
             | "Tallies" >> beam.Flatten()
-            | "AllTallies" >> beam.CombineGlobally(_Merge())
+            | "AllTallies" >> beam.CombineGlobally(MergeAll(Tally))
         )
         return Selected(picked.blocks, tally)
 

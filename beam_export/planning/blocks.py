@@ -14,9 +14,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from beam_export.metadata import canonical
+from beam_export.packing import pack, unpack
 from beam_export.samples import UNMEASURED, Earlier, Member, Probed, SampleRef, Stored
 from beam_export.shards.tar import padded
 
@@ -36,11 +35,9 @@ __all__ = [
     "with_probed",
 ]
 
-#: Paths share their beginnings: a block of local files becomes a third, for 1 us a ref.
-_CODEC = "zstd"
-#: Before the compressed columns: their length, whether all sizes are known, the length of the first
-#: order key, and that key.
-_HEAD = struct.Struct(">Q?I")
+#: Before the packed columns: whether all sizes are known, the length of the first order key, and
+#: that key.
+_HEAD = struct.Struct(">?I")
 #: Refs a block of `pack_sorted`.
 _SORTED_REFS = 1000
 
@@ -176,12 +173,9 @@ def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
 def pack_block(refs: Iterable[PackedRef]) -> bytes:
     """Returns a block of packed refs."""
     columns = tuple(zip(*refs, strict=True)) or ((), (), (), (), ())
-    data = pickle.dumps(columns, protocol=5)
     first = min(columns[0], default=b"")
     measured = min(columns[4], default=0) >= 0
-    head = _HEAD.pack(len(data), measured, len(first)) + first
-    packed: bytes = pa.compress(data, codec=_CODEC, asbytes=True)
-    return head + packed
+    return _HEAD.pack(measured, len(first)) + first + pack(columns)
 
 
 def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
@@ -193,16 +187,14 @@ def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
 
 def is_measured(block: bytes) -> bool:
     """Tells whether the sizes of all images are known, without opening the block."""
-    measured: bool = _HEAD.unpack_from(block)[1]
+    measured: bool = _HEAD.unpack_from(block)[0]
     return measured
 
 
 def open_block(block: bytes) -> Block:
     """Returns the columns of a block."""
-    length, _, first = _HEAD.unpack_from(block)
-    packed = memoryview(block)[_HEAD.size + first :]
-    data = pa.decompress(packed, decompressed_size=length, codec=_CODEC, asbytes=True)
-    return Block(*pickle.loads(data))
+    _, first = _HEAD.unpack_from(block)
+    return Block(*unpack(memoryview(block)[_HEAD.size + first :]))
 
 
 def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
@@ -227,5 +219,5 @@ def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
 
 
 def _first_order(block: bytes) -> bytes:
-    length = _HEAD.unpack_from(block)[2]
+    length = _HEAD.unpack_from(block)[1]
     return block[_HEAD.size : _HEAD.size + length]

@@ -14,9 +14,8 @@ import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-
 from beam_export.errors import InputError
+from beam_export.packing import pack, unpack
 from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
 from beam_export.sources.entries import IMAGE_SUFFIXES
 
@@ -37,8 +36,8 @@ __all__ = [
 EXAMPLES = 10
 #: Samples, or rows, that a bucket holds about.
 _BUCKET = 10_000
-_CODEC = "zstd"
-_HEAD = 8
+#: Bytes of the number of rows, before packed rows.
+_COUNT = 8
 
 
 class Row(NamedTuple):
@@ -57,23 +56,17 @@ class Row(NamedTuple):
 
 def pack_rows(rows: Sequence[Row]) -> bytes:
     """Returns rows as one value, for a shuffle."""
-    data = pickle.dumps([tuple(row) for row in rows], protocol=5)
-    head = len(rows).to_bytes(_HEAD, "big") + len(data).to_bytes(_HEAD, "big")
-    packed: bytes = pa.compress(data, codec=_CODEC, asbytes=True)
-    return head + packed
+    return len(rows).to_bytes(_COUNT, "big") + pack([tuple(row) for row in rows])
 
 
 def count_of(packed: bytes) -> int:
     """Returns how many rows there are, without unpacking them."""
-    return int.from_bytes(packed[:_HEAD], "big")
+    return int.from_bytes(packed[:_COUNT], "big")
 
 
 def unpack_rows(packed: bytes) -> list[Row]:
     """Returns the rows that `pack_rows` packed."""
-    length = int.from_bytes(packed[_HEAD : 2 * _HEAD], "big")
-    part = memoryview(packed)[2 * _HEAD :]
-    data = pa.decompress(part, decompressed_size=length, codec=_CODEC, asbytes=True)
-    return [Row(*row) for row in pickle.loads(data)]
+    return [Row(*row) for row in unpack(memoryview(packed)[_COUNT:])]
 
 
 def bucket_count(counts: Iterable[int]) -> int:
