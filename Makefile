@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh clone: `make demo` and `make test`.
+# Two commands do everything on a fresh clone: `make demo` and `make test`. `make help` names the rest.
 
 SHELL := /bin/bash
 # A shim of a version manager may be there without its Python, so it is run and not just looked up.
@@ -10,11 +10,21 @@ DEMO := demo
 PINS = $(shell $(BIN)/python -c 'import sys; print("-c requirements.txt" * (sys.version_info[:2] == (3, 11)))')
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS)
 
-.PHONY: help demo test dali cloud engines clean
+# As many tests at a time as there are cores; those of many seconds are left to `make ci`.
+TESTS = $(BIN)/python -m pytest -m "not slow"
+
+.PHONY: help demo test lint types core t fix bench ci dali cloud engines clean
 
 help:
 	@echo "make demo    makes sample images and exports them to $(DEMO)/out"
-	@echo "make test    runs ruff, mypy and the tests (without those marked slow)"
+	@echo "make test    lint, types, and all tests but the slow ones"
+	@echo "make lint    runs ruff, its check of the layout, and import-linter"
+	@echo "make types   runs mypy"
+	@echo "make core    tests/unit: the core without Beam, in less than a minute"
+	@echo "make t T=... the tests of a file or folder, up to the first that fails (ARGS=... goes to pytest)"
+	@echo "make fix     mends what ruff can mend, and the layout"
+	@echo "make bench   how fast an export is here, against tar and a bare loop, in a few minutes"
+	@echo "make ci      every check there is, slow tests included (.ci/run); a good hour"
 	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/gpu.py run"
 	@echo "make cloud   installs what Google Cloud, S3 and the images in templates/ need, so that their tests run"
 	@echo "make engines builds Prism and fetches Flink's job server, so that their tests run"
@@ -44,12 +54,33 @@ demo: $(VENV)/.installed
 	@ls -l $(DEMO)/out
 	@echo "The images of a shard: tar tvf $$(ls $(DEMO)/out/images-*.tar | head -n 1)"
 
-test: $(VENV)/.installed-test
+test: lint types
+	$(TESTS) -n auto
+
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
+
+types: $(VENV)/.installed-test
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto -m "not slow"
+
+core: $(VENV)/.installed-test
+	$(TESTS) -n auto tests/unit
+
+t: $(VENV)/.installed-test
+	$(if $(T),,$(error make t T=path: which tests? For example T=tests/unit/planning))
+	$(TESTS) -x -q --no-header $(ARGS) $(T)
+
+fix: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/export_speed.py --images 2000 --runs 3 --result local
+
+ci:
+	.ci/run
 
 dali: $(VENV)/.installed-dali
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,28 @@ hypothesis.settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("any machine")
+
+
+class _NoBeam:
+    """Refuses to import Beam: what stands in tests/unit is of the core, and quick."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name == "apache_beam":
+            # No ImportError, which code may take for "not installed".
+            raise AssertionError("tests/unit does without Beam: what needs it is in tests/pipeline")
+        return None
+
+
+def _only_core(arguments: Sequence[str]) -> bool:
+    """Returns whether pytest was asked for nothing but files and folders of tests/unit."""
+    paths = [Path(argument.partition("::")[0]).resolve() for argument in arguments]
+    return bool(paths) and all(path.is_relative_to(TESTS / "unit") for path in paths)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Holds the core to its rule where it is run alone; elsewhere Beam is there already."""
+    if _only_core(config.args):
+        sys.meta_path.insert(0, _NoBeam())
 
 
 def _folder(item: pytest.Item) -> str:

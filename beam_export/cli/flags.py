@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
-
-from apache_beam.options.pipeline_options import PipelineOptions
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from beam_export.declaration import Option, declared, option
 from beam_export.errors import InputError
 from beam_export.options import PLACES, RUN, ExportOptions, InputFormat
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 __all__ = [
     "ExportCommand",
@@ -181,6 +182,11 @@ def parse_verify(argv: Sequence[str]) -> VerifyCommand:
 
 def _refuse_unknown(command: str, rest: Sequence[str]) -> None:
     """Refuses what Beam does not know either; it would only log it, and go on."""
+    if not rest:
+        return
+    # Loaded for flags that are not ours alone: a mistake in ours is told at once.
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     parser = _Parser(prog=f"beam-export {command}", allow_abbrev=False, add_help=False)
     for kind in _all_options(PipelineOptions):
         kind._add_argparse_args(parser)

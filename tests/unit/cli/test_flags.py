@@ -156,7 +156,7 @@ def test_choices(name: str) -> None:
     [
         *("--seed=x", "--seed=1.5", "--quality=101", "--quality=0", "--limit=0", "--resize=-5"),
         *("--images_per_tar=0", "--images_per_tar=many", "--max_failed_fraction=2"),
-        *("--max_failed_fraction=nan", "--max_pixels=0", "--direct_num_workers=two"),
+        *("--max_failed_fraction=nan", "--max_pixels=0"),
     ],
 )
 def test_a_wrong_value_is_a_sentence(flag: str) -> None:
@@ -165,38 +165,6 @@ def test_a_wrong_value_is_a_sentence(flag: str) -> None:
     assert name in sentence
     assert value in sentence
     assert "give" in sentence or "see beam-export export --help" in sentence
-
-
-@pytest.mark.parametrize(
-    "flag",
-    [
-        *("--nonsense", "--nonsense=5", "--images-per-tar=5", "-x", "stray", "--", "--help_me"),
-        # Abbreviations: what they mean would change with the next flag.
-        *("--images=5", "--images_per=5", "--verb", "--qual=5"),
-        *("--direct_num=2", "--runn=DirectRunner"),
-    ],
-)
-def test_unknown_flags_are_refused(flag: str) -> None:
-    assert refused(flag) == (
-        f"{flag} is no flag of beam-export nor of Beam: see beam-export export --help."
-    )
-
-
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--runner=DirectRunner"],
-        ["--runner", "DirectRunner"],
-        ["--direct_num_workers=2"],
-        ["--direct_num_workers", "2", "--direct_running_mode=multi_processing"],
-        ["--temp_location=x", "--project=p", "--region=r", "--runner=DataflowRunner"],
-        ["--experiments=a", "--experiments=b", "--save_main_session"],
-    ],
-)
-def test_flags_of_beam_pass_through(flags: list[str]) -> None:
-    command = parse(*flags, "--seed=5")
-    assert command.beam_flags == flags
-    assert command.options.seed == 5
 
 
 @pytest.mark.parametrize(

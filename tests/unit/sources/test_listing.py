@@ -1,116 +1,21 @@
 from __future__ import annotations
 
-import io
 import os
 import re
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pytest
-from apache_beam.io.filesystem import FileMetadata, FileSystem
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support.listings import failures, listed, make, only_images, pinned, relatives, skipped
 
 from beam_export.errors import InputError
 from beam_export.samples import WHOLE, Failure, Member
 from beam_export.sources.entries import IMAGE_SUFFIXES, Source
-from beam_export.sources.listing import Listed, Skipped, is_local, list_images
-from beam_export.sources.patterns import parse_inputs
+from beam_export.sources.listing import Listed, is_local
 from beam_export.storage.retry import open_source
-from beam_export.storage.uris import pin_file
-
-Item = Listed | Source | Failure | Skipped
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-FILES: dict[str, bytes] = {}
-
-
-class FakeFileSystem(FileSystem):
-    """An object store: flat names, no directories, listed by prefix."""
-
-    @classmethod
-    def scheme(cls) -> str:
-        return "fake"
-
-    def join(self, basepath: str, *paths: str) -> str:
-        return "/".join([basepath, *paths])
-
-    def split(self, path: str) -> tuple[str, str]:
-        head, _, tail = path.rpartition("/")
-        return head, tail
-
-    def has_dirs(self) -> bool:
-        return False
-
-    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
-        # An object store sorts; a caller should not need it to.
-        for path in sorted(FILES, reverse=True):
-            if path.startswith(dir_or_prefix):
-                yield self.metadata(path)
-
-    def metadata(self, path: str) -> FileMetadata:
-        return FileMetadata(path, len(FILES[path]))
-
-    def exists(self, path: str) -> bool:
-        return path in FILES
-
-    def open(self, path: str, *_: Any, **__: Any) -> BinaryIO:
-        return io.BytesIO(FILES[path])
-
-    def _not_here(self, *_: Any) -> Any:
-        raise NotImplementedError
-
-    mkdirs = create = copy = rename = size = last_updated = checksum = delete = _not_here
-
-
-@pytest.fixture
-def remote() -> Iterator[dict[str, bytes]]:
-    FILES.clear()
-    yield FILES
-    FILES.clear()
-
-
-def make(root: Path, *names: str | bytes) -> None:
-    """Makes files, each with its own number of bytes."""
-    for at, name in enumerate(names, 1):
-        path = os.path.join(os.fsencode(root), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as target:
-            target.write(b"x" * at)
-
-
-def listed(given_input: object, exclude: str = "") -> list[Item]:
-    patterns = parse_inputs(str(given_input))
-    return [item for pattern in patterns for item in list_images(pattern, exclude)]
-
-
-def relatives(items: list[Item]) -> list[str]:
-    return [item.relative for item in items if isinstance(item, Listed)]
-
-
-def skipped(items: list[Item]) -> list[str]:
-    return sorted(item.kind for item in items if isinstance(item, Skipped))
-
-
-def failures(items: list[Item]) -> list[Failure]:
-    return [item for item in items if isinstance(item, Failure)]
-
-
-def pinned(path: object) -> str:
-    """Returns the URI that a file is listed with."""
-    status = os.stat(str(path))
-    return pin_file(str(path), status.st_size, status.st_mtime_ns)
-
-
-def only_images(given_input: object, exclude: str = "") -> list[str]:
-    """Returns what is listed where nothing else may come of it."""
-    items = listed(given_input, exclude)
-    assert not failures(items)
-    assert not skipped(items)
-    return relatives(items)
 
 
 def test_sources_come_at_their_place_with_what_they_are(tmp_path: Path) -> None:
@@ -474,101 +379,3 @@ def test_the_output_is_left_out(tmp_path: Path) -> None:
 )
 def test_is_local(path: str, local: bool) -> None:
     assert is_local(path) is local
-
-
-# Order, and other storage.
-
-parts = st.text("ab.-/é\U0001f600", min_size=1, max_size=3).map(lambda text: text.strip("/.") + "a")
-trees = st.lists(
-    st.tuples(st.lists(parts, max_size=3), parts, st.sampled_from(["jpg", "PNG", "txt", "c d"])),
-    min_size=1,
-    max_size=12,
-)
-
-
-@settings(max_examples=60, deadline=None)
-@given(trees)
-def test_order_is_that_of_whole_paths_on_any_storage(
-    tree: list[tuple[list[str], str, str]],
-) -> None:
-    names = {"/".join([*folders, name]) + "." + suffix for folders, name, suffix in tree}
-    with tempfile.TemporaryDirectory() as folder:
-        make(Path(folder), *sorted(names))
-        local = listed(folder)
-        FILES.clear()
-        FILES.update(files_under(folder))
-        elsewhere = listed("fake://b/" + os.path.basename(folder))
-        as_local = [as_if_local(item, folder) for item in elsewhere]
-        FILES.clear()
-    images = [name for name in names if name.endswith(("jpg", "PNG"))]
-    assert relatives(local) == sorted(images, key=os.fsencode)
-    assert as_local == local
-
-
-def files_under(root: str | Path) -> dict[str, bytes]:
-    """Returns a directory's files as those of the object store."""
-    parent = os.path.dirname(root)
-    return {
-        f"fake://b/{path.relative_to(parent)}": path.read_bytes()
-        for path in Path(root).rglob("*")
-        if path.is_file()
-    }
-
-
-def as_if_local(item: Item, root: str | Path) -> Item:
-    """Returns a remote item with the paths that it has in the local directory."""
-    if not isinstance(item, Listed):
-        return item
-    there, here = "fake://b/", f"{os.path.dirname(root)}/"
-    image, *fields = (
-        one._replace(uri=pinned(one.uri.replace(there, here))) for one in (item.image, *item.fields)
-    )
-    return Listed(item.relative, image, tuple(fields))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "in",
-        "in/",
-        "in/*.jpg",
-        "in/*.j*",
-        "in/**/x*",
-        "in/[df]/*",
-        "in/[d]",
-        "in/{d,f}",
-        "in/{d,f}/*.png",
-        "in/x.jpg",
-        "in/{x,y}.jpg",
-        "in/?.jpg",
-        "i*",
-    ],
-)
-def test_remote_is_as_local(tmp_path: Path, remote: dict[str, bytes], text: str) -> None:
-    make(
-        tmp_path,
-        *("in/x.jpg", "in/x.txt", "in/x.json", "in/xx.jpg", "in/y.jpg", "in/y.json", "in/y.a b"),
-        *("in/d/x.png", "in/d/x.txt", "in/d/e/x.jpg", "in/f/z.png", "in/d-e.jpg", "in/README"),
-        *("in2/x.jpg", "in/new\nline.jpg", "in/x.jpg.gz"),
-    )
-    remote.update(files_under(tmp_path))
-    remote[f"fake://b/{tmp_path.name}/in/d/"] = b""  # what some tools make for a directory
-    elsewhere = listed(f"fake://b/{tmp_path.name}/{text}")
-    assert elsewhere
-    assert [as_if_local(item, tmp_path) for item in elsewhere] == listed(f"{tmp_path}/{text}")
-
-
-def test_remote_output_is_left_out(remote: dict[str, bytes]) -> None:
-    remote.update(
-        {"fake://b/a/out/x.jpg": b"", "fake://b/a/y.jpg": b"", "fake://b/a/outer.jpg": b""}
-    )
-    assert only_images("fake://b/a", "fake://b/a/out") == ["outer.jpg", "y.jpg"]
-    assert only_images("fake://b/a", "fake://b") == ["out/x.jpg", "outer.jpg", "y.jpg"]
-    assert only_images("fake://b/a/*", "fake://b/a/out/") == ["outer.jpg", "y.jpg"]
-
-
-@pytest.mark.parametrize("text", ["fake://b/no", "fake://b/a/*.png", "fake://b/a/y"])
-def test_remote_nothing_there_is_a_sentence(remote: dict[str, bytes], text: str) -> None:
-    remote["fake://b/a/y.jpg"] = b""
-    with pytest.raises(InputError, match=re.escape(f"--input={text}: there is no {text}")):
-        listed(text)

@@ -3,13 +3,11 @@ from __future__ import annotations
 import errno
 import io
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from apache_beam.io.filesystems import FileSystems
 
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
@@ -214,74 +212,9 @@ def test_few_files_are_open_at_a_time_and_none_afterwards(
     assert all(one.closed for one in opened)
 
 
-# Other file systems than the local one.
-
-
-@pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What there is, by its uri: bytes, or an error that reading gives."""
-    files: dict[str, Any] = {}
-
-    def opened(uri: str, compression_type: str) -> io.BytesIO:
-        assert compression_type == "uncompressed"
-        if isinstance(files[uri], bytes):
-            return io.BytesIO(files[uri])
-        raise files[uri]
-
-    monkeypatch.setattr(FileSystems, "open", opened)
-    monkeypatch.setattr(FileSystems, "exists", files.__contains__)
-    return files
-
-
-@pytest.mark.parametrize("offset", [WHOLE, 0])
-def test_other_file_systems(
-    cloud: dict[str, Any], reader: Reader, slept: list[float], offset: int
-) -> None:
-    cloud["s3://b/x.jpg"] = CONTENT
-    member = Member("jpg", "s3://b/x.jpg", offset, 200)
-    assert reader.read(member) == CONTENT
-    assert reader.read(member._replace(offset=150, size=50)) == CONTENT[150:]
-    with pytest.raises(SampleError, match="has 200 now"):
-        reader.read(member._replace(size=201))
-    # Not found is an error of every file system's own making.
-    with pytest.raises(SampleError) as caught:
-        reader.read(member._replace(uri="s3://b/no.jpg"))
-    reason = f"the .jpg cannot be read: {os.strerror(errno.ENOENT)}"
-    assert caught.value.args == ("read", "OSError", reason)
-    assert slept == []
-
-
-def test_errors_of_other_file_systems_are_raised(
-    cloud: dict[str, Any], reader: Reader, slept: list[float]
-) -> None:
-    cloud["s3://b/x.jpg"] = OSError("the network is gone")
-    with pytest.raises(OSError, match="network is gone"):
-        reader.read(Member("jpg", "s3://b/x.jpg", WHOLE, 5))
-    assert len(slept) == 2
-    cloud["s3://b/y.jpg"] = RuntimeError("403")
-    with pytest.raises(RuntimeError, match="403"):
-        reader.read(Member("jpg", "s3://b/y.jpg", WHOLE, 5))
-
-
 def test_member_that_brings_its_bytes_is_not_looked_for(reader: Reader) -> None:
     assert reader.read(Member("txt", "", WHOLE, 5, b"a cat")) == b"a cat"
     assert reader.read(Member("txt", "/nowhere", WHOLE, 0, b"")) == b""
-
-
-def test_files_far_away_are_read_at_the_same_time(
-    cloud: dict[str, Any], reader: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    together = threading.Barrier(8, timeout=30)
-    members = [Member("jpg", f"s3://b/{number}", WHOLE, 200) for number in range(8)]
-    cloud.update({member.uri: CONTENT for member in members})
-    opened = FileSystems.open
-
-    def wait(uri: str, compression_type: str) -> Any:
-        together.wait()
-        return opened(uri, compression_type)
-
-    monkeypatch.setattr(FileSystems, "open", wait)
-    assert reader.read_all(members) == [CONTENT] * 8
 
 
 def test_one_that_cannot_be_had_does_not_take_others_with_it(path: Path, reader: Reader) -> None:

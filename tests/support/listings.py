@@ -1,0 +1,54 @@
+"""What tests of listing share: files to list, and what a listing gives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from beam_export.samples import Failure
+from beam_export.sources.entries import Source
+from beam_export.sources.listing import Listed, Skipped, list_images
+from beam_export.sources.patterns import parse_inputs
+from beam_export.storage.uris import pin_file
+
+Item = Listed | Source | Failure | Skipped
+
+
+def make(root: Path, *names: str | bytes) -> None:
+    """Makes files, each with its own number of bytes."""
+    for at, name in enumerate(names, 1):
+        path = os.path.join(os.fsencode(root), os.fsencode(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as target:
+            target.write(b"x" * at)
+
+
+def listed(given_input: object, exclude: str = "") -> list[Item]:
+    patterns = parse_inputs(str(given_input))
+    return [item for pattern in patterns for item in list_images(pattern, exclude)]
+
+
+def relatives(items: list[Item]) -> list[str]:
+    return [item.relative for item in items if isinstance(item, Listed)]
+
+
+def skipped(items: list[Item]) -> list[str]:
+    return sorted(item.kind for item in items if isinstance(item, Skipped))
+
+
+def failures(items: list[Item]) -> list[Failure]:
+    return [item for item in items if isinstance(item, Failure)]
+
+
+def pinned(path: object) -> str:
+    """Returns the URI that a file is listed with."""
+    status = os.stat(str(path))
+    return pin_file(str(path), status.st_size, status.st_mtime_ns)
+
+
+def only_images(given_input: object, exclude: str = "") -> list[str]:
+    """Returns what is listed where nothing else may come of it."""
+    items = listed(given_input, exclude)
+    assert not failures(items)
+    assert not skipped(items)
+    return relatives(items)
