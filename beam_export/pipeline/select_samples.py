@@ -18,18 +18,15 @@ from beam_export.pipeline.probe_images import ProbeImages
 from beam_export.pipeline.read_lookups import ReadIds, ReadTable
 from beam_export.planning.blocks import PackedRef, open_block, pack_block
 from beam_export.planning.join import (
-    Row,
     Tally,
     bucket_count,
     bucket_of,
     check_tally,
-    count_of,
     join_bucket,
-    pack_rows,
-    unpack_rows,
 )
 from beam_export.planning.select import Picker
 from beam_export.samples import Failure
+from beam_export.sources.tables.lookup import Row, count_of, pack_rows, unpack_rows
 
 __all__ = ["ChooseSamples", "Chosen", "JoinTables", "Joined", "SelectSamples", "Selected"]
 

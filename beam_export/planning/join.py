@@ -12,61 +12,26 @@ import hashlib
 import heapq
 import pickle
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from beam_export.errors import InputError
-from beam_export.packing import pack, unpack
 from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
 from beam_export.sources.entries import IMAGE_SUFFIXES
+from beam_export.sources.tables.lookup import Row
 
 __all__ = [
     "EXAMPLES",
-    "Row",
     "Tally",
     "bucket_count",
     "bucket_of",
     "check_tally",
-    "count_of",
     "join_bucket",
-    "pack_rows",
-    "unpack_rows",
 ]
 
 #: Names that are shown of what matches nothing: the first in order.
 EXAMPLES = 10
 #: Samples, or rows, that a bucket holds about.
 _BUCKET = 10_000
-#: Bytes of the number of rows, before packed rows.
-_COUNT = 8
-
-
-class Row(NamedTuple):
-    """A row of a table, or an id alone.
-
-    Attributes:
-        key: as the table has it.
-        values: column name to value, pickled; of an id alone, empty.
-        typed: names of the columns whose types the table declares.
-    """
-
-    key: str
-    values: bytes = b""
-    typed: tuple[str, ...] = ()
-
-
-def pack_rows(rows: Sequence[Row]) -> bytes:
-    """Returns rows as one value, for a shuffle."""
-    return len(rows).to_bytes(_COUNT, "big") + pack([tuple(row) for row in rows])
-
-
-def count_of(packed: bytes) -> int:
-    """Returns how many rows there are, without unpacking them."""
-    return int.from_bytes(packed[:_COUNT], "big")
-
-
-def unpack_rows(packed: bytes) -> list[Row]:
-    """Returns the rows that `pack_rows` packed."""
-    return [Row(*row) for row in unpack(memoryview(packed)[_COUNT:])]
 
 
 def bucket_count(counts: Iterable[int]) -> int:

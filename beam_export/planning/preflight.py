@@ -21,13 +21,12 @@ from beam_export.errors import InputError
 from beam_export.metadata.schema import ColumnTypes, check_declared, output_name
 from beam_export.naming import parse
 from beam_export.options import ExportOptions
-from beam_export.pipeline.read_lookups import list_tables
 from beam_export.planning.select import check_asked
 from beam_export.sources.entries import Source
 from beam_export.sources.input_format import choose
 from beam_export.sources.listing import Listed, is_local, list_images
 from beam_export.sources.patterns import Pattern
-from beam_export.sources.tables.lookup import check_key
+from beam_export.sources.tables.lookup import check_key, list_tables
 from beam_export.sources.tables.refs import metadata_schema
 from beam_export.sources.tables.roles import roles_of_names, roles_of_schema
 from beam_export.sources.tables.rows import (

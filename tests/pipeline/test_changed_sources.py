@@ -28,6 +28,9 @@ from support.exports import ROOT, Export, directory_hashes, picture, read_export
 from support.runs import run_export, run_pipeline
 
 import beam_export
+
+# Loaded at once: a module that is loaded later would take over what a test has put into another.
+import beam_export.planning.preflight
 from beam_export.cli import main as cli
 from beam_export.errors import InputError, RunError
 
@@ -427,10 +430,10 @@ def test_json_that_is_swapped_before_its_columns_are_read(
 @pytest.mark.parametrize(
     ("name", "where"),
     [
-        ("m.parquet", "pipeline.read_lookups.check_key"),
-        ("m.parquet", "pipeline.read_lookups._opened"),
-        ("m.csv", "pipeline.read_lookups.read_rows"),
-        ("m.csv", "pipeline.read_lookups._opened"),
+        ("m.parquet", "sources.tables.lookup.check_key"),
+        ("m.parquet", "sources.tables.lookup._opened"),
+        ("m.csv", "sources.tables.lookup.read_rows"),
+        ("m.csv", "sources.tables.lookup._opened"),
     ],
 )
 def test_a_lookup_table_that_changes_ends_the_run(
@@ -467,7 +470,7 @@ def test_a_lookup_table_that_changes_ends_the_run(
 
 @pytest.mark.parametrize("flag", ["ids", "exclude_ids"])
 @pytest.mark.parametrize(
-    "where", ["pipeline.read_lookups.text_ids", "pipeline.read_lookups.pack_rows"]
+    "where", ["sources.tables.lookup._text_ids", "sources.tables.lookup.pack_rows"]
 )
 def test_a_list_of_ids_that_changes_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, where: str

@@ -12,17 +12,14 @@ from beam_export.errors import InputError
 from beam_export.planning.blocks import PackedRef, pack_ref, unpack_ref
 from beam_export.planning.join import (
     EXAMPLES,
-    Row,
     Tally,
     bucket_count,
     bucket_of,
     check_tally,
-    count_of,
     join_bucket,
-    pack_rows,
-    unpack_rows,
 )
 from beam_export.samples import WHOLE, Member, SampleRef
+from beam_export.sources.tables.lookup import Row
 
 
 def sample(ident: str, **metadata: Any) -> PackedRef:
@@ -136,13 +133,6 @@ def test_tally_is_the_same_in_any_order(order: list[int]) -> None:
         whole.merge(part)
     assert whole["seen"] == whole["lost"] == 15
     assert whole.shown("lost") == sorted(f"{n}-{m}" for n in range(6) for m in range(n))[:EXAMPLES]
-
-
-@given(st.lists(st.builds(Row, st.text(), st.binary(), st.just(("a",)))))
-def test_rows_come_back(rows: list[Row]) -> None:
-    packed = pack_rows(rows)
-    assert count_of(packed) == len(rows)
-    assert unpack_rows(packed) == rows
 
 
 def test_buckets_are_small_however_many_rows_there_are() -> None:

@@ -9,18 +9,27 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from beam_export.errors import InputError
-from beam_export.pipeline import read_lookups as lookup
-from beam_export.planning.join import unpack_rows
-from beam_export.sources.tables import lookup as rows
+from beam_export.sources.tables.lookup import (
+    Row,
+    check_key,
+    count_of,
+    keyed_rows,
+    list_tables,
+    pack_rows,
+    read_ids,
+    unpack_rows,
+)
 from beam_export.sources.tables.rows import BadRow, ParquetTable
 from beam_export.storage.uris import unpin
 
 
 def ids(path: Path, content: bytes) -> list[str]:
     path.write_bytes(content)
-    packed = lookup.read_ids(str(path), "--ids")
+    packed = read_ids(str(path), "--ids")
     return [row.key for piece in packed for row in unpack_rows(piece)]
 
 
@@ -28,6 +37,13 @@ def parquet(**columns: list[Any]) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file, row_group_size=2)
     return file.getvalue()
+
+
+@given(st.lists(st.builds(Row, st.text(), st.binary(), st.just(("a",)))))
+def test_rows_come_back(rows: list[Row]) -> None:
+    packed = pack_rows(rows)
+    assert count_of(packed) == len(rows)
+    assert unpack_rows(packed) == rows
 
 
 @pytest.mark.parametrize(
@@ -48,7 +64,7 @@ def test_ids_of_a_file(tmp_path: Path, name: str, content: bytes, found: list[st
 
 def test_many_ids_come_in_pieces(tmp_path: Path) -> None:
     (tmp_path / "i.txt").write_text("\n".join(map(str, range(25_000))), encoding="utf-8")
-    pieces = [unpack_rows(piece) for piece in lookup.read_ids(str(tmp_path / "i.txt"), "--ids")]
+    pieces = [unpack_rows(piece) for piece in read_ids(str(tmp_path / "i.txt"), "--ids")]
     assert [len(piece) for piece in pieces] == [10_000, 10_000, 5_000]
     assert [row.key for piece in pieces for row in piece] == [*map(str, range(25_000))]
 
@@ -68,7 +84,7 @@ def test_what_is_no_list_of_ids(
     if name and content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match="--ids=") as caught:
-        list(lookup.read_ids(str(tmp_path / name).rstrip("/"), "--ids"))
+        list(read_ids(str(tmp_path / name).rstrip("/"), "--ids"))
     assert said in caught.value.sentence
 
 
@@ -76,21 +92,21 @@ def test_tables_of_a_directory_and_of_a_pattern(tmp_path: Path) -> None:
     (tmp_path / "_meta").mkdir()
     for name in ("b.csv", "a.parquet", "c.jsonl", "d.txt", "_meta/e.parquet"):
         (tmp_path / name).write_bytes(b"")
-    for given in (f"{tmp_path}", f"{tmp_path}/*", f"{tmp_path}/a.parquet,{tmp_path}/[bc].*"):
-        found = [Path(unpin(uri)[0]).name for uri in lookup.list_tables(given)]
+    for text in (f"{tmp_path}", f"{tmp_path}/*", f"{tmp_path}/a.parquet,{tmp_path}/[bc].*"):
+        found = [Path(unpin(uri)[0]).name for uri in list_tables(text)]
         assert found == ["a.parquet", "b.csv", "c.jsonl"]
-    for given in (f"{tmp_path}/d.txt", f"{tmp_path}/nowhere.csv"):
+    for text in (f"{tmp_path}/d.txt", f"{tmp_path}/nowhere.csv"):
         with pytest.raises(InputError, match=r"--metadata=.* names no table: give a \.parquet"):
-            lookup.list_tables(given)
+            list_tables(text)
 
 
 def test_rows_go_by_their_key() -> None:
-    found = rows.keyed_rows([(0, {"k": 7, "n": 1}), (1, {"k": "a", "n": 2})], "k", True, "t")
+    found = keyed_rows([(0, {"k": 7, "n": 1}), (1, {"k": "a", "n": 2})], "k", True, "t")
     assert [(row.key, pickle.loads(row.values), row.typed) for row in found] == [
         ("7", {"n": 1}, ("n",)),
         ("a", {"n": 2}, ("n",)),
     ]
-    assert rows.keyed_rows([(0, {"k": "a", "n": 1})], "k", False, "t")[0].typed == ()
+    assert keyed_rows([(0, {"k": "a", "n": 1})], "k", False, "t")[0].typed == ()
 
 
 @pytest.mark.parametrize(
@@ -105,15 +121,15 @@ def test_rows_go_by_their_key() -> None:
 )
 def test_row_that_cannot_be_joined(row: Any, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        rows.keyed_rows([row], "k", False, "t.csv")
+        keyed_rows([row], "k", False, "t.csv")
     assert f"--metadata={said}" in caught.value.sentence
 
 
 def test_ids_must_be_text_or_whole_numbers() -> None:
     table = ParquetTable(io.BytesIO(parquet(a=[1.5], b=["x"], c=[1])))
     for name in ("b", "c"):
-        rows.check_key(table.schema, name, "t")
+        check_key(table.schema, name, "t")
     with pytest.raises(InputError, match="has ids of type double in column 'a'"):
-        rows.check_key(table.schema, "a", "t")
+        check_key(table.schema, "a", "t")
     with pytest.raises(InputError, match="has no column 'd' to find samples by, but a, b, c"):
-        rows.check_key(table.schema, "d", "t")
+        check_key(table.schema, "d", "t")
