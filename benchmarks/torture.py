@@ -127,13 +127,13 @@ def seconds_for(path: str) -> float:
     """Returns how long the encoder takes for one image, whatever becomes of it."""
     from beam_export.images.encoder import EncodeSpec
     from beam_export.images.pillow_encoder import PillowEncoder
-    from beam_export.images.transcode import process_batch
+    from beam_export.images.transcode import transcode_batch
 
     encoder = PillowEncoder(EncodeSpec(mode="always"))
     encoder.open()
     data = pathlib.Path(path).read_bytes()
     began = time.monotonic()
-    process_batch([data], [""], encoder)
+    transcode_batch([data], [""], encoder)
     return time.monotonic() - began
 
 

@@ -1,18 +1,35 @@
-"""Any pixel mode to 8-bit gray or RGB: 16 bits scaled, alpha composited on white.
+"""Converts pixels of any mode to 8-bit gray or sRGB.
 
-What has no colour stays one component. Alpha is set apart first, so that a colour profile is
-applied to colours alone and the white below is sRGB's.
+16 bits are scaled, alpha is composited on white, ICC profiles are applied. Gray stays one
+component. Alpha is split off first, so that a profile is applied to colours alone and the white
+below is sRGB's.
+
+A JPEG without a profile is read as sRGB, so an image with another profile is converted. Where that
+fails, the profile goes into the JPEG unchanged if it can be meant for its pixels. It is dropped if
+its bytes are no profile, or if it is for pixels of another kind (a CMYK profile on RGB).
+
+Source: ICC.1:2022, 7.2 (profile header); PNG, third edition, 11.3.1.1; TIFF 6.0, section 19.
 """
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageChops, ImageCms, TiffImagePlugin
 
-__all__ = ["Facts", "facts_of", "on_white", "scale_16_bit", "split_alpha"]
+__all__ = [
+    "Facts",
+    "changes_nothing",
+    "facts_of",
+    "on_white",
+    "scale_16_bit",
+    "split_alpha",
+    "to_srgb",
+]
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _SIGNED = 2
@@ -152,3 +169,92 @@ def _mend_png_key(im: Image.Image, depth: int, color_type: int) -> None:
         im.info["transparency"] = key * 255 // (2**depth - 1)
     elif isinstance(key, tuple) and depth == 16:
         im.info["transparency"] = tuple(value >> 8 for value in key)
+
+
+_MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
+
+# Levels of 255 by which a profile may differ from sRGB and be taken for it. Many are sRGB in
+# other words (tables for the curve, rounded primaries), and a conversion would cost a rounding.
+_SAME = 2
+
+# JPEG carries a profile in at most 255 segments (ICC.1:2022, B.4).
+_MOST_BYTES = 255 * 65_519
+
+_CMS_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, SyntaxError, ImportError)
+
+
+def to_srgb(im: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """Returns the image in sRGB, and the profile that its JPEG is to carry, if any.
+
+    Args:
+        im: mode `L`, `RGB` or `CMYK`.
+        profile: as it came with the image.
+
+    Returns:
+        An image of mode `L` if `im` is, else `RGB`; and None, or the profile unchanged where
+        pixels could not be converted.
+    """
+    source = _MODES.get(profile[16:20]) if profile else None
+    if profile and source == "RGB" and im.mode in ("L", "CMYK"):
+        # Its numbers are taken as the colours that any reader without color management makes.
+        converted, kept = to_srgb(im.convert("RGB"), profile)
+        return _plain(converted, im.mode), None if im.mode == "L" else kept
+    if not profile or source != im.mode:
+        return _plain(im, im.mode), None
+    try:
+        transform = _transform(profile, source)
+        converted = transform.apply(im) if transform else im
+    except _CMS_ERRORS:
+        plain = _plain(im, im.mode)
+        return plain, profile if source == plain.mode and _is_profile(profile) else None
+    return _plain(converted, im.mode), None
+
+
+def changes_nothing(mode: str, profile: bytes | None) -> bool:
+    """Tells if `to_srgb` gives an image of mode `L` or `RGB` back as it is, with no profile."""
+    source = _MODES.get(profile[16:20]) if profile else None
+    if not profile or (source != mode and (source != "RGB" or mode != "L")):
+        return True
+    try:
+        return _transform(profile, source) is None
+    except _CMS_ERRORS:
+        return False
+
+
+def _plain(im: Image.Image, mode: str) -> Image.Image:
+    """Returns the image without color management: `L` for what was gray, else `RGB`."""
+    wanted = "L" if mode == "L" else "RGB"
+    return im if im.mode == wanted else im.convert(wanted)
+
+
+def _is_profile(profile: bytes) -> bool:
+    return 128 < len(profile) <= _MOST_BYTES and profile[36:40] == b"acsp"
+
+
+@functools.lru_cache(maxsize=32)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Returns what converts `mode` to sRGB; None if the profile is sRGB to the eye.
+
+    Kept, because thousands of images of one source carry the same few profiles. LittleCMS lets
+    threads share a transform.
+    """
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    target = ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(source, target, mode, "RGB")
+    if mode == "CMYK":
+        return transform
+    # Judged by what it does: names lie ("sRGB-elle-V2-g10" is linear).
+    probe = _probe(mode)
+    change = ImageChops.difference(probe.convert("RGB"), transform.apply(probe))
+    return None if np.asarray(change).max() <= _SAME else transform
+
+
+def _probe(mode: str) -> Image.Image:
+    """Returns all grays, and for RGB a cube of 9 x 9 x 9 colours too, as one row of pixels."""
+    grays = bytes(range(256))
+    if mode == "L":
+        return Image.frombytes("L", (256, 1), grays)
+    steps = [round(level * 255 / 8) for level in range(9)]
+    cube = bytes(v for r in steps for g in steps for b in steps for v in (r, g, b))
+    pixels = bytes(v for v in grays for _ in range(3)) + cube
+    return Image.frombytes("RGB", (len(pixels) // 3, 1), pixels)

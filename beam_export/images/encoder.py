@@ -1,21 +1,38 @@
-"""Encoders: pixels in any format in, JPEG out, a batch at a time.
+"""The `Encoder` protocol: images in any format in, JPEG out, a batch at a time; and its vocabulary.
 
-`Encoder` is the protocol. `process_batch` (module `policy`) decides, the same for every encoder,
-which images are copied as they are and which are encoded.
+Which images are copied as they are and which are encoded is decided in `transcode`, the same for
+every encoder.
+
+An image may be encoded bytes or an array: NumPy's, or one in the memory of a GPU that speaks the
+CUDA array interface (CuPy's arrays, torch's CUDA tensors, Numba's and JAX's). Nothing of those
+libraries is imported.
+
+Source: CUDA Array Interface, version 3 (numba.readthedocs.io, "CUDA Array Interface").
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import numpy as np
 
 from beam_export.errors import SampleError
 from beam_export.samples import DeviceArray, EncodedImage
 
-__all__ = ["EncodeSpec", "Encoder", "ImageInput", "Result"]
+__all__ = [
+    "EncodeSpec",
+    "Encoder",
+    "ImageInput",
+    "Result",
+    "array_fault",
+    "array_shape",
+    "is_array",
+    "is_on_device",
+    "nbytes",
+]
 
 #: An image on its way in: encoded bytes, or uint8 pixels of shape (H, W[, 1 | 3 | 4]).
 ImageInput = bytes | np.ndarray | DeviceArray
@@ -82,3 +99,45 @@ class Encoder(Protocol):
 
     def take_counts(self) -> dict[str, int]:
         """Returns how many images went which way since the last call, by the way's name."""
+
+
+def is_on_device(value: object) -> TypeGuard[DeviceArray]:
+    """Tells if it is an array in the memory of a GPU."""
+    # A torch tensor on the host has the attribute too, and raises when it is asked for.
+    return not isinstance(value, (bytes, np.ndarray)) and hasattr(value, "__cuda_array_interface__")
+
+
+def is_array(value: object) -> TypeGuard[np.ndarray | DeviceArray]:
+    """Tells if it is an array of either kind."""
+    return isinstance(value, np.ndarray) or is_on_device(value)
+
+
+def array_shape(pixels: np.ndarray | DeviceArray) -> tuple[int, ...]:
+    """Returns an array's shape."""
+    if isinstance(pixels, np.ndarray):
+        return pixels.shape
+    return tuple(int(side) for side in pixels.__cuda_array_interface__["shape"])
+
+
+def nbytes(pixels: np.ndarray | DeviceArray) -> int:
+    """Returns the bytes of an array's elements."""
+    if isinstance(pixels, np.ndarray):
+        return pixels.nbytes
+    itemsize: int = np.dtype(pixels.__cuda_array_interface__["typestr"]).itemsize
+    return math.prod(array_shape(pixels)) * itemsize
+
+
+def array_fault(pixels: np.ndarray | DeviceArray) -> str | None:
+    """Returns what is wrong with an array that is to be an image; None if nothing is."""
+    if isinstance(pixels, np.ndarray):
+        dtype = pixels.dtype
+    else:
+        dtype = np.dtype(pixels.__cuda_array_interface__["typestr"])
+    shape = array_shape(pixels)
+    known = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    if dtype == np.uint8 and known and 0 not in shape:
+        return None
+    return (
+        f"the image is an array of dtype {dtype} and shape {shape}; it must be uint8 "
+        "of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), with a pixel at least"
+    )

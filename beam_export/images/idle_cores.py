@@ -11,11 +11,12 @@ ends; free ones tell of idle cores. One process at a time is given all of them, 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
+
+from beam_export.images.file_locks import lock_file
 
 __all__ = ["Cores", "shared"]
 
@@ -64,13 +65,9 @@ def shared(workers: int) -> Iterator[Cores]:
 
 
 def _is_locked(path: str, held: contextlib.ExitStack) -> bool:
-    """Locks a file until `held` is closed; tells whether it was free."""
-    # One that is locked already, or has gone with the run that made it.
-    with contextlib.suppress(OSError), contextlib.ExitStack() as opened:
-        file = opened.enter_context(open(path, "rb", buffering=0))
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held.push(opened.pop_all())
-        return True
+    """Locks a file until `held` is closed; returns False if it is locked, or gone with its run."""
+    with contextlib.suppress(OSError):
+        return lock_file(path, held)
     return False
 
 

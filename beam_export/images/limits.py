@@ -1,47 +1,169 @@
-"""What an image may take of a processor and of memory, by its header: so much that only a codec
-that hangs or runs wild takes more, on a machine fifty times slower than a plain one, too.
+"""How much processor time and memory an image may take, by the pixels that its header declares.
+
+Only a codec that hangs or runs wild takes more, on a machine fifty times slower than a usual one
+too. The header is read by code of this package alone, so that the limits are known before a codec
+is trusted with the image; a decoder may find another size, or nothing.
+
+Source: ITU-T T.81 B.2.2; PNG (third edition) 11.2.1; RFC 9649, 2.5 to 2.7; GIF89a, 18 and 20;
+TIFF 6.0, 2, and BigTIFF; ISO/IEC 23008-12 6.5.3 (`ispe`).
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
 from beam_export.images.encoder import EncodeSpec, ImageInput
-from beam_export.images.outline import Outline, read_outline
+from beam_export.images.header import sniff
+from beam_export.images.jpeg import segments as jpeg_segments
 
-__all__ = ["cpu_seconds", "most_memory", "outline_of"]
+__all__ = ["DeclaredSize", "cpu_seconds", "declared_size", "most_memory", "read_declared_size"]
 
 #: Seconds of a processor for an image's own sake, for a pixel, and for a pixel of a further scan.
 #: A plain machine takes 0.2 microseconds for a pixel, and a hundredth of that for one of a scan.
 SECONDS = 120
 _SECONDS_A_PIXEL = 10e-6
 _SECONDS_A_SCAN = 0.5e-6
-#: Seconds between two looks at an image that is tried apart, and looks in a row at one that sleeps
-#: until it is one that hangs; where the system does not tell, any image is asleep.
-LOOK_EVERY = 1.0
-LOOKS = 120
-LOOKS_IN_THE_DARK = 36_000
 #: Bytes for an image's own sake and for a pixel.
 _MEMORY = 512 << 20
 _MEMORY_A_PIXEL = 40
 
+#: Entries of a TIFF's directory, and blocks before a GIF's first image, that are looked at.
+_MOST_ENTRIES = 4096
+_IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
 
-def outline_of(image: ImageInput, spec: EncodeSpec) -> Outline:
+
+class DeclaredSize(NamedTuple):
+    """What a header says of an image.
+
+    Attributes:
+        pixels: width times height, at least 1.
+        scans: passes that a decoder makes over them, at least 1.
+    """
+
+    pixels: int
+    scans: int = 1
+
+
+def declared_size(image: ImageInput, spec: EncodeSpec) -> DeclaredSize:
     """Returns the pixels and scans of an image; where its header is odd, as if it were bits."""
     if isinstance(image, np.ndarray):
-        return Outline(max(1, image.size))
+        return DeclaredSize(max(1, image.size))
     data = image if isinstance(image, bytes) else b""
-    pixels, scans = read_outline(data) or Outline(8 * len(data))
-    return Outline(min(pixels, spec.max_pixels), scans)
+    pixels, scans = read_declared_size(data) or DeclaredSize(8 * len(data))
+    return DeclaredSize(min(pixels, spec.max_pixels), scans)
 
 
-def cpu_seconds(outline: Outline) -> int:
+def cpu_seconds(size: DeclaredSize) -> int:
     """Returns the seconds of a processor that an image may take."""
-    a_pixel = _SECONDS_A_PIXEL + _SECONDS_A_SCAN * (outline.scans - 1)
-    return SECONDS + int(outline.pixels * a_pixel)
+    a_pixel = _SECONDS_A_PIXEL + _SECONDS_A_SCAN * (size.scans - 1)
+    return SECONDS + int(size.pixels * a_pixel)
 
 
 def most_memory(image: ImageInput, spec: EncodeSpec) -> int:
     """Returns the bytes that an image may take: no more than any may, where its header is odd."""
-    odd = isinstance(image, bytes) and read_outline(image) is None
-    return _MEMORY + (0 if odd else _MEMORY_A_PIXEL * outline_of(image, spec).pixels)
+    odd = isinstance(image, bytes) and read_declared_size(image) is None
+    return _MEMORY + (0 if odd else _MEMORY_A_PIXEL * declared_size(image, spec).pixels)
+
+
+def read_declared_size(data: bytes) -> DeclaredSize | None:
+    """Returns what an image's header says; None for what is no image, or has no such header."""
+    read = _READERS.get(sniff(data) or "")
+    try:
+        size = read(data) if read else None
+    except (struct.error, LookupError, ValueError, OverflowError):
+        size = None
+    if size is None or min(size) < 1:
+        return None
+    return DeclaredSize(size[0] * size[1], _scans(data))
+
+
+def _scans(data: bytes) -> int:
+    """Returns the scans of a JPEG, at most as many as are decoded."""
+    if data[:2] != b"\xff\xd8" or not jpeg_segments.has_scans(data):
+        return 1
+    return max(1, min(data.count(b"\xff\xda"), jpeg_segments.MAX_SCANS))
+
+
+_Size = tuple[int, int]
+
+
+def _of_png(data: bytes) -> _Size | None:
+    return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" else None
+
+
+def _of_webp(data: bytes) -> _Size | None:
+    kind = data[12:16]
+    if kind == b"VP8X":
+        width, height = (int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+        return (width + 1, height + 1) if len(data) >= 30 else None
+    if kind == b"VP8L":
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    return None
+
+
+def _of_gif(data: bytes) -> _Size | None:
+    """Returns the size of the screen, or of the first image where that reaches beyond."""
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    for _ in range(_MOST_ENTRIES):
+        if data[at] == 0x2C:
+            left, top, across, down = struct.unpack_from("<HHHH", data, at + 1)
+            return max(width, left + across), max(height, top + down)
+        if data[at] == 0x21:
+            at += 2
+            while data[at]:
+                at += 1 + data[at]
+        at += 1
+    return width, height
+
+
+def _of_bmp(data: bytes) -> _Size | None:
+    if data[14] == 12:
+        return struct.unpack_from("<HH", data, 18)
+    width, height = struct.unpack_from("<ii", data, 18)
+    return abs(width), abs(height)
+
+
+def _of_tiff(data: bytes) -> _Size | None:
+    order = "<" if data[:2] == b"II" else ">"
+    big = data[2:4] in (b"+\0", b"\0+")
+    start = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, start)[0]
+    first, step = start + (8 if big else 2), 20 if big else 12
+    found: dict[int, int] = {}
+    for at in range(first, first + step * min(count, _MOST_ENTRIES), step):
+        tag, kind = struct.unpack_from(order + "HH", data, at)
+        if tag in (_IMAGE_WIDTH, _IMAGE_LENGTH):
+            code = {3: "H", 4: "I", 16: "Q"}.get(kind, "I")
+            found[tag] = struct.unpack_from(order + code, data, at + (12 if big else 8))[0]
+    return found[_IMAGE_WIDTH], found[_IMAGE_LENGTH]
+
+
+def _of_avif(data: bytes) -> _Size | None:
+    """Returns the largest size that a property tells: of the whole, if it is made of parts."""
+    sizes: list[_Size] = []
+    at = data.find(b"ispe")
+    while at >= 0 and len(sizes) < _MOST_ENTRIES:
+        if at + 16 <= len(data):
+            sizes.append(struct.unpack_from(">II", data, at + 8))
+        at = data.find(b"ispe", at + 4, 1 << 20)
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+
+
+_READERS: dict[str, Callable[[bytes], _Size | None]] = {
+    "jpg": jpeg_segments.read_size,
+    "png": _of_png,
+    "webp": _of_webp,
+    "gif": _of_gif,
+    "bmp": _of_bmp,
+    "tiff": _of_tiff,
+    "avif": _of_avif,
+}

@@ -12,7 +12,6 @@ of all at a time, and nobody who holds any waits for more, so that all who wait 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import os
 import pathlib
@@ -22,6 +21,8 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Protocol
+
+from beam_export.images.file_locks import lock_file
 
 __all__ = ["SHARED", "SMALL", "Budget", "Slots", "allowed_bytes", "budget", "shared", "unbounded"]
 
@@ -117,21 +118,14 @@ class _SharedSlots:
 
 
 def _lock(path: pathlib.Path, held: contextlib.ExitStack, wait: bool = False) -> bool:
-    """Locks a file until `held` is closed; tells whether it can be thought to be ours.
+    """Locks a file until `held` is closed; returns False if another holder has the lock.
 
-    A file that cannot be opened, as it has gone with its run or there are too many, is not waited
-    for: it would be for ever.
+    A file that cannot be opened counts as locked: waiting for it would never end.
     """
-    with contextlib.ExitStack() as opened:
-        try:
-            file = opened.enter_context(open(path, "rb", buffering=0))
-            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        held.push(opened.pop_all())
-    return True
+    try:
+        return lock_file(str(path), held, wait=wait)
+    except OSError:
+        return True
 
 
 class _NoSlots:

@@ -9,29 +9,32 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import io
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFile, features
+from PIL import Image, features
 from PIL import __version__ as pillow_version
 
 from beam_export.errors import SampleError
-from beam_export.images import color, header, limits, png_color, tiles, watch
-from beam_export.images.arrays import array_fault, is_on_device
-from beam_export.images.damage import load
-from beam_export.images.encoder import EncodeSpec, ImageInput, Result
+from beam_export.images import color, header, watch
+from beam_export.images.encoder import (
+    EncodeSpec,
+    ImageInput,
+    Result,
+    array_fault,
+    is_on_device,
+)
 from beam_export.images.geometry import ResizePlan, plan_resize
-from beam_export.images.icc import to_srgb
 from beam_export.images.idle_cores import Cores
 from beam_export.images.jpeg.inspect import MAX_SIDE
-from beam_export.images.memory_budget import budget
-from beam_export.images.memory_need import need_of
-from beam_export.images.scratch import KEPT_BYTES, Scratch
+from beam_export.images.pillow_decoder import Decoded, decode
 from beam_export.samples import EncodedImage
 
-__all__ = ["Decoded", "PillowEncoder", "decode", "planned_resize"]
+__all__ = ["PillowEncoder", "planned_resize"]
 
 _SUBSAMPLINGS = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
 _CODECS = {
@@ -42,6 +45,8 @@ _CODECS = {
     "libtiff": "libtiff",
     "avif": "avif",
 }
+#: What a thread holds on to between images.
+_KEPT_BYTES = 1 << 20
 
 
 class PillowEncoder:
@@ -70,7 +75,7 @@ class PillowEncoder:
         self.threads = threads
         self._cores = cores
         self._pool: ThreadPoolExecutor | None = None
-        self._scratch = Scratch()
+        self._scratch = _Scratch()
 
     def __reduce__(self) -> tuple[type[PillowEncoder], tuple[EncodeSpec, int, Cores | None]]:
         return type(self), (self.spec, self.threads, self._cores)
@@ -185,7 +190,7 @@ class PillowEncoder:
         size = buffer.tell()
         buffer.seek(0)
         data = buffer.read(size)
-        if size > KEPT_BYTES:
+        if size > _KEPT_BYTES:
             buffer.truncate(0)
         return data
 
@@ -210,64 +215,6 @@ def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None
             f"{MAX_SIDE}",
         )
     return plan
-
-
-class Decoded(NamedTuple):
-    """An image as it is to be encoded.
-
-    Attributes:
-        picture: upright, `L` or `RGB`.
-        profile: that it is to carry, if it is not sRGB.
-        remarks: what is told of it at the end, in a word each.
-    """
-
-    picture: Image.Image
-    profile: bytes | None = None
-    remarks: tuple[str, ...] = ()
-
-
-def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded:
-    """Returns an image decoded, upright, in gray or sRGB.
-
-    Args:
-        data: the encoded image.
-        spec: has the limits.
-        held: closed by the caller when it is done with the image: until then it has the memory
-            that a large one takes, for which others may have to wait.
-
-    Raises:
-        SampleError: if it is larger than it may be, or damaged and may not be.
-        Exception: what Pillow raises for what it cannot read; see `header.failure`.
-    """
-    header.check_bytes(data, spec)
-    with header.open_image(data, spec) as opened:
-        _take(held, opened, data, spec)
-        im, source, canvas, orientation, remarks = load(opened, data, spec)
-        # A GIF or AVIF frame may turn out larger than its header said.
-        header.check_pixels(source.width * source.height, spec)
-        facts = color.facts_of(im, data)
-        told = png_color.told(im, data)
-        profile, kept = told.profile, None
-
-        def convert(part: Image.Image) -> Image.Image:
-            nonlocal kept
-            colors, alpha = color.split_alpha(part, facts)
-            converted, kept = to_srgb(colors, profile)
-            return color.on_white(converted, alpha)
-
-        picture = tiles.remade(source, canvas, convert, orientation)
-        return Decoded(picture, kept, remarks + told.remarks)
-
-
-def _take(
-    held: contextlib.ExitStack, im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec
-) -> None:
-    """Waits for the memory that a large image takes, and says how long it may take."""
-    need = need_of(im, data, spec)
-    if need:
-        watch.may_take(limits.cpu_seconds(limits.outline_of(data, spec)))
-        with watch.waiting():
-            held.enter_context(budget().taken(need))
 
 
 def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
@@ -307,3 +254,29 @@ def _apply(plan: ResizePlan, im: Image.Image) -> Image.Image:
     window = Image.new(im.mode, (plan.width, plan.height), "white")
     window.paste(im, (-plan.left, -plan.top))
     return window
+
+
+class _MemoryFile(io.FileIO):
+    """A file in memory that closes when nobody has it any more, as its thread ends."""
+
+    def __init__(self) -> None:
+        super().__init__(os.memfd_create("jpeg"), "r+")
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Scratch(threading.local):
+    """A file in memory a thread, to save one image after the other to.
+
+    Pillow lets go of Python's lock while it encodes to a file descriptor, and holds it while it
+    encodes to a `BytesIO`: with that, two threads are no faster than one. The bytes are the same.
+    What an earlier image has left behind the end of a smaller one is not looked at.
+    """
+
+    def __init__(self) -> None:
+        self.file: io.FileIO | io.BytesIO = io.BytesIO()
+        if hasattr(os, "memfd_create"):
+            # No such call in this sandbox, or no descriptor left: only speed is lost.
+            with contextlib.suppress(OSError):
+                self.file = _MemoryFile()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 
 from beam_export.images import header, watch
-from beam_export.images import pillow_encoder as pillow
 from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_decoder import decode
+from beam_export.images.pillow_encoder import planned_resize
 from beam_export.samples import Probed
 
 __all__ = ["HEAD_BYTES", "probe_head", "probe_pixels"]
@@ -48,10 +49,10 @@ def probe_pixels(data: bytes, spec: EncodeSpec) -> Probed:
     stage = "decode"
     try:
         with watch.at_work(), contextlib.ExitStack() as held:
-            picture = pillow.decode(data, spec, held).picture
+            picture = decode(data, spec, held).picture
             stage = "encode"
             if spec.mode != "never":
-                pillow.planned_resize(picture.size, spec)
+                planned_resize(picture.size, spec)
             del picture
     except MemoryError:
         raise

@@ -26,12 +26,16 @@ from beam_export.errors import RunError, SampleError
 from beam_export.images import limits
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result
 from beam_export.images.memory_budget import budget, unbounded
-from beam_export.images.outline import read_outline
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.images.watch import is_asleep, pulse
 
 __all__ = ["Sandbox", "main"]
 
+#: Seconds between two looks at an image that is tried apart, and looks in a row at one that sleeps
+#: until it is one that hangs; where the system does not tell, any image is asleep.
+LOOK_EVERY = 1.0
+LOOKS = 120
+LOOKS_IN_THE_DARK = 36_000
 #: Seconds between being told and being ended.
 _GRACE = 5
 #: Bytes of a pixel that another image would have to wait for.
@@ -75,7 +79,7 @@ class Sandbox:
 
     def _held(self, image: ImageInput) -> contextlib.AbstractContextManager[None]:
         """Holds the memory that an image may take there, here, where others know of it."""
-        found = read_outline(image) if isinstance(image, bytes) else None
+        found = limits.read_declared_size(image) if isinstance(image, bytes) else None
         return budget().taken(
             _HELD_A_PIXEL * min(found.pixels, self._spec.max_pixels) if found else 0
         )
@@ -157,8 +161,8 @@ def _read_until_it_sleeps(source: int, child: int) -> bytes:
     """
     parts: list[bytes] = []
     before, asleep = pulse(f"/proc/{child}"), 0
-    while asleep < (limits.LOOKS if before else limits.LOOKS_IN_THE_DARK):
-        if select.select([source], [], [], limits.LOOK_EVERY)[0]:
+    while asleep < (LOOKS if before else LOOKS_IN_THE_DARK):
+        if select.select([source], [], [], LOOK_EVERY)[0]:
             part = os.read(source, 1 << 20)
             if not part:
                 return b"".join(parts)
@@ -187,7 +191,7 @@ def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
     try:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        seconds = limits.cpu_seconds(limits.outline_of(image, encoder.spec))
+        seconds = limits.cpu_seconds(limits.declared_size(image, encoder.spec))
         most = _memory_in_use() + limits.most_memory(image, encoder.spec)
         _limit(resource.RLIMIT_CORE, 0, 0)
         # At the second limit it is killed, as for want of memory.

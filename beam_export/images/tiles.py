@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from beam_export.images.orientation import exif_block, place_of, read_orientation, upright
+from beam_export.images.geometry import exif_block, place_of, read_orientation, upright
 
 __all__ = ["Canvas", "bytes_a_pixel", "is_large", "load", "remade", "tiles"]
 

@@ -11,12 +11,12 @@ from beam_export.images.encoder import Encoder, EncodeSpec, ImageInput, Result
 from beam_export.images.jpeg import inspect as jpeg
 from beam_export.samples import EncodedImage
 
-__all__ = ["name_of", "process_batch"]
+__all__ = ["name_of", "transcode_batch"]
 
 _EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 
 
-def process_batch(
+def transcode_batch(
     images: Sequence[ImageInput], source_exts: Sequence[str], encoder: Encoder
 ) -> list[Result]:
     """Copies or encodes images as the encoder's spec says; a bad image is a SampleError.

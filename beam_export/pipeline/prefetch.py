@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from beam_export.errors import SampleError
 from beam_export.images.encoder import Encoder, ImageInput, Result
-from beam_export.images.transcode import process_batch
+from beam_export.images.transcode import transcode_batch
 from beam_export.samples import EncodedImage, Failure, SampleRef, failure_of
 from beam_export.shards.writer import ReadySample
 from beam_export.sources.reader import Reader
@@ -170,7 +170,7 @@ def encode_loaded(
     """
     raw = [one for one in loaded if isinstance(one, Loaded) and one.ref.stored is None]
     images: list[ImageInput] = [one.image for one in raw]
-    results = iter(process_batch(images, [one.ref.image.ext for one in raw], encoder))
+    results = iter(transcode_batch(images, [one.ref.image.ext for one in raw], encoder))
     ready: list[ReadySample | Failure] = []
     for one in loaded:
         if isinstance(one, Failure):

@@ -18,9 +18,8 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.errors import InputError, SampleError
-from beam_export.images.arrays import is_array, nbytes
-from beam_export.images.encoder import Encoder, ImageInput
-from beam_export.images.transcode import process_batch
+from beam_export.images.encoder import Encoder, ImageInput, is_array, nbytes
+from beam_export.images.transcode import transcode_batch
 from beam_export.metadata import canonical
 from beam_export.naming import clean_ext
 from beam_export.pipeline.prefetch import BATCH_BYTES, BATCH_SAMPLES
@@ -103,7 +102,7 @@ class SpillSamples(beam.DoFn):
         inside = [sample for sample, fault in checked if fault is None and sample.image is not None]
         images: list[ImageInput] = [sample.image for sample in inside if sample.image is not None]
         exts = [_ext(sample.path) for sample in inside]
-        results = iter(process_batch(images, exts, self._encoder))
+        results = iter(transcode_batch(images, exts, self._encoder))
         count_ways(self._encoder)
         refs: list[PackedRef] = []
         for sample, fault in checked:

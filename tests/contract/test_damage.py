@@ -24,11 +24,11 @@ from beam_export.images import header
 from beam_export.images.dali.device import dali_is_installed
 from beam_export.images.dali.encoder import DaliEncoder
 from beam_export.images.dali.routing import route
-from beam_export.images.damage import load
 from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_decoder import load
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.images.probe import probe_pixels
-from beam_export.images.transcode import process_batch
+from beam_export.images.transcode import transcode_batch
 from beam_export.samples import EncodedImage
 from beam_export.verify.findings import Findings
 
@@ -71,7 +71,7 @@ each_damage = pytest.mark.parametrize("data", DAMAGED.values(), ids=DAMAGED)
 def process(data: bytes, spec: EncodeSpec) -> Any:
     encoder = PillowEncoder(spec)
     encoder.open()
-    (result,) = process_batch([data], [""], encoder)
+    (result,) = transcode_batch([data], [""], encoder)
     return result
 
 
@@ -159,7 +159,7 @@ def test_dali_treats_damage_alike(data: bytes) -> None:
         for damaged in "fail", "keep":
             spec = EncodeSpec(mode=mode, damaged=damaged)
             encoder = DaliEncoder(spec, "cpu")
-            (result,) = process_batch([data], [""], encoder)
+            (result,) = transcode_batch([data], [""], encoder)
             encoder.close()
             assert str(result) == str(process(data, spec))
             assert getattr(result, "remarks", None) == getattr(process(data, spec), "remarks", None)

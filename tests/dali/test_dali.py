@@ -25,7 +25,6 @@ from support.exports import PHOTOS, ROOT
 
 from beam_export.errors import InputError, RunError, SampleError
 from beam_export.images import factory as choose
-from beam_export.images.arrays import array_fault, array_shape, is_array, is_on_device, nbytes
 from beam_export.images.dali import device as dali_device
 from beam_export.images.dali import encoder as dali
 from beam_export.images.dali import engine_pool as dali_lanes
@@ -33,7 +32,15 @@ from beam_export.images.dali.encoder import DaliEncoder
 from beam_export.images.dali.engine import plain_jpeg
 from beam_export.images.dali.engine_pool import Lanes, split
 from beam_export.images.dali.routing import Job, route
-from beam_export.images.encoder import EncodeSpec, Result
+from beam_export.images.encoder import (
+    EncodeSpec,
+    Result,
+    array_fault,
+    array_shape,
+    is_array,
+    is_on_device,
+    nbytes,
+)
 from beam_export.images.factory import choose_encoder
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage

@@ -19,9 +19,9 @@ from support.runs import run_export
 from beam_export.cli import display
 from beam_export.images.dali.routing import route
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.icc_matrix import Curve, matrix_profile
-from beam_export.images.pillow_encoder import Decoded, PillowEncoder, decode
-from beam_export.images.png_color import OTHER_COLORS, colors_of
+from beam_export.images.pillow_decoder import Decoded, decode
+from beam_export.images.pillow_encoder import PillowEncoder
+from beam_export.images.png_color import OTHER_COLORS, Curve, colors_of, matrix_profile
 
 SRGB_PLACES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 P3_PLACES = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)

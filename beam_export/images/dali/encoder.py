@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 
 from beam_export.errors import RunError
-from beam_export.images.arrays import is_on_device
 from beam_export.images.dali.device import HOW_TO_INSTALL, dali_is_installed, gpu_names, versions
 from beam_export.images.dali.engine_pool import MOST_JOBS, Engine, Lanes, release, share, split
 from beam_export.images.dali.routing import Job, route
-from beam_export.images.encoder import EncodeSpec, ImageInput, Result
+from beam_export.images.encoder import EncodeSpec, ImageInput, Result, is_on_device
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 

@@ -21,14 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from beam_export.images import header, icc, png_color
-from beam_export.images.arrays import array_fault, array_shape, is_array
-from beam_export.images.encoder import EncodeSpec, ImageInput
-from beam_export.images.geometry import ResizePlan, plan_resize
+from beam_export.images import color, header, png_color
+from beam_export.images.encoder import EncodeSpec, ImageInput, array_fault, array_shape, is_array
+from beam_export.images.geometry import ResizePlan, exif_block, plan_resize, read_orientation
 from beam_export.images.jpeg import inspect as jpeg
 from beam_export.images.jpeg.loss import lost_data
 from beam_export.images.jpeg.segments import MAX_SCANS
-from beam_export.images.orientation import exif_block, read_orientation
 
 __all__ = ["Job", "route"]
 
@@ -128,7 +126,7 @@ def _of_jpeg(data: bytes) -> Job | str:
 def _with_metadata(job: Job, im: Image.Image) -> Job | str:
     colors = png_color.told(im, job.data)
     mode = "L" if job.channels == 1 else "RGB"
-    if colors.is_other or not icc.changes_nothing(mode, colors.profile):
+    if colors.is_other or not color.changes_nothing(mode, colors.profile):
         return "profile"
     return job._replace(orientation=read_orientation(exif_block(im)))
 

@@ -11,17 +11,20 @@ jdhuff.c (`process_restart`).
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
 from collections.abc import Iterator
 
+import numpy as np
 import simplejpeg
+from PIL import JpegImagePlugin
 
 from beam_export.images.jpeg.inspect import inspect
 from beam_export.images.jpeg.intervals import split_intervals
 from beam_export.images.jpeg.scans import Scan, close, one_interval, open_scans
 from beam_export.images.jpeg.segments import frame_components
 from beam_export.images.jpeg.structure import MissingScansError
-from beam_export.images.jpeg.tails import loss_at_tails
 
 __all__ = ["MOST_EXTRA", "lost_data"]
 
@@ -48,6 +51,13 @@ _TAGS = (*range(0xE1, 0xEE), 0xEF)
 #: What may be looked at again and again of a file that is odd in many places.
 _MOST_PIXELS_AGAIN = 2_000_000_000
 _MOST_INTERVALS = 100_000
+#: What is decoded several times is not to be large.
+_MOST_PIXELS_OF_TAILS = 50_000_000
+_MOST_SCANS_OF_TAILS = 16
+_OTHERS = (b"\x6d\xb3\x5a\xc5", b"\x92\x4c\xa5\x3a")
+_MORE = 64
+#: The last bytes of a scan may be of pixels that nobody sees.
+_LAST = 9
 
 
 def lost_data(data: bytes) -> str | None:
@@ -84,7 +94,7 @@ def _loss_of_odd(data: bytes) -> str | None:
         scans = open_scans(data, MOST_EXTRA)
     except ValueError as error:
         return f"Corrupt JPEG data: {error}"
-    return loss_at_tails(scans, MOST_EXTRA)
+    return _loss_at_tails(scans, MOST_EXTRA)
 
 
 def _missing_scans(data: bytes) -> str | None:
@@ -168,3 +178,37 @@ def _losses_of_intervals(scans: list[Scan]) -> Iterator[str]:
             extra = _EXTRA.fullmatch(found)
             if extra is None or int(extra[1]) > MOST_EXTRA:
                 yield found
+
+
+def _loss_at_tails(scans: list[Scan], most_extra: int) -> str | None:
+    """Returns what is wrong with the end of a scan's data; None if nothing is, or it is not seen.
+
+    Args:
+        scans: of a JPEG that Pillow decodes.
+        most_extra: bytes too many that are no loss.
+    """
+    if scans[0].pixels > _MOST_PIXELS_OF_TAILS or len(scans) > _MOST_SCANS_OF_TAILS:
+        return None
+    try:
+        pixels = _digest(scans)
+        for at, scan in enumerate(scans):
+            more = [scan.data + (other * _MORE)[:_MORE] for other in _OTHERS]
+            if any(_digest(_with_data(scans, at, data)) != pixels for data in more):
+                return "Corrupt JPEG data: premature end of data segment"
+            kept = scan.data[: -(most_extra + _LAST)]
+            others = [kept + (other * _MORE)[: most_extra + _LAST] for other in _OTHERS]
+            if kept and all(_digest(_with_data(scans, at, data)) == pixels for data in others):
+                return f"Corrupt JPEG data: more than {most_extra} extraneous bytes behind a scan"
+    except (OSError, SyntaxError, ValueError):
+        # Whoever decodes it says what is wrong.
+        pass
+    return None
+
+
+def _with_data(scans: list[Scan], at: int, data: bytes) -> list[Scan]:
+    return [*scans[:at], scans[at]._replace(data=data), *scans[at + 1 :]]
+
+
+def _digest(scans: list[Scan]) -> bytes:
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(close(scans, []))) as im:
+        return hashlib.sha256(np.asarray(im).data).digest()

@@ -1,14 +1,15 @@
 """The parts of a JPEG, taken one by one and held against each other.
 
-Source: ITU-T T.81 (09/92), part B; JFIF 1.02.
+Source: ITU-T T.81 (09/92), part B and A.1.1 (sampling); JFIF 1.02; for the colour space, which no
+standard fixes, what libjpeg does (`default_decompress_parms`).
 """
 
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from beam_export.images.jpeg.color import color_of, sampling_of
 from beam_export.images.jpeg.intervals import CodedScan, check_coded, fewest_code_bits
 from beam_export.images.jpeg.segments import EOI, FRAMES, MAX_SCANS, SOS, Segment, u16
 
@@ -33,6 +34,10 @@ _KNOWN = SKIPPED | {EOI}
 
 #: A code of n bits takes 2**(16-n) of the 2**16 leaves of the tree of codes.
 _LEAVES = [1 << (16 - n) for n in range(1, 17)]
+
+#: Samples of luma for one of chroma, across and down, that every reader takes.
+_SAMPLINGS = {(1, 1): "444", (1, 2): "440", (2, 1): "422", (2, 2): "420", (4, 1): "411"}
+_FACTORS = {1, 2, 4}
 
 
 class JpegFacts(NamedTuple):
@@ -142,8 +147,8 @@ class Structure:
             len(self._components),
             self._precision,
             self._process,
-            color_of(tuple(self._components), self._jfif, self._adobe),
-            sampling_of([(c.h, c.v) for c in self._components.values()]),
+            _color_of(tuple(self._components), self._jfif, self._adobe),
+            _sampling_of([(c.h, c.v) for c in self._components.values()]),
         )
 
     def _take_gap(self, before: int, at: int, restarts: bool) -> None:
@@ -312,3 +317,38 @@ class Structure:
             return 0
         bits = [1 if high else self._huffman.get(t >> 4, 0) for t in tables]
         return sum(map(operator.mul, self._blocks(ids), bits))
+
+
+def _color_of(numbers: Sequence[int], jfif: bool, adobe: int | None) -> str:
+    """Returns `gray`, `ycbcr`, `rgb`, `cmyk` or `ycck`, as libjpeg decides it.
+
+    Args:
+        numbers: of the components, in the frame's order.
+        jfif: whether a JFIF segment has come.
+        adobe: the transform of an Adobe segment; None for no such segment.
+    """
+    if len(numbers) == 1:
+        return "gray"
+    if len(numbers) == 4:
+        return "ycck" if adobe == 2 else "cmyk"
+    if jfif:
+        return "ycbcr"
+    if adobe is not None:
+        return "rgb" if adobe == 0 else "ycbcr"
+    return "rgb" if tuple(numbers) == tuple(b"RGB") else "ycbcr"
+
+
+def _sampling_of(factors: Sequence[tuple[int, int]]) -> str:
+    """Returns `444`, `440`, `422`, `420` or `411` by the ratio of luma to chroma, or `""`.
+
+    Args:
+        factors: (horizontal, vertical) of each component; anything but three gives `""`.
+    """
+    if len(factors) != 3 or factors[1] != factors[2]:
+        return ""
+    if not {side for pair in factors for side in pair} <= _FACTORS:
+        return ""
+    (luma_h, luma_v), (chroma_h, chroma_v) = factors[:2]
+    if luma_h % chroma_h or luma_v % chroma_v:
+        return ""
+    return _SAMPLINGS.get((luma_h // chroma_h, luma_v // chroma_v), "")

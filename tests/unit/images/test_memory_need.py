@@ -111,8 +111,8 @@ def test_what_an_image_holds_stays_below_its_estimate(name: str, tmp_path: Path)
 ALONE = """
 import sys, time
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images import pillow_encoder as pillow
-spans, load, written = [], pillow.tiles.load, pillow.PillowEncoder._written
+from beam_export.images import pillow_encoder as pillow, tiles
+spans, load, written = [], tiles.load, pillow.PillowEncoder._written
 def loading(im):
     spans.append(time.monotonic())
     return load(im)
@@ -120,7 +120,7 @@ def writing(self):
     data = written(self)
     spans.append(time.monotonic())
     return data
-pillow.tiles.load, pillow.PillowEncoder._written = loading, writing
+tiles.load, pillow.PillowEncoder._written = loading, writing
 encoder = pillow.PillowEncoder(EncodeSpec(mode="always"))
 encoder.open()
 data = open(sys.argv[1], "rb").read()

@@ -20,13 +20,13 @@ from support.exports import PHOTOS, ROOT
 from support.profiles import gray_profile, rgb_profile
 
 from beam_export.errors import SampleError
-from beam_export.images import color, header, icc
+from beam_export.images import color, header
 from beam_export.images import pillow_encoder as pillow_module
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result
+from beam_export.images.geometry import read_orientation
 from beam_export.images.jpeg import inspect as jpeg
-from beam_export.images.orientation import read_orientation
 from beam_export.images.pillow_encoder import PillowEncoder
-from beam_export.images.transcode import process_batch
+from beam_export.images.transcode import transcode_batch
 from beam_export.samples import EncodedImage
 
 #: Photographs whose sampling some readers refuse.
@@ -375,10 +375,10 @@ def test_what_is_srgb_to_the_eye_is_left_as_it_is() -> None:
     rounded = bytearray(rgb_profile())
     rounded[rounded.index(b"XYZ \0\0\0\0", 128) + 11] ^= 3  # the last bits of a primary
     for profile in (rgb_profile(), bytes(rounded)):
-        same, kept = icc.to_srgb(im, profile)
+        same, kept = color.to_srgb(im, profile)
         assert same is im
         assert kept is None
-    assert icc.to_srgb(im, rgb_profile(gamma=2.2))[0] is not im
+    assert color.to_srgb(im, rgb_profile(gamma=2.2))[0] is not im
 
 
 def test_gamma_profile_is_converted() -> None:
@@ -442,7 +442,7 @@ def test_large_compressed_profile_does_not_lose_a_png() -> None:
 
 
 def test_cmyk_without_a_matching_profile() -> None:
-    im, kept = icc.to_srgb(Image.new("CMYK", (4, 4), (255, 0, 0, 0)), rgb_profile(swapped=True))
+    im, kept = color.to_srgb(Image.new("CMYK", (4, 4), (255, 0, 0, 0)), rgb_profile(swapped=True))
     assert (im.mode, kept) == ("RGB", None)
     assert_close(np.asarray(im)[0, 0], np.array([255, 255, 0]), 5)
 
@@ -735,7 +735,7 @@ BOMBS = [
 def test_bombs_are_judged_by_their_header(data: bytes, mode: str) -> None:
     encoder = PillowEncoder(EncodeSpec(mode=mode))
     encoder.open()
-    (error,) = process_batch([data], [""], encoder)
+    (error,) = transcode_batch([data], [""], encoder)
     assert isinstance(error, SampleError)
     assert (error.stage, error.error) == ("decode", "ValueError")
     assert error.message == "the image has 3600000000 pixels, more than max_pixels=250000000"
@@ -884,7 +884,7 @@ class CountingEncoder(PillowEncoder):
 def process(
     images: list[ImageInput], exts: list[str] | None = None, **options: Any
 ) -> list[Result]:
-    return process_batch(images, exts or [""] * len(images), PillowEncoder(EncodeSpec(**options)))
+    return transcode_batch(images, exts or [""] * len(images), PillowEncoder(EncodeSpec(**options)))
 
 
 JPEG = save(Image.fromarray(smooth()), "JPEG", exif=exif(6), comment=b"kept")
@@ -896,7 +896,7 @@ def test_auto_copies_whole_jpegs_and_encodes_the_rest_in_one_batch() -> None:
     cmyk = save(Image.fromarray(smooth()).convert("CMYK"), "JPEG")
     images = [JPEG, PNG, b"", JPEG + b"trailer", JPEG[:-200], smooth(), rgb, cmyk]
     encoder = CountingEncoder(EncodeSpec())
-    results = process_batch(images, [""] * len(images), encoder)
+    results = transcode_batch(images, [""] * len(images), encoder)
     assert encoder.batches == [5]
     kinds = [r.stage if isinstance(r, SampleError) else r.encoding for r in results]
     assert kinds == [
@@ -904,7 +904,7 @@ def test_auto_copies_whole_jpegs_and_encodes_the_rest_in_one_batch() -> None:
     ]  # fmt: skip
     assert results[0] == EncodedImage(JPEG, "jpg", 48, 32, "copied")
     assert results[3] == EncodedImage(JPEG + b"trailer", "jpg", 48, 32, "copied")
-    assert process_batch([JPEG], [""], encoder)[0].encoding == "copied"
+    assert transcode_batch([JPEG], [""], encoder)[0].encoding == "copied"
     assert len(encoder.batches) == 1
 
 
@@ -1000,7 +1000,7 @@ def test_every_photo_becomes_a_jpeg() -> None:
     encoder.open()
     for file in files:
         data = file.read_bytes()
-        (result,) = process_batch([data], [file.suffix], encoder)
+        (result,) = transcode_batch([data], [file.suffix], encoder)
         assert isinstance(result, EncodedImage), (file, result)
         is_copied = file.suffix.lower() in (".jpg", ".jpeg") and file.stem not in ODD_SAMPLING
         assert result.encoding == ("copied" if is_copied else "encoded"), file

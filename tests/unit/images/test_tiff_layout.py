@@ -27,7 +27,8 @@ from support.tiff_files import (
 from beam_export.errors import SampleError
 from beam_export.images import header
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.pillow_encoder import PillowEncoder, decode
+from beam_export.images.pillow_decoder import decode
+from beam_export.images.pillow_encoder import PillowEncoder
 
 HEIGHT, WIDTH = 21, 37
 UNSPECIFIED, ASSOCIATED, UNASSOCIATED = 0, 1, 2

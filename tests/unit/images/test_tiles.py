@@ -18,8 +18,8 @@ from support.profiles import rgb_profile
 
 from beam_export.images import tiles
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.orientation import place_of, upright
-from beam_export.images.pillow_encoder import decode
+from beam_export.images.geometry import place_of, upright
+from beam_export.images.pillow_decoder import decode
 
 SPEC = EncodeSpec(mode="always")
 ORIENTATIONS = range(1, 9)

@@ -14,7 +14,7 @@ from PIL import Image, features
 
 from beam_export.images import limits
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.outline import Outline, read_outline
+from beam_export.images.limits import DeclaredSize, read_declared_size
 from beam_export.images.watch import Pulse, is_asleep, pulse
 
 FORMATS: list[tuple[str, dict[str, Any]]] = [
@@ -42,13 +42,13 @@ def saved(kind: str, **options: Any) -> bytes:
 @pytest.mark.parametrize(("kind", "options"), FORMATS)
 def test_pixels_are_those_of_the_header(kind: str, options: dict[str, Any]) -> None:
     data = saved(kind, **options)
-    assert read_outline(data) == Outline(61 * 47)
+    assert read_declared_size(data) == DeclaredSize(61 * 47)
     for at in range(min(len(data), 300)):
-        read_outline(data[:at])
+        read_declared_size(data[:at])
 
 
 def test_scans_of_a_progressive_jpeg_count() -> None:
-    found = read_outline(saved("JPEG", progressive=True))
+    found = read_declared_size(saved("JPEG", progressive=True))
     assert found is not None
     assert found.pixels == 61 * 47
     assert 5 < found.scans < 20
@@ -56,7 +56,9 @@ def test_scans_of_a_progressive_jpeg_count() -> None:
 
 def test_a_gif_whose_first_image_is_larger_than_its_screen() -> None:
     data = saved("GIF")
-    assert read_outline(data[:6] + struct.pack("<HH", 5, 5) + data[10:]) == Outline(61 * 47)
+    assert read_declared_size(data[:6] + struct.pack("<HH", 5, 5) + data[10:]) == DeclaredSize(
+        61 * 47
+    )
 
 
 STARTS = [
@@ -74,23 +76,25 @@ STARTS = [
 
 @given(start=st.sampled_from(STARTS), rest=st.binary(max_size=200))
 def test_junk_never_raises(start: bytes, rest: bytes) -> None:
-    found = read_outline(start + rest)
+    found = read_declared_size(start + rest)
     assert found is None or found.pixels > 0
 
 
 def test_time_follows_pixels_and_scans() -> None:
     spec = EncodeSpec()
-    small = limits.cpu_seconds(limits.outline_of(saved("PNG"), spec))
+    small = limits.cpu_seconds(limits.declared_size(saved("PNG"), spec))
     assert small == limits.SECONDS
-    large = limits.cpu_seconds(Outline(250_000_000))
+    large = limits.cpu_seconds(DeclaredSize(250_000_000))
     # 0.2 microseconds a pixel are what a plain machine takes: fifty times as much.
     assert large >= small + 50 * 0.2e-6 * 250_000_000 - 1
-    assert limits.cpu_seconds(Outline(10_000_000, 200)) > limits.cpu_seconds(Outline(10_000_000))
+    assert limits.cpu_seconds(DeclaredSize(10_000_000, 200)) > limits.cpu_seconds(
+        DeclaredSize(10_000_000)
+    )
     pixels = np.zeros((30, 20, 3), np.uint8)
-    assert limits.outline_of(pixels, spec) == Outline(1800)
+    assert limits.declared_size(pixels, spec) == DeclaredSize(1800)
     lying = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1 << 30, 1 << 30)
-    assert limits.outline_of(lying, spec).pixels == spec.max_pixels
-    assert limits.outline_of(b"no image", spec) == Outline(64)
+    assert limits.declared_size(lying, spec).pixels == spec.max_pixels
+    assert limits.declared_size(b"no image", spec) == DeclaredSize(64)
     assert limits.most_memory(b"no image", spec) < limits.most_memory(lying, spec)
 
 

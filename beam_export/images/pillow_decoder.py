@@ -1,0 +1,216 @@
+"""Decodes an image with Pillow: upright, in 8-bit gray or sRGB, large ones a tile at a time.
+
+Two kinds of images Pillow would decode to wrong pixels without an error, and both are caught:
+
+* a JPEG that has lost data, for which Pillow gives gray or what was there before (`jpeg.loss` finds
+  it): a failure, or with `damaged="keep"` decoded as far as it goes;
+* a TIFF of a layout that Pillow misreads: always a failure. Found by reading files of every layout
+  that could be made (planes, depths, compressions, predictors, tiles, byte orders, colours, extra
+  samples) and comparing their pixels.
+
+Source: TIFF 6.0, sections 8 (planes), 14 (predictor), 21 (YCbCr), 23 (CIE L*a*b*); libtiff 4.7,
+tif_predict.c, for the codecs that have a predictor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import types
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
+
+from beam_export.errors import SampleError
+from beam_export.images import color, header, limits, png_color, tiles, watch
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.jpeg.loss import lost_data
+from beam_export.images.memory_budget import budget
+from beam_export.images.memory_need import need_of
+from beam_export.samples import DAMAGED_IMAGE
+
+__all__ = ["DAMAGED", "Decoded", "Loaded", "decode", "load"]
+
+#: The remark of an image that was kept.
+DAMAGED = "damaged"
+
+_END = b"\xff\xd9"
+
+_BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 258, 259, 262, 284
+_FILL_ORDER, _PREDICTOR = 266, 317
+_YCBCR, _CIELAB = 6, 8
+_IN_PLANES = 2
+#: libtiff undoes no predictor of the second, which others write with one.
+_NONE, _PACKBITS = 1, 32773
+
+
+class Decoded(NamedTuple):
+    """An image as it is to be encoded.
+
+    Attributes:
+        picture: upright, `L` or `RGB`.
+        profile: that it is to carry, if it is not sRGB.
+        remarks: what is told of it at the end, in a word each.
+    """
+
+    picture: Image.Image
+    profile: bytes | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded:
+    """Returns an image decoded, upright, in gray or sRGB.
+
+    Args:
+        data: the encoded image.
+        spec: has the limits.
+        held: closed by the caller when it is done with the image: until then it has the memory
+            that a large one takes, for which others may have to wait.
+
+    Raises:
+        SampleError: if it is larger than it may be, or damaged and may not be.
+        Exception: what Pillow raises for what it cannot read; see `header.failure`.
+    """
+    header.check_bytes(data, spec)
+    with header.open_image(data, spec) as opened:
+        _take(held, opened, data, spec)
+        im, source, canvas, orientation, remarks = load(opened, data, spec)
+        # A GIF or AVIF frame may turn out larger than its header said.
+        header.check_pixels(source.width * source.height, spec)
+        facts = color.facts_of(im, data)
+        told = png_color.told(im, data)
+        profile, kept = told.profile, None
+
+        def convert(part: Image.Image) -> Image.Image:
+            nonlocal kept
+            colors, alpha = color.split_alpha(part, facts)
+            converted, kept = color.to_srgb(colors, profile)
+            return color.on_white(converted, alpha)
+
+        picture = tiles.remade(source, canvas, convert, orientation)
+        return Decoded(picture, kept, remarks + told.remarks)
+
+
+def _take(
+    held: contextlib.ExitStack, im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec
+) -> None:
+    """Waits for the memory that a large image takes, and says how long it may take."""
+    need = need_of(im, data, spec)
+    if need:
+        watch.may_take(limits.cpu_seconds(limits.declared_size(data, spec)))
+        with watch.waiting():
+            held.enter_context(budget().taken(need))
+
+
+class Loaded(NamedTuple):
+    """An image that was decoded, as `tiles.load` gives it.
+
+    Attributes:
+        im: as it was opened.
+        source: its pixels as stored.
+        canvas: their memory, or None.
+        orientation: EXIF's, 1 to 8.
+        remarks: what is told of it at the end, in a word each.
+    """
+
+    im: ImageFile.ImageFile
+    source: Image.Image
+    canvas: tiles.Canvas | None
+    orientation: int
+    remarks: tuple[str, ...] = ()
+
+
+def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
+    """Decodes an image.
+
+    Args:
+        im: opened, and within the limits.
+        data: what it was opened from.
+        spec: says what becomes of damage.
+
+    Raises:
+        SampleError: if it has lost data and may not.
+        Exception: what Pillow raises for what it cannot decode; see `header.failure`.
+    """
+    if isinstance(im, TiffImagePlugin.TiffImageFile):
+        _check_layout(im)
+    if not isinstance(im, JpegImagePlugin.JpegImageFile):
+        return Loaded(im, *tiles.load(im))
+    lost = lost_data(data)
+    if spec.damaged == "fail":
+        if lost is None:
+            return Loaded(im, *tiles.load(im))
+        raise SampleError(
+            "decode",
+            DAMAGED_IMAGE,
+            f"the JPEG has lost data ({lost}); --damaged=keep takes what is left",
+        )
+    if lost is None:
+        try:
+            return Loaded(im, *tiles.load(im))
+        except OSError:
+            pass  # libjpeg has given up in the middle: that is damage too
+    kept = _Kept(io.BytesIO(data))
+    return Loaded(kept, *tiles.load(kept), (DAMAGED,))
+
+
+class _Kept(JpegImagePlugin.JpegImageFile):
+    """A JPEG that is decoded as far as it goes.
+
+    As Pillow's own does under `ImageFile.LOAD_TRUNCATED_IMAGES`, which holds for all threads of a
+    process and is not ours to set.
+    """
+
+    _ended = False
+
+    def load_read(self, read_bytes: int) -> bytes:
+        """Returns more of the file, and behind it an end marker, so that libjpeg comes to one."""
+        assert self.fp is not None
+        data = self.fp.read(read_bytes)
+        if not data and not self._ended:
+            self._ended = True
+            return _END
+        return data
+
+
+def _under_the_flag(method: Any) -> Any:
+    """Returns a method of Pillow's as it is where the flag is set."""
+    names = {**method.__globals__, "LOAD_TRUNCATED_IMAGES": True}
+    return types.FunctionType(
+        method.__code__, names, method.__name__, method.__defaults__, method.__closure__
+    )
+
+
+_Kept.load = _under_the_flag(ImageFile.ImageFile.load)  # type: ignore[method-assign]
+
+
+def _check_layout(im: TiffImagePlugin.TiffImageFile) -> None:
+    """Raises ValueError if Pillow would give other pixels than a TIFF has.
+
+    Args:
+        im: opened, and not loaded.
+    """
+    if (why := _misread(im)) is not None:
+        raise ValueError(f"{why}, which is not read here: convert it to a TIFF of another layout")
+
+
+def _misread(im: TiffImagePlugin.TiffImageFile) -> str | None:
+    tags = im.tag_v2
+    bits = tuple(tags.get(_BITS, (1,)))
+    compression = tags.get(_COMPRESSION, _NONE)
+    photometric = tags.get(_PHOTOMETRIC, 0)
+    plain = compression == _NONE
+    if tags.get(_PLANAR, 1) == _IN_PLANES and len(bits) > 1:
+        if plain and max(bits) > 8:
+            return f"it has planes of {max(bits)} bits without compression"
+        if plain and tags.get(_FILL_ORDER, 1) != 1:
+            return "it has planes without compression whose bits are in reverse"
+        if im.mode in ("LA", "PA") and not plain:
+            return "it has compressed planes of gray and alpha"
+        if photometric == _CIELAB:
+            return "it has planes of CIE L*a*b*"
+    if photometric == _YCBCR and plain and len(bits) > 1:
+        return "its pixels are YCbCr without compression"
+    if tags.get(_PREDICTOR, 1) != 1 and compression == _PACKBITS:
+        return "it has a predictor, which its compression (PackBits) does not know"
+    return None
