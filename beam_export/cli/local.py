@@ -1,39 +1,67 @@
-"""The local runner: what its flags ask for, how many workers it has, and what they are told."""
+"""Runs of a pipeline on this machine: options, worker processes, progress, and cleaning up."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import os
+from collections.abc import Callable, Iterator, Mapping
 
+import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 from apache_beam.portability.api import beam_provision_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
 from apache_beam.transforms import environments
 from google.protobuf import json_format, struct_pb2
 
-from beam_export.cli.worker import QUIET, command_line
+from beam_export.cli import display, system_limits
+from beam_export.cli.processes import no_orphans
+from beam_export.cli.watchdog import Watchdog
+from beam_export.cli.worker import QUIET, WATCHER, command_line
 from beam_export.errors import InputError
+from beam_export.images import memory_budget as memory
+from beam_export.pipeline import progress
+from beam_export.shards.lock import release
+from beam_export.shards.output import Output
 
-__all__ = ["LOCAL", "local_options", "local_runner", "use_options"]
+__all__ = [
+    "LOCAL",
+    "local_options",
+    "local_runner",
+    "quiet",
+    "released",
+    "run_locally",
+    "split_runner",
+    "use_options",
+]
 
-#: Names of what is the local runner here.
+#: Beam's names of the runners that run on this machine, in this process.
 LOCAL = ("DirectRunner", "FnApiRunner")
 
 
 def use_options(flags: list[str]) -> None:
-    """Tells the file systems of this process what Beam's flags say of them: endpoints, keys.
+    """Hands Beam's flags to Beam's file systems in this process: endpoints, keys.
 
-    Whoever makes a pipeline does so too, but that is later than the output is looked at.
+    Making a pipeline does so too, but the output directory is read before there is one.
     """
     FileSystems.set_options(PipelineOptions(flags))
 
 
 def local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
-    """Returns the local runner's options and its number of workers: one a core by default.
+    """Returns the local runner's options, and its number of workers: by default one per core.
+
+    Args:
+        flags: Beam's, without `--runner`.
 
     Raises:
-        InputError: if they make no sense.
+        InputError: if the number is negative, or the running mode one that is refused.
     """
     options = PipelineOptions(flags)
     direct = options.view_as(DirectOptions)
@@ -66,12 +94,12 @@ def _cores() -> int:
 def local_runner(
     workers: int, verbose: bool, options: PipelineOptions | None = None
 ) -> FnApiRunner:
-    """Returns Beam's fast local runner; with several workers, each is a process.
+    """Returns Beam's `FnApiRunner`; with several workers, each is a process of its own.
 
     Args:
         workers: how many.
-        verbose: whether they may say all that they say.
-        options: what they are told; their file systems need it.
+        verbose: whether their logs go to the terminal.
+        options: handed to the workers, whose file systems need them; None for none.
     """
     if workers == 1:
         return FnApiRunner()
@@ -80,12 +108,12 @@ def local_runner(
     command = command_line()
     return FnApiRunner(
         environments.SubprocessSDKEnvironment.from_command_string(command),
-        provision_info=_told(options),
+        provision_info=_provision_info(options),
     )
 
 
-def _told(options: PipelineOptions | None) -> ExtendedProvisionInfo | None:
-    """Returns what workers get of the options; by itself the local runner tells them none."""
+def _provision_info(options: PipelineOptions | None) -> ExtendedProvisionInfo | None:
+    """Returns the options as workers receive them; by itself the local runner hands on none."""
     if options is None:
         return None
     given = options.get_all_options(drop_default=True, retain_unknown_options=True)
@@ -99,3 +127,115 @@ def _told(options: PipelineOptions | None) -> ExtendedProvisionInfo | None:
         retrieval_token="unused",
     )
     return ExtendedProvisionInfo(info)
+
+
+def split_runner(flags: list[str]) -> tuple[str | None, list[str]]:
+    """Returns the runner that `--runner` names, None if it is not given, and the other flags."""
+    runner = PipelineOptions(flags).view_as(StandardOptions).runner
+    rest, skip = [], False
+    for flag in flags:
+        if skip or flag.startswith("--runner="):
+            skip = False
+        elif flag == "--runner":
+            skip = True
+        else:
+            rest.append(flag)
+    return (_full_name(runner) if runner else None), rest
+
+
+def _full_name(runner: str) -> str:
+    """Returns a runner's own name for any spelling that Beam takes: `dataflow`, a class's path."""
+    names = {name.lower(): name for name in (*StandardOptions.KNOWN_RUNNER_NAMES, *LOCAL)}
+    plain = runner.lower()
+    return names.get(plain) or names.get(f"{plain}runner") or _last_part(runner)
+
+
+def _last_part(runner: str) -> str:
+    known = (*StandardOptions.ALL_KNOWN_RUNNERS, *LOCAL)
+    ours = any(path.rpartition(".")[2] == runner.rpartition(".")[2] for path in known)
+    return runner.rpartition(".")[2] if ours else runner
+
+
+def run_locally(
+    build: Callable[[beam.Pipeline, str], None],
+    options: PipelineOptions,
+    workers: int,
+    *,
+    output: Output,
+    shown: display.Progress,
+    verbose: bool,
+    again: Callable[[Exception], bool] = lambda _: False,
+) -> None:
+    """Runs a pipeline on this machine to its end.
+
+    Args:
+        build: adds the steps to a pipeline; gets the address that workers report progress to.
+        options, workers: as `local_options` returns them.
+        output: released at the end, and its temporary files swept.
+        shown: the progress display.
+        verbose: whether Beam's logs go to the terminal.
+        again: whether the pipeline is built and run once more, given the error that has ended it.
+    """
+    dog = Watchdog(functools.partial(release, output), starts_workers=workers > 1)
+
+    def heard(counts: Mapping[str, int]) -> None:
+        dog.heard(counts)
+        shown.heard(counts)
+
+    try:
+        with (
+            progress.listening(heard) as watcher,
+            quiet(verbose),
+            # One process works in as many threads as there are cores.
+            memory.shared(workers if workers > 1 else os.cpu_count() or 1),
+            released(output),
+        ):
+            os.environ[WATCHER] = watcher
+            if workers > 1:
+                system_limits.check_room()
+            while True:
+                try:
+                    # Before the output is swept or the run begins again: a worker that is still
+                    # alive would go on writing.
+                    with no_orphans(), dog.watching():
+                        _run_once(build, options, workers, watcher, verbose)
+                    break
+                except Exception as error:
+                    if not again(error):
+                        raise
+    finally:
+        shown.close()
+
+
+def _run_once(
+    build: Callable[[beam.Pipeline, str], None],
+    options: PipelineOptions,
+    workers: int,
+    watcher: str,
+    verbose: bool,
+) -> None:
+    pipeline = beam.Pipeline(runner=local_runner(workers, verbose, options), options=options)
+    build(pipeline, watcher)
+    pipeline.run().wait_until_finish()
+
+
+@contextlib.contextmanager
+def quiet(verbose: bool) -> Iterator[None]:
+    """Keeps Beam's logs off the terminal in the block, and tracebacks of what it also raises."""
+    with contextlib.ExitStack() as stack:
+        if not verbose:
+            nowhere = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+            # Some loggers of Beam set a level of their own.
+            stack.callback(logging.disable, logging.root.manager.disable)
+            logging.disable(logging.CRITICAL)
+        yield
+
+
+@contextlib.contextmanager
+def released(output: Output) -> Iterator[None]:
+    """Unlocks the output for other runs and removes its temporary files as the block ends."""
+    try:
+        yield
+    finally:
+        release(output)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from beam_export._version import __version__
 from beam_export.cli.console import cannot_print, open_streams, speak_utf8
-from beam_export.cli.interrupts import Interrupted
-from beam_export.cli.limits import near_limit, shortage
+from beam_export.cli.processes import Interrupted
+from beam_export.cli.system_limits import near_limit, shortage
 from beam_export.cli.worker import collect_less
 from beam_export.errors import InputError, find_error
 from beam_export.pipeline.proxies import spare_this_machine

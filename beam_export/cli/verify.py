@@ -12,12 +12,17 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from beam_export.cli import display
-from beam_export.cli import remote as elsewhere
-from beam_export.cli.export import quiet, run_here, split_runner
+from beam_export.cli import display, remote
 from beam_export.cli.flags import VerifyCommand
-from beam_export.cli.local import LOCAL, local_options, use_options
-from beam_export.cli.scratch import scratch
+from beam_export.cli.local import (
+    LOCAL,
+    local_options,
+    quiet,
+    run_locally,
+    split_runner,
+    use_options,
+)
+from beam_export.cli.processes import temporary_folder
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
 from beam_export.pipeline.resources import encoder_for, threads_for
@@ -44,7 +49,7 @@ def run_verify(command: VerifyCommand) -> int:
     use_options(command.beam_flags)
     output = Output(command.output_dir, uuid.uuid4().hex)
     found = _look(output)
-    with scratch(), _place_for_result(command) as place:
+    with temporary_folder(), _place_for_result(command) as place:
         _run(command, _transform(command, output, found), place, _samples(found))
         with place.read(_result(place)) as source:
             findings = Findings.from_json(source.read().decode())
@@ -186,12 +191,12 @@ def _run(command: VerifyCommand, build: _Build, place: Output, samples: int | No
         shown = display.Progress()
         shown.expect(samples, "checking")
         verbose = command.verbose
-        run_here(add, options, workers, output=place, shown=shown, verbose=verbose)
+        run_locally(add, options, workers, output=place, shown=shown, verbose=verbose)
         return
     with quiet(command.verbose):
-        pipeline = elsewhere.pipeline_on(runner, flags)
+        pipeline = remote.pipeline_on(runner, flags)
         add(pipeline, None)
-        elsewhere.started(pipeline).wait_until_finish()
+        remote.started(pipeline).wait_until_finish()
 
 
 def _write(findings: str, place: Output) -> None:

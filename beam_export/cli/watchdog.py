@@ -22,9 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
-from beam_export.cli.limits import shortage, shortage_of_exit, text_of
-from beam_export.cli.processes import end_workers, processes_below
-from beam_export.cli.scratch import remove_scratch
+from beam_export.cli.processes import (
+    end_workers,
+    processes_below,
+    remove_temporary_folders,
+)
+from beam_export.cli.system_limits import shortage, shortage_of_exit, text_of
 from beam_export.errors import RunError, find_error
 from beam_export.text import shown
 
@@ -280,7 +283,11 @@ class Watchdog:
         for file in self._reserve:
             file.close()
         os.write(2, f"{shown(f'beam-export: {sentence}')}\n".encode())
-        for step in (functools.partial(end_workers, self._spared), self._clean, remove_scratch):
+        for step in (
+            functools.partial(end_workers, self._spared),
+            self._clean,
+            remove_temporary_folders,
+        ):
             # Nobody is left to tell of it, and the next run removes what this one cannot.
             with contextlib.suppress(Exception):
                 step()

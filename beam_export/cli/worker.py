@@ -18,7 +18,7 @@ import threading
 import traceback
 
 from beam_export.cli.console import open_streams
-from beam_export.cli.limits import exit_code_of
+from beam_export.cli.system_limits import exit_code_of
 from beam_export.pipeline import progress
 
 __all__ = ["QUIET", "WATCHER", "collect_less", "command_line", "main"]

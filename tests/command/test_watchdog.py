@@ -16,7 +16,7 @@ import pytest
 from support.exports import left_over, make_images
 
 from beam_export.cli import watchdog
-from beam_export.cli.limits import EXIT_CODES
+from beam_export.cli.system_limits import EXIT_CODES
 from beam_export.cli.watchdog import LOST, Watchdog
 from beam_export.errors import RunError
 
@@ -170,10 +170,10 @@ DEAF = """
 import subprocess, sys, tempfile, threading, time
 from pathlib import Path
 from beam_export.cli import watchdog
-from beam_export.cli.scratch import scratch
+from beam_export.cli.processes import temporary_folder
 
 watchdog.GRACE = watchdog._BETWEEN = 0.2
-with scratch(), watchdog.Watchdog(lambda: Path(sys.argv[1]).unlink()).watching():
+with temporary_folder(), watchdog.Watchdog(lambda: Path(sys.argv[1]).unlink()).watching():
     tempfile.mkdtemp()
     subprocess.Popen(["sleep", "300"])
     def die(): raise RuntimeError("can't start new thread")
@@ -280,13 +280,13 @@ import logging, sys
 from beam_export.cli import main as cli
 # As the command does: Beam, which it loads later, says there what is not installed.
 logging.basicConfig(level=logging.CRITICAL)
-from beam_export.cli import local as here
+from beam_export.cli import local
 from beam_export.cli import watchdog
 
 watchdog.SILENT, watchdog.STOPPED, watchdog.GRACE = 3, 1, 1
 command, *rest = sys.argv[1:]
 sys.argv[1:] = rest
-here.command_line = lambda: command
+local.command_line = lambda: command
 sys.exit(cli.main())
 """
 

@@ -13,8 +13,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from support.exports import Export, read_export
 
 import beam_export
-from beam_export.cli import local as here
-from beam_export.cli import processes as orphans
+from beam_export.cli import local, processes
 from beam_export.errors import find_error
 
 
@@ -28,9 +27,9 @@ def run_pipeline(
     """
     options = PipelineOptions(["--direct_num_workers", str(workers)])
     chosen = runner or (
-        FnApiRunner() if workers == 1 else here.local_runner(workers, verbose=False)
+        FnApiRunner() if workers == 1 else local.local_runner(workers, verbose=False)
     )
-    with orphans.no_orphans():
+    with processes.no_orphans():
         pipeline = beam.Pipeline(runner=chosen, options=options)
         build(pipeline)
         try:

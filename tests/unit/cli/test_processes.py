@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from beam_export.cli.interrupts import Interrupted, one_interrupt
+from beam_export.cli.processes import Interrupted, one_interrupt
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from beam_export.cli import limits
-from beam_export.cli.limits import (
+from beam_export.cli import system_limits
+from beam_export.cli.system_limits import (
     EXIT_CODES,
     check_room,
     exit_code_of,
@@ -63,7 +63,7 @@ def test_room_for_a_run(monkeypatch: pytest.MonkeyPatch, name: str, words: str) 
         refused = RuntimeError("can't start new thread")
         monkeypatch.setattr(threading.Thread, "start", lambda self: (_ for _ in ()).throw(refused))
     else:
-        monkeypatch.setattr(limits, name, 1 << 62 if name == "_ROOM" else 1 << 22)
+        monkeypatch.setattr(system_limits, name, 1 << 62 if name == "_ROOM" else 1 << 22)
     with pytest.raises(RunError, match=words):
         check_room()
     time.sleep(0.2)
