@@ -25,7 +25,7 @@ help:
 	@echo "make fix     mends what ruff can mend, and the layout"
 	@echo "make bench   how fast an export is here, against tar and a bare loop, in a few minutes"
 	@echo "make ci      every check there is, slow tests included (.ci/run); a good hour"
-	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/gpu.py run"
+	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/speed/gpu.py run"
 	@echo "make cloud   installs what Google Cloud, S3 and the images in templates/ need, so that their tests run"
 	@echo "make engines builds Prism and fetches Flink's job server, so that their tests run"
 	@echo "make clean   removes $(VENV), $(DEMO) and what the tools leave"
@@ -77,7 +77,7 @@ fix: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-test
-	$(BIN)/python benchmarks/export_speed.py --images 2000 --runs 3 --result local
+	$(BIN)/python benchmarks/speed/export_speed.py --images 2000 --runs 3 --result local
 
 ci:
 	.ci/run

@@ -1,4 +1,4 @@
-"""What the benchmarks share: made-up photographs, the machine's name, memory of processes."""
+"""What several benchmarks share: made-up photographs, the machine's name, memory of processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-__all__ = ["PeakMemory", "keep_in_memory", "machine", "make_photos", "median", "save"]
+__all__ = [
+    "PeakMemory",
+    "in_fresh_process",
+    "keep_in_memory",
+    "machine",
+    "make_photos",
+    "median",
+    "process_tree",
+    "save",
+]
 
 _SIZE = (640, 480)
 _TARGET = 50_000
@@ -154,12 +163,13 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):
-            sizes = [_resident(process) for process in _tree(self._process)]
+            sizes = [_resident(process) for process in process_tree(self._process)]
             self.peak = max(self.peak, sum(sizes))
             self.peak_below = max(self.peak_below, *sizes[1:], 0)
 
 
-def _tree(process: int) -> list[int]:
+def process_tree(process: int) -> list[int]:
+    """Returns the ids of a process and of all below it."""
     found = [process]
     for task in pathlib.Path(f"/proc/{process}/task").glob("*/children"):
         try:
@@ -167,7 +177,7 @@ def _tree(process: int) -> list[int]:
         except OSError:  # it has ended since
             continue
         for child in below:
-            found.extend(_tree(int(child)))
+            found.extend(process_tree(int(child)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Faults of every kind, in short: `benchmarks/faults.py` does them by the hundred.
+"""Faults of every kind, in short: `benchmarks/robustness/faults.py` does them by the hundred.
 
 Exports run in processes of their own; they are killed, stopped, starved of space, interrupted, or
 given a rival, and the same command then ends as if nothing had been.
@@ -22,7 +22,12 @@ KINDS = ("no_space", "bad_reads", "interrupts", "rivals", "zombies", "dying", "l
 
 
 def run_faults(out: Path, *flags: str) -> dict[str, Any]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "faults.py"), f"--json={out}", *flags]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "robustness" / "faults.py"),
+        f"--json={out}",
+        *flags,
+    ]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         command, env=environ, capture_output=True, text=True, check=False, timeout=1200

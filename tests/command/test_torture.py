@@ -1,4 +1,4 @@
-"""Hundreds of odd and broken files through the command: `benchmarks/torture.py`, in short."""
+"""Hundreds of odd and broken files through the command: `torture.py` of benchmarks, in short."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ PHOTOS = SHARED / "data" / "photos"
 
 
 def torture(*flags: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "benchmarks" / "torture.py"), *map(str, flags)]
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "robustness" / "torture.py"),
+        *map(str, flags),
+    ]
     path = {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, cwd=ROOT, env={**os.environ, **path}, capture_output=True, text=True, check=False

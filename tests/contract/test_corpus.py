@@ -1,4 +1,4 @@
-"""Inputs that fuzzing found worth keeping, run once each: `benchmarks/fuzz.py` makes more."""
+"""Inputs that fuzzing found worth keeping, run once each: more by `fuzz.py` of benchmarks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 import pytest
 from support.exports import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT))
 
-import fuzz
+from benchmarks.robustness import fuzz
 
 CORPUS = ROOT / "tests" / "corpus"
 

@@ -11,7 +11,7 @@ from support.exports import ROOT
 
 
 def test_simulated_planning_is_exact_and_gives_every_constant() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "scaling.py"), "--keys=20500"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "speed" / "scaling.py"), "--keys=20500"]
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=path, capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout)

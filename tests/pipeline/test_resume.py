@@ -36,9 +36,9 @@ from beam_export.errors import InputError
 from beam_export.shards import lock as claims
 from beam_export.shards.output import Output
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT))
 
-import damages
+from benchmarks.robustness import damages
 
 IN_MEMORY = "--direct_running_mode=in_memory"
 

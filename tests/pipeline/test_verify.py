@@ -34,9 +34,9 @@ from beam_export.verify.members import origin_of
 from beam_export.verify.proofs import rules_of
 from beam_export.verify.unique_names import Tally
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(ROOT))
 
-import damages
+from benchmarks.robustness import damages
 
 IN_MEMORY = "--direct_num_workers=1"
 
@@ -94,7 +94,7 @@ def test_several_workers(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said[-1].endswith("22 samples in 3 shards, " + said[-1].rpartition(", ")[2])
 
 
-# Damages; benchmarks/damages.py does thousands.
+# Damages; benchmarks/robustness/damages.py does thousands.
 
 
 def test_damages_are_found_and_named(whole: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_copy_has_the_bytes_of_its_source(whole: Path) -> None:
 
 
 def test_what_only_the_input_tells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every digest fits; benchmarks/damages.py makes more of them."""
+    """Every digest fits; benchmarks/robustness/damages.py makes more of them."""
     out = damages.make_export(tmp_path, seed=3)
     files = damages.read_files(out)
     proof = (f"--against={tmp_path / 'in'}", "--decode")

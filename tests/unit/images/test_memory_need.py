@@ -55,7 +55,7 @@ def test_estimates_follow_what_decoders_hold() -> None:
 
 PEAK = """
 import json, sys
-from large_files import make_case
+from benchmarks.robustness.large_files import make_case
 from beam_export.images import memory_budget as memory
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images import header
@@ -79,24 +79,24 @@ before = peak()
 assert isinstance(result, EncodedImage), result
 print(json.dumps([need, (peak() - before) << 10]))
 """
-MAKE = "import sys; from large_files import make_case; " + (
+NAMES = "import json; from benchmarks.robustness.large_files import CASES; " + (
+    "print(json.dumps([*CASES]))"
+)
+MAKE = "import sys; from benchmarks.robustness.large_files import make_case; " + (
     "open(sys.argv[2], 'wb').write(make_case(sys.argv[1], 25))"
 )
 
 
 def python(script: str, *arguments: str) -> str:
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks")])
     command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def names() -> list[str]:
-    return json.loads(
-        python("import json; from large_files import CASES; print(json.dumps([*CASES]))")
-    )
+    return json.loads(python(NAMES))
 
 
 @pytest.mark.slow

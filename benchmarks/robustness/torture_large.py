@@ -1,6 +1,6 @@
 """Exports images of many megapixels in every mode, and watches what its processes hold.
 
-    python benchmarks/torture_large.py [--megapixels 100 250] [--work DIR] [--save]
+    python benchmarks/robustness/torture_large.py [--megapixels 100 250] [--work DIR] [--save]
 
 What must hold: every image is exported, none is `Crashed`; at 100 megapixels no process ever holds
 2 GiB and all together less than 3. At 250 too, but for images whose decoders alone hold more (WebP,
@@ -21,13 +21,15 @@ import time
 from typing import Any
 
 import pyarrow.dataset as ds
-from common import PeakMemory, _tree, save
-from large_files import CASES, make_case
 from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.images import header
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.memory_need import need_of
+from benchmarks.common import PeakMemory, process_tree, save
+from benchmarks.robustness.large_files import CASES, make_case
 
 _MOST, _MOST_TOGETHER, _ESTIMATED = 2048, 3072, 1.2
 #: Images of more pixels take an encoder of AV1 longer than all the others.
@@ -48,7 +50,7 @@ class Held(PeakMemory):
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):
-            sizes = [_proportional(process) for process in _tree(self._process)]
+            sizes = [_proportional(process) for process in process_tree(self._process)]
             self.peak = max(self.peak, *sizes)
             self.together = max(self.together, sum(sizes))
 
@@ -63,9 +65,6 @@ def _proportional(process: int) -> int:
 
 ALONE = """
 import json, pathlib, sys, time
-from beam_export.images import memory_budget as memory
-from beam_export.images.encoder import EncodeSpec
-from beam_export.images.pillow_encoder import PillowEncoder
 memory.unbounded()
 def resident(what):
     text = pathlib.Path("/proc/self/status").read_text()

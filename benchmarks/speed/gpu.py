@@ -1,6 +1,6 @@
 """What the DALI encoder does on this machine's device: right, the same twice, unharmed, how fast.
 
-    python benchmarks/gpu.py [--device auto|cpu|gpu] [--small] [--save NAME]
+    python benchmarks/speed/gpu.py [--device auto|cpu|gpu] [--small] [--save NAME]
 
 Needs DALI, nvImageCodec, Pillow and NumPy, and of this repository `beam_export` and `benchmarks`
 alone; Beam is not asked for. CuPy and torchvision, where they are, serve as controls. It ends
@@ -17,6 +17,7 @@ import io
 import json
 import math
 import os
+import pathlib
 import random
 import struct
 import sys
@@ -27,14 +28,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from common import machine, median, save
 from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.images.dali.device import gpu_names
 from beam_export.images.dali.encoder import DaliEncoder
 from beam_export.images.encoder import Encoder, EncodeSpec, Result
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
+from benchmarks.common import machine, median, save
 
 _MOST_SECONDS = 480
 _SIZES = {"640x480": (640, 480), "1920x1080": (1920, 1080), "12 MP": (4000, 3000)}

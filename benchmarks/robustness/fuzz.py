@@ -1,8 +1,8 @@
 """Fuzzes what takes bytes from strangers, guided by coverage (atheris), and tells what it found.
 
     pip install atheris
-    python benchmarks/fuzz.py TARGET [--seconds 600] [--corpus DIR] [--findings DIR]
-    python benchmarks/fuzz.py --replay tests/corpus
+    python benchmarks/robustness/fuzz.py TARGET [--seconds 600] [--corpus DIR] [--findings DIR]
+    python benchmarks/robustness/fuzz.py --replay tests/corpus
 
 A target may refuse its input in the one way that it says; whatever else it raises, and whatever
 takes over ten seconds or 2 GiB, is a finding, whose input is kept. `--replay` runs each target once
@@ -22,6 +22,8 @@ import sys
 import time
 from collections.abc import Callable
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
 from beam_export import naming
 from beam_export.errors import InputError
 from beam_export.images.jpeg.inspect import inspect, inspect_head
@@ -40,7 +42,7 @@ _KEY = re.compile(naming.KEY_PATTERN, re.ASCII)
 _INSTRUMENTED = """
 import atheris
 with atheris.instrument_imports(include=["beam_export"]):
-    import fuzz
+    from benchmarks.robustness import fuzz
 fuzz.run_here()
 """
 _SECONDS_AN_INPUT = 10
@@ -134,9 +136,7 @@ def fuzz(name: str, seconds: int, corpus: pathlib.Path, findings: pathlib.Path) 
     command += [f"-rss_limit_mb={_MEMORY_MB}", f"-artifact_prefix={findings}/{name}-"]
     command += ["-max_len=8192", "-print_final_stats=1"]
     started = time.monotonic()
-    here = pathlib.Path(__file__).parent
-    paths = os.pathsep.join([str(here), str(here.parent)])
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     said = done.stdout + done.stderr
     executions = re.search(r"stat::number_of_executed_units:\s*(\d+)", said)

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 
 import apache_beam as beam
-import inject
 import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from fault_ground import PER_SHARD, Ground, Run
 
 import beam_export
 from beam_export.shards.lock import prepare_output
+from benchmarks.robustness import inject
+from benchmarks.robustness.fault_ground import PER_SHARD, Ground, Run
 
 __all__ = ["KINDS", "Mishap", "run_kind"]
 

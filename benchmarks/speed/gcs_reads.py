@@ -1,10 +1,10 @@
 """Small random reads of one object on Google Cloud Storage: Beam's file system against our reader.
 
-    python benchmarks/gcs_reads.py
+    python benchmarks/speed/gcs_reads.py
 
 An object of 200 MB in the tests' emulator (its own process, loopback), 100 KB a read at random
 places, 20 ms injected into each request. Beam's is `FileSystems.open`, then `seek` and `read`; ours
-is what `WriteShards` does: `feeding`'s window of refs read ahead by `Reader`, 32 members a batch.
+is what `WriteShards` does: `prefetch`'s window of refs read ahead by `Reader`, 32 members a batch.
 The same places in the same order for both, and the bytes are compared. They take turns; what is
 told is of the run with the median rate, with the lowest and the highest rate beside it.
 """
@@ -20,12 +20,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import common
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests"))
 
-ROOT = pathlib.Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+from support.gcs import Emulator
 
-from gcs import Emulator  # noqa: E402
+from benchmarks.common import save
 
 MB = 10**6
 URI = "gs://bucket/big.tar"
@@ -127,7 +127,7 @@ def main() -> None:
             credentials.unlink(missing_ok=True)
     beam, *ours = [typical(measured) for measured in zip(*runs, strict=True)]
     best = max(one["reads_per_second"] for one in ours)
-    common.save(
+    save(
         "gcs_reads",
         {
             "object_megabytes": given.megabytes,

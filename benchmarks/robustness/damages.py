@@ -1,6 +1,7 @@
 """Damages exports in thousands of ways, and counts what `beam-export verify` finds of it.
 
-    python benchmarks/damages.py [--count 2000] [--commands 100] [--against 60] [--seed 0] [--save]
+    python benchmarks/robustness/damages.py [--count 2000] [--commands 100] [--against 60]
+        [--seed 0] [--save]
 
 Each damage changes bytes or names of one small export: bits, ranges and ends of files, files that
 are swapped, missing, doubled or renamed, rows and fields with another value, and forgeries, where
@@ -32,8 +33,9 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import save
 from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.cli import main as cli
 from beam_export.shards.parquet import (
@@ -53,6 +55,7 @@ from beam_export.verify.members import origin_of
 from beam_export.verify.shard import ShardChecker
 from beam_export.verify.totals import conclude
 from beam_export.verify.unique_names import settle
+from benchmarks.common import save
 
 Files = dict[str, bytes]
 #: Of a row, what the tar or the other rows prove; a score that was forged along with every digest

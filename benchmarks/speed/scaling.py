@@ -1,7 +1,7 @@
 """What planning costs a key, step by step, at 10^7 keys; and what a run of any size needs.
 
-    python benchmarks/scaling.py [--keys 10000000] [--save]   measures (minutes, some GB)
-    python benchmarks/scaling.py --table [--images N ...]     the table of docs/scaling.md
+    python benchmarks/speed/scaling.py [--keys 10000000] [--save]   measures (minutes, some GB)
+    python benchmarks/speed/scaling.py --table [--images N ...]     the table of docs/scaling.md
 
 Measuring runs the functions that the pipeline's steps run, one after the other, in one process and
 without a runner: what is left is what the steps themselves cost, on any runner. The table is
@@ -19,12 +19,13 @@ import os
 import pathlib
 import pickle
 import resource
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from common import save
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.options import ExportOptions
 from beam_export.planning import duplicates, order
@@ -32,8 +33,9 @@ from beam_export.planning import plan as planning
 from beam_export.planning.blocks import open_block, pack_sorted
 from beam_export.samples import WHOLE, Member, SampleRef
 from beam_export.shards.writer import ShardResult
+from benchmarks.common import save
 
-_RESULTS = pathlib.Path(__file__).parent / "results"
+_RESULTS = pathlib.Path(__file__).parents[1] / "results"
 _BLOCK = 1000
 _PER_SHARD = 1000
 

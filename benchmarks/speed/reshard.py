@@ -1,6 +1,6 @@
 """How much CPU resharding takes, against webdataset's reader and `ShardWriter` on the same tars.
 
-    python benchmarks/reshard.py [--samples 100000] [--runs 3] [--folder DIR]
+    python benchmarks/speed/reshard.py [--samples 100000] [--runs 3] [--folder DIR]
 
 Counted is the CPU time (user and system) of all processes of a run, its start-up subtracted: the
 same command on a tar of one sample. The two take turns. Beside that: the most memory that a worker
@@ -25,7 +25,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from common import PeakMemory, make_photos, median, save
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import PeakMemory, make_photos, median, save
 
 _PER_SOURCE = 1000
 _PER_SHARD = 1500

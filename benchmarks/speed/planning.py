@@ -1,6 +1,6 @@
 """What planning costs a sample: time and memory, at 10^4, 10^5 and 10^6 files.
 
-    python benchmarks/planning.py [--runs 3] [--largest 1000000] [--folder DIR]
+    python benchmarks/speed/planning.py [--runs 3] [--largest 1000000] [--folder DIR]
 
 Each run is a process of its own on the local runner with all cores: it lists a tree of files,
 plans, and groups the refs into shards; nothing is written. What is reported is marginal, so that
@@ -20,7 +20,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 
-from common import PeakMemory, in_fresh_process, median, save
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import PeakMemory, in_fresh_process, median, save
 
 SIZES = (10_000, 100_000, 1_000_000)
 

@@ -6,8 +6,8 @@ name by a rename alone, and must have all bytes of the uninterrupted run's when 
 same command runs to its end: the export must be byte for byte the uninterrupted one, and no shard
 that stood finished may be written again.
 
-    python benchmarks/faults.py --runs 200
-    python benchmarks/faults.py --runs 0 --each 12 --results mishaps
+    python benchmarks/robustness/faults.py --runs 200
+    python benchmarks/robustness/faults.py --runs 0 --each 12 --results mishaps
 
 With `--each` the kinds of `mishaps.py` come after that: no space left, reads that fail, Ctrl-C,
 two runs at once, zombies, workers that die at a given point of the writing.
@@ -31,12 +31,20 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 
-from common import save
-from fault_ground import PER_SHARD, Ground, Watch, hashes, make_images, quicken
-from mishaps import KINDS, Mishap, run_kind
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.cli import display
 from beam_export.cli import main as cli
+from benchmarks.common import save
+from benchmarks.robustness.fault_ground import (
+    PER_SHARD,
+    Ground,
+    Watch,
+    hashes,
+    make_images,
+    quicken,
+)
+from benchmarks.robustness.mishaps import KINDS, Mishap, run_kind
 
 __all__ = ["Faults", "Trial", "main"]
 
@@ -250,7 +258,7 @@ def main() -> int:
     if asked.json:
         asked.json.write_text(json.dumps(facts, indent=2))
     else:
-        command = f"python benchmarks/faults.py {' '.join(sys.argv[1:])}"
+        command = f"python benchmarks/robustness/faults.py {' '.join(sys.argv[1:])}"
         save(asked.results, {"command": command, **facts})
     return int(bool(facts["faults"]))
 

@@ -1,6 +1,6 @@
 """How much memory writing one shard takes, by the number of samples in it (1 KB each).
 
-    python benchmarks/writer_memory.py [--runs 3] [--largest 100000]
+    python benchmarks/speed/writer_memory.py [--runs 3] [--largest 100000]
 
 Each size is a process of its own, which writes one shard as the pipeline's writing step does:
 blocks of refs in, tar and Parquet out. Reported is the peak of its resident memory.
@@ -19,8 +19,11 @@ import tempfile
 from collections.abc import Iterator
 
 import numpy as np
-from common import in_fresh_process, median, save
 from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import in_fresh_process, median, save
 
 SIZES = (100, 1_000, 10_000, 100_000)
 _BYTES = 1024

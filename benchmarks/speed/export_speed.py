@@ -1,7 +1,7 @@
 """How fast an export is, against `tar cf` and a bare Pillow loop on the same files and disk.
 
-    python benchmarks/export_speed.py [--images 20000] [--encode_images N] [--runs 5] [--folder DIR]
-        [--result export_speed]
+    python benchmarks/speed/export_speed.py [--images 20000] [--encode_images N] [--runs 5]
+        [--folder DIR] [--result export_speed]
 
 All that is compared runs alternately, so that a noisy moment of the machine hits everything, and
 finds its files in memory. The start-up, the same command on one image, is measured in each run;
@@ -24,8 +24,11 @@ import tempfile
 import time
 from collections.abc import Callable
 
-from common import keep_in_memory, make_photos, median, save
 from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import keep_in_memory, make_photos, median, save
 
 
 def export(source: str, target: pathlib.Path, workers: int, encode: str) -> None:

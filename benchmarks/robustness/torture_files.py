@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
-from torture_archives import Canary
+
+from benchmarks.robustness.torture_archives import Canary
 
 __all__ = ["make_files", "unpack_images"]
 

@@ -1,7 +1,8 @@
 """Exports odd and broken files, and accounts for each of them.
 
-    python benchmarks/torture.py [--photos DIR] [--sdist pillow==12.3.0] [--count 500] [--save]
-    python benchmarks/torture.py --archives [--small] [--save]
+    python benchmarks/robustness/torture.py [--photos DIR] [--sdist pillow==12.3.0]
+        [--count 500] [--save]
+    python benchmarks/robustness/torture.py --archives [--small] [--save]
 
 What must hold: the run ends well; no image takes over ten seconds; all processes together stay
 under 2 GiB; every file is in a shard, in the failures, or counted as skipped, and in one of them
@@ -32,10 +33,13 @@ from typing import Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
-from common import PeakMemory, save
 from PIL import Image
-from torture_archives import CANARY, Sizes, accounted, make_archives
-from torture_files import make_files, unpack_images
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import PeakMemory, save
+from benchmarks.robustness.torture_archives import CANARY, Sizes, accounted, make_archives
+from benchmarks.robustness.torture_files import make_files, unpack_images
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF")
 _SUFFIXES = {"jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff"}

@@ -39,7 +39,11 @@ _NAMES = {
     "manifest": re.compile(r"-manifest\.json$"),
 }
 _FAULT = "BEAM_EXPORT_INJECTED_FAULT"
-_SITE = "import os, inject\ninject.install(os.environ[inject._FAULT])\n"
+_SITE = """
+import os
+from benchmarks.robustness import inject
+inject.install(os.environ[inject._FAULT])
+"""
 
 
 def install(fault: str) -> None:
@@ -63,7 +67,7 @@ def worker_environment(fault: str, folder: pathlib.Path) -> dict[str, str]:
     """Returns environment variables that install a fault in every Python that is started."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "sitecustomize.py").write_text(_SITE)
-    paths = [str(folder), str(pathlib.Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    paths = [str(folder), str(pathlib.Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return {_FAULT: fault, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 

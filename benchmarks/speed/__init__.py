@@ -1,0 +1,1 @@
+"""How fast things are, and what they cost in memory and requests."""
