@@ -87,7 +87,7 @@ class Progress:
             self._open_bar(work, images)
 
     def heard(self, counts: Mapping[str, int]) -> None:
-        """Takes what the workers tell (`progress.tell`)."""
+        """Takes the counts that workers report (`progress.report`)."""
         if "planned" in counts:
             self.expect(counts["planned"], "writing")
             if not self._draws:

@@ -78,12 +78,12 @@ def _export_locally(
     shown, verbose = display.Progress(), command.options.verbose
     losses = 0
 
-    def build(pipeline: beam.Pipeline, watcher: str) -> None:
+    def build(pipeline: beam.Pipeline, progress_address: str) -> None:
         pipeline | "Export" >> ExportImages(
             command.input,
             command.options,
             workers,
-            watcher,
+            progress_address,
             output,
             losses == _LOSSES,
             idle_cores,
@@ -127,11 +127,11 @@ def _export_remotely(command: ExportCommand, runner: str, flags: list[str], outp
 def _dry_run(command: ExportCommand, flags: list[str]) -> None:
     """Makes the plan on this machine, whatever the runner, and prints it."""
     facts: dict[str, int] = {}
-    with progress.listening(facts.update) as watcher, quiet(command.options.verbose):
+    with progress.listening(facts.update) as progress_address, quiet(command.options.verbose):
         pipeline = beam.Pipeline(runner=FnApiRunner())
         # A pipeline that is made sets its own.
         use_options(flags)
-        pipeline | "DryRun" >> DryRun(command.input, command.options, watcher)
+        pipeline | "DryRun" >> DryRun(command.input, command.options, progress_address)
         pipeline.run().wait_until_finish()
     print(display.plan(facts))
 

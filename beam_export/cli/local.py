@@ -184,13 +184,13 @@ def run_locally(
 
     try:
         with (
-            progress.listening(heard) as watcher,
+            progress.listening(heard) as progress_address,
             quiet(verbose),
             # One process works in as many threads as there are cores.
             memory.shared(workers if workers > 1 else os.cpu_count() or 1),
             released(output),
         ):
-            os.environ[WATCHER] = watcher
+            os.environ[WATCHER] = progress_address
             if workers > 1:
                 system_limits.check_room()
             while True:
@@ -198,7 +198,7 @@ def run_locally(
                     # Before the output is swept or the run begins again: a worker that is still
                     # alive would go on writing.
                     with no_orphans(), dog.watching():
-                        _run_once(build, options, workers, watcher, verbose)
+                        _run_once(build, options, workers, progress_address, verbose)
                     break
                 except Exception as error:
                     if not again(error):
@@ -211,11 +211,11 @@ def _run_once(
     build: Callable[[beam.Pipeline, str], None],
     options: PipelineOptions,
     workers: int,
-    watcher: str,
+    progress_address: str,
     verbose: bool,
 ) -> None:
     pipeline = beam.Pipeline(runner=local_runner(workers, verbose, options), options=options)
-    build(pipeline, watcher)
+    build(pipeline, progress_address)
     pipeline.run().wait_until_finish()
 
 

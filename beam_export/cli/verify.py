@@ -109,16 +109,22 @@ def _transform(
     """Returns what adds the checks to a pipeline, given who watches and a place for files."""
     if not isinstance(found, Opened):
         images = _image_check(command, {})
-        return lambda pipeline, watcher, _: (
-            pipeline | "Verify" >> VerifyForeign(output, found, images, watcher)
+        return lambda pipeline, progress_address, _: (
+            pipeline | "Verify" >> VerifyForeign(output, found, images, progress_address)
         )
     images = _image_check(command, found.manifest["options"] if found.manifest else {})
     against = Against(command.against, command.input_format) if command.against else None
-    return lambda pipeline, watcher, place: (
+    return lambda pipeline, progress_address, place: (
         pipeline
         | "Verify"
         >> VerifyExport(
-            output, found, images, against, _again(command, found, pipeline), place, watcher
+            output,
+            found,
+            images,
+            against,
+            _again(command, found, pipeline),
+            place,
+            progress_address,
         )
     )
 
@@ -182,8 +188,8 @@ def _place_for_result(command: VerifyCommand) -> Iterator[Output]:
 
 
 def _run(command: VerifyCommand, build: _Build, place: Output, samples: int | None) -> None:
-    def add(pipeline: beam.Pipeline, watcher: str | None) -> None:
-        build(pipeline, watcher, place) | "WriteFindings" >> beam.Map(_write, place)
+    def add(pipeline: beam.Pipeline, progress_address: str | None) -> None:
+        build(pipeline, progress_address, place) | "WriteFindings" >> beam.Map(_write, place)
 
     runner, flags = split_runner(command.beam_flags)
     if runner is None or runner in LOCAL:

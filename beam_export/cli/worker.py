@@ -69,7 +69,7 @@ def main() -> None:
     try:
         from apache_beam.runners.worker import sdk_worker_main
 
-        progress.tell(os.environ.get(WATCHER), {"worker": os.getpid()})
+        progress.report(os.environ.get(WATCHER), {"worker": os.getpid()})
         sdk_worker_main.main(sys.argv)
     except Exception as error:
         _end(error)

@@ -11,7 +11,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
-from beam_export.pipeline.plan_shards import Announce, AssignKeys, PlanShards
+from beam_export.pipeline.plan_shards import AssignKeys, OnPlan, PlanShards
 from beam_export.pipeline.read_samples import ReadSamples
 from beam_export.pipeline.select_samples import ChooseSamples
 from beam_export.planning.blocks import open_block, unpack_ref
@@ -31,7 +31,7 @@ class DryRun(beam.PTransform):
 
     input: str
     options: ExportOptions
-    watcher: str | None
+    progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[None]:
         patterns = parse_inputs(self.input)
@@ -45,7 +45,7 @@ class DryRun(beam.PTransform):
         blocks = chosen.blocks
         failures = (samples.failures, chosen.lost, chosen.failures) | "Failures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
-            self.options, None, Announce(None, self.watcher), failures=failures
+            self.options, None, OnPlan(None, self.progress_address), failures=failures
         )
         return (
             blocks
@@ -55,12 +55,12 @@ class DryRun(beam.PTransform):
             )
             | "Sum" >> beam.CombinePerKey(sum)
             | "Sums" >> beam.combiners.ToDict()
-            | "Tell" >> beam.Map(_tell, AsSingleton(chosen.tally), self.watcher)
+            | "Report" >> beam.Map(_report, AsSingleton(chosen.tally), self.progress_address)
         )
 
 
-def _tell(sums: dict[str, int], tally: Tally, watcher: str | None) -> None:
-    progress.tell(watcher, {**sums, "filtered": tally.dropped})
+def _report(sums: dict[str, int], tally: Tally, progress_address: str | None) -> None:
+    progress.report(progress_address, {**sums, "filtered": tally.dropped})
 
 
 def _weigh(

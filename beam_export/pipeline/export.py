@@ -30,10 +30,10 @@ from beam_export.options import ExportOptions
 from beam_export.pipeline.beam_utils import Checkpoint
 from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.group_into_shards import GroupIntoShards
-from beam_export.pipeline.plan_shards import Announce, AssignKeys, Planned, PlanShards
+from beam_export.pipeline.plan_shards import AssignKeys, OnPlan, Planned, PlanShards
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.pipeline.read_samples import ReadSamples
-from beam_export.pipeline.resources import encoder_for, is_local, on_gpu_workers, threads_for
+from beam_export.pipeline.resources import encoder_for, on_gpu_workers, runs_locally, threads_for
 from beam_export.pipeline.result import ExportResult
 from beam_export.pipeline.select_samples import ChooseSamples
 from beam_export.pipeline.spill_samples import SpillSamples
@@ -72,11 +72,11 @@ class _WriteBlocks(beam.PTransform):
         )
         blocks, columns = chosen.blocks, chosen.columns
         name = None if options.deterministic_name else uuid.uuid4().hex[:12]
-        announce = Announce(run.output, run.progress_address, options.clean)
+        on_plan = OnPlan(run.output, run.progress_address, options.clean)
         listed = (self.failures, chosen.lost) | "ListedFailures" >> beam.Flatten()
         early = (listed, chosen.failures) | "EarlyFailures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
-            options=options, name=name, announce=announce, schema=self.schema, failures=early
+            options=options, name=name, on_plan=on_plan, schema=self.schema, failures=early
         )
         shards = self._write(blocks, planned, columns)
         manifest = shards | "WriteManifest" >> WriteManifest(
@@ -130,7 +130,7 @@ class ExportImages(beam.PTransform):
         input: as `--input`.
         options: of the export.
         workers: threads that encode in each worker process; with `cores`, the most of them.
-        watcher: address for `progress.tell`.
+        progress_address: address for `progress.report`.
         output: claimed already.
         cautious: whether each image is decoded in a process of its own.
         cores: what the worker processes share, if they are of this machine.
@@ -139,7 +139,7 @@ class ExportImages(beam.PTransform):
     input: str
     options: ExportOptions
     workers: int = 1
-    watcher: str | None = None
+    progress_address: str | None = None
     output: Output | None = None
     cautious: bool = False
     cores: Cores | None = None
@@ -154,13 +154,13 @@ class ExportImages(beam.PTransform):
             options=self.options,
             output=output,
             encoder=guarded(encoder, output, cautious=self.cautious),
-            progress_address=self.watcher,
+            progress_address=self.progress_address,
             cores=self.cores,
         )
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns,
             exclude=self.options.output_dir,
-            watcher=self.watcher,
+            progress_address=self.progress_address,
             input_format=self.options.input_format,
             spills=output,
             max_bytes=self.options.max_image_bytes,
@@ -285,7 +285,7 @@ class WriteShards(beam.PTransform):
 def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
     """Returns the claimed output of a pipeline that nobody watches."""
     spare_this_machine()
-    local = is_local(pipeline)
+    local = runs_locally(pipeline)
     output = prepare_output(options, bound=local)
     # A `with` block tells when its pipeline has ended, however it did; else the next run sweeps.
     ends = getattr(pipeline, "_extra_context", None)

@@ -20,7 +20,7 @@ class ExportRun:
         options: of the export.
         output: the output directory, claimed for this run.
         encoder: of the images that are encoded.
-        progress_address: where `progress.tell` reports to; None where nobody listens.
+        progress_address: where workers send counts (`progress.report`); None if nobody listens.
         cores: what the worker processes share, if they are of this machine.
     """
 

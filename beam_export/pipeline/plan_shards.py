@@ -21,7 +21,7 @@ from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
 from beam_export.pipeline.beam_utils import MergeAll
 from beam_export.planning import cut_by_size
-from beam_export.planning.duplicates import clashes_in, name_rows, namesakes, pack_decisions
+from beam_export.planning.duplicates import clashes_in, duplicate_ids, name_rows, pack_decisions
 from beam_export.planning.empty_plan import nothing_to_plan
 from beam_export.planning.order import KeySample, assign_keys, bucket_offsets
 from beam_export.planning.plan import (
@@ -38,7 +38,7 @@ from beam_export.shards.leftovers import settle_leftovers
 from beam_export.shards.output import Output
 from beam_export.shards.tar import END_SIZE
 
-__all__ = ["Announce", "AssignKeys", "CutShards", "PlanShards", "Planned"]
+__all__ = ["AssignKeys", "CutShards", "OnPlan", "PlanShards", "Planned"]
 
 #: A bucket and what fell into it, packed.
 _Group = tuple[int, Iterable[bytes]]
@@ -67,44 +67,44 @@ class Planned(NamedTuple):
     Attributes:
         plan: packed `Plan`.
         decisions: packed `Decisions` on equal ids.
-        census: (samples that came, samples that were ranked).
+        sample_counts: (samples that came, samples that were ranked).
     """
 
     plan: PCollection[bytes]
     decisions: PCollection[bytes]
-    census: PCollection[tuple[int, int]]
+    sample_counts: PCollection[tuple[int, int]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Announce:
+class OnPlan:
     """What is done with a finished plan, before anything is written."""
 
     output: Output | None
-    watcher: str | None
+    progress_address: str | None
     clean: bool = False
 
     def __call__(self, plan: Plan) -> None:
         if self.output is not None:
             settle_leftovers(self.output, plan.hash, len(plan.firsts), clean=self.clean)
         facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
-        progress.tell(self.watcher, facts)
+        progress.report(self.progress_address, facts)
 
 
 @dataclasses.dataclass
 class PlanShards(beam.PTransform):
-    """Lays the dataset out: settles equal ids, ranks the keys, finds each shard's first key.
+    """Lays the dataset out: resolves duplicate ids, ranks the keys, finds each shard's first key.
 
     Attributes:
         options: of the export.
         name: names the files instead of the content's hash, if given.
-        announce: called with the finished plan before anything is written.
+        on_plan: called with the finished plan before anything is written.
         schema: the metadata columns, if they are declared.
         failures: samples that are lost already: told of if no other is left.
     """
 
     options: ExportOptions
     name: str | None
-    announce: Announce
+    on_plan: OnPlan
     schema: pa.Schema | None = None
     failures: PCollection[Failure] | None = None
 
@@ -112,7 +112,9 @@ class PlanShards(beam.PTransform):
         sample = blocks | "SampleKeys" >> beam.CombineGlobally(
             MergeAll(KeySample, KeySample.add_block, KeySample.pack)
         )
-        decisions = blocks | "SettleEqualIds" >> _SettleEqualIds(self.options.duplicates, sample)
+        decisions = blocks | "ResolveDuplicateIds" >> _ResolveDuplicateIds(
+            self.options.duplicates, sample
+        )
         ranked = (
             blocks
             | "BucketKeys"
@@ -144,13 +146,13 @@ class PlanShards(beam.PTransform):
                 _make_plan,
                 self._digest(),
                 self.name,
-                self.announce,
+                self.on_plan,
                 self.options.selects,
                 () if self.failures is None else AsIter(self.failures),
             )
         )
-        census = counts | "Census" >> beam.Map(count_samples, AsSingleton(sample))
-        return Planned(plan, decisions, census)
+        sample_counts = counts | "SampleCounts" >> beam.Map(count_samples, AsSingleton(sample))
+        return Planned(plan, decisions, sample_counts)
 
     def _digest(self) -> bytes:
         """Returns a digest of all that is asked for, as far as it shapes the output."""
@@ -162,7 +164,7 @@ class PlanShards(beam.PTransform):
 
 
 @dataclasses.dataclass
-class _SettleEqualIds(beam.PTransform):
+class _ResolveDuplicateIds(beam.PTransform):
     """Finds ids that come more than once, and decides what becomes of them."""
 
     policy: str
@@ -181,8 +183,8 @@ class _SettleEqualIds(beam.PTransform):
         )
         return (
             blocks
-            | "Namesakes" >> beam.FlatMap(namesakes, AsSingleton(clashes), self.policy)
-            | "AllNamesakes" >> beam.combiners.ToList()
+            | "DuplicateIds" >> beam.FlatMap(duplicate_ids, AsSingleton(clashes), self.policy)
+            | "AllDuplicateIds" >> beam.combiners.ToList()
             | "Decide" >> beam.Map(pack_decisions, self.policy).with_output_types(bytes)
         )
 
@@ -195,15 +197,15 @@ def _make_plan(
     parts: list[Segment],
     digest: bytes,
     name: str | None,
-    announce: Announce,
+    on_plan: OnPlan,
     selects: bool,
     failures: Iterable[Failure],
 ) -> bytes:
     plan = make_plan(parts, digest, name)
     if not parts:
-        raise nothing_to_plan(failures, selects, announce.output, plan.hash)
+        raise nothing_to_plan(failures, selects, on_plan.output, plan.hash)
     Metrics.counter("beam_export", "planned-samples").inc(plan.total)
-    announce(plan)
+    on_plan(plan)
     return plan.pack()
 
 

@@ -25,8 +25,8 @@ __all__ = [
     "Loaded",
     "check_names",
     "encode_loaded",
-    "feed",
     "load",
+    "load_and_encode",
 ]
 
 #: A batch is full at either: enough for an encoder to work on, little enough to hold four of.
@@ -50,7 +50,7 @@ class Loaded(NamedTuple):
     fields: list[tuple[str, bytes]]
 
 
-def feed(
+def load_and_encode(
     refs: Iterable[tuple[SampleRef, str]], reader: Reader, encoder: Encoder
 ) -> Iterator[ReadySample | Failure]:
     """Yields samples ready to be stored, in order, and failures in their places.

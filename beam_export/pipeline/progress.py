@@ -15,14 +15,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["listening", "tell"]
+__all__ = ["listening", "report"]
 
 _LARGEST = 65_536
 #: An address has at most 108 bytes (unix(7)); with a longer TMPDIR the socket lies elsewhere.
 _LONGEST_FOLDER = 70
 
 
-def tell(address: str | None, counts: Mapping[str, int]) -> None:
+def report(address: str | None, counts: Mapping[str, int]) -> None:
     """Sends counts to who listens at `address`; never waits, and never fails.
 
     Args:

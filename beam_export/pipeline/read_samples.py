@@ -11,7 +11,7 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.pipeline.json_members import sorted_out, with_json
-from beam_export.pipeline.progress import tell
+from beam_export.pipeline.progress import report
 from beam_export.pipeline.read_tables import ReadTables
 from beam_export.pipeline.read_tars import ReadTars, Spills
 from beam_export.planning.order import source_key
@@ -60,7 +60,7 @@ class ReadSamples(beam.PTransform):
     Attributes:
         patterns: what to list, in order.
         exclude: a directory to leave out, which may lie inside an input: the output.
-        watcher: address for `progress.tell`.
+        progress_address: address for `progress.report`.
         input_format: as the flag.
         spills: where the members of compressed tars go; None if they are not to be written.
         max_bytes: larger members of compressed tars are failures.
@@ -68,7 +68,7 @@ class ReadSamples(beam.PTransform):
 
     patterns: list[Pattern]
     exclude: str
-    watcher: str | None = None
+    progress_address: str | None = None
     input_format: str = "auto"
     spills: Spills | None = None
     max_bytes: int = 1 << 28
@@ -80,17 +80,19 @@ class ReadSamples(beam.PTransform):
             pbegin
             | "Patterns" >> beam.Create(self.patterns)
             | "ListInputs"
-            >> beam.ParDo(_ListInputs(self.exclude, self.input_format, self.watcher)).with_outputs(
-                "failures", "skipped", "webdataset", "tables", main="blocks"
-            )
+            >> beam.ParDo(
+                _ListInputs(self.exclude, self.input_format, self.progress_address)
+            ).with_outputs("failures", "skipped", "webdataset", "tables", main="blocks")
         )
         files = (
             listed.blocks
             | "SpreadBlocks" >> beam.Reshuffle()
             | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
         )
-        tables = listed.tables | "ReadTables" >> ReadTables(self.watcher)
-        tars = listed.webdataset | "ReadTars" >> ReadTars(self.spills, self.max_bytes, self.watcher)
+        tables = listed.tables | "ReadTables" >> ReadTables(self.progress_address)
+        tars = listed.webdataset | "ReadTars" >> ReadTars(
+            self.spills, self.max_bytes, self.progress_address
+        )
         failures = (listed.failures, files.failures, tables["failures"], tars["failures"])
         return Samples(
             (files.refs, *tables["refs"], *tars["refs"]),
@@ -106,8 +108,12 @@ class ReadSamples(beam.PTransform):
 class _ListInputs(beam.DoFn):
     """Yields packed blocks of (pattern number, first position, [Listed, ...]), and `Source`s."""
 
-    def __init__(self, exclude: str, input_format: str, watcher: str | None) -> None:
-        self._exclude, self._format, self._watcher = exclude, input_format, watcher
+    def __init__(self, exclude: str, input_format: str, progress_address: str | None) -> None:
+        self._exclude, self._format, self._progress_address = (
+            exclude,
+            input_format,
+            progress_address,
+        )
 
     def process(self, pattern: Pattern) -> Iterator[Any]:
         pattern = Pattern(*pattern)
@@ -132,7 +138,7 @@ class _ListInputs(beam.DoFn):
             yield self._close(pattern, position, block)
 
     def _close(self, pattern: Pattern, position: int, block: list[Listed]) -> bytes:
-        tell(self._watcher, {"listed": len(block)})
+        report(self._progress_address, {"listed": len(block)})
         return _pack_listed(pattern.number, position, block)
 
 

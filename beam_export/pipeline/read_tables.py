@@ -13,7 +13,7 @@ from beam_export.errors import InputError
 from beam_export.packing import pack, unpack
 from beam_export.pipeline.beam_utils import MergeAll
 from beam_export.pipeline.json_members import sorted_out
-from beam_export.pipeline.progress import tell
+from beam_export.pipeline.progress import report
 from beam_export.samples import SOURCE_CHANGED, Failure, SampleRef
 from beam_export.sources.entries import Source
 from beam_export.sources.tables.refs import Place, group_refs, metadata_schema, row_ref
@@ -45,10 +45,10 @@ class ReadTables(beam.PTransform):
     How large their images are is not known yet (`MeasureImages`).
 
     Attributes:
-        watcher: address for `progress.tell`.
+        progress_address: address for `progress.report`.
     """
 
-    watcher: str | None = None
+    progress_address: str | None = None
 
     def expand(self, tables: PCollection[Source]) -> dict[str, Any]:
         split = (
@@ -61,7 +61,7 @@ class ReadTables(beam.PTransform):
             split.groups
             | "SpreadGroups" >> beam.Reshuffle()
             | "ReadGroups"
-            >> beam.ParDo(_ReadGroup(self.watcher)).with_outputs("failures", main="refs")
+            >> beam.ParDo(_ReadGroup(self.progress_address)).with_outputs("failures", main="refs")
         )
         texts = self._read_texts(split.texts)
         failures = [split.failures, groups.failures, *texts["failures"]]
@@ -83,7 +83,7 @@ class ReadTables(beam.PTransform):
             | "JoinTypes" >> beam.CombineGlobally(MergeAll(TextTypes))
         )
         read: DoOutputsTuple = blocks | "ReadLines" >> beam.ParDo(
-            _ReadLines(self.watcher), AsSingleton(types)
+            _ReadLines(self.progress_address), AsSingleton(types)
         ).with_outputs("failures", main="refs")
         return {"refs": read.refs, "failures": (cut.failures, read.failures)}
 
@@ -167,8 +167,8 @@ class _OpenTable(beam.DoFn):
 class _ReadGroup(beam.DoFn):
     """Yields lists of refs."""
 
-    def __init__(self, watcher: str | None) -> None:
-        self._watcher = watcher
+    def __init__(self, progress_address: str | None) -> None:
+        self._progress_address = progress_address
 
     def process(self, element: tuple[Source, int]) -> Iterator[Any]:
         source, group = Source(*element[0]), element[1]
@@ -177,15 +177,15 @@ class _ReadGroup(beam.DoFn):
                 table = ParquetTable(file)
                 roles = roles_of_schema(table.schema)
                 for found in unchanged(file, group_refs(table, group, roles, _place(source))):
-                    yield from _told(found, self._watcher)
+                    yield from _told(found, self._progress_address)
         except (TableError, OSError) as error:
             yield _broken(source, error)
 
 
-def _told(found: Iterable[SampleRef | Failure], watcher: str | None) -> Iterator[Any]:
+def _told(found: Iterable[SampleRef | Failure], progress_address: str | None) -> Iterator[Any]:
     for one in sorted_out(found):
         if isinstance(one, list):
-            tell(watcher, {"listed": len(one)})
+            report(progress_address, {"listed": len(one)})
         yield one
 
 
@@ -230,8 +230,8 @@ def _rows(block: TextBlock) -> list[Any]:
 class _ReadLines(beam.DoFn):
     """Yields lists of refs of a block of lines."""
 
-    def __init__(self, watcher: str | None) -> None:
-        self._watcher = watcher
+    def __init__(self, progress_address: str | None) -> None:
+        self._progress_address = progress_address
 
     def process(self, packed: bytes, types: TextTypes) -> Iterator[Any]:
         source, block = _opened(packed)
@@ -241,7 +241,7 @@ class _ReadLines(beam.DoFn):
         outcomes = (
             one if isinstance(one, SampleRef) else _lost(row, one, source) for row, one in pairs
         )
-        yield from _told(outcomes, self._watcher)
+        yield from _told(outcomes, self._progress_address)
 
 
 def _row_ref(row: Any, place: Place) -> SampleRef | Failure | TableError | BadRow:

@@ -15,7 +15,7 @@ from apache_beam.pvalue import DoOutputsTuple, PCollection, TaggedOutput
 from beam_export.naming import ShardNames, parse
 from beam_export.pipeline.beam_utils import Checkpoint
 from beam_export.pipeline.json_members import ReadJson, sorted_out, with_json
-from beam_export.pipeline.progress import tell
+from beam_export.pipeline.progress import report
 from beam_export.samples import SOURCE_CHANGED, Failure, SampleRef
 from beam_export.sources.decompress import compression_of
 from beam_export.sources.entries import Entry, Skipped, Source
@@ -55,16 +55,16 @@ class ReadTars(beam.PTransform):
     its members are spilled, so that only refs go on.
     """
 
-    def __init__(self, spills: Spills | None, max_bytes: int, watcher: str | None) -> None:
+    def __init__(self, spills: Spills | None, max_bytes: int, progress_address: str | None) -> None:
         """Makes a reader of tars.
 
         Args:
             spills: where the members of compressed tars go; None measures them only.
             max_bytes: members of compressed tars that are larger are failures.
-            watcher: address for `progress.tell`.
+            progress_address: address for `progress.report`.
         """
         super().__init__()
-        self._do = _ReadTar(spills, max_bytes, watcher)
+        self._do = _ReadTar(spills, max_bytes, progress_address)
 
     def expand(self, tars: PCollection[Source]) -> dict[str, Any]:
         read: DoOutputsTuple = (
@@ -93,8 +93,8 @@ class ReadTars(beam.PTransform):
 class _ReadTar(beam.DoFn):
     """Yields lists of refs, in the order that they have in the tar."""
 
-    def __init__(self, spills: Spills | None, max_bytes: int, watcher: str | None) -> None:
-        self._spills, self._max_bytes, self._watcher = spills, max_bytes, watcher
+    def __init__(self, spills: Spills | None, max_bytes: int, progress_address: str | None) -> None:
+        self._spills, self._max_bytes, self._progress_address = spills, max_bytes, progress_address
 
     def process(self, source: Source) -> Iterator[Any]:
         source = Source(*source)
@@ -171,7 +171,7 @@ class _ReadTar(beam.DoFn):
             yield self._full(block)
 
     def _full(self, block: list[SampleRef]) -> list[SampleRef]:
-        tell(self._watcher, {"listed": len(block)})
+        report(self._progress_address, {"listed": len(block)})
         return block
 
 

@@ -34,8 +34,8 @@ __all__ = [
     "asks_for_gpu",
     "count_ways",
     "encoder_for",
-    "is_local",
     "on_gpu_workers",
+    "runs_locally",
     "threads_for",
     "workers_have_gpu",
 ]
@@ -79,8 +79,8 @@ def encoder_for(
 
 
 def workers_have_gpu(pipeline: beam.Pipeline, gpu: str | None = None) -> bool | None:
-    """Tells if workers elsewhere are asked for with a GPU; None if they are of this machine."""
-    if is_local(pipeline):
+    """Returns whether remote workers have a GPU, as the flags ask; None for a local runner."""
+    if runs_locally(pipeline):
         return None
     return gpu is not None or asks_for_gpu(pipeline.options)
 
@@ -107,8 +107,8 @@ def threads_for(pipeline: beam.Pipeline) -> int:
     return 1
 
 
-def is_local(pipeline: beam.Pipeline) -> bool:
-    """Tells whether the workers are of this machine, and end with whoever started them."""
+def runs_locally(pipeline: beam.Pipeline) -> bool:
+    """Returns True if the workers are processes of this machine, which end with the run."""
     name = type(pipeline.runner).__name__
     return any(name.startswith(known) or f"{known}Runner" in name for known in _LOCAL)
 

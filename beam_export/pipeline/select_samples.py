@@ -24,7 +24,7 @@ from beam_export.planning.join import (
     check_tally,
     join_bucket,
 )
-from beam_export.planning.select import Picker
+from beam_export.planning.select import SampleFilter
 from beam_export.samples import Failure
 from beam_export.sources.tables.lookup import Row, count_of, pack_rows, unpack_rows
 
@@ -228,31 +228,31 @@ class SelectSamples(beam.PTransform):
     def expand(self, blocks: PCollection[bytes]) -> Selected:
         if self.options.filter is None and self.options.caption_column is None:
             return Selected(blocks, self.tally)
-        pick = _Pick(self.options.filter, self.options.caption_column)
-        picked = blocks | "Pick" >> beam.ParDo(pick, AsSingleton(self.columns)).with_outputs(
-            "tally", main="blocks"
-        )
+        filter_samples = _FilterSamples(self.options.filter, self.options.caption_column)
+        filtered = blocks | "FilterSamples" >> beam.ParDo(
+            filter_samples, AsSingleton(self.columns)
+        ).with_outputs("tally", main="blocks")
         tally = (
-            (self.tally, picked.tally)
+            (self.tally, filtered.tally)
             | "Tallies" >> beam.Flatten()
             | "AllTallies" >> beam.CombineGlobally(MergeAll(Tally))
         )
-        return Selected(picked.blocks, tally)
+        return Selected(filtered.blocks, tally)
 
 
-class _Pick(beam.DoFn):
+class _FilterSamples(beam.DoFn):
     """Yields what is left of each block."""
 
     def __init__(self, filter: str | None, caption: str | None) -> None:
         self._filter, self._caption = filter, caption
-        self._picker: tuple[bytes, Picker] | None = None
+        self._sample_filter: tuple[bytes, SampleFilter] | None = None
 
     def process(self, block: bytes, columns: bytes) -> Iterator[Any]:
-        if self._picker is None or self._picker[0] != columns:
+        if self._sample_filter is None or self._sample_filter[0] != columns:
             schema = pa.ipc.read_schema(pa.py_buffer(columns))
-            self._picker = columns, Picker(schema, self._filter, self._caption)
+            self._sample_filter = columns, SampleFilter(schema, self._filter, self._caption)
         refs = list(open_block(block).refs())
-        kept = self._picker[1].pick(refs)
+        kept = self._sample_filter[1].apply(refs)
         tally = Tally()
         tally.add("filter_seen", len(refs))
         tally.add("filter_dropped", len(refs) - len(kept))

@@ -78,7 +78,7 @@ class InputClaims(beam.PTransform):
         again: how images are encoded again; None for not at all.
         names: how many names there are, about.
         spills: where the members of compressed tars go.
-        watcher: address for `progress.tell`.
+        progress_address: address for `progress.report`.
     """
 
     against: Against
@@ -89,13 +89,13 @@ class InputClaims(beam.PTransform):
     again: Again | None
     names: int
     spills: Spills
-    watcher: str | None
+    progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> SourceClaims:
         samples = pbegin | "ReadSamples" >> ReadSamples(
             parse_inputs(self.against.input),
             self.exclude,
-            self.watcher,
+            self.progress_address,
             self.against.input_format,
             self.spills,
             1 << 40,

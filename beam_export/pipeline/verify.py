@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
-from beam_export.pipeline.progress import tell
+from beam_export.pipeline.progress import report
 from beam_export.pipeline.read_tars import Spills
 from beam_export.pipeline.source_claims import Again, Against, InputClaims
 from beam_export.pipeline.verify_names import UNREADABLE, SettleNames, by_bucket, one_claim, reason
@@ -44,7 +44,7 @@ class VerifyExport(beam.PTransform):
         against: the input, or None.
         again: how its images are encoded again, or None.
         spills: where the members of its compressed tars go.
-        watcher: address for `progress.tell`.
+        progress_address: address for `progress.report`.
     """
 
     output: Output
@@ -53,7 +53,7 @@ class VerifyExport(beam.PTransform):
     against: Against | None
     again: Again | None
     spills: Spills
-    watcher: str | None
+    progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[str]:
         opened = self.opened
@@ -71,7 +71,7 @@ class VerifyExport(beam.PTransform):
             | "SpreadShards" >> beam.Reshuffle()
             | "CheckShard"
             >> beam.ParDo(
-                _CheckShard(self.output, opened, self.images, self.watcher, names, rules)
+                _CheckShard(self.output, opened, self.images, self.progress_address, names, rules)
             ).with_outputs("claims", "faults", main="shards")
         )
         claims, others = checked.claims, pbegin | "NoOthers" >> beam.Create([], reshuffle=False)
@@ -122,7 +122,7 @@ class VerifyExport(beam.PTransform):
             self.again,
             names,
             self.spills,
-            self.watcher,
+            self.progress_address,
         )
 
 
@@ -192,14 +192,14 @@ class _CheckShard(beam.DoFn):
         output: Output,
         opened: Opened,
         images: ImageCheck | None,
-        watcher: str | None,
+        progress_address: str | None,
         names: int,
         rules: Rules | None,
     ) -> None:
         self._output, self._names, self._claimants = output, opened.names, names
         options = opened.manifest["options"] if opened.manifest else {}
         sequential = options.get("member_names") == "sequential"
-        self._images, self._watcher = images, watcher
+        self._images, self._progress_address = images, progress_address
         origin = origin_of(opened.manifest, opened.run)
         self._checker = ShardChecker(opened.names, sequential, images, origin, rules)
 
@@ -219,7 +219,7 @@ class _CheckShard(beam.DoFn):
             yield TaggedOutput("claims", packed)
         columns = checked.columns or {}
         counts = {"kept": columns.get("samples", 0), "bytes": columns.get("bytes", 0)}
-        tell(self._watcher, counts)
+        report(self._progress_address, counts)
         yield checked._replace(claims=[], faults=[])
 
     def _check(self, number: int, listed: dict[str, Any] | None) -> CheckedShard | Fault:

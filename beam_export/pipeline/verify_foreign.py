@@ -9,7 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
-from beam_export.pipeline.progress import tell
+from beam_export.pipeline.progress import report
 from beam_export.pipeline.verify_names import UNREADABLE, SettleNames, by_bucket, reason
 from beam_export.shards.output import Output
 from beam_export.verify.faults import Fault, in_order
@@ -28,13 +28,13 @@ class VerifyForeign(beam.PTransform):
         output: where they lie.
         shards: their files.
         images: how images are looked at, or None.
-        watcher: address for `progress.tell`.
+        progress_address: address for `progress.report`.
     """
 
     output: Output
     shards: list[ForeignShard]
     images: ImageCheck | None
-    watcher: str | None
+    progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[str]:
         names = 1000 * len(self.shards)
@@ -44,7 +44,7 @@ class VerifyForeign(beam.PTransform):
             | "SpreadShards" >> beam.Reshuffle()
             | "CheckShard"
             >> beam.ParDo(
-                _CheckForeign(self.output, self.images, self.watcher, names)
+                _CheckForeign(self.output, self.images, self.progress_address, names)
             ).with_outputs("claims", "faults", main="shards")
         )
         settled = checked.claims | "Settle" >> SettleNames(None, None, False, names)
@@ -60,10 +60,10 @@ class _CheckForeign(beam.DoFn):
     """Yields samples and what is unchecked of a shard; claims and faults go by themselves."""
 
     def __init__(
-        self, output: Output, images: ImageCheck | None, watcher: str | None, names: int
+        self, output: Output, images: ImageCheck | None, progress_address: str | None, names: int
     ) -> None:
         self._output, self._images = output, images
-        self._watcher, self._names = watcher, names
+        self._progress_address, self._names = progress_address, names
 
     def setup(self) -> None:
         if self._images is not None:
@@ -90,7 +90,7 @@ class _CheckForeign(beam.DoFn):
             yield TaggedOutput("faults", fault)
         for packed in by_bucket(checked.claims, self._names):
             yield TaggedOutput("claims", packed)
-        tell(self._watcher, {"kept": checked.samples})
+        report(self._progress_address, {"kept": checked.samples})
         yield checked.samples, checked.unchecked
 
     def _whole(self, name: str) -> bytes | None:

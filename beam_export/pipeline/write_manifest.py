@@ -86,7 +86,7 @@ class WriteManifest(beam.PTransform):
                 finish,
                 AsSingleton(self.planned.plan),
                 AsSingleton(self.planned.decisions),
-                AsSingleton(self.planned.census),
+                AsSingleton(self.planned.sample_counts),
                 AsSingleton(self.columns),
                 AsList(self.failures),
                 AsList(self.probed),
@@ -102,7 +102,7 @@ class _Finish(beam.DoFn):
 
     def __init__(self, run: ExportRun, started: float) -> None:
         self._options, self._output, self._encoder = run.options, run.output, run.encoder
-        self._watcher, self._started = run.progress_address, started
+        self._progress_address, self._started = run.progress_address, started
         self._written = 0
 
     def process(
@@ -110,7 +110,7 @@ class _Finish(beam.DoFn):
         group: tuple[int, Iterable[ShardResult]],
         plan: bytes,
         decisions: bytes,
-        census: tuple[int, int],
+        sample_counts: tuple[int, int],
         columns: bytes,
         listed: Sequence[Failure],
         probed: Sequence[Failure],
@@ -121,7 +121,7 @@ class _Finish(beam.DoFn):
         results = sorted(ShardResult(*result) for result in group[1])
         self._written = 0
         settled = open_decisions(decisions)
-        counted, ranked = census
+        counted, ranked = sample_counts
         layout = open_plan(plan)
         early = len(listed), len(probed)
         sums = manifests.totals(
@@ -180,7 +180,7 @@ class _Finish(beam.DoFn):
         self._output.sweep()
         mended = self._written if kept == len(results) else 0
         counts = {"finished": 1, "kept_shards": kept, "mended_files": mended}
-        progress.tell(self._watcher, {**dataclasses.asdict(sums), **counts})
+        progress.report(self._progress_address, {**dataclasses.asdict(sums), **counts})
 
     def _put(self, name: str, content: bytes) -> bool:
         written = self._output.put(name, content)

@@ -20,8 +20,8 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beam_export import naming
 from beam_export.errors import RunError
 from beam_export.pipeline.export_run import ExportRun
-from beam_export.pipeline.prefetch import feed
-from beam_export.pipeline.progress import tell
+from beam_export.pipeline.prefetch import load_and_encode
+from beam_export.pipeline.progress import report
 from beam_export.pipeline.resources import count_ways, on_gpu_workers
 from beam_export.pipeline.spill_samples import spilled_content
 from beam_export.planning import plan as sharding
@@ -76,7 +76,7 @@ class _WriteShard(beam.DoFn):
 
     def __init__(self, run: ExportRun) -> None:
         self._options, self._output, self._encoder = run.options, run.output, run.encoder
-        self._watcher, self._cores = run.progress_address, run.cores
+        self._progress_address, self._cores = run.progress_address, run.cores
 
     def setup(self) -> None:
         self._encoder.open()
@@ -112,7 +112,7 @@ class _WriteShard(beam.DoFn):
             keyed = self._keyed(merged(blocks), layout.starts[number], renamed)
             result = self._write(number, layout, keyed, columns, wanted)
             if stood.knows(number):
-                tell(self._watcher, {"mended_shards": 1})
+                report(self._progress_address, {"mended_shards": 1})
         result = result._replace(device=self._encoder.identity()["device"])
         _count(result)
         count_ways(self._encoder)
@@ -122,15 +122,15 @@ class _WriteShard(beam.DoFn):
     def _report(self, result: ShardResult) -> None:
         """Tells whoever watches of a whole shard, or the log where nobody does."""
         if result.kept:
-            tell(self._watcher, {"kept": result.samples + len(result.failures)})
+            report(self._progress_address, {"kept": result.samples + len(result.failures)})
         if not self._options.verbose:
             return
-        if self._watcher is None:
+        if self._progress_address is None:
             found = ", finished before" if result.kept else ""
             _LOG.info("shard %06d: %d images%s", result.number, result.samples, found)
             return
-        tell(
-            self._watcher,
+        report(
+            self._progress_address,
             {
                 "shard": result.number,
                 "samples": result.samples,
@@ -174,7 +174,7 @@ class _WriteShard(beam.DoFn):
             self._output.writing(names.tar(number), seen[1]) as tar,
         ):
             result = write_shard(
-                self._watched(feed(keyed, reader, self._encoder)),
+                self._watched(load_and_encode(keyed, reader, self._encoder)),
                 tar,
                 parquet,
                 number=number,
@@ -219,11 +219,11 @@ class _WriteShard(beam.DoFn):
                 counts[sample.image.encoding] += 1
                 counts["bytes"] += len(sample.image.data)
             if time.monotonic() - told > _TELL_EVERY:
-                tell(self._watcher, counts)
+                report(self._progress_address, counts)
                 counts.clear()
                 told = time.monotonic()
             yield sample
-        tell(self._watcher, counts)
+        report(self._progress_address, counts)
 
 
 @functools.lru_cache(maxsize=2)

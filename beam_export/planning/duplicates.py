@@ -1,4 +1,4 @@
-"""Equal ids: who is meant, and what becomes of them."""
+"""Resolves duplicate ids: finds samples with equal ids, and drops or renames the later ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from beam_export.text import printable
 
 __all__ = [
     "Decisions",
-    "Namesake",
+    "DuplicateId",
     "clashes_in",
     "decide",
+    "duplicate_ids",
     "find_clashes",
     "is_concerned",
     "name_row",
     "name_rows",
-    "namesakes",
     "open_decisions",
     "pack_decisions",
 ]
@@ -36,12 +36,12 @@ __all__ = [
 #: Bytes of a `name_row`.
 _ROW = 24
 _NUMBERED = re.compile(r"(?s)(.*)-[1-9][0-9]*\Z")
-#: Namesakes are settled in one place; more than this would not fit there.
+#: Duplicate ids are resolved in one process, whose memory holds no more than this.
 _MOST = 1_000_000
 
 
-class Namesake(NamedTuple):
-    """A sample whose id is not its own, or is one that a renamed sample could take."""
+class DuplicateId(NamedTuple):
+    """A sample whose id occurs twice, or may be assigned by `--duplicates=rename`."""
 
     order: bytes
     id: str
@@ -50,7 +50,7 @@ class Namesake(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """What becomes of namesakes, by order key.
+    """What becomes of samples with equal ids, by order key.
 
     Attributes:
         dropped: samples that are left out.
@@ -88,23 +88,23 @@ def is_concerned(ident: str, clashes: Collection[bytes], renaming: bool) -> bool
     return numbered is not None and name_row(numbered[1])[:16] in clashes
 
 
-def decide(namesakes: Collection[Namesake], policy: str) -> Decisions:
-    """Settles all namesakes of the dataset.
+def decide(found: Collection[DuplicateId], policy: str) -> Decisions:
+    """Decides what becomes of the samples whose ids are equal.
 
     Args:
-        namesakes: every sample that `is_concerned`, in any order.
+        found: every sample that `is_concerned`, in any order.
         policy: `error`, `first` or `rename`.
 
     Raises:
         InputError: under `error`, naming pairs; if two ids make one key; if there are too many.
     """
-    if len(namesakes) > _MOST:
+    if len(found) > _MOST:
         raise InputError(
-            f"{len(namesakes)} samples share their id with others, more than the {_MOST} that can "
+            f"{len(found)} samples share their id with others, more than the {_MOST} that can "
             "be settled: give the images ids of their own, or --duplicates=first on fewer inputs."
         )
-    groups: dict[str, list[Namesake]] = {}
-    for one in sorted(namesakes):
+    groups: dict[str, list[DuplicateId]] = {}
+    for one in sorted(found):
         groups.setdefault(one.id, []).append(one)
     _refuse_equal_keys(groups)
     doubled = {ident: group for ident, group in groups.items() if len(group) > 1}
@@ -116,7 +116,7 @@ def decide(namesakes: Collection[Namesake], policy: str) -> Decisions:
     return Decisions(renamed=_rename(doubled, set(groups)))
 
 
-def _rename(doubled: dict[str, list[Namesake]], taken: set[str]) -> dict[bytes, str]:
+def _rename(doubled: dict[str, list[DuplicateId]], taken: set[str]) -> dict[bytes, str]:
     later = sorted(one for group in doubled.values() for one in group[1:])
     renamed, reached = {}, dict.fromkeys(doubled, 0)
     for one in later:
@@ -129,7 +129,7 @@ def _rename(doubled: dict[str, list[Namesake]], taken: set[str]) -> dict[bytes, 
     return renamed
 
 
-def _refuse_equal_keys(groups: dict[str, list[Namesake]]) -> None:
+def _refuse_equal_keys(groups: dict[str, list[DuplicateId]]) -> None:
     by_key: dict[str, str] = {}
     for ident in groups:
         other = by_key.setdefault(key_of(ident), ident)
@@ -140,7 +140,7 @@ def _refuse_equal_keys(groups: dict[str, list[Namesake]]) -> None:
             )
 
 
-def _describe(doubled: dict[str, list[Namesake]]) -> str:
+def _describe(doubled: dict[str, list[DuplicateId]]) -> str:
     shown = [
         f"{ident!r} ({printable(group[0].path)} and {printable(group[1].path)})"
         for ident, group in list(doubled.items())[:5]
@@ -171,17 +171,17 @@ def clashes_in(bucket: int, packed: Iterable[bytes]) -> list[bytes]:
     return find_clashes(rows)
 
 
-def namesakes(block: bytes, clashes: list[bytes], policy: str) -> Iterator[Namesake]:
-    """Yields the samples of a block that clashes concern."""
+def duplicate_ids(block: bytes, clashes: list[bytes], policy: str) -> Iterator[DuplicateId]:
+    """Yields the samples of a block whose ids clash, or may be assigned by renaming."""
     if not clashes:
         return
     concerned, renaming = frozenset(clashes), policy == "rename"
     for packed in open_block(block).refs():
         if is_concerned(packed.id, concerned, renaming):
-            yield Namesake(packed.order, packed.id, unpack_ref(packed).path)
+            yield DuplicateId(packed.order, packed.id, unpack_ref(packed).path)
 
 
-def pack_decisions(found: list[Namesake], policy: str) -> bytes:
+def pack_decisions(found: list[DuplicateId], policy: str) -> bytes:
     """Returns what `decide` decides as one value, for a side input; see `open_decisions`."""
     return pickle.dumps(decide(found, policy), protocol=5)
 

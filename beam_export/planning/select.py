@@ -17,10 +17,10 @@ from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
 from beam_export.samples import WHOLE, Member, SampleRef
 from beam_export.text import printable
 
-__all__ = ["Picker", "check_asked"]
+__all__ = ["SampleFilter", "check_asked"]
 
 
-class Picker:
+class SampleFilter:
     """Picks samples of blocks, whose metadata has the types of the whole dataset.
 
     Raises:
@@ -35,7 +35,7 @@ class Picker:
         if caption is not None:
             _check_caption(caption, types)
 
-    def pick(self, refs: Sequence[PackedRef]) -> list[PackedRef]:
+    def apply(self, refs: Sequence[PackedRef]) -> list[PackedRef]:
         """Returns what is kept of `refs`, with captions.
 
         Raises:

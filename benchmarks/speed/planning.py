@@ -45,7 +45,7 @@ def plan(folder: str) -> None:
     from beam_export.options import ExportOptions
     from beam_export.pipeline import progress
     from beam_export.pipeline.group_into_shards import GroupIntoShards
-    from beam_export.pipeline.plan_shards import Announce, AssignKeys, PlanShards
+    from beam_export.pipeline.plan_shards import AssignKeys, OnPlan, PlanShards
     from beam_export.pipeline.read_samples import ReadSamples
     from beam_export.sources.patterns import parse_inputs
 
@@ -58,12 +58,12 @@ def plan(folder: str) -> None:
         if "planned" in counts:
             seconds["planned"] = time.perf_counter() - began
 
-    with progress.listening(heard) as watcher:
+    with progress.listening(heard) as progress_address:
         runner = local_runner(workers, verbose=False)
         with beam.Pipeline(runner=runner, options=beam_options) as pipeline:
             samples = pipeline | ReadSamples(parse_inputs(folder), options.output_dir)
             blocks = samples.refs | AssignKeys(options.order, options.seed)
-            planned = blocks | PlanShards(options, None, Announce(None, watcher))
+            planned = blocks | PlanShards(options, None, OnPlan(None, progress_address))
             groups = blocks | GroupIntoShards(
                 planned.plan, planned.decisions, options.images_per_tar
             )

@@ -142,7 +142,8 @@ def _settle(
     found = (duplicates.clashes_in(bucket, parts) for bucket, parts in groups.items())
     clashes = [clash for part in clock.timed("find equal ids", found) for clash in part]
     return duplicates.pack_decisions(
-        [one for block in blocks for one in duplicates.namesakes(block, clashes, "error")], "error"
+        [one for block in blocks for one in duplicates.duplicate_ids(block, clashes, "error")],
+        "error",
     )
 
 

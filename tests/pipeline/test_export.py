@@ -151,7 +151,7 @@ def test_manifest_says_nothing_of_where_and_when(plain: Export, images: Path) ->
 
 
 @pytest.fixture
-def namesakes(tmp_path: Path) -> Path:
+def equal_ids(tmp_path: Path) -> Path:
     """Three images of one id, and one whose id a renamed sample would like."""
     folder = tmp_path / "in"
     folder.mkdir()
@@ -160,24 +160,24 @@ def namesakes(tmp_path: Path) -> Path:
     return folder
 
 
-def test_equal_ids_are_an_error_that_names_pairs(namesakes: Path, tmp_path: Path) -> None:
+def test_equal_ids_are_an_error_that_names_pairs(equal_ids: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        run_export(namesakes, tmp_path / "out")
+        run_export(equal_ids, tmp_path / "out")
     for part in ("a.jpeg", "a.jpg", "--duplicates=rename"):
         assert part in caught.value.sentence
     assert not list((tmp_path / "out").glob("images-*"))
 
 
-def test_first_of_equal_ids(namesakes: Path, tmp_path: Path) -> None:
-    export = run_export(namesakes, tmp_path / "out", duplicates="first")
+def test_first_of_equal_ids(equal_ids: Path, tmp_path: Path) -> None:
+    export = run_export(equal_ids, tmp_path / "out", duplicates="first")
     assert export.ids == ["a-1", "a", "b"]
     assert export.rows[1]["original_path"].endswith("a.jpeg")
     assert export.manifest["totals"]["duplicate"] == 2
     check_export(export.out, 1000)
 
 
-def test_equal_ids_renamed_around_taken_names(namesakes: Path, tmp_path: Path) -> None:
-    export = run_export(namesakes, tmp_path / "out", duplicates="rename")
+def test_equal_ids_renamed_around_taken_names(equal_ids: Path, tmp_path: Path) -> None:
+    export = run_export(equal_ids, tmp_path / "out", duplicates="rename")
     assert export.ids == ["a-1", "a", "a-2", "a-3", "b"]
     assert [Path(row["original_path"]).name for row in export.rows[1:4]] == [
         "a.jpeg",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from beam_export.errors import SampleError
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result
 from beam_export.pipeline import prefetch as feeding
-from beam_export.pipeline.prefetch import feed
+from beam_export.pipeline.prefetch import load_and_encode
 from beam_export.samples import EncodedImage, Failure, Member, SampleRef, Stored
 from beam_export.shards.writer import ReadySample
 
@@ -87,7 +87,7 @@ def fed(
     refs: Sequence[SampleRef], reader: FakeReader | None = None, encoder: FakeEncoder | None = None
 ) -> list[ReadySample | Failure]:
     keyed = ((one, f"key-{one.id}") for one in refs)
-    return list(feed(keyed, reader or FakeReader(), encoder or FakeEncoder()))  # type: ignore[arg-type]
+    return list(load_and_encode(keyed, reader or FakeReader(), encoder or FakeEncoder()))  # type: ignore[arg-type]
 
 
 def test_a_sample_is_ready_with_all_that_belongs_to_it() -> None:
@@ -172,7 +172,7 @@ def test_few_batches_are_ahead(device: str, ahead: int, monkeypatch: pytest.Monk
             yield ref(str(number)), ""
 
     reader = FakeReader(waits=0.001)
-    stream = feed(keyed(), reader, FakeEncoder(device))  # type: ignore[arg-type]
+    stream = load_and_encode(keyed(), reader, FakeEncoder(device))  # type: ignore[arg-type]
     for number, _ in zip(range(40), stream, strict=False):
         batches_begun = number // 4 + 1
         # The batch at hand and the next ones; one ref more tells that a batch is full.
@@ -196,7 +196,7 @@ def test_a_batch_is_read_while_another_is_used_where_reading_waits(
             return super().read(member)
 
     refs = ((ref(str(number)), "") for number in range(20))
-    stream = feed(refs, Reader(waits=0.01), FakeEncoder())  # type: ignore[arg-type]
+    stream = load_and_encode(refs, Reader(waits=0.01), FakeEncoder())  # type: ignore[arg-type]
     # The first batch shows that reading waits, the second is at hand.
     for _ in range(5):
         next(stream)
@@ -221,7 +221,7 @@ def test_what_is_far_away_is_read_ahead_from_the_first_batch_on(
 
     reader = Reader()
     refs = ((ref(f"gs://far/{number}"), "") for number in range(20))
-    stream = feed(refs, reader, FakeEncoder())  # type: ignore[arg-type]
+    stream = load_and_encode(refs, reader, FakeEncoder())  # type: ignore[arg-type]
     next(stream)
     assert read_ahead.wait(20)
     stream.close()
@@ -268,7 +268,7 @@ def test_a_device_encodes_a_batch_while_another_is_used(monkeypatch: pytest.Monk
             return super().encode_batch(images)
 
     refs = ((ref(name), "") for name in "abcd")
-    stream = feed(refs, FakeReader(), Encoder("L4"))  # type: ignore[arg-type]
+    stream = load_and_encode(refs, FakeReader(), Encoder("L4"))  # type: ignore[arg-type]
     next(stream)
     assert second.wait(10)
     assert len(list(stream)) == 3
@@ -279,7 +279,7 @@ def test_an_error_of_the_machine_is_raised_and_the_samples_before_it_are_not_los
 ) -> None:
     monkeypatch.setattr(feeding, "BATCH_SAMPLES", 2)
     refs = [ref(name) for name in ("a", "b", "c", "gone", "e")]
-    stream = feed(((one, "") for one in refs), FakeReader(), FakeEncoder())  # type: ignore[arg-type]
+    stream = load_and_encode(((one, "") for one in refs), FakeReader(), FakeEncoder())  # type: ignore[arg-type]
     assert [next(stream).ref.id, next(stream).ref.id] == ["a", "b"]  # type: ignore[union-attr]
     with pytest.raises(OSError, match="gone for now"):
         next(stream)
@@ -290,7 +290,7 @@ def test_no_thread_is_left_behind(device: str) -> None:
     before = threading.active_count()
     encoder = FakeEncoder(device)
     fed([ref("a")], encoder=encoder)
-    stream = feed(iter([(ref("a"), ""), (ref("b"), "")]), FakeReader(), encoder)  # type: ignore[arg-type]
+    stream = load_and_encode(iter([(ref("a"), ""), (ref("b"), "")]), FakeReader(), encoder)  # type: ignore[arg-type]
     next(stream)
     stream.close()
     assert threading.active_count() == before

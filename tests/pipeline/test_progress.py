@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_export.pipeline.progress import listening, tell
+from beam_export.pipeline.progress import listening, report
 
 
 def test_what_is_told_is_heard_in_order() -> None:
@@ -18,7 +18,7 @@ def test_what_is_told_is_heard_in_order() -> None:
     told = [{"copied": number, "bytes": 2**40} for number in range(5)]
     with listening(heard.append) as address:
         for counts in told:
-            tell(address, counts)
+            report(address, counts)
     # Nothing that was sent before the end is lost.
     assert heard == told
 
@@ -27,14 +27,14 @@ def test_silence_is_not_the_end() -> None:
     heard: list[Mapping[str, int]] = []
     with listening(heard.append) as address:
         time.sleep(0.5)
-        tell(address, {"copied": 1})
+        report(address, {"copied": 1})
     assert heard == [{"copied": 1}]
 
 
 def test_it_is_heard_by_another_thread() -> None:
     threads: list[threading.Thread] = []
     with listening(lambda _: threads.append(threading.current_thread())) as address:
-        tell(address, {})
+        report(address, {})
     (thread,) = threads
     assert thread is not threading.current_thread()
     assert not thread.is_alive()
@@ -44,7 +44,7 @@ def test_nothing_is_left_behind() -> None:
     with listening(print) as address:
         assert os.path.exists(address)
     assert not os.path.exists(os.path.dirname(address))
-    tell(address, {"copied": 1})
+    report(address, {"copied": 1})
 
 
 def test_it_ends_with_the_block_whatever_happens() -> None:
@@ -57,7 +57,7 @@ def test_it_ends_with_the_block_whatever_happens() -> None:
 
 @pytest.mark.parametrize("address", [None, "/no/where", "x" * 200, ""])
 def test_nobody_listening_is_no_error(address: str | None) -> None:
-    tell(address, {"copied": 1})
+    report(address, {"copied": 1})
 
 
 def test_no_socket_to_be_had_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_no_socket_to_be_had_is_no_error(monkeypatch: pytest.MonkeyPatch) -> Non
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(socket, "socket", refuse)
-    tell("/no/where", {"copied": 1})
+    report("/no/where", {"copied": 1})
 
 
 def test_a_slow_listener_does_not_hold_up() -> None:
@@ -77,14 +77,14 @@ def test_a_slow_listener_does_not_hold_up() -> None:
         receiver.bind(address)
         # Nobody reads: the queue fills, and what does not fit is dropped.
         for _ in range(2000):
-            tell(address, {"copied": 1})
+            report(address, {"copied": 1})
 
 
 def test_what_is_too_large_is_dropped() -> None:
     heard: list[Mapping[str, int]] = []
     with listening(heard.append) as address:
-        tell(address, {"x" * 2**22: 1})
-        tell(address, {"copied": 1})
+        report(address, {"x" * 2**22: 1})
+        report(address, {"copied": 1})
     assert heard == [{"copied": 1}]
 
 
@@ -94,5 +94,5 @@ def test_a_long_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     heard: list[Mapping[str, int]] = []
     with listening(heard.append) as address:
-        tell(address, {"copied": 1})
+        report(address, {"copied": 1})
     assert heard == [{"copied": 1}]

@@ -12,7 +12,7 @@ from beam_export.errors import InputError
 from beam_export.planning import duplicates
 from beam_export.planning.duplicates import (
     Decisions,
-    Namesake,
+    DuplicateId,
     decide,
     find_clashes,
     is_concerned,
@@ -34,13 +34,15 @@ ids = st.lists(
 )
 
 
-def samples(names: list[str], seed: int = 0) -> list[Namesake]:
+def samples(names: list[str], seed: int = 0) -> list[DuplicateId]:
     """Returns samples of those ids, whose order is that of the list, in any order."""
-    made = [Namesake(at.to_bytes(4, "big"), name, f"/in/{at}.jpg") for at, name in enumerate(names)]
+    made = [
+        DuplicateId(at.to_bytes(4, "big"), name, f"/in/{at}.jpg") for at, name in enumerate(names)
+    ]
     return random.Random(seed).sample(made, len(made))
 
 
-def outcome(everyone: list[Namesake], decisions: Decisions) -> list[str]:
+def outcome(everyone: list[DuplicateId], decisions: Decisions) -> list[str]:
     """Returns the ids that are left, in order."""
     return [
         decisions.renamed.get(one.order, one.id)
@@ -49,7 +51,7 @@ def outcome(everyone: list[Namesake], decisions: Decisions) -> list[str]:
     ]
 
 
-def concerned(everyone: list[Namesake], policy: str) -> list[Namesake]:
+def concerned(everyone: list[DuplicateId], policy: str) -> list[DuplicateId]:
     clashes = set(find_clashes(name_row(one.id) for one in everyone))
     return [one for one in everyone if is_concerned(one.id, clashes, policy == "rename")]
 
@@ -160,7 +162,7 @@ def test_error_names_five_pairs_of_many_the_same_each_time() -> None:
 
 
 def test_error_can_be_printed_whatever_the_paths() -> None:
-    pair = [Namesake(b"1", "x", "/in/\udcff.jpg"), Namesake(b"2", "x", "/in/y.jpg")]
+    pair = [DuplicateId(b"1", "x", "/in/\udcff.jpg"), DuplicateId(b"2", "x", "/in/y.jpg")]
     with pytest.raises(InputError) as caught:
         decide(pair, "error")
     assert "(/in/\\xff.jpg and /in/y.jpg)" in caught.value.sentence

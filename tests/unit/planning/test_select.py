@@ -8,7 +8,7 @@ import pytest
 
 from beam_export.errors import InputError
 from beam_export.planning.blocks import PackedRef, pack_ref, unpack_ref
-from beam_export.planning.select import Picker
+from beam_export.planning.select import SampleFilter
 from beam_export.samples import WHOLE, Member, Probed, SampleRef
 
 SCHEMA = pa.schema(
@@ -44,7 +44,7 @@ SAMPLES = [
     ],
 )
 def test_filter_sees_metadata_and_what_the_image_is(text: str, ids: list[str]) -> None:
-    kept = Picker(SCHEMA, text, None).pick(SAMPLES)
+    kept = SampleFilter(SCHEMA, text, None).apply(SAMPLES)
     assert [one.id for one in kept] == ids
     assert all(one in SAMPLES for one in kept)
 
@@ -52,31 +52,31 @@ def test_filter_sees_metadata_and_what_the_image_is(text: str, ids: list[str]) -
 def test_column_of_the_table_called_as_a_fact_comes_first() -> None:
     schema = pa.schema([("format", pa.string())])
     refs = [sample("a", format="portrait"), sample("b", format="square")]
-    (kept,) = Picker(schema, "format = 'square'", None).pick(refs)
+    (kept,) = SampleFilter(schema, "format = 'square'", None).apply(refs)
     assert kept.id == "b"
 
 
 def test_captions_stand_among_the_fields_by_name() -> None:
-    picked = Picker(SCHEMA, None, "text").pick(SAMPLES)
-    fields = [[(field.ext, field.data) for field in unpack_ref(one).fields] for one in picked]
+    filtered = SampleFilter(SCHEMA, None, "text").apply(SAMPLES)
+    fields = [[(field.ext, field.data) for field in unpack_ref(one).fields] for one in filtered]
     assert fields == [
         [("json", None), ("txt", b"")],
         [("json", None), ("txt", b"a cat"), ("zzz", None)],
         [("txt", b"")],
         [("txt", b"")],
     ]
-    assert [one.order for one in picked] == [b"o"] * 4
-    assert not {one.digest for one in picked} & {one.digest for one in SAMPLES}
+    assert [one.order for one in filtered] == [b"o"] * 4
+    assert not {one.digest for one in filtered} & {one.digest for one in SAMPLES}
 
 
 def test_text_that_is_no_unicode_can_still_be_written() -> None:
-    (picked,) = Picker(SCHEMA, None, "text").pick([sample("a", text="\udc80 cat")])
-    assert unpack_ref(picked).fields[0].data == b"\\udc80 cat"
+    (filtered,) = SampleFilter(SCHEMA, None, "text").apply([sample("a", text="\udc80 cat")])
+    assert unpack_ref(filtered).fields[0].data == b"\\udc80 cat"
 
 
 def test_sample_that_has_a_text_already_is_named() -> None:
     with pytest.raises(InputError, match=r"the \.txt of sample 'b' \(/data/b\.jpeg\), which has"):
-        Picker(SCHEMA, None, "text").pick([sample("a"), sample("b", 10, "txt")])
+        SampleFilter(SCHEMA, None, "text").apply([sample("a"), sample("b", 10, "txt")])
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_sample_that_has_a_text_already_is_named() -> None:
 )
 def test_what_does_not_fit_the_columns(filter: str | None, caption: str | None, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        Picker(SCHEMA, filter, caption)
+        SampleFilter(SCHEMA, filter, caption)
     assert said in caught.value.sentence
 
 
 def test_value_that_does_not_fit_its_column_is_one_sentence() -> None:
-    picker = Picker(SCHEMA, "score > 1", None)
+    sample_filter = SampleFilter(SCHEMA, "score > 1", None)
     with pytest.raises(InputError, match="sample 'a' has a value of type date"):
-        picker.pick([sample("a", score=datetime.date(2024, 5, 1))])
+        sample_filter.apply([sample("a", score=datetime.date(2024, 5, 1))])
