@@ -39,13 +39,13 @@ _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
 class Facts(NamedTuple):
-    """What is to be known of a decoded image beside its pixels.
+    """Facts of a decoded image that its pixels and Pillow's mode do not show.
 
     Attributes:
-        format: as Pillow calls it.
-        png_type: of a PNG: 4 is gray with alpha.
-        full: the value of 16-bit gray that is white.
-        inverted: whether 16-bit gray has white at 0.
+        format: Pillow's name of it.
+        png_type: colour type of a PNG; 4 is gray with alpha.
+        full: value of white in 16-bit gray.
+        inverted: whether white is 0 in 16-bit gray.
     """
 
     format: str | None
@@ -55,14 +55,14 @@ class Facts(NamedTuple):
 
 
 def facts_of(im: Image.Image, data: bytes) -> Facts:
-    """Returns what `split_alpha` is to know of an image, and brings its key to scale.
+    """Returns the facts of an image that `split_alpha` needs; scales its transparent colour.
 
     Args:
         im: as it was opened, and decoded (`load` was called).
         data: the bytes it was opened from: a PNG's true type and depth are in no attribute.
 
     Raises:
-        ValueError: for 32-bit and float pixels, which have no white that is known.
+        ValueError: for 32-bit and float pixels, whose white is not known.
     """
     if im.mode == "F":
         raise ValueError(
@@ -100,11 +100,11 @@ def _white_of(tags: Mapping[int, Any]) -> int:
 
 
 def split_alpha(im: Image.Image, facts: Facts) -> tuple[Image.Image, Image.Image | None]:
-    """Returns a decoded image, or a part of one, as (`L`, `RGB` or `CMYK`, its alpha or None).
+    """Returns (colours of mode `L`, `RGB` or `CMYK`; alpha or None) of a decoded image or tile.
 
     Args:
-        im: with the `info` of the whole, key and all.
-        facts: of the whole.
+        im: with the `info` of the whole image, transparent colour included.
+        facts: of the whole image.
     """
     if im.mode in _16_BIT:
         return _split_16_bit(im, facts)
@@ -136,6 +136,9 @@ def scale_16_bit(values: np.ndarray, full: int = 65_535) -> np.ndarray:
     """Returns round(v * 255 / full) for values of 0 to `full`, half up, as uint8.
 
     For 65535 it is what DALI and libpng make of 16 bits; the high byte alone would be darker.
+
+    >>> scale_16_bit(np.array([0, 128, 129, 65_535])).tolist()
+    [0, 0, 1, 255]
     """
     table = ((np.arange(full + 1) * 510 + full) // (2 * full)).astype(np.uint8)
     scaled: np.ndarray = table.take(values, mode="clip")
@@ -173,8 +176,8 @@ def _mend_png_key(im: Image.Image, depth: int, color_type: int) -> None:
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 
-# Levels of 255 by which a profile may differ from sRGB and be taken for it. Many are sRGB in
-# other words (tables for the curve, rounded primaries), and a conversion would cost a rounding.
+# Levels of 255 by which a profile may differ from sRGB and still count as sRGB: many differ in form
+# alone (a table for the curve, rounded primaries), and a conversion would cost a rounding.
 _SAME = 2
 
 # JPEG carries a profile in at most 255 segments (ICC.1:2022, B.4).
@@ -184,11 +187,11 @@ _CMS_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, SyntaxError,
 
 
 def to_srgb(im: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """Returns the image in sRGB, and the profile that its JPEG is to carry, if any.
+    """Returns an image converted to sRGB, and the profile for its JPEG if it could not be.
 
     Args:
         im: mode `L`, `RGB` or `CMYK`.
-        profile: as it came with the image.
+        profile: ICC profile of the image.
 
     Returns:
         An image of mode `L` if `im` is, else `RGB`; and None, or the profile unchanged where
@@ -196,7 +199,7 @@ def to_srgb(im: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes 
     """
     source = _MODES.get(profile[16:20]) if profile else None
     if profile and source == "RGB" and im.mode in ("L", "CMYK"):
-        # Its numbers are taken as the colours that any reader without color management makes.
+        # The profile is applied to the colours that a reader without colour management shows.
         converted, kept = to_srgb(im.convert("RGB"), profile)
         return _plain(converted, im.mode), None if im.mode == "L" else kept
     if not profile or source != im.mode:
@@ -211,7 +214,7 @@ def to_srgb(im: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes 
 
 
 def changes_nothing(mode: str, profile: bytes | None) -> bool:
-    """Tells if `to_srgb` gives an image of mode `L` or `RGB` back as it is, with no profile."""
+    """Returns whether `to_srgb` leaves an image of mode `L` or `RGB` as it is, without profile."""
     source = _MODES.get(profile[16:20]) if profile else None
     if not profile or (source != mode and (source != "RGB" or mode != "L")):
         return True
@@ -222,7 +225,7 @@ def changes_nothing(mode: str, profile: bytes | None) -> bool:
 
 
 def _plain(im: Image.Image, mode: str) -> Image.Image:
-    """Returns the image without color management: `L` for what was gray, else `RGB`."""
+    """Returns the image without colour management: `L` if `mode` is gray, else `RGB`."""
     wanted = "L" if mode == "L" else "RGB"
     return im if im.mode == wanted else im.convert(wanted)
 
@@ -233,9 +236,9 @@ def _is_profile(profile: bytes) -> bool:
 
 @functools.lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Returns what converts `mode` to sRGB; None if the profile is sRGB to the eye.
+    """Returns the transform of `mode` to sRGB; None if the profile is as good as sRGB.
 
-    Kept, because thousands of images of one source carry the same few profiles. LittleCMS lets
+    Cached, because thousands of images of one source carry the same few profiles. LittleCMS lets
     threads share a transform.
     """
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -243,7 +246,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     transform = ImageCms.buildTransform(source, target, mode, "RGB")
     if mode == "CMYK":
         return transform
-    # Judged by what it does: names lie ("sRGB-elle-V2-g10" is linear).
+    # Judged by its effect: names mislead ("sRGB-elle-V2-g10" is linear).
     probe = _probe(mode)
     change = ImageChops.difference(probe.convert("RGB"), transform.apply(probe))
     return None if np.asarray(change).max() <= _SAME else transform

@@ -1,7 +1,7 @@
-"""The `Encoder` protocol: images in any format in, JPEG out, a batch at a time; and its vocabulary.
+"""The `Encoder` protocol, its options, and the forms in which it takes images.
 
-Which images are copied as they are and which are encoded is decided in `transcode`, the same for
-every encoder.
+An encoder turns images of any format into JPEG, a batch at a time. Which images are copied instead
+is decided in `transcode`, the same for every encoder.
 
 An image may be encoded bytes or an array: NumPy's, or one in the memory of a GPU that speaks the
 CUDA array interface (CuPy's arrays, torch's CUDA tensors, Numba's and JAX's). Nothing of those
@@ -34,16 +34,16 @@ __all__ = [
     "nbytes",
 ]
 
-#: An image on its way in: encoded bytes, or uint8 pixels of shape (H, W[, 1 | 3 | 4]).
+#: An image to be encoded: bytes, or uint8 pixels of shape (H, W[, 1 | 3 | 4]).
 ImageInput = bytes | np.ndarray | DeviceArray
 
-#: What becomes of it; a bad image is a value, so that it never takes its batch with it.
+#: The outcome of one image; a failure is a value, so that a bad image never fails its batch.
 Result = EncodedImage | SampleError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EncodeSpec:
-    """What is asked of an encoder: all of it shapes bytes, and nothing else does.
+    """Options of an encoder: all that shapes the bytes it makes, and nothing else.
 
     Attributes:
         mode: `auto` copies a JPEG that needs no change, `always` encodes everything, `never`
@@ -53,8 +53,8 @@ class EncodeSpec:
         resize: target in pixels, or None.
         resize_mode: `no`, `keep_ratio`, `keep_ratio_largest`, `center_crop` or `border`.
         max_pixels: larger images are failures, judged by the header before any decoding.
-        max_image_bytes: likewise for encoded bytes.
-        damaged: what becomes of JPEGs that decode with loss of data: `fail` or `keep`.
+        max_image_bytes: images of more encoded bytes are failures too.
+        damaged: `fail` or `keep` JPEGs that decode with loss of data.
     """
 
     mode: str = "auto"
@@ -68,15 +68,15 @@ class EncodeSpec:
 
     @property
     def resizes(self) -> bool:
-        """Whether images are to be of another size than they are."""
+        """Whether images change their size."""
         return self.resize is not None and self.resize_mode != "no"
 
 
 class Encoder(Protocol):
-    """Turns images into JPEG. Made where the plan is made, used where the shards are written.
+    """Turns images into JPEG. Created where the pipeline is built, used on the workers.
 
     An encoder pickles as its options alone; `open` makes what does not pickle (thread pools,
-    device handles), once a process, and `close` lets go of it.
+    device handles), once per process, and `close` frees it.
     """
 
     spec: EncodeSpec
@@ -90,25 +90,25 @@ class Encoder(Protocol):
     def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
         """Encodes images, each on its own: as many results as images, in their order.
 
-        Never raises for an image. Raises what is wrong with the machine (out of memory, a lost
-        device), so that the runner tries the shard elsewhere.
+        Never raises for an image. Raises for faults of the machine (out of memory, a lost device),
+        so that the runner tries the shard on another one.
         """
 
     def identity(self) -> dict[str, str]:
-        """Returns what shapes the bytes: encoder, device and versions of the codecs."""
+        """Returns what shapes the bytes beside the options: encoder, device, codec versions."""
 
     def take_counts(self) -> dict[str, int]:
-        """Returns how many images went which way since the last call, by the way's name."""
+        """Returns the number of images since the last call, by the way they were encoded."""
 
 
 def is_on_device(value: object) -> TypeGuard[DeviceArray]:
-    """Tells if it is an array in the memory of a GPU."""
-    # A torch tensor on the host has the attribute too, and raises when it is asked for.
+    """Returns whether a value is an array in the memory of a GPU."""
+    # A torch tensor on the host has the attribute too, and raises when it is read.
     return not isinstance(value, (bytes, np.ndarray)) and hasattr(value, "__cuda_array_interface__")
 
 
 def is_array(value: object) -> TypeGuard[np.ndarray | DeviceArray]:
-    """Tells if it is an array of either kind."""
+    """Returns whether a value is an array, of NumPy or of a GPU."""
     return isinstance(value, np.ndarray) or is_on_device(value)
 
 
@@ -128,7 +128,7 @@ def nbytes(pixels: np.ndarray | DeviceArray) -> int:
 
 
 def array_fault(pixels: np.ndarray | DeviceArray) -> str | None:
-    """Returns what is wrong with an array that is to be an image; None if nothing is."""
+    """Returns why an array is no image, as a sentence; None if it is one."""
     if isinstance(pixels, np.ndarray):
         dtype = pixels.dtype
     else:

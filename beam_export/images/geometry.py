@@ -1,4 +1,4 @@
-"""Which way up an image is (EXIF orientation), and what size it is resized to.
+"""Geometry of an image: its EXIF orientation, and the size that it is resized to.
 
 Sizes are arithmetic alone, so that every encoder makes the same ones. The modes are img2dataset's.
 Small images are enlarged, as img2dataset does by default (`resize_only_if_bigger=False`). Sides are
@@ -30,7 +30,7 @@ MODES = ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border")
 
 
 class ResizePlan(NamedTuple):
-    """How an image becomes its resized self: scale it, then take a window of it.
+    """How an image is resized: it is scaled, then a window of it is taken.
 
     Attributes:
         scaled_width, scaled_height: pixels after scaling.
@@ -47,7 +47,7 @@ class ResizePlan(NamedTuple):
 
 
 def plan_resize(width: int, height: int, size: int, mode: str) -> ResizePlan:
-    """Plans the resizing of an image, upright already.
+    """Returns how an upright image is scaled and cut.
 
     `no`: nothing. `keep_ratio`: the smaller side becomes `size`. `keep_ratio_largest`: the larger
     side does. `center_crop`: as `keep_ratio`, then the middle `size` x `size`. `border`: as
@@ -61,6 +61,13 @@ def plan_resize(width: int, height: int, size: int, mode: str) -> ResizePlan:
 
     Raises:
         ValueError: if an argument is out of range.
+
+    >>> plan_resize(640, 480, 256, "keep_ratio")[4:]  # width, height
+    (341, 256)
+    >>> plan_resize(640, 480, 256, "center_crop")
+    ResizePlan(scaled_width=341, scaled_height=256, left=42, top=0, width=256, height=256)
+    >>> plan_resize(640, 480, 256, "border").top  # 32 rows of white above and below
+    -32
     """
     if mode not in MODES:
         raise ValueError(f"resize_mode is {mode!r}, which is none of {', '.join(MODES)}")
@@ -104,7 +111,7 @@ _TURNS = {
 
 
 def exif_block(im: Image.Image) -> bytes:
-    """Returns an image's EXIF block, or nothing."""
+    """Returns an image's EXIF block, b"" if it has none."""
     exif = im.info.get("exif")
     if exif is None and "Raw profile type exif" in im.info:
         # How ImageMagick writes it into a PNG: a name, a length, then lines of hex digits.
@@ -117,10 +124,14 @@ def exif_block(im: Image.Image) -> bytes:
 
 
 def read_orientation(exif: bytes) -> int:
-    """Returns the orientation, 1 to 8, that an EXIF block gives; 1 if it gives none.
+    r"""Returns the orientation, 1 to 8, that an EXIF block declares; 1 if it declares none.
 
     Args:
-        exif: the block, with or without the `Exif\\0\\0` before its TIFF header.
+        exif: the block, with or without the `Exif\0\0` before its TIFF header.
+
+    >>> entry = b"\x12\x01\x03\0\1\0\0\0\6\0\0\0"  # tag 0x0112, one SHORT, 6
+    >>> read_orientation(b"II*\0\x08\0\0\0\x01\0" + entry), read_orientation(b"junk")
+    (6, 1)
     """
     if exif[:6] == b"Exif\0\0":
         exif = exif[6:]
@@ -147,7 +158,7 @@ def read_orientation(exif: bytes) -> int:
 
 
 def upright(im: Image.Image, orientation: int) -> Image.Image:
-    """Returns the image as it is to be looked at: turned and mirrored as `orientation` says."""
+    """Returns the image turned and mirrored as its orientation, 1 to 8, says."""
     turn = _TURNS.get(orientation)
     return im if turn is None else im.transpose(turn)
 
@@ -155,12 +166,17 @@ def upright(im: Image.Image, orientation: int) -> Image.Image:
 def place_of(
     box: tuple[int, int, int, int], size: tuple[int, int], orientation: int
 ) -> tuple[int, int]:
-    """Returns (left, top) that a box of an image has in the upright one.
+    """Returns (left, top) of a box of the stored image within the upright one.
 
     Args:
         box: (left, top, right, bottom) in the image as stored.
         size: (width, height) as stored.
         orientation: 1 to 8.
+
+    >>> place_of((0, 0, 10, 10), (100, 50), 3)  # upside down: the first corner comes last
+    (90, 40)
+    >>> place_of((0, 0, 10, 10), (100, 50), 6)  # turned to 50 x 100
+    (40, 0)
     """
     left, top, right, bottom = box
     across = size[0] - right if orientation in (2, 3, 7, 8) else left

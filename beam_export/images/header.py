@@ -1,7 +1,7 @@
-"""What a file is, judged by its first bytes, and the limits that hold before any decoding.
+"""Sniffs image formats, reads sizes, and enforces limits before anything is decoded.
 
-Shared by all encoders and by the copy path, so that a limit means the same everywhere and a
-failure has the same words whoever found it.
+Shared by all encoders and by the copy path, so that a limit means the same and a failure has the
+same words everywhere.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ __all__ = [
 ]
 
 
-# Only these are ever parsed: Pillow reads some forty formats more, and several of their readers
-# run other programs or are hardly looked after. JPEG is not in the list, see `open_image`.
+# Only these formats are parsed, and JPEG (see `open_image`): Pillow has some forty readers more,
+# several of which run other programs or are hardly maintained.
 _PLUGINS = (
     BmpImagePlugin.BmpImageFile,
     BmpImagePlugin.DibImageFile,
@@ -73,9 +73,12 @@ _IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
 
 
 def sniff(data: bytes) -> str | None:
-    """Returns the extension of the image format that `data` begins as, or None.
+    r"""Returns the extension of an image format by its first bytes; None if it is not known.
 
     It is `jpg`, `png`, `webp`, `gif`, `tiff`, `bmp` or `avif`.
+
+    >>> sniff(b"\x89PNG\r\n\x1a\n"), sniff(b"II*\0"), sniff(b"<svg>")
+    ('png', 'tiff', None)
     """
     for magic, ext in _MAGIC:
         if magic.match(data):
@@ -84,7 +87,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def check_bytes(data: bytes, spec: EncodeSpec) -> None:
-    """Raises SampleError (`read`) if an encoded image is empty or larger than it may be."""
+    """Raises SampleError (`read`) if an encoded image is empty or over `max_image_bytes`."""
     if not data:
         raise SampleError("read", "ValueError", "the image is empty: it has 0 bytes")
     if len(data) > spec.max_image_bytes:
@@ -96,7 +99,7 @@ def check_bytes(data: bytes, spec: EncodeSpec) -> None:
 
 
 def check_pixels(pixels: int, spec: EncodeSpec, stage: str = "decode") -> None:
-    """Raises SampleError if an image has more pixels than it may have."""
+    """Raises SampleError if an image has more than `max_pixels` pixels."""
     if pixels > spec.max_pixels:
         raise SampleError(
             stage,
@@ -106,12 +109,12 @@ def check_pixels(pixels: int, spec: EncodeSpec, stage: str = "decode") -> None:
 
 
 def lift_guards(max_pixels: int) -> None:
-    """Lifts Pillow's own guards, for the whole process, to what the caller allows.
+    """Raises Pillow's own limits, for the whole process, to what the caller allows.
 
     Pillow warns above `Image.MAX_IMAGE_PIXELS` (89 million) and raises above twice that, which is
-    below our default. It is lifted as far as needed and never lowered: other code of the process
-    may have set it. Likewise a PNG whose profile or text inflates to more than 1 MiB would be
-    lost; the guard on the sum of a file's texts (64 MiB) stays.
+    below our default. The limit is raised as far as needed and never lowered: other code of the
+    process may have set it. So is the one on a PNG's inflated profile or text (1 MiB), which would
+    lose good images; the one on the sum of a file's texts (64 MiB) stays.
     """
     guard = Image.MAX_IMAGE_PIXELS
     if guard is not None and guard < max_pixels:
@@ -121,10 +124,10 @@ def lift_guards(max_pixels: int) -> None:
 
 
 def open_image(data: bytes, spec: EncodeSpec) -> ImageFile.ImageFile:
-    """Opens an encoded image, its header alone, and holds it against the limits.
+    """Returns an encoded image opened: its header is read, and checked against the limits.
 
     Raises:
-        SampleError: if it has too many pixels, or scans.
+        SampleError: if it has too many pixels or scans.
         Exception: what Pillow raises for a header that it cannot read; see `failure`.
     """
     if data[:3] == b"\xff\xd8\xff":
@@ -174,22 +177,22 @@ def read_size(data: bytes, spec: EncodeSpec) -> tuple[int, int] | None:
     except (MemoryError, SampleError):
         raise
     except Exception:
-        # Whatever a header is broken by: it cannot be read, which is the answer.
+        # Pillow's readers raise anything for a broken header: it cannot be read, as documented.
         return None
 
 
 def failure(stage: str, error: Exception, data: bytes = b"") -> SampleError:
-    """Returns the failure that an exception of an image library stands for.
+    """Returns an exception of an image library as a failure with a message that is reproducible.
 
-    Its message is the same on every run: the addresses of objects are taken out.
+    The addresses of objects are taken out, so that each run gives the same message.
 
     Args:
         stage: `read`, `decode` or `encode`.
-        error: what was raised.
+        error: that was raised.
         data: the encoded image, if there is one.
     """
     if isinstance(error, SampleError):
-        # A fresh one: that which was raised holds the frames it came through, pixels and all.
+        # A copy: the one that was raised holds its frames, and with them pixels.
         return SampleError(error.stage, error.error, error.message)
     if isinstance(error, UnidentifiedImageError):
         kind = sniff(data)
@@ -202,10 +205,10 @@ def failure(stage: str, error: Exception, data: bytes = b"") -> SampleError:
 
 
 def silence_pillow() -> None:
-    """Keeps Pillow's warnings from being printed, or raised where warnings are errors.
+    """Silences Pillow's warnings, in the whole process since filters are not per thread.
 
-    They tell of damaged metadata, and of images that `check_pixels` refuses: a line each, over
-    millions of images, about what is a failure here or does not matter. For the whole process,
-    because a filter cannot be set for a thread.
+    They are about damaged metadata, and about images that `check_pixels` refuses: a line for each
+    of millions of images, where each is a failure already or does not matter. Where a process
+    turns warnings into errors, they would be raised.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -1,8 +1,8 @@
-"""How much processor time and memory an image may take, by the pixels that its header declares.
+"""Limits of processor time and memory for an image, by the pixels that its header declares.
 
-Only a codec that hangs or runs wild takes more, on a machine fifty times slower than a usual one
-too. The header is read by code of this package alone, so that the limits are known before a codec
-is trusted with the image; a decoder may find another size, or nothing.
+Only a codec that hangs or runs wild exceeds them, even on a machine fifty times slower than a usual
+one. The header is read by code of this package alone, so that the limits are known before a codec
+is trusted with the image; a decoder may find another size, or none.
 
 Source: ITU-T T.81 B.2.2; PNG (third edition) 11.2.1; RFC 9649, 2.5 to 2.7; GIF89a, 18 and 20;
 TIFF 6.0, 2, and BigTIFF; ISO/IEC 23008-12 6.5.3 (`ispe`).
@@ -22,26 +22,26 @@ from beam_export.images.jpeg import segments as jpeg_segments
 
 __all__ = ["DeclaredSize", "cpu_seconds", "declared_size", "most_memory", "read_declared_size"]
 
-#: Seconds of a processor for an image's own sake, for a pixel, and for a pixel of a further scan.
-#: A plain machine takes 0.2 microseconds for a pixel, and a hundredth of that for one of a scan.
+#: Seconds of a processor per image, per pixel, and per pixel of each further scan. A usual machine
+#: takes 0.2 microseconds per pixel, and a hundredth of that per pixel of a scan.
 SECONDS = 120
 _SECONDS_A_PIXEL = 10e-6
 _SECONDS_A_SCAN = 0.5e-6
-#: Bytes for an image's own sake and for a pixel.
+#: Bytes per image and per pixel.
 _MEMORY = 512 << 20
 _MEMORY_A_PIXEL = 40
 
-#: Entries of a TIFF's directory, and blocks before a GIF's first image, that are looked at.
+#: Entries of a TIFF's directory, and blocks before a GIF's first image, that are read at most.
 _MOST_ENTRIES = 4096
 _IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
 
 
 class DeclaredSize(NamedTuple):
-    """What a header says of an image.
+    """Size of an image by its header.
 
     Attributes:
         pixels: width times height, at least 1.
-        scans: passes that a decoder makes over them, at least 1.
+        scans: passes that a decoder makes over the pixels, at least 1.
     """
 
     pixels: int
@@ -49,7 +49,7 @@ class DeclaredSize(NamedTuple):
 
 
 def declared_size(image: ImageInput, spec: EncodeSpec) -> DeclaredSize:
-    """Returns the pixels and scans of an image; where its header is odd, as if it were bits."""
+    """Returns the pixels and scans of an image; a pixel per bit if its header cannot be read."""
     if isinstance(image, np.ndarray):
         return DeclaredSize(max(1, image.size))
     data = image if isinstance(image, bytes) else b""
@@ -58,19 +58,23 @@ def declared_size(image: ImageInput, spec: EncodeSpec) -> DeclaredSize:
 
 
 def cpu_seconds(size: DeclaredSize) -> int:
-    """Returns the seconds of a processor that an image may take."""
+    """Returns the seconds of processor time that an image may take.
+
+    >>> cpu_seconds(DeclaredSize(pixels=12_000_000)), cpu_seconds(DeclaredSize(12_000_000, 11))
+    (240, 300)
+    """
     a_pixel = _SECONDS_A_PIXEL + _SECONDS_A_SCAN * (size.scans - 1)
     return SECONDS + int(size.pixels * a_pixel)
 
 
 def most_memory(image: ImageInput, spec: EncodeSpec) -> int:
-    """Returns the bytes that an image may take: no more than any may, where its header is odd."""
+    """Returns the bytes that an image may take: the least if its header cannot be read."""
     odd = isinstance(image, bytes) and read_declared_size(image) is None
     return _MEMORY + (0 if odd else _MEMORY_A_PIXEL * declared_size(image, spec).pixels)
 
 
 def read_declared_size(data: bytes) -> DeclaredSize | None:
-    """Returns what an image's header says; None for what is no image, or has no such header."""
+    """Returns the size that an image's header declares; None if it has no readable header."""
     read = _READERS.get(sniff(data) or "")
     try:
         size = read(data) if read else None
@@ -82,7 +86,7 @@ def read_declared_size(data: bytes) -> DeclaredSize | None:
 
 
 def _scans(data: bytes) -> int:
-    """Returns the scans of a JPEG, at most as many as are decoded."""
+    """Returns the scans of a JPEG, at most as many as are ever decoded."""
     if data[:2] != b"\xff\xd8" or not jpeg_segments.has_scans(data):
         return 1
     return max(1, min(data.count(b"\xff\xda"), jpeg_segments.MAX_SCANS))
@@ -148,7 +152,7 @@ def _of_tiff(data: bytes) -> _Size | None:
 
 
 def _of_avif(data: bytes) -> _Size | None:
-    """Returns the largest size that a property tells: of the whole, if it is made of parts."""
+    """Returns the largest size among the properties: that of the whole, if it has parts."""
     sizes: list[_Size] = []
     at = data.find(b"ispe")
     while at >= 0 and len(sizes) < _MOST_ENTRIES:

@@ -1,9 +1,8 @@
-"""Memory that an image takes at most at a time, from its decoder to its JPEG: an estimate.
+"""Estimates the peak of memory that an image takes, from decoding to its JPEG, by its header.
 
-It follows from the header and the file's size. What decoders hold beside the pixels is what they
-were measured to: libwebp two frames and Pillow one more, as it takes WebP for films; libavif and
-its codec their planes; libjpeg all coefficients of an image of several scans; libtiff a strip or a
-tile.
+What decoders hold beside the pixels was measured: libwebp two frames, and Pillow one more, since it
+reads any WebP as an animation; libavif and its codec their planes; libjpeg all coefficients of an
+image of several scans; libtiff a strip or a tile.
 """
 
 from __future__ import annotations
@@ -17,28 +16,28 @@ from beam_export.images.tiles import SIDE, bytes_a_pixel, is_large
 
 __all__ = ["need_of"]
 
-#: Pixels of an image that takes too little for anybody to ask.
+#: Pixels of an image that takes too little memory to be counted.
 _FEW = 1 << 22
-#: What tiles and the codecs take, whatever the image.
+#: Bytes that tiles and codecs take for any image.
 _ALWAYS = 64 << 20
-#: Copies of an image that is worked on as a whole: its channels apart and together, converted,
-#: white, and laid on white.
+#: Copies of an image that is processed as a whole: its channels split and merged, converted,
+#: white, and composited on white.
 _MANY_COPIES = 5
-#: Bytes a pixel that a decoder holds beside the pixels, at the same time.
+#: Bytes per pixel that a decoder holds beside the pixels.
 _WEBP, _AVIF = 12, 16
-#: Bytes of a JPEG a pixel, and a byte of its source, at most.
+#: Most bytes of a JPEG per pixel, and per byte of its source.
 _JPEG, _GROWTH = 1.5, 4
 _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 278, 322, 323
 _SAMPLES, _BITS = 277, 258
 
 
 def need_of(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> int:
-    """Returns bytes, beside those of the file itself; 0 for a small image.
+    """Returns the bytes that an image takes at most, beside its file; 0 for a small one.
 
     Args:
         im: opened, not decoded.
         data: the file.
-        spec: what is asked for.
+        spec: options; a resized image takes memory too.
     """
     pixels = im.width * im.height
     if pixels <= _FEW:
@@ -46,9 +45,9 @@ def need_of(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> int:
     stored = bytes_a_pixel(im.mode)
     made = 1 if im.mode in ("1", "L", "LA", "La", "I") or im.mode.startswith("I;16") else 4
     if is_large(im):
-        # Where both are as large, one shrinks as the other grows.
+        # If both take 4 bytes per pixel, one shrinks as the other grows.
         work = pixels * (stored if stored == 4 and made == 4 else stored + made)
-        # A row of tiles, when they are turned.
+        # Tiles that are turned: a row of them is held.
         work += stored * SIDE * max(im.size)
     else:
         work = pixels * (stored + made * _copies(im))
@@ -58,7 +57,7 @@ def need_of(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> int:
 
 
 def _copies(im: Image.Image) -> int:
-    """Returns how many copies are made of an image that is worked on as a whole."""
+    """Returns the number of copies that are made of an image processed as a whole."""
     if im.mode not in ("L", "RGB") or "transparency" in im.info:
         return _MANY_COPIES
     return ("icc_profile" in im.info) + ("exif" in im.info or im.format in ("PNG", "TIFF"))
@@ -74,7 +73,7 @@ def _of_decoder(im: ImageFile.ImageFile, data: bytes) -> int:
 
 
 def _coefficients(im: JpegImagePlugin.JpegImageFile, data: bytes) -> int:
-    """Returns what libjpeg holds of an image of several scans: 16 bits for each coefficient."""
+    """Returns the bytes that libjpeg holds of an image of several scans: 2 per coefficient."""
     if not jpeg_segments.has_scans(data):
         return 0
     across = max((layer[1] for layer in im.layer), default=1)
@@ -84,7 +83,7 @@ def _coefficients(im: JpegImagePlugin.JpegImageFile, data: bytes) -> int:
 
 
 def _strip(im: TiffImagePlugin.TiffImageFile) -> int:
-    """Returns the bytes of a strip or a tile, which libtiff unpacks as a whole."""
+    """Returns the bytes of a strip or a tile, which libtiff decompresses as a whole."""
     if not im.use_load_libtiff:
         return 0
     width, height = im._tile_size
@@ -100,7 +99,7 @@ def _strip(im: TiffImagePlugin.TiffImageFile) -> int:
 
 
 def _of_resizing(im: Image.Image, spec: EncodeSpec) -> int:
-    """Returns what the resized image takes, whichever way up it is."""
+    """Returns the bytes of the resized image, for the worse of upright and turned."""
     if spec.resize is None or not spec.resizes:
         return 0
     most = 0

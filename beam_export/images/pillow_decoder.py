@@ -31,7 +31,7 @@ from beam_export.samples import DAMAGED_IMAGE
 
 __all__ = ["DAMAGED", "Decoded", "Loaded", "decode", "load"]
 
-#: The remark of an image that was kept.
+#: Remark on a damaged JPEG that was kept.
 DAMAGED = "damaged"
 
 _END = b"\xff\xd9"
@@ -40,17 +40,17 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 258, 259, 262, 284
 _FILL_ORDER, _PREDICTOR = 266, 317
 _YCBCR, _CIELAB = 6, 8
 _IN_PLANES = 2
-#: libtiff undoes no predictor of the second, which others write with one.
+#: libtiff undoes no predictor of PackBits, which other programs write with one.
 _NONE, _PACKBITS = 1, 32773
 
 
 class Decoded(NamedTuple):
-    """An image as it is to be encoded.
+    """An image ready to be encoded.
 
     Attributes:
         picture: upright, `L` or `RGB`.
-        profile: that it is to carry, if it is not sRGB.
-        remarks: what is told of it at the end, in a word each.
+        profile: ICC profile for its JPEG; None for sRGB.
+        remarks: words that the summary counts, such as `damaged`.
     """
 
     picture: Image.Image
@@ -59,16 +59,16 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded:
-    """Returns an image decoded, upright, in gray or sRGB.
+    """Returns an image decoded, upright, in 8-bit gray or sRGB.
 
     Args:
         data: the encoded image.
-        spec: has the limits.
-        held: closed by the caller when it is done with the image: until then it has the memory
-            that a large one takes, for which others may have to wait.
+        spec: limits, and whether damaged JPEGs are kept.
+        held: takes a hold of the memory of a large image, for which other threads and processes
+            wait; closed by the caller when it is done with the image.
 
     Raises:
-        SampleError: if it is larger than it may be, or damaged and may not be.
+        SampleError: if it is over a limit, or damaged and not to be kept.
         Exception: what Pillow raises for what it cannot read; see `header.failure`.
     """
     header.check_bytes(data, spec)
@@ -78,8 +78,8 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
         # A GIF or AVIF frame may turn out larger than its header said.
         header.check_pixels(source.width * source.height, spec)
         facts = color.facts_of(im, data)
-        told = png_color.told(im, data)
-        profile, kept = told.profile, None
+        colors_found = png_color.read_colors(im, data)
+        profile, kept = colors_found.profile, None
 
         def convert(part: Image.Image) -> Image.Image:
             nonlocal kept
@@ -88,29 +88,29 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
             return color.on_white(converted, alpha)
 
         picture = tiles.remade(source, canvas, convert, orientation)
-        return Decoded(picture, kept, remarks + told.remarks)
+        return Decoded(picture, kept, remarks + colors_found.remarks)
 
 
 def _take(
     held: contextlib.ExitStack, im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec
 ) -> None:
-    """Waits for the memory that a large image takes, and says how long it may take."""
+    """Waits for the memory that a large image takes, and sets its time limit."""
     need = need_of(im, data, spec)
     if need:
-        watch.may_take(limits.cpu_seconds(limits.declared_size(data, spec)))
+        watch.set_limit(limits.cpu_seconds(limits.declared_size(data, spec)))
         with watch.waiting():
             held.enter_context(budget().taken(need))
 
 
 class Loaded(NamedTuple):
-    """An image that was decoded, as `tiles.load` gives it.
+    """A decoded image, as `tiles.load` returns it, with remarks.
 
     Attributes:
         im: as it was opened.
         source: its pixels as stored.
         canvas: their memory, or None.
         orientation: EXIF's, 1 to 8.
-        remarks: what is told of it at the end, in a word each.
+        remarks: as of `Decoded`.
     """
 
     im: ImageFile.ImageFile
@@ -121,15 +121,15 @@ class Loaded(NamedTuple):
 
 
 def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
-    """Decodes an image.
+    """Returns an image decoded as stored; refuses what Pillow would decode wrongly.
 
     Args:
         im: opened, and within the limits.
-        data: what it was opened from.
-        spec: says what becomes of damage.
+        data: the bytes it was opened from.
+        spec: whether damaged JPEGs are kept.
 
     Raises:
-        SampleError: if it has lost data and may not.
+        SampleError: if it has lost data, and `spec.damaged` is `fail`.
         Exception: what Pillow raises for what it cannot decode; see `header.failure`.
     """
     if isinstance(im, TiffImagePlugin.TiffImageFile):
@@ -149,7 +149,7 @@ def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
         try:
             return Loaded(im, *tiles.load(im))
         except OSError:
-            pass  # libjpeg has given up in the middle: that is damage too
+            pass  # libjpeg gave up in the middle: that is damage too
     kept = _Kept(io.BytesIO(data))
     return Loaded(kept, *tiles.load(kept), (DAMAGED,))
 
@@ -157,14 +157,14 @@ def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
 class _Kept(JpegImagePlugin.JpegImageFile):
     """A JPEG that is decoded as far as it goes.
 
-    As Pillow's own does under `ImageFile.LOAD_TRUNCATED_IMAGES`, which holds for all threads of a
-    process and is not ours to set.
+    As Pillow's own is under `ImageFile.LOAD_TRUNCATED_IMAGES`, a flag of the whole process that
+    other threads would see.
     """
 
     _ended = False
 
     def load_read(self, read_bytes: int) -> bytes:
-        """Returns more of the file, and behind it an end marker, so that libjpeg comes to one."""
+        """Returns more of the file, and after its end an end-of-image marker for libjpeg."""
         assert self.fp is not None
         data = self.fp.read(read_bytes)
         if not data and not self._ended:
@@ -174,7 +174,7 @@ class _Kept(JpegImagePlugin.JpegImageFile):
 
 
 def _under_the_flag(method: Any) -> Any:
-    """Returns a method of Pillow's as it is where the flag is set."""
+    """Returns a method of Pillow's that sees the flag set, and nobody else does."""
     names = {**method.__globals__, "LOAD_TRUNCATED_IMAGES": True}
     return types.FunctionType(
         method.__code__, names, method.__name__, method.__defaults__, method.__closure__

@@ -1,8 +1,8 @@
-"""The encoder that is always there: Pillow, on the CPU.
+"""Encodes images with Pillow, on the CPU: the encoder that every machine has.
 
-Decode, colour to 8-bit gray or sRGB, orientation, size, JPEG: one image after the other, each on
-its own. Whatever is wrong with an image is its failure; only a lack of memory is raised, since
-that is the machine's fault and another one may do better.
+Each image by itself is decoded to upright 8-bit gray or sRGB (`pillow_decoder`), resized and saved
+as JPEG. An error of an image is its failure. Only a lack of memory is raised: it is a fault of the
+machine, and another one may have more.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CODECS = {
     "libtiff": "libtiff",
     "avif": "avif",
 }
-#: What a thread holds on to between images.
+#: Bytes that a thread keeps between images.
 _KEPT_BYTES = 1 << 20
 
 
@@ -53,13 +53,13 @@ class PillowEncoder:
     """Encodes with Pillow. The bytes depend on the spec and Pillow's build, never on `threads`.
 
     Args:
-        spec: what is asked for.
-        threads: images of a batch in work at the same time.
-        cores: what other processes leave idle: no more threads are at work than that allows; with
-            None all are.
+        spec: options.
+        threads: images of a batch that are encoded at the same time.
+        cores: cores of all worker processes; only as many threads run as cores are idle. With None
+            all threads run.
 
     Raises:
-        ValueError: if the spec asks for what JPEG or Pillow does not have.
+        ValueError: if an option has a value that JPEG or Pillow does not have.
     """
 
     def __init__(self, spec: EncodeSpec, threads: int = 1, cores: Cores | None = None) -> None:
@@ -81,14 +81,14 @@ class PillowEncoder:
         return type(self), (self.spec, self.threads, self._cores)
 
     def open(self) -> None:
-        """Makes the threads; a second call does nothing."""
+        """Starts the threads; a second call does nothing."""
         header.lift_guards(self.spec.max_pixels)
         header.silence_pillow()
         if self.threads > 1 and self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="encode")
 
     def close(self) -> None:
-        """Ends the threads; `open` makes new ones."""
+        """Ends the threads; `open` starts new ones."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
@@ -117,18 +117,18 @@ class PillowEncoder:
         }
 
     def take_counts(self) -> dict[str, int]:
-        """Returns nothing: there is one way through this encoder."""
+        """Returns no counts: all images go one way."""
         return {}
 
     def _encode_in(
         self, pool: ThreadPoolExecutor, threads: int, images: Sequence[ImageInput]
     ) -> list[Result]:
-        """Encodes images in so many threads, this one among them."""
+        """Encodes images in `threads` threads, the calling one among them."""
         results: list[Result | None] = [None] * len(images)
         places = iter(range(len(images)))
 
         def work() -> None:
-            # Each place comes once, whoever asks: Python's lock sees to it.
+            # Threads share one iterator: under the GIL each place is given out once.
             for place in places:
                 results[place] = self._encode(images[place])
 
@@ -153,7 +153,7 @@ class PillowEncoder:
                 picture = self._resize(picture)
                 size = picture.size
                 self._write(picture, profile)
-                # Large ones and their JPEG are never there at the same time twice.
+                # Freed first: a large image and two copies of its JPEG would be too much at once.
                 del picture
                 data = self._written()
         except MemoryError:
@@ -167,25 +167,25 @@ class PillowEncoder:
         return im if plan is None else _apply(plan, im)
 
     def _write(self, im: Image.Image, profile: bytes | None) -> None:
-        """Writes the image as a baseline JPEG that carries nothing but, maybe, a profile."""
+        """Saves the image as a baseline JPEG without metadata but a profile, if it has one."""
         buffer = self._scratch.file
         buffer.seek(0)
         im.save(
             buffer,
             "JPEG",
             quality=self.spec.quality,
-            # Of gray, 4:2:0 would only put a factor of 2 into the header, where others have 1.
+            # For gray, 4:2:0 would only put a factor of 2 into the header where others write 1.
             subsampling=_SUBSAMPLINGS["444" if im.mode == "L" else self.spec.subsampling],
             progressive=False,
             optimize=False,
             icc_profile=profile,
             exif=b"",
-            # Pillow copies the source's comment unless it is given one.
+            # Else Pillow copies the comment of the source.
             comment=b"",
         )
 
     def _written(self) -> bytes:
-        """Returns what was written last."""
+        """Returns the JPEG that was saved last."""
         buffer = self._scratch.file
         size = buffer.tell()
         buffer.seek(0)
@@ -196,15 +196,15 @@ class PillowEncoder:
 
 
 def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None:
-    """Returns how an upright image of that size is resized, None if it is not.
+    """Returns how an upright image of a size (width, height) is resized; None if it is not.
 
     Raises:
-        SampleError: if it would be larger than it may be, or than a JPEG can be.
+        SampleError: if the result would be over a limit, or larger than a JPEG can be.
     """
     plan = None
     if spec.resize is not None:
         plan = plan_resize(*size, spec.resize, spec.resize_mode)
-        # A strip of 1 x 60,000 pixels would be scaled to gigapixels.
+        # A strip of 1 x 60,000 pixels may be scaled to gigapixels.
         header.check_pixels(plan.scaled_width * plan.scaled_height, spec, "encode")
         size = (plan.width, plan.height)
     if max(size) > MAX_SIDE:
@@ -221,7 +221,7 @@ def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
     """Returns an array as an `L` or `RGB` image.
 
     Raises:
-        ValueError: if it is no uint8 array of a shape that is taken.
+        ValueError: if it is no uint8 array of the shape of an image.
     """
     name = type(pixels).__name__
     if is_on_device(pixels):
@@ -257,7 +257,7 @@ def _apply(plan: ResizePlan, im: Image.Image) -> Image.Image:
 
 
 class _MemoryFile(io.FileIO):
-    """A file in memory that closes when nobody has it any more, as its thread ends."""
+    """A file in memory, closed when its thread ends and no reference is left."""
 
     def __init__(self) -> None:
         super().__init__(os.memfd_create("jpeg"), "r+")
@@ -267,16 +267,16 @@ class _MemoryFile(io.FileIO):
 
 
 class _Scratch(threading.local):
-    """A file in memory a thread, to save one image after the other to.
+    """A file in memory per thread, to which one image after the other is saved.
 
-    Pillow lets go of Python's lock while it encodes to a file descriptor, and holds it while it
-    encodes to a `BytesIO`: with that, two threads are no faster than one. The bytes are the same.
-    What an earlier image has left behind the end of a smaller one is not looked at.
+    Pillow releases the GIL while it encodes to a file descriptor, and holds it while it encodes to
+    a `BytesIO`, with which two threads are no faster than one. The bytes are the same. Bytes of an
+    earlier image after the end of a smaller one are never read.
     """
 
     def __init__(self) -> None:
         self.file: io.FileIO | io.BytesIO = io.BytesIO()
         if hasattr(os, "memfd_create"):
-            # No such call in this sandbox, or no descriptor left: only speed is lost.
+            # The call is not allowed, or no descriptor is left: only speed is lost.
             with contextlib.suppress(OSError):
                 self.file = _MemoryFile()

@@ -1,6 +1,6 @@
 """Turns the colour chunks of a PNG without a profile (gAMA, cHRM, sRGB, cICP) into an ICC profile.
 
-The profile, of three primaries, a white and one curve, is then applied like any other
+The profile has three primaries, a white and one curve, and is applied like any other
 (`color.to_srgb`). Precedence: cICP, an embedded profile, sRGB, gAMA and cHRM. What has no such
 profile (PQ and HLG, which would need a choice of tone mapping; unknown codes) is left as it is, and
 reported by a remark.
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-__all__ = ["OTHER_COLORS", "Curve", "PngColors", "colors_of", "matrix_profile", "told"]
+__all__ = ["OTHER_COLORS", "Curve", "PngColors", "matrix_profile", "png_colors", "read_colors"]
 
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(
@@ -30,7 +30,7 @@ _MOST = 32_767.0
 
 
 class Curve(NamedTuple):
-    """Light of a level: (a * level + b) ** gamma from `d` on, c * level below."""
+    """Transfer curve: light is (a * level + b) ** gamma from level `d` on, c * level below."""
 
     gamma: float
     a: float = 1.0
@@ -43,15 +43,15 @@ LINEAR = Curve(1.0)
 SRGB_CURVE = Curve(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 REC709 = Curve(1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 
-#: The remark of a PNG whose colours are told in a way that is not converted.
+#: Remark on a PNG whose colours are declared in a way that is not converted.
 OTHER_COLORS = "other_colors"
 
 _SIGNATURE = 8
 _MOST_CHUNKS = 10_000
-#: In the chunks, numbers are hundred thousandths.
+#: Numbers in the chunks are hundred thousandths.
 _SCALE = 100_000
 _SRGB_GAMMA = 45_455
-#: A gamma this near to sRGB's stands for its curve, as it has no other way to be told.
+#: A gamma this near to sRGB's stands for sRGB's curve, which gAMA cannot express.
 _NEAR_GAMMA = 500
 #: Likewise chromaticities, which are rounded to two digits here and there.
 _NEAR_CHROMATICITY = 600
@@ -83,11 +83,11 @@ _TRANSFERS = {
 
 
 class PngColors(NamedTuple):
-    """What the colours of a PNG are.
+    """The colours of an image.
 
     Attributes:
-        profile: an ICC profile of them, None for sRGB.
-        is_other: whether they are told, and there is no profile for them.
+        profile: ICC profile; None for sRGB.
+        is_other: whether they are declared, but not in a way that can be converted.
     """
 
     profile: bytes | None
@@ -95,27 +95,27 @@ class PngColors(NamedTuple):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What is told of it at the end, in a word each."""
+        """Words that the summary counts."""
         return (OTHER_COLORS,) if self.is_other else ()
 
 
-def told(im: Image.Image, data: bytes) -> PngColors:
-    """Returns what is told of the colours of any opened image: by its profile, or as a PNG."""
+def read_colors(im: Image.Image, data: bytes) -> PngColors:
+    """Returns the colours of an opened image of any format, by its profile or a PNG's chunks."""
     profile = im.info.get("icc_profile")
-    return colors_of(data, profile) if im.format == "PNG" else PngColors(profile)
+    return png_colors(data, profile) if im.format == "PNG" else PngColors(profile)
 
 
-def colors_of(data: bytes, profile: bytes | None) -> PngColors:
-    """Returns what the colours of a PNG are.
+def png_colors(data: bytes, profile: bytes | None) -> PngColors:
+    """Returns the colours of a PNG by its chunks.
 
     Args:
         data: the file.
-        profile: that it brings.
+        profile: ICC profile embedded in it.
     """
     chunks = dict(_chunks(data))
     if len(chunks.get(b"cICP", b"")) == 4:
         by_codes = _of_codes(*chunks[b"cICP"])
-        # Whoever does not know the codes goes by the profile (PNG, 4.3).
+        # A reader that does not know the codes goes by the profile (PNG, 4.3).
         return PngColors(profile) if by_codes.is_other and profile else by_codes
     if profile:
         return PngColors(profile)
@@ -125,7 +125,7 @@ def colors_of(data: bytes, profile: bytes | None) -> PngColors:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yields (type, content) of what stands before the pixels."""
+    """Yields (type, content) of the colour chunks before the pixels."""
     at = _SIGNATURE
     for _ in range(_MOST_CHUNKS):
         if at + 12 > len(data):
@@ -160,7 +160,7 @@ def _of_numbers(gamma: tuple[int, ...] | None, places: tuple[int, ...] | None) -
 
 
 def _made(places: tuple[int, ...], curve: Curve) -> PngColors:
-    """Returns the colours of such primaries and such a curve."""
+    """Returns colours by (x, y) of white and primaries, in hundred thousandths, and a curve."""
     pairs = zip(places, _SRGB, strict=True)
     if curve == SRGB_CURVE and all(abs(a - b) <= _NEAR_CHROMATICITY for a, b in pairs):
         return PngColors(None)
@@ -171,14 +171,14 @@ def _made(places: tuple[int, ...], curve: Curve) -> PngColors:
 
 
 def matrix_profile(places: Sequence[float], curve: Curve) -> bytes:
-    """Returns a profile, version 4.
+    """Returns an ICC profile, version 4, of primaries and a curve.
 
     Args:
-        places: x and y of white, red, green and blue.
-        curve: of each of the three.
+        places: chromaticities: x and y of white, red, green and blue.
+        curve: transfer curve of each component.
 
     Raises:
-        ValueError: if there are no such colours.
+        ValueError: if no colours have these chromaticities.
     """
     primaries = _primaries(places)
     trc = b"para" + struct.pack(">IHH", 0, 3, 0) + b"".join(map(_fixed, curve))

@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Pulse", "at_work", "begin", "is_asleep", "main", "may_take", "pulse", "waiting"]
+__all__ = ["Pulse", "at_work", "begin", "is_asleep", "main", "set_limit", "pulse", "waiting"]
 
 #: Seconds between two looks, and looks in a row at a thread asleep until it is one that hangs.
 LOOK_EVERY = 2.0
@@ -123,7 +123,7 @@ def at_work() -> Iterator[None]:
         _watched.free.append(row // _ROW.size)
 
 
-def may_take(seconds: int) -> None:
+def set_limit(seconds: int) -> None:
     """Says how many seconds of a processor the image at work in this thread may take."""
     row = getattr(_watched.own, "row", None)
     if row is not None and _watched.table is not None:

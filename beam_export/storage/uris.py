@@ -61,7 +61,7 @@ def pin_file(path: str, size: int, moment: int) -> str:
 def unpin(uri: str) -> tuple[str, int]:
     r"""Returns what was pinned, without its pin, and the generation of an object.
 
-    >>> unpin("gs://b/x.jpg#17"), unpin("/x#1.jpg#17"), unpin("/x.jpg\0255.4096")
+    >>> unpin("gs://b/x.jpg#17"), unpin("/x#1.jpg#17"), unpin("/x.jpg\x00255.4096")
     (('gs://b/x.jpg', 17), ('/x#1.jpg#17', 0), ('/x.jpg', 0))
     """
     path, mark, _ = uri.partition(_MARK)
@@ -74,7 +74,7 @@ def unpin(uri: str) -> tuple[str, int]:
 def unpin_file(uri: str) -> tuple[str, bool]:
     r"""Returns a local path without its pin, and whether there was one.
 
-    >>> unpin_file("/x.jpg\0255.4096"), unpin_file("/x.jpg")
+    >>> unpin_file("/x.jpg\x00255.4096"), unpin_file("/x.jpg")
     (('/x.jpg', True), ('/x.jpg', False))
     """
     path, mark, _ = uri.partition(_MARK)

@@ -21,7 +21,7 @@ from beam_export.images.dali.routing import route
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.pillow_decoder import Decoded, decode
 from beam_export.images.pillow_encoder import PillowEncoder
-from beam_export.images.png_color import OTHER_COLORS, Curve, colors_of, matrix_profile
+from beam_export.images.png_color import OTHER_COLORS, Curve, matrix_profile, png_colors
 
 SRGB_PLACES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 P3_PLACES = (31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
@@ -171,8 +171,8 @@ def test_a_profile_comes_before_numbers_and_after_known_codes() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     p3 = matrix_profile([place / 1e5 for place in P3_PLACES], Curve(2.2))
     assert np.array_equal(pixels_of(png(gamma(100_000), icc_profile=profile)), RAW)
-    assert colors_of(png(codes(9, 16, 0, 1), icc_profile=p3), p3).profile == p3
-    assert colors_of(png(codes(1, 13, 0, 1), icc_profile=p3), p3).profile is None
+    assert png_colors(png(codes(9, 16, 0, 1), icc_profile=p3), p3).profile == p3
+    assert png_colors(png(codes(1, 13, 0, 1), icc_profile=p3), p3).profile is None
     assert not np.array_equal(pixels_of(png(icc_profile=p3)), RAW)
 
 

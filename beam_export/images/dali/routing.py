@@ -124,7 +124,7 @@ def _of_jpeg(data: bytes) -> Job | str:
 
 
 def _with_metadata(job: Job, im: Image.Image) -> Job | str:
-    colors = png_color.told(im, job.data)
+    colors = png_color.read_colors(im, job.data)
     mode = "L" if job.channels == 1 else "RGB"
     if colors.is_other or not color.changes_nothing(mode, colors.profile):
         return "profile"

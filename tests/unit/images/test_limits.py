@@ -1,4 +1,4 @@
-"""`images.outline` and what follows from it: pixels by the header, and what an image may take."""
+"""`images.limits` and what follows from it: pixels by the header, and what an image may take."""
 
 from __future__ import annotations
 
