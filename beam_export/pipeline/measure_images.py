@@ -28,7 +28,7 @@ from beam_export.planning.blocks import (
     with_change,
 )
 from beam_export.samples import UNMEASURED, Failure, SampleRef, failure_of
-from beam_export.sources.locating import locate
+from beam_export.sources.reader import locate
 from beam_export.sources.tables.refs import Looked, look, looked
 from beam_export.sources.tables.rows import ParquetTable, TableError
 from beam_export.storage.local_file import check_unchanged

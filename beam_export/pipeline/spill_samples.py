@@ -36,7 +36,7 @@ from beam_export.samples import (
     failure_of,
 )
 from beam_export.shards.output import Output
-from beam_export.sources.locating import locate
+from beam_export.sources.reader import locate
 from beam_export.storage.registry import check_reachable
 
 __all__ = ["SpillSamples", "spilled_content"]

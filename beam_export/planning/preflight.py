@@ -22,9 +22,9 @@ from beam_export.metadata.schema import ColumnTypes, check_declared, output_name
 from beam_export.naming import parse
 from beam_export.options import ExportOptions
 from beam_export.planning.select import check_asked
-from beam_export.sources.entries import Source
+from beam_export.sources.entries import Listed, Source
 from beam_export.sources.input_format import choose
-from beam_export.sources.listing import Listed, is_local, list_images
+from beam_export.sources.listing import list_images
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.tables.lookup import check_key, list_tables
 from beam_export.sources.tables.refs import metadata_schema
@@ -39,7 +39,7 @@ from beam_export.sources.tables.rows import (
 from beam_export.sources.tar.exports import own_columns
 from beam_export.storage.registry import storage_of
 from beam_export.storage.retry import open_source
-from beam_export.storage.uris import unpin
+from beam_export.storage.uris import is_local, unpin
 from beam_export.text import printable
 
 __all__ = ["check_columns", "check_schema", "preview_columns"]

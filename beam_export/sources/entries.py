@@ -1,31 +1,34 @@
-"""Images and the files that belong to them, by their names alone."""
+"""What a listing finds, by file names alone: images, tars, tables, and the failure of a source."""
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from beam_export.naming import clean_ext
-from beam_export.samples import WHOLE, Failure, Member
+from beam_export.samples import SOURCE_CHANGED, Failure, Member
+from beam_export.storage.registry import ReplacedError
+from beam_export.storage.retry import is_lasting
 from beam_export.storage.uris import pin_file, unpin
 from beam_export.text import printable
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "Beside",
+    "BrokenSourceError",
+    "Companion",
     "Entry",
+    "Item",
     "Listed",
     "Skipped",
     "Source",
+    "broken_source",
     "join",
     "kind_of",
     "local_entry",
-    "pair",
     "source_kind",
     "split",
     "tar_stem",
+    "unreadable_source",
 ]
 
 #: Of the formats of format.md, part 5.
@@ -85,6 +88,11 @@ class Source(NamedTuple):
         return self.relative.rpartition("/")[2]
 
     @property
+    def path(self) -> str:
+        """Where it lies, without its pin."""
+        return unpin(self.uri)[0]
+
+    @property
     def parquet(self) -> Entry | None:
         """The Parquet that belongs to a tar."""
         return self._companion(".parquet")
@@ -99,11 +107,11 @@ class Source(NamedTuple):
         return next((Entry(*one) for one in self.companions if one[0].endswith(end)), None)
 
 
-class Beside(NamedTuple):
+class Companion(NamedTuple):
     """A file that belongs to a tar, and is read with it.
 
     Attributes:
-        tar: what it belongs to.
+        tar: that it belongs to.
     """
 
     tar: Source
@@ -115,6 +123,46 @@ class Skipped(NamedTuple):
     kind: str
 
 
+#: What a listing gives: what is read, what is lost, what is left out.
+Item = Listed | Source | Failure | Skipped
+
+
+class BrokenSourceError(Exception):
+    """A source cannot be read to its end; the text says why, in one clause."""
+
+
+def broken_source(name: str, path: str, reason: str, error: str = "BrokenSource") -> Failure:
+    """Returns the failure that stands for all samples of a source that cannot be read to its end.
+
+    Args:
+        name: of the source: the `image_id` of the failure.
+        path: where it lies, without a pin.
+        reason: one clause.
+        error: class of the failure.
+    """
+    return Failure(printable(name), printable(path), "list", error, printable(reason))
+
+
+def unreadable_source(name: str, path: str, what: str, error: OSError) -> Failure:
+    """Returns the failure of a source that an OSError keeps from being read.
+
+    Args:
+        name: of the source.
+        path: where it lies, without a pin.
+        what: the source in words: `the table`.
+        error: that was raised.
+
+    Raises:
+        OSError: `error` itself, if the source may be readable at another time.
+    """
+    if isinstance(error, ReplacedError):
+        reason = f"{what} has been replaced since it was listed"
+        return broken_source(name, path, reason, SOURCE_CHANGED)
+    if not is_lasting(error):
+        raise error
+    return broken_source(name, path, f"{what} cannot be read: {error.strerror}")
+
+
 def local_entry(name: str, path: str, status: os.stat_result) -> Entry:
     """Returns a file of this machine, pinned to what it is."""
     size = status.st_size
@@ -122,12 +170,20 @@ def local_entry(name: str, path: str, status: os.stat_result) -> Entry:
 
 
 def join(folder: str, name: str) -> str:
-    """Returns the relative path of what is called `name` in a directory; `""` is the root."""
+    """Returns the relative path of `name` in a directory; `""` is the root.
+
+    >>> join("a/b", "cat.jpg"), join("", "cat.jpg")
+    ('a/b/cat.jpg', 'cat.jpg')
+    """
     return f"{folder}/{name}" if folder else name
 
 
 def split(name: str) -> tuple[str, str]:
-    """Returns a name's stem and its suffix, which is in lower case and without the dot."""
+    """Returns a name's stem and its suffix, in lower case and without the dot.
+
+    >>> split("a/cat.JPG"), split("README")
+    (('a/cat', 'jpg'), ('README', ''))
+    """
     stem, dot, suffix = name.rpartition(".")
     return (stem, suffix.lower()) if dot else (name, "")
 
@@ -141,54 +197,16 @@ def kind_of(name: str) -> str:
 
 
 def tar_stem(name: str) -> str | None:
-    """Returns the name of a tar without what tells that it is one, None if it is none."""
+    """Returns the name of a tar without its suffix, such as `.tar.gz`; None if it is no tar."""
     lower = name.lower()
     return next((name[: -len(end)] for end in _SOURCES["webdataset"] if lower.endswith(end)), None)
 
 
 def source_kind(name: str) -> str | None:
-    """Returns the kind of `Source` that a file's name tells, None if it is none."""
+    """Returns the kind of `Source` of a file of that name, None if it is none.
+
+    >>> source_kind("train-0001.TAR.gz"), source_kind("labels.tsv"), source_kind("cat.jpg")
+    ('webdataset', 'table', None)
+    """
     lower = name.lower()
     return next((kind for kind, ends in _SOURCES.items() if lower.endswith(ends)), None)
-
-
-def pair(
-    files: Iterable[Entry], folder: str
-) -> tuple[list[tuple[str, Listed | Failure]], list[Entry]]:
-    """Returns a directory's images, each with the files of the same stem, and all other files.
-
-    The images come with their place, the path that they are sorted by.
-    """
-    images: list[tuple[str, Entry]] = []
-    others: list[tuple[str, str | None, Entry]] = []
-    for file in files:
-        stem, suffix = split(file.name)
-        if suffix in IMAGE_SUFFIXES:
-            images.append((stem, file))
-        else:
-            others.append((stem, clean_ext(suffix), file))
-    stems = {stem for stem, _ in images}
-    sidecars: dict[str, list[Member]] = {}
-    rest: list[Entry] = []
-    for stem, ext, file in others:
-        if stem in stems and ext is not None:
-            sidecars.setdefault(stem, []).append(Member(ext, file.uri, WHOLE, file.size))
-        else:
-            rest.append(file)
-    found = []
-    for stem, image in images:
-        place = join(folder, image.name)
-        found.append((place, _with_sidecars(image, place, sorted(sidecars.get(stem, ())))))
-    return found, rest
-
-
-def _with_sidecars(image: Entry, relative: str, fields: list[Member]) -> Listed | Failure:
-    for one, other in itertools.pairwise(fields):
-        if one.ext == other.ext:
-            both = (os.path.basename(unpin(each.uri)[0]) for each in (one, other))
-            names = " and ".join(map(printable, both))
-            ident = printable(relative.rpartition(".")[0])
-            reason = f"its sidecars {names} would have the same name in the tar"
-            return Failure(ident, printable(unpin(image.uri)[0]), "list", "ValueError", reason)
-    member = Member(split(image.name)[1], image.uri, WHOLE, image.size)
-    return Listed(relative, member, tuple(fields))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from beam_export.samples import Failure
-from beam_export.sources.entries import Entry, Listed, Skipped, Source, join, kind_of
+from beam_export.sources.entries import Entry, Item, Listed, Skipped, Source, join, kind_of
 
 __all__ = ["choose"]
 
@@ -18,9 +17,7 @@ _READ = {
 }
 
 
-def choose(
-    found: Iterable[Listed | Source | Failure | Skipped], input_format: str
-) -> Iterator[Listed | Source | Failure | Skipped]:
+def choose(found: Iterable[Item], input_format: str) -> Iterator[Item]:
     """Yields what one input is read as, in order; all else as `Skipped`.
 
     Under `auto`, tables are read where there are neither image files nor tars: beside those they
@@ -34,7 +31,7 @@ def choose(
     return _choose_auto(found) if input_format == "auto" else _choose_given(found, input_format)
 
 
-def _unhidden(item: Listed | Source | Failure | Skipped) -> Listed | Source | Failure | Skipped:
+def _unhidden(item: Item) -> Item:
     """Tables in folders like `_meta` tell of a dataset, and are not its data."""
     if isinstance(item, Source) and any(part[:1] in "._" for part in item.relative.split("/")):
         return Skipped(kind_of(item.relative))
@@ -42,8 +39,8 @@ def _unhidden(item: Listed | Source | Failure | Skipped) -> Listed | Source | Fa
 
 
 def _choose_auto(
-    found: Iterable[Listed | Source | Failure | Skipped],
-) -> Iterator[Listed | Source | Failure | Skipped]:
+    found: Iterable[Item],
+) -> Iterator[Item]:
     tables: list[Source] = []
     only_tables = True
     for item in found:
@@ -56,9 +53,7 @@ def _choose_auto(
         yield table if only_tables else Skipped(kind_of(table.relative))
 
 
-def _choose_given(
-    found: Iterable[Listed | Source | Failure | Skipped], input_format: str
-) -> Iterator[Listed | Source | Failure | Skipped]:
+def _choose_given(found: Iterable[Item], input_format: str) -> Iterator[Item]:
     kinds = _READ[input_format]
     for item in found:
         if isinstance(item, Source) and item.parquet is not None and "parquet" in kinds:

@@ -18,11 +18,11 @@ from beam_export.errors import InputError
 from beam_export.samples import Failure
 from beam_export.sources.entries import (
     IMAGE_SUFFIXES,
-    Beside,
+    Companion,
     Entry,
-    Listed,
+    Item,
     Skipped,
-    Source,
+    broken_source,
     join,
     kind_of,
     local_entry,
@@ -30,22 +30,20 @@ from beam_export.sources.entries import (
     split,
     tar_stem,
 )
-from beam_export.sources.gathering import gather
-from beam_export.sources.locating import refuse_irregular
 from beam_export.sources.patterns import Pattern, translate_glob
-from beam_export.sources.siblings import companion_names, sort_out
-from beam_export.storage.local_file import kind_of_mode
+from beam_export.sources.siblings import companion_names, group_listing, group_siblings
+from beam_export.storage.local_file import irregular_kind, kind_of_mode
 from beam_export.storage.registry import Stat, storage_of
 from beam_export.storage.uris import is_local
 from beam_export.text import printable
 
-__all__ = ["Listed", "Skipped", "is_local", "list_images"]
+__all__ = ["list_images", "refuse_irregular"]
 
 #: What a directory's iterator gives when it has nothing more.
 _END = ("", None)
 
 
-def list_images(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
+def list_images(pattern: Pattern, exclude: str) -> Iterator[Item]:
     """Yields the images and sources behind a pattern, in order, and what is wrong or neither.
 
     Args:
@@ -58,6 +56,22 @@ def list_images(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Fa
     if is_local(pattern.path):
         return _list_local(pattern, os.path.realpath(exclude) if is_local(exclude) else "")
     return _list_remote(pattern, exclude)
+
+
+def refuse_irregular(flag: str, path: str) -> None:
+    """Refuses a path of this machine that is a FIFO, a socket or a device.
+
+    Args:
+        flag: that names the path.
+        path: on any storage.
+
+    Raises:
+        InputError: if it is one: reading it would wait, or never end.
+    """
+    if is_local(path) and (kind := irregular_kind(path)):
+        raise InputError(
+            f"{flag}={printable(path)} is a {kind}, which is never read: give a regular file."
+        )
 
 
 # Local files.
@@ -79,10 +93,10 @@ class _Found(NamedTuple):
     """An item and its place: the path, relative to where the walk began, that it is sorted by."""
 
     place: str
-    item: Listed | Source | Beside | Failure | Skipped | _Folder | _Unlisted
+    item: Item | Companion | _Folder | _Unlisted
 
 
-def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
+def _list_local(pattern: Pattern, exclude: str) -> Iterator[Item]:
     path = os.path.abspath(pattern.path)
     # What is there under just that name is meant as such: its wildcards are letters.
     literal = pattern.path == pattern.given and os.path.lexists(path)
@@ -105,7 +119,7 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Fa
     raise _nothing_at(pattern)
 
 
-def _list_tar(folder: str, name: str, place: str) -> Iterator[Listed | Source | Failure | Skipped]:
+def _list_tar(folder: str, name: str, place: str) -> Iterator[Item]:
     """Yields a tar that is named outright, with what belongs to it.
 
     Ranges name tars by the thousand: to list the whole directory for each would take minutes.
@@ -118,12 +132,10 @@ def _list_tar(folder: str, name: str, place: str) -> Iterator[Listed | Source | 
             if stat.S_ISREG(status.st_mode):
                 entries.append(local_entry(near, path, status))
     wanted = join(place, name)
-    yield from (item for at, item in sort_out(entries, place) if at == wanted)  # type: ignore[misc]
+    yield from (item for at, item in group_siblings(entries, place) if at == wanted)  # type: ignore[misc]
 
 
-def _or_refuse(
-    found: Iterator[Listed | Source | Failure | Skipped], pattern: Pattern
-) -> Iterator[Listed | Source | Failure | Skipped]:
+def _or_refuse(found: Iterator[Item], pattern: Pattern) -> Iterator[Item]:
     """Yields what is found, and makes sure that it is not nothing at all."""
     nothing = True
     for item in found:
@@ -167,7 +179,7 @@ def _walk(
     exclude: str,
     wanted: re.Pattern[str] | None,
     above: re.Pattern[str] | None = None,
-) -> Iterator[Listed | Source | Failure | Skipped]:
+) -> Iterator[Item]:
     """Walks a directory in order of whole paths; the stack holds what is open on the way down.
 
     Args:
@@ -192,13 +204,15 @@ def _walk(
 
 
 def _wanted_item(
-    place: str, item: Listed | Source | Beside | Failure | Skipped, wanted: re.Pattern[str] | None
-) -> Listed | Source | Failure | Skipped | None:
+    place: str,
+    item: Item | Companion,
+    wanted: re.Pattern[str] | None,
+) -> Item | None:
     """Returns what a file is read as whose place is wanted; None if another is read with it.
 
     Whoever names the Parquet files of an export, and not its tars, means both.
     """
-    if not isinstance(item, Beside):
+    if not isinstance(item, Companion):
         return item
     tar = join(place.rpartition("/")[0], item.tar.name)
     return None if wanted is None or wanted.fullmatch(tar) else item.tar
@@ -211,7 +225,9 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
         with os.scandir(folder.path) as scanned:
             entries = list(scanned)
     except OSError as error:
-        yield _Found(folder.relative, _Unlisted(_broken(folder, error)))
+        reason = f"the directory cannot be listed: {error.strerror}"
+        failure = broken_source(folder.relative, folder.path, reason)
+        yield _Found(folder.relative, _Unlisted(failure))
         return
     me = (status.st_dev, status.st_ino)
     if me in folder.above:
@@ -227,7 +243,7 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
             files.append(found)
         elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == exclude):
             others.append(_Found(inner, found))
-    pairs = [_Found(*one) for one in sort_out(files, folder.relative)]
+    pairs = [_Found(*one) for one in group_siblings(files, folder.relative)]
     yield from sorted(pairs + others, key=_sort_key)
 
 
@@ -254,27 +270,17 @@ def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | S
     """What cannot be looked at is lost if it is named like an image, and skipped if not."""
     if source_kind(entry.name) is not None:
         reason = f"the file cannot be read: {reason}"
-        return Failure(printable(inner), printable(entry.path), "list", "BrokenSource", reason)
+        return broken_source(inner, entry.path, reason)
     if split(entry.name)[1] not in IMAGE_SUFFIXES:
         return Skipped(kind_of(entry.name))
     ident = printable(inner.rpartition(".")[0])
     return Failure(ident, printable(entry.path), "list", "OSError", reason)
 
 
-def _broken(folder: _Folder, error: OSError) -> Failure:
-    return Failure(
-        printable(folder.relative),
-        printable(folder.path),
-        "list",
-        "BrokenSource",
-        f"the directory cannot be listed: {error.strerror}",
-    )
-
-
 # Any other storage.
 
 
-def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | Failure | Skipped]:
+def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Item]:
     path = pattern.path
     if pattern.is_glob:
         files, wanted = _match(_before_suffix(pattern.fixed)), _or_below(path)
@@ -292,7 +298,7 @@ def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Listed | Source | F
 
 def _sort_remote(
     files: Iterator[Stat], pattern: Pattern, root: str, wanted: re.Pattern[str], exclude: str
-) -> Iterator[Listed | Source | Failure | Skipped]:
+) -> Iterator[Item]:
     """Yields what the files are whose paths are wanted, as they are listed."""
     matched = False
     # As of local files, the output is left out where it lies inside what is listed.
@@ -307,7 +313,7 @@ def _sort_remote(
                 folder, _, name = file.uri.removeprefix(root).rpartition("/")
                 yield folder, Entry(name, file.pinned, file.size)
 
-    for place, item in gather(entries()):
+    for place, item in group_listing(entries()):
         if wanted.fullmatch(root + place):
             wanted_item = _wanted_item(root + place, item, wanted)
             if wanted_item is not None:

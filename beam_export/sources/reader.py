@@ -1,8 +1,8 @@
-"""Bytes of members: whole files, or ranges of larger ones.
+"""Reads the bytes of samples' members: whole files, ranges of files, cells of Parquet.
 
-What will not go away (no such file, no permission, another size or content than when it was listed)
-is the sample's failure. What may go away is tried again, and then raised: the runner tries the
-bundle again, so that a bad moment of a disk or a network never decides what is in a dataset.
+A permanent error (no such file, no permission, another size or content than when it was listed) is
+the sample's failure. A transient one is retried, and then raised: the runner tries the bundle
+again, so that a bad moment of a disk or a network never decides what is in a dataset.
 """
 
 from __future__ import annotations
@@ -11,25 +11,35 @@ import collections
 import concurrent.futures
 import functools
 import os
+import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
-from beam_export.errors import SampleError
+from beam_export.errors import InputError, SampleError
 from beam_export.samples import SOURCE_CHANGED, WHOLE, Member
-from beam_export.sources.spans import Span, coalesce
 from beam_export.sources.tables.cells import Cells
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 from beam_export.storage.local_file import check_unchanged, read_at
-from beam_export.storage.registry import LANES, IrregularError, ReplacedError, storage_of
+from beam_export.storage.registry import (
+    LANES,
+    IrregularError,
+    ReplacedError,
+    check_reachable,
+    storage_of,
+)
 from beam_export.storage.retry import is_lasting, open_source, patiently
-from beam_export.storage.uris import is_local
+from beam_export.storage.uris import is_local, pin_file
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "Span", "coalesce", "locate"]
 
 _OPEN_FILES = 16
+#: Largest gap that is read over, since one more request costs about as much as 1 MiB.
+_GAP = 1 << 20
+#: Bytes of a request, unless one member alone is larger: more would leave other threads idle.
+_MOST_SPAN = 16 << 20
 #: Bytes and items that are read ahead together; the longer the window, the more ranges of one
 #: file lie close enough in it to be read at one go.
 _AHEAD = (64 << 20, 2048)
@@ -38,6 +48,42 @@ _T = TypeVar("_T")
 #: Members of a span by their places.
 _Parts = dict[int, bytes | SampleError]
 _Key = tuple[str, int, int]
+
+
+class Span(NamedTuple):
+    """A range of a file that is read with one request, and the members in it.
+
+    Attributes:
+        uri: of the file.
+        offset, size: of the range; the offset is `WHOLE` if all of the file is read.
+        parts: members, each with its place among those asked for.
+    """
+
+    uri: str
+    offset: int
+    size: int
+    parts: tuple[tuple[int, Member], ...]
+
+
+def coalesce(members: Iterable[tuple[int, Member]]) -> list[Span]:
+    """Returns the ranges to read for some members; those that touch or nearly touch share one.
+
+    Args:
+        members: each with its place among those asked for, in any order.
+    """
+    spans: list[Span] = []
+    # What is read as a whole sorts before the ranges of the same file.
+    for place, member in sorted(members, key=lambda one: (one[1].uri, one[1].offset, one[1].size)):
+        start, part = member.offset, (place, member)
+        last = spans[-1] if spans else None
+        if last is not None and WHOLE not in (start, last.offset) and last.uri == member.uri:
+            end = last.offset + last.size
+            size = max(end, start + member.size) - last.offset
+            if start - end <= _GAP and size <= max(_MOST_SPAN, last.size):
+                spans[-1] = Span(last.uri, last.offset, size, (*last.parts, part))
+                continue
+        spans.append(Span(member.uri, start, member.size, (part,)))
+    return spans
 
 
 class Reader:
@@ -295,3 +341,49 @@ def _checked(member: Member, data: bytes) -> bytes | SampleError:
         f"the .{member.ext} had {member.size} bytes when it was listed, and has "
         f"{'more' if len(data) > member.size else len(data)} now",
     )
+
+
+def locate(path: str, stage: str) -> tuple[str, int]:
+    """Returns the pinned URI of the file at a path that a sample names, and its size in bytes.
+
+    Args:
+        path: on any file system that can be reached.
+        stage: of the failure if there is no such file.
+
+    Raises:
+        SampleError: if there is none, or it cannot be reached.
+        OSError: if that cannot be known at present.
+    """
+    if is_local(path):
+        return _locate_local(path, stage)
+    try:
+        check_reachable("path", path)
+    except InputError as error:
+        raise SampleError(stage, "InputError", error.sentence) from error
+    try:
+        found = storage_of(path).stat(path)
+    except OSError as error:
+        if not is_lasting(error):
+            raise
+        reason = f"its file cannot be looked at: {error.strerror}"
+        raise SampleError(stage, "OSError", reason) from error
+    if found is None:
+        raise SampleError(stage, "OSError", "there is no file at its path")
+    return found.pinned, found.size
+
+
+def _locate_local(path: str, stage: str) -> tuple[str, int]:
+    try:
+        status = os.stat(path)
+    except ValueError as error:
+        raise SampleError(stage, "ValueError", "its path has a zero byte in it") from error
+    except FileNotFoundError as error:
+        raise SampleError(stage, "OSError", "there is no file at its path") from error
+    except OSError as error:
+        if not is_lasting(error):
+            raise
+        reason = f"its file cannot be looked at: {error.strerror}"
+        raise SampleError(stage, "OSError", reason) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise SampleError(stage, "OSError", "what is at its path is not a regular file")
+    return pin_file(path, status.st_size, status.st_mtime_ns), status.st_size

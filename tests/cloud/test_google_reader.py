@@ -16,8 +16,7 @@ from support.gcs import Emulator
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources import reader as reading
-from beam_export.sources.locating import locate
-from beam_export.sources.reader import Reader
+from beam_export.sources.reader import Reader, locate
 from beam_export.storage.registry import ReplacedError, storage_of
 from beam_export.storage.retry import is_lasting, open_source
 

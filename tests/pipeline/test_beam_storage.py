@@ -21,7 +21,7 @@ from support.listings import Item, listed, make, only_images, pinned, relatives
 
 from beam_export.errors import InputError, SampleError
 from beam_export.samples import WHOLE, Member
-from beam_export.sources.listing import Listed
+from beam_export.sources.entries import Listed
 from beam_export.sources.reader import Reader
 from beam_export.storage import retry
 from beam_export.storage.uris import scheme_of

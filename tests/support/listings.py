@@ -6,12 +6,10 @@ import os
 from pathlib import Path
 
 from beam_export.samples import Failure
-from beam_export.sources.entries import Source
-from beam_export.sources.listing import Listed, Skipped, list_images
+from beam_export.sources.entries import Item, Listed, Skipped
+from beam_export.sources.listing import list_images
 from beam_export.sources.patterns import parse_inputs
 from beam_export.storage.uris import pin_file
-
-Item = Listed | Source | Failure | Skipped
 
 
 def make(root: Path, *names: str | bytes) -> None:

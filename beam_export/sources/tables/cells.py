@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.refs import bytes_of_images
 from beam_export.storage.local_file import check_unchanged

@@ -1,34 +1,58 @@
-"""The formats of tables, by the names of their files."""
+"""Formats of tables by file name, and the errors of tables and rows."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from beam_export.sources.entries import source_kind
 
-__all__ = ["is_compressed", "is_json", "is_parquet", "is_tabbed", "is_table"]
+__all__ = [
+    "BadRow",
+    "TableError",
+    "is_compressed",
+    "is_json",
+    "is_parquet",
+    "is_tabbed",
+    "is_table",
+]
+
+
+class TableError(Exception):
+    """A table cannot be read to its end; the text completes "the table ..."."""
+
+
+class BadRow(NamedTuple):
+    """A row that holds no values: its number in the file, from 0, and why."""
+
+    number: int
+    reason: str
 
 
 def is_table(name: str) -> bool:
-    """Tells whether a file of that name is a table."""
+    """Returns whether a file of that name is a table."""
     return source_kind(name) in ("parquet", "table")
 
 
 def is_parquet(name: str) -> bool:
-    """Tells whether a file is Parquet: what is of no known kind, too, which was said outright."""
+    """Returns whether a file is read as Parquet.
+
+    An unknown suffix is: only `--input_format=parquet` lets such files through.
+    """
     return source_kind(name) != "table"
 
 
 def is_json(name: str) -> bool:
-    """Tells whether a table has an object of JSON a line, and not values between commas."""
+    """Returns whether a table has one JSON object per line, and not comma-separated values."""
     return _plain(name).endswith((".jsonl", ".ndjson"))
 
 
 def is_tabbed(name: str) -> bool:
-    """Tells whether a table has tabs between its values."""
+    """Returns whether a table has tab-separated values."""
     return _plain(name).endswith(".tsv")
 
 
 def is_compressed(name: str) -> bool:
-    """Tells whether a table is compressed by gzip."""
+    """Returns whether a table is compressed by gzip."""
     return name.lower().endswith(".gz")
 
 

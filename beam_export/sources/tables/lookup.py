@@ -23,8 +23,7 @@ from beam_export.packing import pack, unpack
 from beam_export.sources.decompress import CompressionError, Decompressed, compression_of
 from beam_export.sources.entries import Source
 from beam_export.sources.input_format import choose
-from beam_export.sources.listing import list_images
-from beam_export.sources.locating import refuse_irregular
+from beam_export.sources.listing import list_images, refuse_irregular
 from beam_export.sources.patterns import parse_inputs
 from beam_export.sources.tables.rows import (
     BadRow,

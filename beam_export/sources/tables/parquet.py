@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from beam_export.metadata.to_arrow import to_values
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.pages import Chunk, bomb, chunks_of, pages_of
 
 __all__ = ["MAX_ROWS", "Group", "ParquetTable", "plain_type"]

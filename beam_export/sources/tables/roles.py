@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from beam_export.metadata.arrow_types import is_bytes, is_text
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 
 __all__ = ["Roles", "roles_of_names", "roles_of_schema"]
 

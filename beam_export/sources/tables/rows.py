@@ -15,8 +15,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from beam_export.sources.tables.errors import BadRow, TableError
-from beam_export.sources.tables.formats import is_json, is_parquet, is_table
+from beam_export.sources.tables.formats import BadRow, TableError, is_json, is_parquet, is_table
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.text import (
     TextBlock,

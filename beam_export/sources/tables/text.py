@@ -18,8 +18,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from beam_export.sources.tables.errors import BadRow, TableError
-from beam_export.sources.tables.formats import is_compressed, is_json, is_tabbed
+from beam_export.sources.tables.formats import BadRow, TableError, is_compressed, is_json, is_tabbed
 from beam_export.text import printable
 
 __all__ = [

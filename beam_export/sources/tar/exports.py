@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from beam_export.metadata.schema import STRUCTURAL
 from beam_export.samples import Earlier
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable, rows_of
 from beam_export.sources.tar.headers import BLOCK
 from beam_export.sources.tar.literals import parse_literal

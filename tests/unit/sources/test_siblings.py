@@ -7,8 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from beam_export.sources.entries import Entry, Listed, join
-from beam_export.sources.gathering import gather
-from beam_export.sources.siblings import Found, sort_out
+from beam_export.sources.siblings import Found, group_listing, group_siblings
 
 HASH = "0123456789ab"
 NAMES = st.one_of(
@@ -43,7 +42,7 @@ def at_once(files: list[tuple[str, Entry]]) -> list[Found]:
     folders: dict[str, list[Entry]] = {}
     for folder, file in files:
         folders.setdefault(folder, []).append(file)
-    found = [one for folder, inside in folders.items() for one in sort_out(inside, folder)]
+    found = [one for folder, inside in folders.items() for one in group_siblings(inside, folder)]
     return sorted(found, key=lambda one: os.fsencode(one[0]))
 
 
@@ -53,7 +52,7 @@ def at_once(files: list[tuple[str, Entry]]) -> list[Found]:
 @example(["d/a.jpg", "d.e/b.tar", "d.jpg", "d.txt"])
 def test_it_is_as_if_all_was_looked_at_together(paths: list[str]) -> None:
     files = entries(paths)
-    assert list(gather(files)) == at_once(files)
+    assert list(group_listing(files)) == at_once(files)
 
 
 def test_images_go_on_as_they_come() -> None:
@@ -66,7 +65,7 @@ def test_images_go_on_as_they_come() -> None:
                 taken += 1
                 yield "d", Entry(f"x.{number:07d}.{ext}", "", 0)
 
-    for count, (place, item) in enumerate(gather(listing())):
+    for count, (place, item) in enumerate(group_listing(listing())):
         assert isinstance(item, Listed)
         assert place == join("d", f"x.{count:07d}.jpg")
         assert taken <= 2 * count + 3

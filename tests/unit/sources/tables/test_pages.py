@@ -17,7 +17,7 @@ from support.exports import ROOT
 
 from beam_export.sources.tables import pages
 from beam_export.sources.tables.cells import Cells
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.pages import Chunk, Page, chunks_of, pages_of
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tar.exports import read_beside
@@ -155,7 +155,7 @@ HUGE = """
 import io, sys
 import pyarrow as pa
 import pyarrow.parquet as pq
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable
 data = open(sys.argv[1], "rb").read()
 def peak():
@@ -245,7 +245,7 @@ READ_DAMAGED = """
 import io, random, sys
 from benchmarks.robustness import torture_archives
 from beam_export.sources.tables.cells import Cells
-from beam_export.sources.tables.errors import TableError
+from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.refs import Place, group_refs
 from beam_export.sources.tables.roles import roles_of_schema
