@@ -27,6 +27,11 @@ __all__ = ["DeclaredSize", "cpu_seconds", "declared_size", "most_memory", "read_
 SECONDS = 120
 _SECONDS_A_PIXEL = 10e-6
 _SECONDS_A_SCAN = 0.5e-6
+#: Seconds between two checks of a process that encodes one image; checks in a row that find it
+#: asleep before it counts as hanging, and checks where the system does not say whether it sleeps.
+CHECK_EVERY = 1.0
+MAX_ASLEEP = 120
+MAX_UNKNOWN = 36_000
 #: Bytes per image and per pixel.
 _MEMORY = 512 << 20
 _MEMORY_A_PIXEL = 40

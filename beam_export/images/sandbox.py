@@ -31,11 +31,6 @@ from beam_export.images.watch import is_asleep, pulse
 
 __all__ = ["Sandbox", "main"]
 
-#: Seconds between two looks at an image that is tried apart, and looks in a row at one that sleeps
-#: until it is one that hangs; where the system does not tell, any image is asleep.
-LOOK_EVERY = 1.0
-LOOKS = 120
-LOOKS_IN_THE_DARK = 36_000
 #: Seconds between being told and being ended.
 _GRACE = 5
 #: Bytes of a pixel that another image would have to wait for.
@@ -161,8 +156,8 @@ def _read_until_it_sleeps(source: int, child: int) -> bytes:
     """
     parts: list[bytes] = []
     before, asleep = pulse(f"/proc/{child}"), 0
-    while asleep < (LOOKS if before else LOOKS_IN_THE_DARK):
-        if select.select([source], [], [], LOOK_EVERY)[0]:
+    while asleep < (limits.MAX_ASLEEP if before else limits.MAX_UNKNOWN):
+        if select.select([source], [], [], limits.CHECK_EVERY)[0]:
             part = os.read(source, 1 << 20)
             if not part:
                 return b"".join(parts)

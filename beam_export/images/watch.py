@@ -26,11 +26,11 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Pulse", "at_work", "begin", "is_asleep", "main", "set_limit", "pulse", "waiting"]
+__all__ = ["Pulse", "at_work", "begin", "is_asleep", "main", "pulse", "set_limit", "waiting"]
 
 #: Seconds between two looks, and looks in a row at a thread asleep until it is one that hangs.
-LOOK_EVERY = 2.0
-LOOKS = 90
+CHECK_EVERY = 2.0
+MAX_ASLEEP = 90
 #: Seconds of a processor for an image of which nothing is known yet.
 AT_FIRST = 120
 #: What all threads together may take, as codecs have helpers: so many times as much.
@@ -86,7 +86,7 @@ def _start() -> None:
     if not quiet and sys.__stderr__ is not None:
         with contextlib.suppress(OSError, ValueError):
             faulthandler.enable(sys.__stderr__)
-    told = [os.getpid(), _watched.handle, LOOK_EVERY, LOOKS]
+    told = [os.getpid(), _watched.handle, CHECK_EVERY, MAX_ASLEEP]
     _watched.process = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, *map(str, told)],
         stdin=subprocess.PIPE,

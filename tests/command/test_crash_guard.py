@@ -108,9 +108,9 @@ def hurry(evil: Path) -> None:
     """Has every process lose its patience soon."""
     with (evil / "sitecustomize.py").open("a") as file:
         file.write(
-            "\nfrom beam_export.images import limits, sandbox, watch\n"
-            "sandbox.LOOK_EVERY, sandbox.LOOKS, limits.SECONDS = 0.1, 5, 1\n"
-            "watch.LOOK_EVERY, watch.LOOKS, watch.AT_FIRST = 0.1, 5, 1\n"
+            "\nfrom beam_export.images import limits, watch\n"
+            "limits.CHECK_EVERY, limits.MAX_ASLEEP, limits.SECONDS = 0.1, 5, 1\n"
+            "watch.CHECK_EVERY, watch.MAX_ASLEEP, watch.AT_FIRST = 0.1, 5, 1\n"
         )
 
 
