@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -63,25 +62,13 @@ def _package_on_path() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _beam_looks_at_a_class_once(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Saves a third of a small run: Beam looks for states in each step's class hundreds of times.
-
-    What it finds are parameters of the class's methods, the same each time.
-    """
+def _quick_beam(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Spares each run of a pipeline what Beam works out the same way each time."""
     if all(_folder(item) == "unit" for item in request.session.items):
         yield
         return
-    from apache_beam.transforms import userstate
-
-    look = userstate.get_dofn_specs
-    found: dict[type, Any] = {}
-
-    def look_once(dofn: Any) -> Any:
-        kind = type(dofn)
-        if kind not in found:
-            found[kind] = look(dofn)
-        return found[kind]
+    from support.quick_beam import make_quick
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(userstate, "get_dofn_specs", look_once)
+        make_quick(patch)
         yield
