@@ -15,11 +15,16 @@ from support.gcs_fixtures import bucket, emulator  # noqa: F401 (fixtures)
 
 TESTS = Path(__file__).parent
 
-# How long an example takes says how busy the machine is, and nothing of the code.
-hypothesis.settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
-hypothesis.settings.load_profile("any machine")
+# How long an example takes says how busy the machine is, and nothing of the code. `quick` is
+# what is run without `--hypothesis-profile=thorough`, which .ci/run gives for the core.
+for _profile, _examples in (("quick", 40), ("thorough", 300)):
+    hypothesis.settings.register_profile(
+        _profile,
+        deadline=None,
+        max_examples=_examples,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+hypothesis.settings.load_profile("quick")
 
 
 class _NoBeam:

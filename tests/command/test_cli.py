@@ -161,8 +161,10 @@ def test_one_sentence_from_a_process_of_its_own(images: Path, tmp_path: Path) ->
 # Runs.
 
 
-def test_run_with_processes(images: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+def test_run_with_processes(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, temporary = tmp_path / "out", tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     (images / "notes.md").write_text("no image")
     done = run("--input", images, "--output_dir", out, "--images_per_tar", 3, "--verbose=false")
     assert done.returncode == 0, done.stderr
@@ -174,6 +176,8 @@ def test_run_with_processes(images: Path, tmp_path: Path) -> None:
     assert done.stderr == "planned 7 images in 3 shards\n"
     check_export(out, 3)
     assert left_over(out) == []
+    # No locks of idle cores either.
+    assert list(temporary.glob("beam_export-*")) == []
 
 
 def test_too_many_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

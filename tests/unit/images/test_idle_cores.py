@@ -8,10 +8,9 @@ import pickle
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-from support.exports import make_images, picture
+from support.exports import picture
 
 from beam_export.images import idle_cores as module
 from beam_export.images.encoder import EncodeSpec
@@ -110,18 +109,3 @@ def test_an_encoder_keeps_its_cores_on_its_way_to_a_worker() -> None:
     cores = Cores(("a", "b"), "c")
     encoder = pickle.loads(pickle.dumps(PillowEncoder(EncodeSpec(), 2, cores)))
     assert (encoder.threads, encoder._cores) == (2, cores)
-
-
-def test_a_run_of_the_command_line_leaves_no_locks_behind(tmp_path: Path) -> None:
-    (tmp_path / "tmp").mkdir()
-    folder = make_images(tmp_path / "in", 5)
-    command = [sys.executable, "-m", "beam_export", "export", f"--input={folder}"]
-    flags = [f"--output_dir={tmp_path / 'out'}", "--images_per_tar=2", "--encode=always"]
-    subprocess.run(
-        [*command, *flags, "--direct_num_workers=2"],
-        env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
-        check=True,
-        capture_output=True,
-    )
-    left = [path.name for path in (tmp_path / "tmp").iterdir()]
-    assert [name for name in left if name.startswith("beam_export-")] == []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.metadata.filter import Filter
@@ -175,7 +175,6 @@ def kept(text: str, rows: Sequence[Row], batch: int) -> list[bool]:
     return found
 
 
-@settings(deadline=None, max_examples=300)
 @given(conditions, rows, st.integers(1, 12))
 def test_what_is_no_number_is_null_throughout(term: Term, rows: Sequence[Row], batch: int) -> None:
     assert kept(term.sql, rows, batch) == [term.of(row) is True for row in rows]
