@@ -32,8 +32,8 @@ from beam_export.sources.reader import locate
 from beam_export.sources.tables.refs import Looked, look, looked
 from beam_export.sources.tables.rows import ParquetTable, TableError
 from beam_export.storage.local_file import check_unchanged
+from beam_export.storage.open_files import open_source
 from beam_export.storage.registry import ReplacedError
-from beam_export.storage.retry import open_source
 from beam_export.storage.uris import is_local, unpin
 
 __all__ = ["MeasureImages", "Measured"]

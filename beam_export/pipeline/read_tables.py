@@ -30,8 +30,9 @@ from beam_export.sources.tables.rows import (
     types_of_text,
 )
 from beam_export.storage.local_file import check_unchanged
+from beam_export.storage.open_files import open_source, unchanged
 from beam_export.storage.registry import ReplacedError
-from beam_export.storage.retry import is_lasting, open_source, unchanged
+from beam_export.storage.retry import is_permanent
 from beam_export.storage.uris import unpin
 from beam_export.text import printable
 
@@ -129,7 +130,7 @@ def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
         reason = "the table has been replaced since it was listed"
         return Failure(printable(name), where, "list", SOURCE_CHANGED, reason)
     if isinstance(error, OSError):
-        if not is_lasting(error):
+        if not is_permanent(error):
             raise error
         reason = f"the table cannot be read: {error.strerror}"
     else:

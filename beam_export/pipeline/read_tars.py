@@ -26,8 +26,9 @@ from beam_export.sources.tar.members import TarIndexError, dali_members
 from beam_export.sources.tar.refs import Item, Outcome, Spill, own_members, tar_refs
 from beam_export.sources.tar.walk import stream, walk
 from beam_export.storage.local_file import check_unchanged
+from beam_export.storage.open_files import open_with_retries, unchanged
 from beam_export.storage.registry import ReplacedError, storage_of
-from beam_export.storage.retry import is_lasting, patiently_opened, unchanged
+from beam_export.storage.retry import is_permanent
 from beam_export.storage.uris import unpin
 from beam_export.text import printable
 
@@ -109,7 +110,7 @@ class _ReadTar(beam.DoFn):
             if beside is not None:
                 schema: bytes = beside.columns.serialize().to_pybytes()
                 yield TaggedOutput("columns", (schema, printable(unpin(source.uri)[0])))
-            with patiently_opened(source.uri) as tar:
+            with open_with_retries(source.uri) as tar:
                 if compression_of(_start_of(tar)):
                     yield from self._streamed(tar, source, beside)
                 else:
@@ -120,7 +121,7 @@ class _ReadTar(beam.DoFn):
             reason = "the tar or the Parquet beside it has been replaced since it was listed"
             yield TaggedOutput("failures", _broken(source, reason, SOURCE_CHANGED))
         except OSError as error:
-            if not is_lasting(error):
+            if not is_permanent(error):
                 raise
             reason = f"the tar or the Parquet beside it cannot be read: {error.strerror}"
             yield TaggedOutput("failures", _broken(source, reason))
@@ -206,13 +207,13 @@ def _indexed(tar: BinaryIO, source: Source, uri: str) -> Sequence[Item]:
     replaced: the tar itself says all. Nothing is lost but time.
     """
     try:
-        with patiently_opened(uri) as index:
+        with open_with_retries(uri) as index:
             listed = dali_members(index, tar, source.size)
             check_unchanged(index)
     except TarIndexError:
         return []
     except OSError as error:
-        if not is_lasting(error):
+        if not is_permanent(error):
             raise
         return []
     return listed
@@ -229,7 +230,7 @@ def _read_companion(source: Source) -> Beside | None:
 
 
 def _whole(uri: str) -> bytes:
-    with patiently_opened(uri) as file:
+    with open_with_retries(uri) as file:
         data = file.read()
         check_unchanged(file)
     return data

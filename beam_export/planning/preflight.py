@@ -37,8 +37,8 @@ from beam_export.sources.tables.rows import (
     read_header,
 )
 from beam_export.sources.tar.exports import own_columns
+from beam_export.storage.open_files import open_source
 from beam_export.storage.registry import storage_of
-from beam_export.storage.retry import open_source
 from beam_export.storage.uris import is_local, unpin
 from beam_export.text import printable
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from beam_export.naming import parse
 from beam_export.shards.ownership import Standing
-from beam_export.storage.local_writer import kind_of
+from beam_export.storage.local_file import file_kind
 from beam_export.storage.registry import Stat, Storage, storage_of
 from beam_export.storage.uris import is_local
 
@@ -68,7 +68,7 @@ class Directory:
                 # Who else works there may have removed it since.
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    known = Standing(status.st_size, status.st_mtime, kind_of(status))
+                    known = Standing(status.st_size, status.st_mtime, file_kind(status))
                     found[below + entry.name] = known
         return found
 
@@ -126,7 +126,7 @@ class Directory:
         if not self._local:
             return "file" if self.exists(name) else ""
         try:
-            return kind_of(os.lstat(self.path(name)))
+            return file_kind(os.lstat(self.path(name)))
         except (FileNotFoundError, NotADirectoryError):
             return ""
 

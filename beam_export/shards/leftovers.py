@@ -12,7 +12,7 @@ from beam_export.shards.card import is_card
 from beam_export.shards.output import Output
 from beam_export.shards.ownership import Standing
 from beam_export.shards.sealed import SealError, unseal
-from beam_export.storage.registry import LANES
+from beam_export.storage.registry import CONCURRENT_REQUESTS
 
 __all__ = ["CARD", "find_card", "refuse_existing", "settle_leftovers"]
 
@@ -79,7 +79,9 @@ def _find_ours(output: Output, standing: dict[str, Standing]) -> set[str]:
     """Returns which of the files are this tool's."""
     hashes = {_parsed(name).hash for name in standing}
     owners = {one: output.ownership(one, standing) for one in hashes}
-    with concurrent.futures.ThreadPoolExecutor(1 if output.is_local else LANES) as lanes:
+    with concurrent.futures.ThreadPoolExecutor(
+        1 if output.is_local else CONCURRENT_REQUESTS
+    ) as lanes:
         owned = list(lanes.map(lambda name: owners[_parsed(name).hash].owns(name), standing))
     return {name for name, is_ours in zip(standing, owned, strict=True) if is_ours}
 

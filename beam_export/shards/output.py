@@ -13,8 +13,8 @@ from beam_export.naming import parse
 from beam_export.shards.directory import Directory, Seen
 from beam_export.shards.ownership import Ownership, Standing, sha256_of
 from beam_export.shards.workspace import LOCK, LOCK_CONTENT, Workspace
-from beam_export.storage.base import Folders, InTheWayError, Target, Terms
-from beam_export.storage.registry import ReplacedError, Stat, check_reachable, folders_of, target_of
+from beam_export.storage.base import Folders, InTheWayError, StorageWriter, WriteCondition
+from beam_export.storage.registry import ReplacedError, Stat, check_reachable, folders_of, writer_of
 
 __all__ = ["Output", "Seen", "Standing"]
 
@@ -44,8 +44,8 @@ class Output(Directory):
         self._made: list[str] = []
 
     @property
-    def _target(self) -> Target:
-        return target_of(self.directory)
+    def _target(self) -> StorageWriter:
+        return writer_of(self.directory)
 
     @property
     def _folders(self) -> Folders | None:
@@ -144,7 +144,7 @@ class Output(Directory):
         try:
             with (
                 self._having_room(),
-                self._target.publish(path, self.work.new(), self._terms(seen)) as target,
+                self._target.publish(path, self.work.new(), self._condition(seen)) as target,
             ):
                 yield target
                 self._check_place(name, seen)
@@ -161,7 +161,7 @@ class Output(Directory):
         What stood there before was looked at when the plan was made (`leftovers`).
         """
         parsed, now = parse(name), self._storage.stat(self.path(name))
-        if parsed is None or now is None or self._target.marks:
+        if parsed is None or now is None or self._target.keeps_owner:
             return
         if now.updated <= self.since and (seen is None or seen.stat == now):
             return
@@ -175,13 +175,13 @@ class Output(Directory):
             "came there meanwhile: move it away and run again, or give another directory."
         )
 
-    def _terms(self, seen: Seen | None) -> Terms:
+    def _condition(self, seen: Seen | None) -> WriteCondition:
         if seen is None:
-            return Terms(self.token)
+            return WriteCondition(self.token)
         if seen.stat is None or self._is_others(seen.stat):
             # What another run writes at this moment may be found there, and nothing else.
-            return Terms(self.token, 0)
-        return Terms(self.token, seen.stat.generation)
+            return WriteCondition(self.token, 0)
+        return WriteCondition(self.token, seen.stat.generation)
 
     def _is_others(self, file: Stat) -> bool:
         """Tells whether another run has written a file since this one began."""
@@ -229,7 +229,7 @@ class Output(Directory):
         try:
             if self._is_others(seen.stat):
                 raise self._conflict(name)
-            self._target.delete_seen(seen.stat)
+            self._target.delete_if_unchanged(seen.stat)
         except ReplacedError as error:
             raise self._conflict(name) from error
         seen.stat = None
@@ -251,7 +251,7 @@ class Output(Directory):
             name: of the tar.
             sha256: hex, of what is about to take the name; None for what stands there.
         """
-        if self._target.marks or (sha256 is None and self.kind(name) != "file"):
+        if self._target.keeps_owner or (sha256 is None and self.kind(name) != "file"):
             return
         if sha256 is None:
             with self.read(name) as source:
@@ -261,7 +261,7 @@ class Output(Directory):
 
     def disclaim(self, sha256: str) -> None:
         """Removes the record of a tar whose Parquet stands."""
-        if not self._target.marks:
+        if not self._target.keeps_owner:
             self.work.disclaim(sha256)
 
     def sweep(self) -> None:
@@ -282,7 +282,7 @@ class Output(Directory):
         self.work.sweep()
         if self._made:
             for folder in (self.path("_meta"), *self._made):
-                self._target.tidy(folder)
+                self._target.remove_if_empty(folder)
 
     def note(self, name: str, content: bytes) -> str:
         """Keeps a note in the run's workspace, for whoever comes after; returns its name."""

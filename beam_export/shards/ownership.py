@@ -41,7 +41,7 @@ class Standing(NamedTuple):
     Attributes:
         size: in bytes.
         updated: when it took its name, in seconds since the epoch.
-        kind: `file`, or what else it is (`local_writer.kind_of`).
+        kind: `file`, or what else it is (`local_file.file_kind`).
         owner: the mark of the run that wrote it, where marks are kept.
     """
 

@@ -22,7 +22,7 @@ from beam_export.shards.output import Output, Standing
 from beam_export.shards.parquet import check_pages, read_encodings, read_facts
 from beam_export.shards.sealed import SealError, unseal
 from beam_export.shards.writer import REMARKS, ShardResult, failures_from_json, remarks_from_json
-from beam_export.storage.registry import LANES, storage_of
+from beam_export.storage.registry import CONCURRENT_REQUESTS, storage_of
 from beam_export.storage.uris import is_local
 
 __all__ = ["Stock", "find_finished", "take_stock"]
@@ -206,7 +206,7 @@ def _changed_since(moment: float, refs: Iterable[PackedRef], workspace: str) -> 
     if all(map(is_local, uris)):
         return any(_last_updated(uri) > moment for uri in uris)
     # A request each, which waits for an answer more than it works.
-    with concurrent.futures.ThreadPoolExecutor(LANES, "look") as lanes:
+    with concurrent.futures.ThreadPoolExecutor(CONCURRENT_REQUESTS, "look") as lanes:
         return any(updated > moment for updated in lanes.map(_last_updated, uris))
 
 

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 
 from beam_export.errors import RunError
-from beam_export.storage.base import Entry, Folders, Target
+from beam_export.storage.base import Entry, Folders, StorageWriter
 from beam_export.storage.registry import Stat, Storage
 
 __all__ = ["LOCK", "LOCK_CONTENT", "Workspace"]
@@ -54,7 +54,7 @@ class Workspace:
 
     directory: str
     token: str
-    target: Target
+    target: StorageWriter
     storage: Storage
     folders: Folders | None
 
@@ -179,7 +179,7 @@ class Workspace:
         return dataclasses.replace(self, token=token)
 
     def _is_ours(self, files: list[Stat]) -> bool:
-        if self.target.marks:
+        if self.target.keeps_owner:
             return any(file.owner == self.token for file in files)
         return self._holds(self.path(_MARKER), _marker(self.token))
 
@@ -208,13 +208,13 @@ class Workspace:
         for some in ([file for file in files if file not in marker], marker):
             # Of objects, just those that were listed.
             self.target.delete(file.pinned if file.generation else file.uri for file in some)
-        self.target.tidy(self.path())
+        self.target.remove_if_empty(self.path())
         if self.folders is not None:
             self._sweep_base(self.folders)
 
     def _is_temporary(self, file: Stat) -> bool:
         known = _TEMPORARY.fullmatch(file.uri.removeprefix(self.path() + "/")) is not None
-        return known and (not self.target.marks or file.owner == self.token)
+        return known and (not self.target.keeps_owner or file.owner == self.token)
 
     def _sweep_base(self, folders: Folders) -> None:
         """Removes the lock when no run is left, and `_tmp` if it is ours and empty."""
@@ -228,7 +228,7 @@ class Workspace:
             names.discard(LOCK)
         if names == {_BASE} and self._holds(f"{self._base}/{_BASE}", _BASE_CONTENT):
             self.target.delete([f"{self._base}/{_BASE}"])
-            self.target.tidy(self._base)
+            self.target.remove_if_empty(self._base)
 
 
 def _is_workspace(entry: Entry) -> bool:

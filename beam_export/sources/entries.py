@@ -8,7 +8,7 @@ from typing import NamedTuple
 from beam_export.naming import clean_ext
 from beam_export.samples import SOURCE_CHANGED, Failure, Member
 from beam_export.storage.registry import ReplacedError
-from beam_export.storage.retry import is_lasting
+from beam_export.storage.retry import is_permanent
 from beam_export.storage.uris import pin_file, unpin
 from beam_export.text import printable
 
@@ -158,7 +158,7 @@ def unreadable_source(name: str, path: str, what: str, error: OSError) -> Failur
     if isinstance(error, ReplacedError):
         reason = f"{what} has been replaced since it was listed"
         return broken_source(name, path, reason, SOURCE_CHANGED)
-    if not is_lasting(error):
+    if not is_permanent(error):
         raise error
     return broken_source(name, path, f"{what} cannot be read: {error.strerror}")
 

@@ -32,7 +32,7 @@ from beam_export.sources.entries import (
 )
 from beam_export.sources.patterns import Pattern, translate_glob
 from beam_export.sources.siblings import companion_names, group_listing, group_siblings
-from beam_export.storage.local_file import irregular_kind, kind_of_mode
+from beam_export.storage.local_file import special_kind, special_kind_at
 from beam_export.storage.registry import Stat, storage_of
 from beam_export.storage.uris import is_local
 from beam_export.text import printable
@@ -68,7 +68,7 @@ def refuse_irregular(flag: str, path: str) -> None:
     Raises:
         InputError: if it is one: reading it would wait, or never end.
     """
-    if is_local(path) and (kind := irregular_kind(path)):
+    if is_local(path) and (kind := special_kind_at(path)):
         raise InputError(
             f"{flag}={printable(path)} is a {kind}, which is never read: give a regular file."
         )
@@ -263,7 +263,7 @@ def _look(
         return _Folder(entry.path, inner, above)
     if stat.S_ISREG(status.st_mode):
         return local_entry(entry.name, entry.path, status)
-    return Skipped(f"({kind_of_mode(status.st_mode)})")
+    return Skipped(f"({special_kind(status.st_mode)})")
 
 
 def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | Skipped:

@@ -23,14 +23,15 @@ from beam_export.samples import SOURCE_CHANGED, WHOLE, Member
 from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.formats import TableError
 from beam_export.storage.local_file import check_unchanged, read_at
+from beam_export.storage.open_files import open_source
 from beam_export.storage.registry import (
-    LANES,
+    CONCURRENT_REQUESTS,
     IrregularError,
     ReplacedError,
     check_reachable,
     storage_of,
 )
-from beam_export.storage.retry import is_lasting, open_source, patiently
+from beam_export.storage.retry import is_permanent, with_retries
 from beam_export.storage.uris import is_local, pin_file
 
 __all__ = ["Reader", "Span", "coalesce", "locate"]
@@ -273,7 +274,7 @@ class Reader:
 @functools.cache
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
     """Returns the threads of this process that read from far away, whoever asks."""
-    return concurrent.futures.ThreadPoolExecutor(LANES, "read")
+    return concurrent.futures.ThreadPoolExecutor(CONCURRENT_REQUESTS, "read")
 
 
 def _windows(items: Iterator[_T], members: Callable[[_T], Iterable[Member]]) -> Iterator[list[_T]]:
@@ -298,19 +299,19 @@ def _is_far(member: Member) -> bool:
     if member.column is not None:  # such a file is held open
         return False
     storage = storage_of(member.uri)
-    return storage.ranged or (storage.far and member.offset == WHOLE)
+    return storage.ranged or (storage.remote and member.offset == WHOLE)
 
 
 def _fetch(member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
     """Reads, again if need be; what will not go away is the sample's failure."""
     try:
-        return read() if storage_of(member.uri).ranged else patiently(read)
+        return read() if storage_of(member.uri).ranged else with_retries(read)
     except SampleError as error:
         return error
     except ReplacedError:
         return _replaced(member)
     except OSError as error:
-        if not is_lasting(error):
+        if not is_permanent(error):
             raise
         why = error.strerror if isinstance(error, IrregularError) else os.strerror(error.errno or 0)
         return SampleError("read", "OSError", f"the .{member.ext} cannot be read: {why}")
@@ -363,7 +364,7 @@ def locate(path: str, stage: str) -> tuple[str, int]:
     try:
         found = storage_of(path).stat(path)
     except OSError as error:
-        if not is_lasting(error):
+        if not is_permanent(error):
             raise
         reason = f"its file cannot be looked at: {error.strerror}"
         raise SampleError(stage, "OSError", reason) from error
@@ -380,7 +381,7 @@ def _locate_local(path: str, stage: str) -> tuple[str, int]:
     except FileNotFoundError as error:
         raise SampleError(stage, "OSError", "there is no file at its path") from error
     except OSError as error:
-        if not is_lasting(error):
+        if not is_permanent(error):
             raise
         reason = f"its file cannot be looked at: {error.strerror}"
         raise SampleError(stage, "OSError", reason) from error

@@ -1,8 +1,16 @@
-"""What is asked of a storage; each kind has modules of its own."""
+"""The interface of a storage: reading, writing, directories. Each kind implements it in modules.
+
+| kind | reads | writes |
+|---|---|---|
+| local | `local.LocalStorage` | `local_writer.LocalWriter` |
+| `gs://` | `google_reader.GoogleStorage` | `google_writer.GoogleWriter` |
+| others | `beam.BeamStorage` | `beam.BeamWriter` |
+"""
 
 from __future__ import annotations
 
 import errno
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, NamedTuple, Protocol
@@ -10,28 +18,33 @@ from typing import BinaryIO, NamedTuple, Protocol
 from beam_export.storage.uris import pin, pin_file
 
 __all__ = [
-    "LANES",
+    "CONCURRENT_REQUESTS",
     "Entry",
     "Folders",
     "InTheWayError",
     "IrregularError",
     "ReplacedError",
+    "SeekableReader",
     "Stat",
     "Storage",
-    "Target",
-    "Terms",
+    "StorageWriter",
+    "WriteCondition",
     "read_up_to",
 ]
 
-#: Reads at a time of a process on a storage far away.
-LANES = 16
+#: Concurrent requests of a process to a remote storage.
+CONCURRENT_REQUESTS = 16
 
 
 class ReplacedError(OSError):
-    """A file is another one than that which was listed, or looked at."""
+    """The file under a name has other content than when it was listed or last checked."""
 
     def __init__(self, uri: str) -> None:
-        """Says so of a file."""
+        """Makes the error of a file.
+
+        Args:
+            uri: without its pin.
+        """
         super().__init__(errno.ESTALE, "it has been replaced meanwhile", uri)
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
@@ -39,10 +52,15 @@ class ReplacedError(OSError):
 
 
 class IrregularError(OSError):
-    """What stands under a name is no regular file, and is not read: of a FIFO nobody knows when."""
+    """A name is that of a FIFO, socket or device, which is not read: a read might never return."""
 
     def __init__(self, kind: str, path: str) -> None:
-        """Says so of a `FIFO`, a `socket`, a `character device` or a `block device`."""
+        """Makes the error of a file.
+
+        Args:
+            kind: `FIFO`, `socket`, `character device` or `block device`.
+            path: of the file.
+        """
         super().__init__(errno.ENXIO, f"it is a {kind}, and not a regular file", path)
         self.kind = kind
 
@@ -51,14 +69,13 @@ class IrregularError(OSError):
 
 
 class InTheWayError(OSError):
-    """Something that is no plain file, or no directory, stands where one is needed; it stays.
+    """A file or directory is needed where something of another kind stands; that is left alone.
 
     Attributes:
-        kind: what it is: `symbolic link`, `directory`, `file`, `special file`.
+        kind: of what stands there: `symbolic link`, `directory`, `file`, `special file`.
     """
 
     def __init__(self, uri: str, kind: str) -> None:
-        """Says so of a path."""
         self.kind = kind
         super().__init__(errno.EEXIST, f"a {kind} stands in its place", uri)
 
@@ -67,15 +84,17 @@ class InTheWayError(OSError):
 
 
 class Stat(NamedTuple):
-    """What a storage says of a file.
+    """What a storage knows of a file.
 
     Attributes:
-        uri: where it lies.
+        uri: without a pin.
         size: in bytes.
-        updated: when its content last changed, in seconds since the epoch; 0 if nobody knows.
-        generation: a number that no other content of this name has; 0 where there is no such.
-        owner: whose it is by its own mark, see `Terms`; empty where marks are not kept or not read.
-        moment: of a local file, `updated` in nanoseconds: with its size it stands for its content.
+        updated: when its content last changed, in seconds since the epoch; 0 if unknown.
+        generation: of an object, the number that no other content of its name has; else 0.
+        owner: the mark of the run that wrote it (`WriteCondition.owner`); empty where marks are not
+            kept or not read.
+        modified_ns: of a local file, `updated` in nanoseconds, which with the size identifies the
+            content; else None.
     """
 
     uri: str
@@ -83,118 +102,121 @@ class Stat(NamedTuple):
     updated: float
     generation: int = 0
     owner: str = ""
-    moment: int | None = None
+    modified_ns: int | None = None
 
     @property
     def pinned(self) -> str:
-        """The URI of just this content, as far as the storage can tell contents apart."""
-        if self.moment is not None:
-            return pin_file(self.uri, self.size, self.moment)
+        """The URI of this content alone, as far as the storage can tell contents apart."""
+        if self.modified_ns is not None:
+            return pin_file(self.uri, self.size, self.modified_ns)
         return pin(self.uri, self.generation)
 
 
 class Storage(Protocol):
-    """Reads files of one kind of storage; has no state, so that it travels to workers.
+    """Reads files of one kind of storage; stateless, so that it can be pickled to workers.
 
     Attributes:
-        far: whether a read waits more than it works, so that several go well at the same time.
-        ranged: whether a range is one request, tried again as it needs: no file is held open.
+        remote: whether a read is mostly waiting, so that concurrent reads pay.
+        ranged: whether a range is one request, which retries by itself, and no file is held open.
     """
 
-    far: bool
+    remote: bool
     ranged: bool
 
     def stat(self, uri: str) -> Stat | None:
-        """Returns what is known of a file, None if there is none, or not that of a pinned URI."""
+        """Returns what is known of a file; None if there is none, or not that of a pinned URI."""
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """Yields all files whose paths begin so, in order of the bytes of their paths."""
+        """Yields the files whose paths begin with `prefix`, in order of their bytes."""
 
     def open(self, uri: str) -> BinaryIO:
-        """Opens a file for reading from any place in it.
+        """Opens a file for reading; it is seekable.
 
         Raises:
             FileNotFoundError: if there is none.
-            ReplacedError: if the URI is pinned, and the file is another one now.
+            ReplacedError: if the URI is pinned, and the file is another one by now.
         """
 
     def read(self, uri: str, start: int, size: int) -> bytes:
-        """Returns `size` bytes, or as many as there are.
+        """Returns `size` bytes from `start` on, or as many as there are.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ReplacedError: if the URI is pinned, and the file is another one now.
+            ReplacedError: if the URI is pinned, and the file is another one by now.
         """
 
     def read_whole(self, uri: str, size: int) -> bytes:
-        """Returns the bytes of a file that had `size`, and one more if it has grown.
+        """Returns all bytes of a file that had `size` of them, and one more if it has grown.
 
         Raises:
             FileNotFoundError, ReplacedError: as `read` does.
         """
 
 
-class Terms(NamedTuple):
-    """On which terms a file takes a name.
+class WriteCondition(NamedTuple):
+    """On which condition a file takes its name, and the mark that it gets.
 
     Attributes:
-        owner: mark that the file gets, where the storage keeps marks.
-        generation: of what it may take the place of; 0: of nothing; None: of whatever is there.
+        owner: mark of the run that writes it, where the storage keeps marks.
+        generation: of the object that may be replaced; 0: of none, so that the name must be free;
+            None: of any.
     """
 
     owner: str
     generation: int | None = None
 
 
-class Target(Protocol):
-    """Writes files of one kind of storage; has no state, so that it travels to workers.
+class StorageWriter(Protocol):
+    """Writes files of one kind of storage; stateless, so that it can be pickled to workers.
 
     Attributes:
-        marks: whether files bear the mark of their owner (`Terms.owner`).
+        keeps_owner: whether files bear the mark of their owner (`WriteCondition.owner`).
     """
 
-    marks: bool
+    keeps_owner: bool
 
     def create(self, path: str, owner: str = "") -> AbstractContextManager[BinaryIO]:
-        """Opens a file of a name that nobody else uses; what stands there is never written to.
+        """Opens a new file of a name that no other process uses; nothing is overwritten.
 
-        It may be seen half-written; whole, and there, it is when the block ends without an error.
+        It may be visible half-written; it is complete when the block ends without an error.
         """
 
-    def publish(self, path: str, temporary: str, terms: Terms) -> AbstractContextManager[BinaryIO]:
-        """Opens a file that takes its name, whole, when the block ends without an error.
+    def publish(
+        self, path: str, temporary: str, condition: WriteCondition
+    ) -> AbstractContextManager[BinaryIO]:
+        """Opens a file that takes its name, complete, when the block ends without an error.
 
         Args:
             path: the name.
-            temporary: a name that nobody else uses, for storages whose files can be seen while
+            temporary: a name that no other process uses, for storages whose files are visible while
                 they are written.
-            terms: of taking the name; those about generations bind where there are generations.
-                What is there already and has the same content is as good.
+            condition: of taking the name; generations count only where there are generations.
+                A file that has the same content already is a success too.
 
         Raises:
-            ReplacedError: if what stands there is not on these terms; it stays.
-            InTheWayError: if it is no file at all; it stays.
+            ReplacedError: if the condition does not hold; what stands there is left alone.
+            InTheWayError: if no file stands there; it is left alone.
         """
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Removes files, whether or not they are there."""
+        """Deletes files; one that is not there is no error."""
 
-    def delete_seen(self, seen: Stat) -> None:
-        """Removes a file if it is still the one that was looked at, or is gone.
+    def delete_if_unchanged(self, seen: Stat) -> None:
+        """Deletes a file if it is still the one that `seen` describes; no error if it is gone.
 
         Raises:
-            ReplacedError: if it is another one; it stays.
+            ReplacedError: if it is another one; it is left alone.
         """
 
-    def tidy(self, folder: str) -> None:
-        """Removes a directory that is empty, where there are directories."""
+    def remove_if_empty(self, folder: str) -> None:
+        """Removes a directory if it is empty, where there are directories."""
 
 
 class Entry(NamedTuple):
-    """What a directory holds under a name.
+    """One entry of a directory.
 
     Attributes:
-        name: in the directory.
+        name: without the directory.
         kind: `file`, `directory`, `symbolic link`, or `special file` for a pipe or a device.
         size: in bytes.
         updated: when it last changed, in seconds since the epoch.
@@ -207,30 +229,30 @@ class Entry(NamedTuple):
 
 
 class Folders(Protocol):
-    """Makes and looks at directories, where there are such; never through a link below the root."""
+    """Makes and lists directories, where there are any; no link below the root is followed."""
 
     def make_root(self) -> list[str]:
-        """Makes the root and what it lies in; returns the directories that were made, inner first.
+        """Makes the root and its parents; returns the directories that were made, innermost first.
 
         Raises:
             OSError: if it is no directory, or cannot be made.
         """
 
     def make_folder(self, path: str) -> bool:
-        """Makes a directory; tells whether it was not there.
+        """Makes a directory; returns whether it was made, and not there already.
 
         Raises:
             InTheWayError: if something else stands there.
         """
 
     def kind(self, path: str) -> str:
-        """Returns what stands under a path (`Entry.kind`); empty if nothing does."""
+        """Returns the kind of what stands under a path, as `Entry.kind`; "" if nothing does."""
 
     def entries(self, path: str) -> list[Entry]:
-        """Returns what a directory holds, by name; nothing if there is no directory."""
+        """Returns the entries of a directory by name; none if there is no directory."""
 
     def open_plain(self, path: str) -> int:
-        """Opens a plain file for reading, and returns its descriptor.
+        """Returns the descriptor of a plain file, opened for reading.
 
         Raises:
             FileNotFoundError: if nothing stands there.
@@ -238,8 +260,34 @@ class Folders(Protocol):
         """
 
 
+class SeekableReader(io.RawIOBase):
+    """Base of files for reading that keep their position themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offset = 0
+
+    def tell(self) -> int:
+        """Returns the position of the next read."""
+        return self._offset
+
+    def readable(self) -> bool:
+        """Returns True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns True."""
+        return True
+
+
 def read_up_to(source: BinaryIO, size: int) -> bytes:
-    """Reads until there is nothing more: one read of a raw file may return less than is there."""
+    """Returns `size` bytes of an open file, or all that are left.
+
+    One read of a raw file may return fewer bytes than there are, so it is repeated.
+
+    >>> read_up_to(io.BytesIO(b"abc"), 2), read_up_to(io.BytesIO(b"abc"), 5)
+    (b'ab', b'abc')
+    """
     first = source.read(size)
     if not first or len(first) == size:
         return first

@@ -1,4 +1,4 @@
-"""Files of any file system that Beam knows: `s3://`, `hdfs://`, and others that are registered."""
+"""Reads and writes files on any file system that Beam knows: `s3://`, `hdfs://`, and others."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, FileMetadata, FileSystem
 from apache_beam.io.filesystems import FileSystems
 
-from beam_export.storage.base import Stat, Terms, read_up_to
+from beam_export.storage.base import Stat, WriteCondition, read_up_to
 
-__all__ = ["BeamStorage", "BeamTarget", "schemes"]
+__all__ = ["BeamStorage", "BeamWriter", "schemes"]
 
 
 class BeamStorage:
-    """Reads through Beam's `FileSystems`, which tells no generations."""
+    """Reads through Beam's `FileSystems`, which has no generations."""
 
-    far = True
+    remote = True
     ranged = False
 
     def stat(self, uri: str) -> Stat | None:
         """See `Storage.stat`."""
-        # Not by a match: a bracket or a star in a name would be a pattern.
+        # Not by `match`, for which a bracket or a star in a name would be a pattern.
         system = FileSystems.get_filesystem(uri)
         try:
             return _stat(system.metadata(uri))
         except (OSError, BeamIOError):
-            # Each file system says in its own way that there is no such file.
+            # Each file system raises an error of its own if there is no such file.
             if system.exists(uri):
                 raise
             return None
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """See `Storage.list`; Beam gives all of it at once, in no order."""
+        """See `Storage.list`; Beam lists all at once, in no order, so all is held and sorted."""
         (result,) = FileSystems.match([prefix + "**"])
         found = [_stat(file) for file in result.metadata_list]
         yield from sorted(found, key=lambda one: os.fsencode(one.uri))
@@ -59,7 +59,7 @@ class BeamStorage:
 
     def read_whole(self, uri: str, size: int) -> bytes:
         """See `Storage.read_whole`."""
-        # One byte more than there should be tells a file that has grown, and costs nothing.
+        # One byte more than expected shows that the file has grown.
         return self.read(uri, 0, size + 1)
 
 
@@ -67,14 +67,14 @@ def _stat(file: FileMetadata) -> Stat:
     return Stat(file.path, file.size_in_bytes, file.last_updated_in_seconds or 0.0)
 
 
-class BeamTarget:
-    """Writes through Beam's `FileSystems`, which knows no terms: a rename replaces like by like."""
+class BeamWriter:
+    """Writes through Beam's `FileSystems`, which has no conditions: a rename always replaces."""
 
-    marks = False
+    keeps_owner = False
 
     @contextlib.contextmanager
     def create(self, path: str, owner: str = "") -> Iterator[BinaryIO]:
-        """See `Target.create`."""
+        """See `StorageWriter.create`."""
         target = FileSystems.create(
             path, mime_type="application/octet-stream", compression_type="uncompressed"
         )
@@ -82,36 +82,36 @@ class BeamTarget:
             yield opened
 
     @contextlib.contextmanager
-    def publish(self, path: str, temporary: str, terms: Terms) -> Iterator[BinaryIO]:
-        """See `Target.publish`."""
+    def publish(self, path: str, temporary: str, condition: WriteCondition) -> Iterator[BinaryIO]:
+        """See `StorageWriter.publish`."""
         try:
             with self.create(temporary) as target:
                 yield target
             FileSystems.rename([temporary], [path])
         except BaseException:
-            # What is wrong is to be told, not that the rest of it cannot be removed either.
+            # The first error is the one to report, not that the rest cannot be removed.
             with contextlib.suppress(OSError):
                 self.delete([temporary])
             raise
 
     def delete(self, paths: Iterable[str]) -> None:
-        """See `Target.delete`."""
+        """See `StorageWriter.delete`."""
         for path in paths:
             try:
                 FileSystems.delete([path])
             except OSError:
-                # Each file system says in its own way that there is no such file.
+                # Each file system raises an error of its own if there is no such file.
                 if FileSystems.exists(path):
                     raise
 
-    def delete_seen(self, seen: Stat) -> None:
-        """See `Target.delete_seen`; files have no generations here."""
+    def delete_if_unchanged(self, seen: Stat) -> None:
+        """See `StorageWriter.delete_if_unchanged`; files have no generations here."""
         self.delete([seen.uri])
 
-    def tidy(self, folder: str) -> None:
-        """See `Target.tidy`: there is nothing to do."""
+    def remove_if_empty(self, folder: str) -> None:
+        """See `StorageWriter.remove_if_empty`: there is nothing to do."""
 
 
 def schemes() -> set[str | None]:
-    """Returns the schemes that have a file system here."""
+    """Returns the URI schemes that Beam's installed file systems serve."""
     return {system.scheme() for system in FileSystem.get_all_subclasses()}

@@ -1,13 +1,14 @@
-"""The process's one client of Google Cloud Storage, and its errors as errors of files.
+"""The process's client of Google Cloud Storage, and its errors as OSError.
 
-One client, since each brings a pool of connections of its own: Beam's file system makes one, with
-new connections, for each file that it opens. It is made where it is first needed and never
-travels. With `STORAGE_EMULATOR_HOST` set it asks for no credentials; else it has the default ones
-(Dataflow: of the worker), and where there are none it reads what is public.
+There is one client per process, since each has a pool of connections of its own: Beam's file system
+makes a client, with new connections, for each file that it opens. It is made at the first request
+and never pickled. With `STORAGE_EMULATOR_HOST` set it asks for no credentials; else it has the
+default ones (on Dataflow, the worker's), and where there are none it reads what is public.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import functools
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import google.auth.exceptions
+import google_crc32c
 import requests.adapters
 import urllib3.exceptions
 from google.api_core import exceptions
@@ -25,22 +27,36 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from beam_export.storage.base import LANES, ReplacedError
+from beam_export.storage.base import CONCURRENT_REQUESTS, ReplacedError
 from beam_export.storage.uris import unpin
 
-__all__ = ["RETRY", "TIMEOUT", "blob_of", "bucket_of", "client", "told"]
+__all__ = [
+    "OWNER",
+    "RETRY",
+    "TIMEOUT",
+    "as_os_errors",
+    "blob_of",
+    "client",
+    "crc32c_text",
+    "existing_blob",
+    "is_broken_transfer",
+    "split_bucket",
+]
 
-#: For 408, 429, 5xx, timeouts and connections that break; waits grow, and are drawn by lot.
+#: Key of an object's metadata that holds the mark of the run that wrote it.
+OWNER = "beam-export-run"
+
+#: Of 408, 429, 5xx, timeouts and broken connections; waits grow, and are drawn at random.
 RETRY = DEFAULT_RETRY.with_delay(initial=0.25, maximum=20.0, multiplier=2.0).with_timeout(150.0)
 #: Seconds: to connect, and between two bytes.
 TIMEOUT = (20.0, 60.0)
 
-#: Besides the readers, threads of the runner ask for something, each one thing at a time.
-_CONNECTIONS = 4 * LANES
-#: What follows a URL's question mark may hold the key to an upload that is going on.
+#: Threads of the runner make requests besides the readers', each one at a time.
+_CONNECTIONS = 4 * CONCURRENT_REQUESTS
+#: The query of a URL, which may hold the key of an upload that is in progress.
 _QUERY = re.compile(r"\?[^\s'\")]*")
-_LASTING = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
-#: Variables that name certificates to trust.
+_ERRNOS = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT}
+#: Environment variables that name certificates to trust.
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _lock = threading.Lock()
 
@@ -49,51 +65,83 @@ def client() -> storage.Client:
     """Returns the client of this process.
 
     Raises:
-        google.auth.exceptions.GoogleAuthError: if its credentials are no good.
+        google.auth.exceptions.GoogleAuthError: if its credentials are not valid.
     """
     with _lock:
-        # A process that was forked must not go on with connections of another.
+        # A forked process must not use the connections of its parent.
         return _make(os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST"))
 
 
 @functools.lru_cache(maxsize=1)
 def _make(process: int, emulator: str | None) -> storage.Client:
-    # Else it asks for the metadata of each bucket once, for traces that nobody has asked for.
+    # Else it requests the metadata of each bucket once, for traces that are not recorded.
     os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "1")
     if emulator:
         made = storage.Client.create_anonymous_client()
     else:
         try:
-            # Objects are of buckets, not of projects: none has to be known.
+            # Objects belong to buckets, not to projects, so none has to be known.
             made = storage.Client(project=None)
         except google.auth.exceptions.DefaultCredentialsError:
             made = storage.Client.create_anonymous_client()
     pool = requests.adapters.HTTPAdapter(pool_connections=8, pool_maxsize=_CONNECTIONS)
     for scheme in ("http://", "https://"):
         made._http.mount(scheme, pool)
-    # Else all of the environment is looked through for each request, which takes a fifth of it.
+    # Else the whole environment is searched at each request, a fifth of its processor time.
     made._http.trust_env = bool(urllib.request.getproxies()) or any(map(os.environ.get, _BUNDLES))
     return made
 
 
-def bucket_of(uri: str) -> tuple[storage.Bucket, str]:
-    """Returns the bucket of a URI, not looked at, and the name in it."""
+def split_bucket(uri: str) -> tuple[storage.Bucket, str]:
+    """Returns the bucket of `gs://bucket/name`, and the name; makes no request."""
     name, _, inside = uri.removeprefix("gs://").partition("/")
     return client().bucket(name), inside
 
 
 def blob_of(uri: str, *, chunk_size: int | None = None) -> storage.Blob:
-    """Returns the object of a URI, not looked at; of just one content if the URI is pinned."""
+    """Returns the object of a URI; of a pinned one, that generation alone; makes no request."""
     plain, generation = unpin(uri)
-    bucket, name = bucket_of(plain)
+    bucket, name = split_bucket(plain)
     return bucket.blob(name, chunk_size=chunk_size, generation=generation or None)
 
 
-@contextlib.contextmanager
-def told(uri: str) -> Iterator[None]:
-    """Raises errors of the client as an OSError that says what is wrong, and no secret.
+def existing_blob(uri: str) -> storage.Blob | None:
+    """Returns the object of a URI with its attributes loaded; None if there is none.
 
-    Those of `errno` ENOENT and EACCES are lasting; the others were tried again, in vain.
+    Raises:
+        OSError: if it cannot be asked for.
+    """
+    blob = blob_of(uri)
+    with as_os_errors(uri):
+        try:
+            blob.reload(timeout=TIMEOUT, retry=RETRY)
+        except exceptions.NotFound:
+            return None
+    return blob
+
+
+def crc32c_text(checksum: google_crc32c.Checksum) -> str:
+    """Returns a crc32c as the storage writes it, in base64.
+
+    >>> crc32c_text(google_crc32c.Checksum(b"123456789"))
+    '4waSgw=='
+    """
+    return base64.b64encode(checksum.digest()).decode()
+
+
+def is_broken_transfer(error: OSError) -> bool:
+    """Returns whether a transfer came damaged or broke off, and is worth another attempt.
+
+    All other transient errors the client has retried already.
+    """
+    return error.errno == errno.EIO
+
+
+@contextlib.contextmanager
+def as_os_errors(uri: str) -> Iterator[None]:
+    """Raises errors of the client in the block as OSError, with the cause and without secrets.
+
+    Those of `errno` ENOENT and EACCES are permanent; the others were retried in vain.
 
     Raises:
         ReplacedError: if a precondition does not hold.
@@ -104,7 +152,7 @@ def told(uri: str) -> Iterator[None]:
         raise ReplacedError(uri) from None
     except (exceptions.GoogleAPICallError, InvalidResponse) as error:
         code = _code(error)
-        raise OSError(_LASTING.get(code, errno.EIO), _reason(code, error), uri) from None
+        raise OSError(_ERRNOS.get(code, errno.EIO), _reason(code, error), uri) from None
     except google.auth.exceptions.TransportError as error:
         raise OSError(errno.EIO, f"no token could be had: {_plain(error)}", uri) from None
     except google.auth.exceptions.GoogleAuthError as error:

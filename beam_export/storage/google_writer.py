@@ -1,20 +1,19 @@
-"""Objects of Google Cloud Storage, written: whole, or not at all.
+"""Writes objects of Google Cloud Storage: complete, or not at all.
 
-An object appears when the last byte of its upload has come, so there is no temporary name and no
-rename. What is written is kept on this machine first (a few MiB in memory, more on its disk): its
-size and its crc32c are known before anything is sent, the storage refuses anything else, and an
-upload that broke begins again. A process that dies leaves no object, but at most an upload that
-was never ended, which the storage forgets within a week.
+An object appears when the last byte of its upload has arrived, so there is no temporary name and no
+rename. Bytes are collected on this machine first (8 MiB in memory, more on its disk): size and
+crc32c are known before the upload begins, the storage refuses anything else, and a broken upload
+begins anew. A process that dies leaves no object, but at most an unfinished upload, which the
+storage drops within a week.
 
-Terms are preconditions on generations, so that of two who write at the same time the first wins
-and the other is told (412). An answer may get lost: then the second try fails on the object of the
-first. So after a 412 what is there is looked at, and the same size and crc32c are success, whoever
-it was.
+A `WriteCondition` is a precondition on the generation: of two writers at the same time the first
+wins, and the second gets a 412. The answer to a successful upload may get lost, and then its retry
+gets a 412 too. So after a 412 the existing object is compared, and the same size and crc32c count
+as success, whoever wrote it.
 """
 
 from __future__ import annotations
 
-import base64
 import concurrent.futures
 import contextlib
 import errno
@@ -26,53 +25,64 @@ import google_crc32c
 from google.api_core import exceptions
 
 from beam_export.errors import RunError
-from beam_export.storage.base import LANES, ReplacedError, Stat, Terms
-from beam_export.storage.google_client import RETRY, TIMEOUT, blob_of, told
-from beam_export.storage.google_reader import OWNER
+from beam_export.storage.base import CONCURRENT_REQUESTS, ReplacedError, Stat, WriteCondition
+from beam_export.storage.google_client import (
+    OWNER,
+    RETRY,
+    TIMEOUT,
+    as_os_errors,
+    blob_of,
+    crc32c_text,
+    existing_blob,
+    is_broken_transfer,
+)
+from beam_export.storage.retry import with_retries
 
-__all__ = ["GoogleTarget"]
+__all__ = ["GoogleWriter"]
 
 #: Bytes of an object that are held in memory; more go to a temporary file.
 _IN_MEMORY = 8 << 20
-#: Bytes a request of a large upload; a multiple of 256 KiB. It is held in memory.
+#: Bytes per request of a large upload, held in memory; a multiple of 256 KiB.
 _CHUNK = 16 << 20
-_TRIES = 3
 
 
-class GoogleTarget:
+class GoogleWriter:
     """Writes objects with the process's client."""
 
-    marks = True
+    keeps_owner = True
 
     @contextlib.contextmanager
     def create(self, path: str, owner: str = "") -> Iterator[BinaryIO]:
-        """See `Target.create`."""
-        with self.publish(path, "", Terms(owner, 0)) as target:
+        """See `StorageWriter.create`."""
+        with self.publish(path, "", WriteCondition(owner, 0)) as target:
             yield target
 
     @contextlib.contextmanager
-    def publish(self, path: str, temporary: str, terms: Terms) -> Iterator[BinaryIO]:
-        """See `Target.publish`; it needs no temporary name."""
+    def publish(self, path: str, temporary: str, condition: WriteCondition) -> Iterator[BinaryIO]:
+        """See `StorageWriter.publish`; it needs no temporary name."""
         with _Spool() as spool:
             yield cast(BinaryIO, spool)
-            _upload(path, spool, terms)
+            _upload(path, spool, condition)
 
     def delete(self, paths: Iterable[str]) -> None:
-        """See `Target.delete`; many at the same time, and of a pinned path that object alone."""
-        with concurrent.futures.ThreadPoolExecutor(LANES, "delete") as lanes:
+        """See `StorageWriter.delete`; many at the same time.
+
+        Of a pinned path, that generation alone is deleted.
+        """
+        with concurrent.futures.ThreadPoolExecutor(CONCURRENT_REQUESTS, "delete") as lanes:
             for _ in lanes.map(_delete, paths):
                 pass
 
-    def delete_seen(self, seen: Stat) -> None:
-        """See `Target.delete_seen`."""
+    def delete_if_unchanged(self, seen: Stat) -> None:
+        """See `StorageWriter.delete_if_unchanged`."""
         _delete(seen.uri, seen.generation)
 
-    def tidy(self, folder: str) -> None:
-        """See `Target.tidy`: there are no directories."""
+    def remove_if_empty(self, folder: str) -> None:
+        """See `StorageWriter.remove_if_empty`: there are no directories."""
 
 
 class _Spool:
-    """What will be uploaded, and its checksum."""
+    """The bytes of an object before its upload, with their checksum."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 (closed on leaving)
@@ -89,7 +99,7 @@ class _Spool:
         """Writes all of `data`.
 
         Raises:
-            RunError: if this machine has no room for it.
+            RunError: if the disk of this machine is full.
         """
         try:
             self._file.write(data)
@@ -107,55 +117,51 @@ class _Spool:
         return view.nbytes
 
     def flush(self) -> None:
-        """Does nothing: nobody sees it yet."""
+        """Does nothing: nothing is visible before the upload."""
 
     def tell(self) -> int:
-        """Returns how much was written."""
+        """Returns how many bytes were written."""
         return self.size
 
     @property
     def closed(self) -> bool:
-        """Whether it is done with."""
+        """Whether the file is closed."""
         return self._file.closed
 
     @property
     def crc32c(self) -> str:
-        """The checksum of what was written, in base64."""
-        return base64.b64encode(self._crc32c.digest()).decode()
+        """The checksum of all that was written, in base64."""
+        return crc32c_text(self._crc32c)
 
     def rewound(self) -> BinaryIO:
-        """Returns what was written, to be read from its start."""
+        """Returns a file with all that was written, at its start."""
         self._file.seek(0)
         return cast(BinaryIO, self._file)
 
 
-def _upload(path: str, spool: _Spool, terms: Terms) -> None:
-    """Makes an object of what was written; an upload that breaks for good begins again."""
-    for attempt in range(1, _TRIES + 1):
-        try:
-            _upload_once(path, spool, terms)
-            return
-        except ReplacedError:
-            if not _is_there(path, spool):
-                raise
-            return
-        except OSError as error:
-            if error.errno != errno.EIO or attempt == _TRIES:
-                raise
+def _upload(path: str, spool: _Spool, condition: WriteCondition) -> None:
+    """Uploads an object; an upload that breaks off for good begins anew."""
+    try:
+        with_retries(
+            lambda: _upload_once(path, spool, condition), retriable=is_broken_transfer, wait=0
+        )
+    except ReplacedError:
+        if not _is_there(path, spool):
+            raise
 
 
-def _upload_once(path: str, spool: _Spool, terms: Terms) -> None:
+def _upload_once(path: str, spool: _Spool, condition: WriteCondition) -> None:
     blob = blob_of(path, chunk_size=_CHUNK)
-    # The storage takes it only if what comes is what was written, and not what a disk made of it.
+    # The storage compares it, so that bytes that the local disk has damaged are refused.
     blob.crc32c = spool.crc32c
-    if terms.owner:
-        blob.metadata = {OWNER: terms.owner}
-    with told(path):
+    if condition.owner:
+        blob.metadata = {OWNER: condition.owner}
+    with as_os_errors(path):
         blob.upload_from_file(
             spool.rewound(),
             size=spool.size,
             content_type="application/octet-stream",
-            if_generation_match=terms.generation,
+            if_generation_match=condition.generation,
             checksum=None,
             timeout=TIMEOUT,
             retry=RETRY,
@@ -165,17 +171,12 @@ def _upload_once(path: str, spool: _Spool, terms: Terms) -> None:
 
 
 def _is_there(path: str, spool: _Spool) -> bool:
-    """Tells whether an object has the content that was to be written."""
-    blob = blob_of(path)
-    with told(path):
-        try:
-            blob.reload(timeout=TIMEOUT, retry=RETRY)
-        except exceptions.NotFound:
-            return False
-    return (blob.size, blob.crc32c) == (spool.size, spool.crc32c)
+    """Returns whether an object has the content that was to be written."""
+    blob = existing_blob(path)
+    return blob is not None and (blob.size, blob.crc32c) == (spool.size, spool.crc32c)
 
 
 def _delete(path: str, generation: int = 0) -> None:
     blob = blob_of(path)
-    with told(path), contextlib.suppress(exceptions.NotFound):
+    with as_os_errors(path), contextlib.suppress(exceptions.NotFound):
         blob.delete(if_generation_match=generation or None, timeout=TIMEOUT, retry=RETRY)

@@ -1,4 +1,4 @@
-"""Files of the local file system, read."""
+"""Reads and lists files of the local file system."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["LocalStorage"]
 
 
 class LocalStorage:
-    """Reads local files; a path is taken by the letter, whatever it holds."""
+    """Reads local files; no character of a path has a special meaning."""
 
-    far = False
+    remote = False
     ranged = False
 
     def stat(self, uri: str) -> Stat | None:
@@ -27,13 +27,13 @@ class LocalStorage:
             status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        found = Stat(path, status.st_size, status.st_mtime, moment=status.st_mtime_ns)
+        found = Stat(path, status.st_size, status.st_mtime, modified_ns=status.st_mtime_ns)
         return None if pinned and found.pinned != uri else found
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """See `Storage.list`; links to directories are not followed."""
         for path in sorted(_files(prefix), key=os.fsencode):
-            # Who else works there may have removed it since.
+            # Another process may have removed it since.
             if (known := self.stat(path)) is not None:
                 yield known
 
@@ -47,12 +47,12 @@ class LocalStorage:
 
     def read_whole(self, uri: str, size: int) -> bytes:
         """See `Storage.read_whole`."""
-        # One byte more than there should be tells a file that has grown, and costs nothing.
+        # One byte more than expected shows that the file has grown.
         return self.read(uri, 0, size + 1)
 
 
 def _files(prefix: str) -> Iterator[str]:
-    """Yields the files whose paths begin so; no directory is entered that cannot hold one."""
+    """Yields the files whose paths begin with `prefix`; skips directories that cannot hold one."""
     try:
         with os.scandir(os.path.dirname(prefix) or ".") as entries:
             found = [entry for entry in entries if entry.path.startswith(prefix)]

@@ -1,10 +1,10 @@
-"""Local files that are read: opened without ever waiting, and held to what they were.
+"""Opens local files for reading, without blocking, and checks that their content is unchanged.
 
-A path may have come to name a FIFO, whose opening waits for a writer, or another file of the same
-size. So what is opened is looked at before it is read: it has to be a regular file, of the size and
-the modification time that its URI is pinned to (`uris.pin_file`). What was read of it counts if the
-file is the same afterwards: its inode too, which a network's mount may number anew between two
-openings, but not while the file is open.
+Since it was listed, a path may have become that of a FIFO, whose opening blocks until there is a
+writer, or of another file of the same size. So an opened file is checked before it is read: it has
+to be a regular file, of the size and the modification time that its URI is pinned to
+(`uris.pin_file`). What was read of it counts only if the file is the same afterwards, its inode
+too: a network mount may number inodes anew between two openings, but not while a file is open.
 """
 
 from __future__ import annotations
@@ -21,13 +21,19 @@ from beam_export.storage.uris import pin_file, unpin_file
 __all__ = [
     "LocalFile",
     "check_unchanged",
-    "irregular_kind",
-    "kind_of_mode",
+    "file_kind",
     "read_at",
     "read_range",
+    "special_kind",
+    "special_kind_at",
 ]
 
-_KINDS = {
+_PLAIN_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+}
+_SPECIAL_KINDS = {
     stat.S_IFIFO: "FIFO",
     stat.S_IFSOCK: "socket",
     stat.S_IFCHR: "character device",
@@ -35,15 +41,24 @@ _KINDS = {
 }
 
 
-def kind_of_mode(mode: int) -> str:
-    """Returns what is neither a regular file nor a directory, in a word or two; else `""`."""
-    return _KINDS.get(stat.S_IFMT(mode), "")
+def file_kind(status: os.stat_result) -> str:
+    """Returns `file`, `directory`, `symbolic link`, or `special file` for a pipe or a device."""
+    return _PLAIN_KINDS.get(stat.S_IFMT(status.st_mode), "special file")
 
 
-def irregular_kind(path: str) -> str:
-    """Returns what stands under a path, as `kind_of_mode` does; `""` if that cannot be told."""
+def special_kind(mode: int) -> str:
+    """Returns the kind of a special file; "" of any other.
+
+    >>> special_kind(stat.S_IFIFO | 0o644), special_kind(stat.S_IFREG | 0o644)
+    ('FIFO', '')
+    """
+    return _SPECIAL_KINDS.get(stat.S_IFMT(mode), "")
+
+
+def special_kind_at(path: str) -> str:
+    """Returns the kind of the special file under a path; "" if there is another, or none."""
     try:
-        return kind_of_mode(os.stat(path).st_mode)
+        return special_kind(os.stat(path).st_mode)
     except (OSError, ValueError):
         return ""
 
@@ -52,7 +67,7 @@ class LocalFile(io.FileIO):
     """A local file, open for reading, unbuffered.
 
     Attributes:
-        pinned: the URI of just what was opened.
+        pinned: the URI of exactly the content that was opened.
     """
 
     def __init__(self, uri: str) -> None:
@@ -62,8 +77,8 @@ class LocalFile(io.FileIO):
             uri: a path, pinned or not.
 
         Raises:
-            ReplacedError: if it is pinned, and what is there now is something else.
-            IrregularError: if it is not pinned, and no regular file is there.
+            ReplacedError: if it is pinned, and something else is there now.
+            IrregularError: if it is not pinned, and a special file is there.
             OSError: if it cannot be opened.
         """
         handle, status = _opened(uri)
@@ -73,21 +88,21 @@ class LocalFile(io.FileIO):
         self.pinned = pin_file(self._path, status.st_size, status.st_mtime_ns)
 
     def check(self) -> None:
-        """Makes sure that the file is what it was when it was opened.
+        """Checks that the file has not changed since it was opened.
 
         Raises:
-            ReplacedError: if it is not.
+            ReplacedError: if it has.
         """
         _check(self.fileno(), self._known, self._path)
 
 
 def check_unchanged(file: BinaryIO) -> None:
-    """Makes sure that what was read of an open file so far is of what was opened, and nothing else.
+    """Checks that an open file has not changed, so that all that was read of it is of one content.
 
-    Local files are looked at; whatever else is open stays what it was by its storage's own care.
+    Only local files need it: an object that is open stays at one generation.
 
     Raises:
-        ReplacedError: if it is not.
+        ReplacedError: if it has changed.
     """
     inner = getattr(file, "raw", file)
     if isinstance(inner, LocalFile):
@@ -123,12 +138,12 @@ def _opened(uri: str) -> tuple[int, os.stat_result]:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ENXIO:  # of a socket, and of a device that is not there
-            raise _irregular(path, pinned, irregular_kind(path) or "device") from error
+            raise _irregular(path, pinned, special_kind_at(path) or "device") from error
         raise
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise _irregular(path, pinned, kind_of_mode(status.st_mode))
+            raise _irregular(path, pinned, special_kind(status.st_mode))
         if pinned and uri != pin_file(path, status.st_size, status.st_mtime_ns):
             raise ReplacedError(path)
     except BaseException:

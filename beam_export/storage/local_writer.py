@@ -1,8 +1,8 @@
-"""Local files, written: under another name first, then renamed; and through no link.
+"""Writes local files under a temporary name, then renames them; follows no link below its root.
 
-Each directory between the output and a file is opened by itself, and a link in the place of one is
-an error. A file is made where nothing stands and never opened for writing again; what takes a name
-replaces a plain file alone.
+Each directory between the root and a file is opened by itself, and a link in the place of one is an
+error. Files are created where nothing stands and never opened for writing again; a rename replaces
+only plain files.
 """
 
 from __future__ import annotations
@@ -11,28 +11,22 @@ import contextlib
 import errno
 import io
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
-from beam_export.storage.base import Entry, InTheWayError, Stat, Terms
+from beam_export.storage.base import Entry, InTheWayError, Stat, WriteCondition
+from beam_export.storage.local_file import file_kind
 
-__all__ = ["LocalTarget", "kind_of"]
+__all__ = ["LocalWriter"]
 
-#: Bytes that are written before the disk is asked to take them.
+#: Bytes between two requests to the system to write them back to the disk.
 _STRIDE = 8 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-_KINDS = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symbolic link"}
-
-
-def kind_of(status: os.stat_result) -> str:
-    """Returns `file`, `directory`, `symbolic link`, or `special file` for a pipe or a device."""
-    return _KINDS.get(stat.S_IFMT(status.st_mode), "special file")
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class _Outgoing(io.FileIO):
-    """A new file that goes to the disk while it is written, so that its end is not waited for."""
+    """A new file whose bytes go to the disk while it is written, so that `fsync` is quick."""
 
     def __init__(self, name: str, folder: int) -> None:
         def opener(path: str, flags: int) -> int:
@@ -46,8 +40,8 @@ class _Outgoing(io.FileIO):
         count = super().write(data)
         self._written += count
         if self._written - self._sent >= _STRIDE and hasattr(os, "posix_fadvise"):
-            # Of bytes that are not on the disk yet, Linux takes this as a request to write them;
-            # they stay in memory. Where it is not taken, fsync has more to do.
+            # For bytes that are not on the disk yet, Linux starts to write them back and keeps
+            # them in memory. Where it does not, fsync has more to do.
             span = (self._sent, self._written - self._sent)
             with contextlib.suppress(OSError):
                 os.posix_fadvise(self.fileno(), *span, os.POSIX_FADV_DONTNEED)
@@ -55,17 +49,17 @@ class _Outgoing(io.FileIO):
         return count
 
 
-class LocalTarget:
+class LocalWriter:
     """Writes local files below a directory, which may itself be a link."""
 
-    marks = False
+    keeps_owner = False
 
     def __init__(self, root: str) -> None:
         self._root = root.rstrip("/") or "/"
 
     @contextlib.contextmanager
     def create(self, path: str, owner: str = "") -> Iterator[BinaryIO]:
-        """See `Target.create`."""
+        """See `StorageWriter.create`."""
         with (
             self._within(path, make=True) as (folder, name),
             io.BufferedWriter(_Outgoing(name, folder)) as target,
@@ -73,14 +67,14 @@ class LocalTarget:
             yield target
 
     @contextlib.contextmanager
-    def publish(self, path: str, temporary: str, terms: Terms) -> Iterator[BinaryIO]:
-        """See `Target.publish`; what stands there is replaced by its like."""
+    def publish(self, path: str, temporary: str, condition: WriteCondition) -> Iterator[BinaryIO]:
+        """See `StorageWriter.publish`; a plain file is replaced whatever the condition."""
         with self._within(temporary, make=True) as (work, unfinished):
             target = io.BufferedWriter(_Outgoing(unfinished, work))
             try:
                 with target:
                     yield target
-                    # So that a file's bytes outlive a crash of the machine, as its name will.
+                    # Else a crash of the machine could leave the name without the bytes.
                     target.flush()
                     os.fsync(target.fileno())
                 with self._within(path, make=True) as (folder, name):
@@ -89,25 +83,25 @@ class LocalTarget:
                         raise InTheWayError(path, kind)
                     os.replace(unfinished, name, src_dir_fd=work, dst_dir_fd=folder)
             except BaseException:
-                # What is wrong is to be told, not that the rest of it cannot be removed either.
+                # The first error is the one to report, not that the rest cannot be removed.
                 with contextlib.suppress(OSError):
                     os.unlink(unfinished, dir_fd=work)
                 raise
 
     def delete(self, paths: Iterable[str]) -> None:
-        """See `Target.delete`; what is no plain file stays."""
+        """See `StorageWriter.delete`; only plain files are deleted."""
         for path in paths:
-            # Another attempt at the same shard may have been faster.
-            with _there(), self._within(path) as (folder, name):
+            # Another attempt at the same shard may have deleted it already.
+            with _ignoring_missing(), self._within(path) as (folder, name):
                 if _kind_at(name, folder) == "file":
                     os.unlink(name, dir_fd=folder)
 
-    def delete_seen(self, seen: Stat) -> None:
-        """See `Target.delete_seen`; files have no generations here."""
+    def delete_if_unchanged(self, seen: Stat) -> None:
+        """See `StorageWriter.delete_if_unchanged`; files have no generations here."""
         self.delete([seen.uri])
 
-    def tidy(self, folder: str) -> None:
-        """See `Target.tidy`."""
+    def remove_if_empty(self, folder: str) -> None:
+        """See `StorageWriter.remove_if_empty`."""
         # Another run's temporary files may be there, or that run may just have removed it.
         with contextlib.suppress(OSError), self._within(folder) as (above, name):
             os.rmdir(name, dir_fd=above)
@@ -141,18 +135,18 @@ class LocalTarget:
 
     def kind(self, path: str) -> str:
         """See `Folders.kind`."""
-        with _there(), self._within(path) as (folder, name):
+        with _ignoring_missing(), self._within(path) as (folder, name):
             return _kind_at(name, folder)
         return ""
 
     def entries(self, path: str) -> list[Entry]:
         """See `Folders.entries`."""
         found = []
-        with _there(), self._opened(path) as folder, os.scandir(folder) as entries:
+        with _ignoring_missing(), self._opened(path) as folder, os.scandir(folder) as entries:
             for entry in entries:
-                with _there():
+                with _ignoring_missing():
                     status = entry.stat(follow_symlinks=False)
-                    kind = kind_of(status)
+                    kind = file_kind(status)
                     found.append(Entry(entry.name, kind, status.st_size, status.st_mtime))
         return sorted(found)
 
@@ -161,24 +155,24 @@ class LocalTarget:
         with self._within(path) as (folder, name):
             if (kind := _kind_at(name, folder)) not in ("", "file"):
                 raise InTheWayError(path, kind)
-            # Nobody may write to a pipe: without O_NONBLOCK this would wait for who does.
+            # Without O_NONBLOCK, opening a pipe would block until something writes to it.
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             handle = os.open(name, flags, dir_fd=folder)
-        if (kind := kind_of(os.fstat(handle))) != "file":
+        if (kind := file_kind(os.fstat(handle))) != "file":
             os.close(handle)
             raise InTheWayError(path, kind)
         return handle
 
     @contextlib.contextmanager
     def _within(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """Gives the directory that a path lies in, open, and the last part of the path."""
+        """Yields the open directory that a path lies in, and the last part of the path."""
         above, name = os.path.split(path)
         with self._opened(above or ".", make=make) as folder:
             yield folder, name
 
     @contextlib.contextmanager
     def _opened(self, path: str, *, make: bool = False) -> Iterator[int]:
-        """Opens a directory, through no link below the root."""
+        """Yields an open directory, reached through no link below the root."""
         inside = path.startswith(f"{self._root.rstrip('/')}/") or path == self._root
         root = self._root if inside else path
         if make:
@@ -204,18 +198,18 @@ class LocalTarget:
 
 def _kind_at(name: str, folder: int) -> str:
     try:
-        return kind_of(os.stat(name, dir_fd=folder, follow_symlinks=False))
+        return file_kind(os.stat(name, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:
         return ""
 
 
 @contextlib.contextmanager
-def _there() -> Iterator[None]:
-    """Ends the block where something is not there; behind a link nothing of ours is, either."""
+def _ignoring_missing() -> Iterator[None]:
+    """Ends the block silently if a file is missing, or behind a link, where none of ours is."""
     try:
         yield
     except InTheWayError:
         return
     except OSError as error:
-        if error.errno not in _NOT_THERE:
+        if error.errno not in _MISSING:
             raise

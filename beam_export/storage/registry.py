@@ -1,8 +1,7 @@
-"""The one way to what lies under a path, on whatever storage that is.
+"""Chooses the storage of a path by its scheme: local, Google Cloud Storage, or through Beam.
 
-`storage_of` gives what reads; `target_of` what writes, for the output directory alone. Google Cloud
-Storage has its own client, everything else that is not local goes through Beam's `FileSystems`.
-Both are loaded when a path asks for them: each takes half a second or more.
+`storage_of` returns the one that reads, `writer_of` the one that writes, for `shards.output` alone.
+Google's client and Beam are imported when a path needs them: each takes half a second or more.
 """
 
 from __future__ import annotations
@@ -11,20 +10,20 @@ import importlib.util
 
 from beam_export.errors import InputError
 from beam_export.storage.base import (
-    LANES,
+    CONCURRENT_REQUESTS,
     Folders,
     IrregularError,
     ReplacedError,
     Stat,
     Storage,
-    Target,
+    StorageWriter,
 )
 from beam_export.storage.local import LocalStorage
-from beam_export.storage.local_writer import LocalTarget
+from beam_export.storage.local_writer import LocalWriter
 from beam_export.storage.uris import is_google, is_local, scheme_of
 
 __all__ = [
-    "LANES",
+    "CONCURRENT_REQUESTS",
     "IrregularError",
     "ReplacedError",
     "Stat",
@@ -32,15 +31,15 @@ __all__ = [
     "check_reachable",
     "folders_of",
     "storage_of",
-    "target_of",
+    "writer_of",
 ]
 
-#: What has to be installed for a scheme, where that is an extra of this package.
+#: Extra of this package that has to be installed for a scheme.
 _EXTRAS = {"gs": "gcp"}
 
 
 def storage_of(uri: str) -> Storage:
-    """Returns what reads a path."""
+    """Returns the storage that reads a path."""
     if is_local(uri):
         return LocalStorage()
     if is_google(uri):
@@ -52,26 +51,26 @@ def storage_of(uri: str) -> Storage:
     return BeamStorage()
 
 
-def target_of(uri: str) -> Target:
-    """Returns what writes to a directory, and below it."""
+def writer_of(uri: str) -> StorageWriter:
+    """Returns the writer of a directory and of what lies below it."""
     if is_local(uri):
-        return LocalTarget(uri)
+        return LocalWriter(uri)
     if is_google(uri):
-        from beam_export.storage.google_writer import GoogleTarget
+        from beam_export.storage.google_writer import GoogleWriter
 
-        return GoogleTarget()
-    from beam_export.storage.beam import BeamTarget
+        return GoogleWriter()
+    from beam_export.storage.beam import BeamWriter
 
-    return BeamTarget()
+    return BeamWriter()
 
 
 def folders_of(uri: str) -> Folders | None:
-    """Returns what makes directories below one; None where there are no such."""
-    return LocalTarget(uri) if is_local(uri) else None
+    """Returns the maker of directories below one; None on storages without directories."""
+    return LocalWriter(uri) if is_local(uri) else None
 
 
 def check_reachable(flag: str, path: str) -> None:
-    """Makes sure that there is a file system for a path's scheme.
+    """Checks that there is a file system for a path's scheme.
 
     Args:
         flag: the flag that gave the path.

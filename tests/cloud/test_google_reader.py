@@ -17,8 +17,9 @@ from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources import reader as reading
 from beam_export.sources.reader import Reader, locate
+from beam_export.storage.open_files import open_source
 from beam_export.storage.registry import ReplacedError, storage_of
-from beam_export.storage.retry import is_lasting, open_source
+from beam_export.storage.retry import is_permanent
 
 #: Google's client does not close what it has read an error from.
 pytestmark = pytest.mark.filterwarnings(
@@ -118,7 +119,7 @@ def test_what_is_open_stays_what_it_was(uri: str, emulator: Emulator) -> None:
         file.seek(200_000)
         with pytest.raises(ReplacedError) as caught:
             file.read(10)
-    assert is_lasting(caught.value)
+    assert is_permanent(caught.value)
     with pytest.raises(FileNotFoundError):
         storage_of(uri).open(uri + ".no")
 
@@ -182,14 +183,14 @@ def test_damage_that_stays_is_no_content(uri: str, emulator: Emulator) -> None:
     with pytest.raises(OSError, match="checksum") as caught:
         storage_of(uri).read_whole(where, len(DATA))
     assert caught.value.errno == errno.EIO
-    assert not is_lasting(caught.value)  # the runner tries again
+    assert not is_permanent(caught.value)  # the runner tries again
 
 
-def test_no_permission_is_lasting(uri: str, emulator: Emulator) -> None:
+def test_no_permission_is_permanent(uri: str, emulator: Emulator) -> None:
     emulator.fail("status", status=403, count=None)
     with pytest.raises(PermissionError, match="403") as caught:
         storage_of(uri).read(uri, 0, 5)
-    assert is_lasting(caught.value)
+    assert is_permanent(caught.value)
 
 
 def test_listings_come_by_pages(bucket: str, emulator: Emulator) -> None:

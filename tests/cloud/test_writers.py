@@ -17,8 +17,8 @@ from support.gcs import Emulator
 
 from beam_export.errors import InputError, RunError
 from beam_export.shards.output import Output
-from beam_export.storage.base import Terms
-from beam_export.storage.registry import ReplacedError, storage_of, target_of
+from beam_export.storage.base import WriteCondition
+from beam_export.storage.registry import ReplacedError, storage_of, writer_of
 
 #: Google's client does not close what it has read an error from.
 pytestmark = pytest.mark.filterwarnings(
@@ -44,8 +44,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def publish(path: str, data: bytes, generation: int | None = None, owner: str = "") -> None:
-    terms = Terms(owner, generation)
-    with target_of(path).publish(path, f"{path}.tmp", terms) as target:
+    terms = WriteCondition(owner, generation)
+    with writer_of(path).publish(path, f"{path}.tmp", terms) as target:
         target.write(data)
 
 
@@ -60,7 +60,7 @@ def names(folder: str) -> list[str]:
 
 def test_a_file_is_there_when_its_block_ends(folder: str) -> None:
     path = f"{folder}/a/b"
-    with target_of(path).publish(path, f"{folder}/tmp/1", Terms("")) as target:
+    with writer_of(path).publish(path, f"{folder}/tmp/1", WriteCondition("")) as target:
         target.write(b"ab")
         target.write(memoryview(b"cd"))
         assert storage_of(path).stat(path) is None
@@ -68,9 +68,9 @@ def test_a_file_is_there_when_its_block_ends(folder: str) -> None:
     assert content(path) == b"abcd"
     publish(path, b"new")
     assert content(path) == b"new"
-    with target_of(path).create(f"{folder}/c") as target:
+    with writer_of(path).create(f"{folder}/c") as target:
         target.write(b"c")
-    target_of(path).delete([path, f"{folder}/no", f"{folder}/c"])
+    writer_of(path).delete([path, f"{folder}/no", f"{folder}/c"])
     assert names(folder) == []
 
 
@@ -84,7 +84,7 @@ def test_a_block_that_fails_leaves_nothing(folder: str) -> None:
 
     with (
         pytest.raises(RuntimeError),
-        target_of(path).publish(path, f"{folder}/tmp", Terms("")) as target,
+        writer_of(path).publish(path, f"{folder}/tmp", WriteCondition("")) as target,
     ):
         fail(target)
     assert names(folder) == ["a"]
@@ -151,9 +151,9 @@ def test_an_upload_that_breaks_goes_on(
 def test_an_upload_that_breaks_for_good_leaves_nothing(
     path: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from beam_export.storage import google_writer as google_target
+    from beam_export.storage import google_writer
 
-    monkeypatch.setattr(google_target, "RETRY", google_target.RETRY.with_timeout(0.5))
+    monkeypatch.setattr(google_writer, "RETRY", google_writer.RETRY.with_timeout(0.5))
     emulator.fail("status", method="PUT", path=UPLOADS, skip=1, count=None)
     with pytest.raises(OSError, match="503") as caught:
         publish(path, BIG, 0)
@@ -166,10 +166,10 @@ def test_an_upload_that_breaks_for_good_leaves_nothing(
 def test_what_is_sent_is_held_against_its_checksum(
     path: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from beam_export.storage import google_writer as google_target
+    from beam_export.storage import google_writer
 
     # A disk that gives other bytes than it was given.
-    monkeypatch.setattr(google_target._Spool, "crc32c", "AAAAAA==")
+    monkeypatch.setattr(google_writer._Spool, "crc32c", "AAAAAA==")
     for data in (b"abc", BIG):
         with pytest.raises(OSError, match=r"400|checksum"):
             publish(path, data, 0)
@@ -185,14 +185,14 @@ def test_memory_is_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return made[-1]
 
     monkeypatch.setattr(tempfile, "SpooledTemporaryFile", spy)
-    with target_of(path).publish(path, "", Terms("")) as target:
+    with writer_of(path).publish(path, "", WriteCondition("")) as target:
         target.write(BIG)
         assert made[0]._rolled
     assert made[0].closed
 
 
 def test_no_room_for_what_is_to_be_uploaded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from beam_export.storage import google_writer as google_target
+    from beam_export.storage import google_writer
 
     class Full:
         def write(self, data: bytes) -> int:
@@ -201,7 +201,7 @@ def test_no_room_for_what_is_to_be_uploaded(path: str, monkeypatch: pytest.Monke
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(google_target.tempfile, "SpooledTemporaryFile", lambda _: Full())
+    monkeypatch.setattr(google_writer.tempfile, "SpooledTemporaryFile", lambda _: Full())
     with (
         pytest.raises(RunError, match="has no room left for what is to be uploaded"),
         Output("gs://bucket/d", "t").writing("x") as target,
@@ -215,10 +215,10 @@ def test_what_was_seen_is_removed_and_nothing_else(path: str, emulator: Emulator
     assert seen is not None
     emulator.put(path, b"b")
     with pytest.raises(ReplacedError):
-        target_of(path).delete_seen(seen)
+        writer_of(path).delete_if_unchanged(seen)
     assert emulator.get(path) == b"b"
     emulator.remove(path)
-    target_of(path).delete_seen(seen)
+    writer_of(path).delete_if_unchanged(seen)
 
 
 def test_a_removal_whose_answer_was_lost(path: str, emulator: Emulator) -> None:
@@ -226,7 +226,7 @@ def test_a_removal_whose_answer_was_lost(path: str, emulator: Emulator) -> None:
     seen = storage_of(path).stat(path)
     assert seen is not None
     emulator.fail("lost", method="DELETE")
-    target_of(path).delete_seen(seen)
+    writer_of(path).delete_if_unchanged(seen)
     assert storage_of(path).stat(path) is None
 
 

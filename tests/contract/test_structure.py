@@ -130,12 +130,12 @@ def test_only_the_output_and_storage_open_paths_for_writing(module: str) -> None
 
 
 def test_only_the_output_asks_for_what_writes() -> None:
-    name = "beam_export.storage.registry.target_of"
+    name = "beam_export.storage.registry.writer_of"
     importers = {module for module, tree in TREES.items() if name in imported(tree)}
     assert importers == {"shards.output"}
 
 
-@pytest.mark.parametrize("kind", ["beam.BeamTarget", "google_writer.GoogleTarget"])
+@pytest.mark.parametrize("kind", ["beam.BeamWriter", "google_writer.GoogleWriter"])
 def test_only_the_registry_knows_what_writes(kind: str) -> None:
     name = f"beam_export.storage.{kind}"
     importers = {module for module, tree in TREES.items() if name in imported(tree)}

@@ -280,13 +280,13 @@ def test_a_tar_that_is_swapped_before_it_is_walked(
     good = put(tmp_path / "in" / "good.jpg", IMAGE)
     tar = write_tar(tmp_path / "in" / name, mode=mode)
     swap = lambda: fifo(tar) if change == "FIFO" else write_tar(tar, 5, mode)  # noqa: E731
-    before(monkeypatch, "pipeline.read_tars.patiently_opened", swap)
+    before(monkeypatch, "pipeline.read_tars.open_with_retries", swap)
     with pytest.raises(RunError, match=rf"t\.tar.*{REPLACED}.*allow_broken_sources"):
         run_export(tmp_path / "in", tmp_path / "out", max_failed_fraction=1)
     monkeypatch.undo()
     tar.unlink()
     write_tar(tar, mode=mode)
-    before(monkeypatch, "pipeline.read_tars.patiently_opened", swap)
+    before(monkeypatch, "pipeline.read_tars.open_with_retries", swap)
     export = run_export(tmp_path / "in", tmp_path / "out", **LENIENT)
     assert export.ids == [good.stem]
     (failure,) = export.failures

@@ -36,7 +36,7 @@ from beam_export.sources.tables.rows import (
 )
 from beam_export.storage.local_file import check_unchanged
 from beam_export.storage.registry import ReplacedError, storage_of
-from beam_export.storage.retry import is_lasting
+from beam_export.storage.retry import is_permanent
 from beam_export.storage.uris import is_local, unpin
 from beam_export.text import printable
 
@@ -362,7 +362,7 @@ def _opened(flag: str, uri: str) -> Iterator[BinaryIO]:
     except (TableError, CompressionError) as error:
         raise InputError(f"{flag}={plain} {error}: give a table that is whole.") from error
     except OSError as error:
-        if not is_lasting(error):
+        if not is_permanent(error):
             raise
         refuse_irregular(flag, plain)
         raise InputError(f"{flag}={plain} cannot be opened: give a file that is there.") from error

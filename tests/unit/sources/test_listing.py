@@ -12,7 +12,7 @@ from support.listings import failures, listed, make, only_images, pinned, relati
 from beam_export.errors import InputError
 from beam_export.samples import WHOLE, Failure, Member
 from beam_export.sources.entries import IMAGE_SUFFIXES, Listed, Source
-from beam_export.storage.retry import open_source
+from beam_export.storage.open_files import open_source
 from beam_export.storage.uris import is_local
 
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0

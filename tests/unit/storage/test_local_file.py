@@ -18,8 +18,8 @@ from beam_export.samples import WHOLE, Member
 from beam_export.sources.reader import Reader
 from beam_export.storage import local_file
 from beam_export.storage.local_file import LocalFile, check_unchanged, read_range
+from beam_export.storage.open_files import open_source, open_with_retries, unchanged
 from beam_export.storage.registry import IrregularError, ReplacedError, storage_of
-from beam_export.storage.retry import open_source, patiently_opened, unchanged
 
 CONTENT = bytes(range(200))
 CHANGED = "the .jpg has been replaced since it was listed"
@@ -85,7 +85,7 @@ def test_what_is_no_regular_file_is_never_waited_for(path: Path, kind: str) -> N
     ways: list[Callable[[str], object]] = [
         LocalFile,
         open_source,
-        patiently_opened,
+        open_with_retries,
         storage_of(uri).open,
         lambda uri: read_range(uri, 0, 10),
         lambda uri: storage_of(uri).read_whole(uri, 200),
@@ -288,7 +288,7 @@ def test_a_file_that_is_opened_again_is_the_same(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("beam_export.storage.retry.time.sleep", lambda _: None)
-    with patiently_opened(str(path)) as file:
+    with open_with_retries(str(path)) as file:
         assert file.read(10) == CONTENT[:10]
         later(path, CONTENT[::-1])
         file.raw.close()  # as after an error  # type: ignore[attr-defined]

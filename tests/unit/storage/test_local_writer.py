@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from beam_export.storage.base import InTheWayError, Terms
-from beam_export.storage.local_writer import LocalTarget
+from beam_export.storage.base import InTheWayError, WriteCondition
+from beam_export.storage.local_writer import LocalWriter
 
 
 @pytest.fixture
@@ -20,12 +20,14 @@ def out(tmp_path: Path) -> Path:
 
 
 def publish(out: Path, name: str, temporary: str = "_tmp/t/x") -> None:
-    with LocalTarget(str(out)).publish(f"{out}/{name}", f"{out}/{temporary}", Terms("")) as target:
+    with LocalWriter(str(out)).publish(
+        f"{out}/{name}", f"{out}/{temporary}", WriteCondition("")
+    ) as target:
         target.write(b"ours")
 
 
 def create(out: Path, name: str) -> None:
-    with LocalTarget(str(out)).create(f"{out}/{name}") as target:
+    with LocalWriter(str(out)).create(f"{out}/{name}") as target:
         target.write(b"ours")
 
 
@@ -57,7 +59,7 @@ def test_only_a_plain_file_is_replaced_or_removed(out: Path, kind: str) -> None:
     else:
         os.mkfifo(path)
     before = path.lstat().st_ino
-    target = LocalTarget(str(out))
+    target = LocalWriter(str(out))
     assert target.kind(str(path)) == kind
     assert [(one.name, one.kind) for one in target.entries(str(out))] == [("x", kind)]
     with pytest.raises(InTheWayError, match=f"a {kind} stands in its place") as caught:
@@ -86,14 +88,14 @@ def test_no_directory_below_the_root_is_anything_else(out: Path, kind: str) -> N
     else:
         (out / "_tmp").symlink_to("../home")
     (out / "x").write_text("old")
-    target = LocalTarget(str(out))
+    target = LocalWriter(str(out))
     for write in (lambda: create(out, "_tmp/x"), lambda: publish(out, "x"), lambda: make(target)):
         with pytest.raises(InTheWayError, match=kind):
             write()
     with pytest.raises(InTheWayError):
         publish(out, "_tmp/x", "other")
     target.delete([f"{out}/_tmp/thesis.txt"])
-    target.tidy(f"{out}/_tmp")
+    target.remove_if_empty(f"{out}/_tmp")
     assert target.entries(f"{out}/_tmp") == []
     assert target.kind(f"{out}/_tmp/thesis.txt") == ""
     assert os.listdir(out.parent / "home") == ["thesis.txt"]
@@ -101,7 +103,7 @@ def test_no_directory_below_the_root_is_anything_else(out: Path, kind: str) -> N
     assert thesis(out) == "mine"
 
 
-def make(target: LocalTarget) -> None:
+def make(target: LocalWriter) -> None:
     target.make_folder(f"{target._root}/_tmp")
 
 
@@ -110,29 +112,29 @@ def test_the_root_may_be_a_link_and_is_made_with_what_it_lies_in(out: Path) -> N
     link.symlink_to("out")
     publish(link, "x")
     assert (out / "x").read_text() == "ours"
-    assert LocalTarget(str(link)).make_root() == []
+    assert LocalWriter(str(link)).make_root() == []
     deep = out / "a" / "b" / "c"
-    target = LocalTarget(str(deep))
+    target = LocalWriter(str(deep))
     assert target.make_root() == [str(deep), str(out / "a" / "b"), str(out / "a")]
     assert target.make_folder(f"{deep}/_tmp")
     assert not target.make_folder(f"{deep}/_tmp")
-    target.tidy(str(deep))
+    target.remove_if_empty(str(deep))
     assert deep.exists()
-    target.tidy(f"{deep}/_tmp")
-    target.tidy(str(deep))
+    target.remove_if_empty(f"{deep}/_tmp")
+    target.remove_if_empty(str(deep))
     assert not deep.exists()
     with pytest.raises(NotADirectoryError):
-        LocalTarget(str(out / "x")).make_root()
+        LocalWriter(str(out / "x")).make_root()
 
 
 def test_a_relative_root(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(out)
-    target = LocalTarget("new")
+    target = LocalWriter("new")
     assert target.make_root() == ["new"]
     publish(Path("new"), "x")
     assert (out / "new" / "x").read_text() == "ours"
     target.delete(["new/x"])
-    target.tidy("new/_tmp/t")
-    target.tidy("new/_tmp")
-    target.tidy("new")
+    target.remove_if_empty("new/_tmp/t")
+    target.remove_if_empty("new/_tmp")
+    target.remove_if_empty("new")
     assert os.listdir(out) == []
