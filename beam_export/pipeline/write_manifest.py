@@ -26,13 +26,13 @@ from beam_export.pipeline.plan_shards import Planned
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
 from beam_export.planning.plan import open_plan
+from beam_export.planning.steps import processing_steps
 from beam_export.samples import SOURCE_CHANGED, Failure
 from beam_export.shards import manifest as manifests
 from beam_export.shards.card import dataset_card
 from beam_export.shards.leftovers import CARD, find_card
 from beam_export.shards.manifest import Manifest, Totals
 from beam_export.shards.parquet import write_table
-from beam_export.shards.provenance import lookup_steps, selection_steps
 from beam_export.shards.sealed import SealError, seal, unseal
 from beam_export.shards.writer import ShardResult
 
@@ -146,13 +146,19 @@ class _Finish(beam.DoFn):
             hash=layout.hash,
             options=self._options.shaping(),
             software=self._software(results),
-            steps=self._steps(sums, skipped, tally, len(settled.renamed), early, results),
+            steps=processing_steps(
+                self._options,
+                sums,
+                tally,
+                skipped=skipped,
+                unread=len(listed),
+                probed=len(probed),
+                renamed=len(settled.renamed),
+                remarks=manifests.remarks(results),
+            ),
             schema=manifests.describe_schema(schema),
             totals=sums,
-            tables=[
-                {"name": names.shards, "sha256": self._write_shards(names, results)},
-                *failures_sha256,
-            ],
+            tables=[self._write_shards(names, results), *failures_sha256],
         )
         self._end(names, manifest, results, from_json)
         yield manifest
@@ -205,8 +211,9 @@ class _Finish(beam.DoFn):
         table = manifests.failures_table(failures)
         return [{"name": names.failures, "sha256": self._write_table(names.failures, table)}]
 
-    def _write_shards(self, names: ShardNames, results: Sequence[ShardResult]) -> str:
-        return self._write_table(names.shards, manifests.shards_table(results, names))
+    def _write_shards(self, names: ShardNames, results: Sequence[ShardResult]) -> dict[str, str]:
+        table = manifests.shards_table(results, names)
+        return {"name": names.shards, "sha256": self._write_table(names.shards, table)}
 
     def _write_table(self, name: str, table: pa.Table) -> str:
         buffer = io.BytesIO()
@@ -231,47 +238,6 @@ class _Finish(beam.DoFn):
         """
         devices = sorted({result.device for result in results})
         return {**self._encoder.identity(), "device": ", ".join(devices)}
-
-    def _steps(
-        self,
-        sums: Totals,
-        skipped: Mapping[str, int],
-        tally: Tally,
-        renamed: int,
-        early: tuple[int, int],
-        results: Sequence[ShardResult],
-    ) -> list[dict[str, Any]]:
-        """Returns the processing, in order, with how many samples each step let through."""
-        options = self._options
-        listed, probed = early
-        return [
-            {
-                "step": "read",
-                "samples": sums.read,
-                "failed": listed,
-                "skipped": dict(sorted(skipped.items())),
-            },
-            *lookup_steps(options, tally),
-            {"step": "probe", "probe": options.probe, "failed": probed},
-            *selection_steps(options, tally),
-            {
-                "step": "settle equal ids",
-                "duplicates": options.duplicates,
-                "dropped": sums.duplicate,
-                "renamed": renamed,
-            },
-            {"step": "order", "order": options.order, "seed": options.seed},
-            {"step": "limit", "limit": options.limit, "dropped": sums.limited},
-            {
-                "step": "encode",
-                "encode": options.encode,
-                "copied": sums.copied,
-                "encoded": sums.encoded,
-                "failed": sums.failed - listed - probed,
-                **manifests.remarks(results),
-            },
-            {"step": "write", "samples": sums.written, "shards": sums.shards},
-        ]
 
     def _told_of_run(self, names: ShardNames) -> dict[str, Any] | None:
         """Returns the facts of the run that has written the shards; None if they are not whole."""

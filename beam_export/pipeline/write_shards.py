@@ -106,7 +106,15 @@ class _WriteShard(beam.DoFn):
         spilled = spilled_content(merged(blocks), self._output.workspace)
         wanted = self._plan_digest(number, count, digest, columns + spilled)
         stood = _open_stock(stock)
-        result = find_finished(self._output, names, number, wanted, count, merged(blocks), stood)
+        result = find_finished(
+            self._output,
+            names,
+            number=number,
+            plan=wanted,
+            count=count,
+            refs=map(unpack_ref, merged(blocks)),
+            stock=stood,
+        )
         if result is None:
             renamed = open_decisions(decisions).renamed
             keyed = self._keyed(merged(blocks), layout.starts[number], renamed)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from beam_export.naming import ShardNames
 from beam_export.shards.manifest import Manifest
-from beam_export.shards.markdown import code, plain
-from beam_export.shards.provenance import tell_step
-from beam_export.text import size
+from beam_export.text import cut, escaped, size
 
-__all__ = ["MARK", "dataset_card", "is_card"]
+__all__ = ["MARK", "code", "dataset_card", "describe_step", "is_card", "plain"]
 
 #: Stands in every card of ours, under its front matter.
 MARK = "<!-- made by beam_export -->"
@@ -28,6 +26,23 @@ _VARYING = (
     (r"(?m)^- (?:n[<>]|[0-9]+[KMB]<n<)[0-9]+[KMB]$", "- n"),
     (r"[0-9][0-9,.]*(?: (?:bytes?|[kMGTP]B))? of tar, (?:at most )?[0-9]+", "of tar"),
     (r"[0-9][0-9,]*", "0"),
+)
+
+#: Kinds of files that the card lists, and characters of a filter: the manifest has them all.
+_MOST_KINDS = 100
+_LONGEST_FILTER = 2000
+
+_HAZARDS = re.compile(
+    r"""
+    [`$\\~^@]                                       # code, formulas, escapes, strikethrough, mail
+    | & (?=[\#a-z])                                 # entities
+    | < (?=[/!?]) | < [a-z][a-z0-9-]*+ (?=[\s/>]|:\S|$)   # tags and autolinks
+    | \* (?=\S) | (?<=\S) \*                        # emphasis
+    | (?<![^\W_]) _ | _ (?![^\W_])
+    | (?<![\w>]) \[ | \[ (?=\^) | \] (?=[(\[:])        # links, images, footnotes
+    | :// | www\. | : \S+ :                         # autolinks, emoji
+    """,
+    re.VERBOSE | re.IGNORECASE,
 )
 
 # Front matter as the Hugging Face hub reads it ("Dataset Cards" in its documentation).
@@ -92,7 +107,7 @@ def dataset_card(manifest: Manifest) -> bytes:
         size=size(totals.bytes),
         per_shard=_per_shard(manifest.options),
         columns=_rows((column["name"], plain(column["type"])) for column in manifest.schema),
-        steps=_rows((step["step"], tell_step(step)) for step in manifest.steps),
+        steps=_rows((step["step"], describe_step(step)) for step in manifest.steps),
         manifest=names.manifest,
     )
     return text.encode("utf-8", "backslashreplace")
@@ -117,6 +132,98 @@ def _size_category(samples: int) -> str:
 def _per_shard(options: Mapping[str, Any]) -> str:
     most = options["images_per_tar"]
     return f"at most {most}" if options.get("max_tar_bytes") else str(most)
+
+
+def describe_step(step: Mapping[str, Any]) -> str:
+    """Returns what a step of the manifest did, for people: Markdown for a cell of a table."""
+    tell = _TOLD.get(step["step"])
+    if tell is not None:
+        return tell(step)
+    return ", ".join(
+        f"{plain(name)}: {_told(value)}" for name, value in step.items() if name != "step"
+    )
+
+
+def _told(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return plain(str(value))
+    items = [f"{plain(repr(name))}: {count}" for name, count in list(value.items())[:_MOST_KINDS]]
+    left_out = len(value) - len(items)
+    return f"{{{', '.join([*items, *([f'{left_out:,} more'] if left_out else [])])}}}"
+
+
+def _tell_kept(step: Mapping[str, Any]) -> str:
+    return f"kept only the {_ids(step)}; left out {_count(step['dropped'], 'sample')}"
+
+
+def _tell_left_out(step: Mapping[str, Any]) -> str:
+    return f"left out {_count(step['dropped'], 'sample')} by the {_ids(step)}"
+
+
+def _ids(step: Mapping[str, Any]) -> str:
+    unmatched = step["ids_unmatched"]
+    none = f" ({unmatched:,} of which match no sample{_like(step, 'ids')})" if unmatched else ""
+    return f"{_count(step['ids'], 'id')} of {plain(step['file'])}{none}"
+
+
+def _tell_join(step: Mapping[str, Any]) -> str:
+    return (
+        f"joined the columns of {plain(step['table'])} ({_count(step['rows'], 'row')}) by "
+        f"{plain(step['key'])}: "
+        f"{_count(step['samples_matched'], 'sample')} with a row, "
+        f"{step['samples_unmatched']:,} without{_like(step, 'samples')}, and "
+        f"{_count(step['rows_unmatched'], 'row')} without a sample{_like(step, 'rows')}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _like(step: Mapping[str, Any], what: str) -> str:
+    shown: Sequence[str] = step.get(f"{what}_unmatched_examples", ())
+    return f", like {', '.join(map(plain, shown[:3]))}" if shown else ""
+
+
+def _tell_filter(step: Mapping[str, Any]) -> str:
+    kept = plain(step["filter"], _LONGEST_FILTER)
+    return f"kept where {kept}; left out {_count(step['dropped'], 'sample')}"
+
+
+def _tell_caption(step: Mapping[str, Any]) -> str:
+    return f"wrote column {plain(step['column'])} as each sample's .txt, empty where there is none"
+
+
+_TOLD = {
+    "keep ids": _tell_kept,
+    "leave out ids": _tell_left_out,
+    "join": _tell_join,
+    "filter": _tell_filter,
+    "caption": _tell_caption,
+}
+
+
+def plain(text: str, most: int = 200) -> str:
+    r"""Returns text for a cell: as it is, or as code if Markdown could take it for more than text.
+
+    >>> plain("score < 0.5"), plain("a <b> c")
+    ('score < 0.5', '`a <b> c`')
+    """
+    if len(text) > most or escaped(text) != text or _HAZARDS.search(text):
+        return code(text, most)
+    return text.replace("|", r"\|")
+
+
+def code(text: str, most: int = 200) -> str:
+    r"""Returns text for a cell, set as code; what would end the cell or the code is escaped.
+
+    >>> code("a`b|c")
+    '`a\\x60b\\|c`'
+    """
+    kept = escaped(cut(text, most)).replace("`", r"\x60")
+    # Readers disagree on what a bar after two backslashes is.
+    kept = kept.replace(r"\|", r"\\x7c").replace("|", r"\|")
+    return f"`{kept}`"
 
 
 def is_card(content: bytes, digests: Iterable[str]) -> bool:

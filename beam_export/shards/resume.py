@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_export.naming import ShardNames, parse
-from beam_export.planning.blocks import PackedRef, unpack_ref
-from beam_export.samples import SOURCE_CHANGED
+from beam_export.samples import SOURCE_CHANGED, SampleRef
 from beam_export.shards.output import Output, Standing
 from beam_export.shards.parquet import check_pages, read_encodings, read_facts
 from beam_export.shards.sealed import SealError, unseal
@@ -119,7 +118,7 @@ def find_finished(
     number: int,
     plan: str,
     count: int,
-    refs: Iterable[PackedRef],
+    refs: Iterable[SampleRef],
     stock: Stock,
 ) -> ShardResult | None:
     """Returns the result of a shard that an earlier attempt, of this run or another, has finished.
@@ -194,7 +193,7 @@ def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
     )
 
 
-def _changed_since(moment: float, refs: Iterable[PackedRef], workspace: str) -> bool:
+def _changed_since(moment: float, refs: Iterable[SampleRef], workspace: str) -> bool:
     """Tells whether a file of the samples is newer: its size, in the plan, may be the same.
 
     What was spilled is always newer. Of samples that a pipeline has spilled the plan knows the
@@ -210,12 +209,11 @@ def _changed_since(moment: float, refs: Iterable[PackedRef], workspace: str) -> 
         return any(updated > moment for updated in lanes.map(_last_updated, uris))
 
 
-def _sources(refs: Iterable[PackedRef], spilled: str) -> tuple[set[str], set[str]]:
+def _sources(refs: Iterable[SampleRef], spilled: str) -> tuple[set[str], set[str]]:
     """Returns (the files of samples, what may be the tar that others were spilled from)."""
     uris: set[str] = set()
     tars: set[str] = set()
-    for packed in refs:
-        ref = unpack_ref(packed)
+    for ref in refs:
         members = {member.uri for member in (ref.image, *ref.fields)}
         read = {uri for uri in members if not uri.startswith(spilled)}
         uris |= read

@@ -606,11 +606,11 @@ import os, pathlib, time
 folder = pathlib.Path(os.environ["BEAM_EXPORT_TEST_PAUSE"])
 from beam_export.pipeline import write_shards as writing
 plain = writing.find_finished
-def paused(*given):
+def paused(*given, **named):
     (folder / "reached").touch()
     while not (folder / "go").exists():
         time.sleep(0.01)
-    return plain(*given)
+    return plain(*given, **named)
 writing.find_finished = paused
 """
 

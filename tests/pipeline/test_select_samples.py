@@ -22,7 +22,6 @@ import beam_export
 from beam_export.cli import main as cli
 from beam_export.errors import InputError
 from beam_export.pipeline import select_samples as selecting
-from beam_export.planning.join import Tally
 
 COUNT = 24
 IDS = [f"part{number % 2}/img{number:02d}" for number in range(COUNT)]
@@ -318,21 +317,3 @@ def test_nothing_is_added_to_a_run_that_selects_nothing() -> None:
     selected = joined.blocks | selecting.SelectSamples(options, blocks, joined.tally)
     assert selected.blocks is joined.blocks is blocks
     assert selected.tally is joined.tally
-
-
-def test_steps_are_told_in_words() -> None:
-    from beam_export.shards.provenance import lookup_steps, tell_step
-
-    options = beam_export.ExportOptions(output_dir="o", ids="/a/b/i.txt", metadata="/a/t/,b/u.csv")
-    tally = Tally()
-    tally.add("ids", 1)
-    tally.add("ids_dropped", 1234)
-    tally.add("rows", 2)
-    tally.note("rows_unmatched", ["x"])
-    keep, join = lookup_steps(options, tally)
-    assert tell_step(keep) == "kept only the 1 id of i.txt; left out 1,234 samples"
-    assert tell_step(join) == (
-        "joined the columns of t,u.csv (2 rows) by image_id: 0 samples with a row, 0 without, and "
-        "1 row without a sample, like x"
-    )
-    assert tell_step({"step": "order", "order": "source"}) == "order: source"
