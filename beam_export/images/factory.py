@@ -1,6 +1,6 @@
-"""Which encoder on which device: settled once, where the pipeline is made.
+"""Chooses encoder and device, once, where the pipeline is built.
 
-A worker that lacks what was settled fails; it never takes another one, for its bytes would differ
+A worker that lacks what was chosen fails. It never takes another encoder, whose bytes would differ
 from those of the other workers.
 """
 
@@ -25,34 +25,34 @@ def choose_encoder(
     cores: Cores | None = None,
     workers_have_gpu: bool | None = None,
 ) -> Encoder:
-    """Returns the encoder that is asked for, with `auto` settled: DALI where it has a GPU.
+    """Returns the encoder for the given options; `auto` is DALI where there is a GPU for it.
 
     Args:
-        spec: what is asked of it.
+        spec: options of the encoder.
         encoder: `auto`, `pillow` or `dali`.
         device: `auto`, `cpu` or `gpu`.
-        threads: images in work at the same time.
-        cores: what Pillow's threads are held to; see `PillowEncoder`.
-        workers_have_gpu: whether the workers get one, if they are not of this machine; None if
-            they are.
+        threads: images that are encoded at the same time.
+        cores: cores of all worker processes; see `PillowEncoder`.
+        workers_have_gpu: whether workers on other machines have a GPU; None if the workers are on
+            this machine.
 
     Raises:
-        InputError: if what is asked for is not there, or contradicts itself.
+        InputError: if the encoder or device is missing, or the two contradict each other.
     """
     if encoder == "pillow" and device == "gpu":
         raise InputError(
             "--encoder=pillow with --device=gpu contradict each other, since Pillow has no GPU "
             "code: give --encoder=dali, or leave --device out."
         )
-    here = workers_have_gpu is None
-    # Elsewhere, what is asked for outright is taken on trust; a worker that lacks it will say so.
-    gpu = bool(gpu_names()) if here else workers_have_gpu or device == "gpu"
+    on_this_machine = workers_have_gpu is None
+    # Of other machines an explicit option is trusted; a worker that lacks it will fail and say so.
+    gpu = bool(gpu_names()) if on_this_machine else workers_have_gpu or device == "gpu"
     if encoder == "auto" and device != "gpu":
         useful = device == "auto" and gpu and spec.mode != "never"
-        encoder = "dali" if useful and (not here or dali_is_installed()) else "pillow"
+        encoder = "dali" if useful and (not on_this_machine or dali_is_installed()) else "pillow"
     if encoder == "pillow":
         return PillowEncoder(spec, threads, cores)
-    if here and not dali_is_installed():
+    if on_this_machine and not dali_is_installed():
         given = "--encoder=dali" if encoder == "dali" else "--device=gpu"
         raise InputError(
             f"{given} was given, but NVIDIA DALI is not installed: {HOW_TO_INSTALL}, or give "

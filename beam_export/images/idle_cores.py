@@ -1,11 +1,11 @@
-"""Cores of this machine with nothing to do: when a worker process may encode in several threads.
+"""Lets a worker process encode in several threads while other worker processes have no work.
 
-There is a worker process a core, and each encodes in one thread: with more they get into each
-other's way, at the cores and at Python's lock. But where fewer shards are left than processes,
-as at a run's end, threads of one process take the place of the processes that have none.
+There is a worker process per core, and each encodes in one thread: more would compete for the cores
+and for the GIL. But when fewer shards are left than processes, as at the end of a run, threads of
+one process use the cores of processes without a shard.
 
-Who writes a shard holds the lock of a file (`flock(2)`), which is free again however its process
-ends; free ones tell of idle cores. One process at a time is given all of them, for a batch.
+A process that writes a shard holds a file lock, which is free again however the process ends; free
+locks are idle cores. One process at a time is given all of them, for a batch.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from beam_export.images.file_locks import lock_file
 
 __all__ = ["Cores", "shared"]
 
-#: Looks for a free lock, a moment apart: somebody may be just looking whether it is.
-_LOOKS = 5
+#: Tries to get a lock, and seconds between them: another process may be testing whether it is free.
+_TRIES = 5
 _MOMENT = 0.001
 
 
 class Cores(NamedTuple):
-    """Cores that processes share, a lock each.
+    """Cores that worker processes share: a lock for each.
 
     Attributes:
-        locks: paths of files, one a worker process.
-        turn: path of a file whose lock is held by the one process that uses idle cores.
+        locks: paths of files, one per worker process.
+        turn: path of a file whose lock the one process holds that uses idle cores.
     """
 
     locks: tuple[str, ...]
@@ -38,9 +38,9 @@ class Cores(NamedTuple):
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Has a core of its own while the block runs; it is not waited for."""
+        """Takes a core while the block runs; if none is free the block runs nevertheless."""
         with contextlib.ExitStack() as held:
-            for _ in range(_LOOKS):
+            for _ in range(_TRIES):
                 if any(_is_locked(lock, held) for lock in self.locks):
                     break
                 time.sleep(_MOMENT)
@@ -48,14 +48,14 @@ class Cores(NamedTuple):
 
     @contextlib.contextmanager
     def idle(self) -> Iterator[int]:
-        """Gives how many cores more may be used while the block runs."""
+        """Gives the number of idle cores that may be used while the block runs."""
         with contextlib.ExitStack() as held:
             yield sum(map(_is_free, self.locks)) if _is_locked(self.turn, held) else 0
 
 
 @contextlib.contextmanager
 def shared(workers: int) -> Iterator[Cores]:
-    """Makes what so many worker processes share, for as long as the block runs."""
+    """Gives the cores that `workers` processes share, while the block runs."""
     with contextlib.ExitStack() as files:
         turn, *locks = (
             files.enter_context(tempfile.NamedTemporaryFile(prefix="beam_export-")).name

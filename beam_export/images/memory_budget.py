@@ -1,12 +1,12 @@
-"""Memory for large images: all threads and worker processes of a machine share a budget of it.
+"""A budget of memory for large images, shared by all threads and worker processes of a machine.
 
-Whoever is to decode a large image takes what that needs, by an estimate, before it begins, and
-waits until there is as much. What needs more than there is runs when nothing else does. Small
-images take nothing.
+A thread that is to decode a large image first takes the memory that it needs, by an estimate, and
+waits until so much is free. An image that needs more than the whole budget runs alone. Small images
+take nothing.
 
-The budget is counted in slots. A slot of processes that share is a file: who holds its lock
-(`flock(2)`) has it, and it is free again however a process ends. Slots are gathered by one thread
-of all at a time, and nobody who holds any waits for more, so that all who wait come to their turn.
+The budget is counted in slots. Between processes a slot is a file: the holder of its lock has the
+slot, which is free again however a process ends. One thread at a time gathers slots, and nobody
+waits for more while it works, so that everybody gets a turn.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ from beam_export.images.file_locks import lock_file
 
 __all__ = ["SHARED", "SMALL", "Budget", "Slots", "allowed_bytes", "budget", "shared", "unbounded"]
 
-#: Environment variable that tells workers the bytes of a slot and where the files are.
+#: Environment variable of workers: bytes of a slot, and the directory of the files.
 SHARED = "BEAM_EXPORT_MEMORY"
-#: Bytes of what is not counted at all.
+#: Bytes below which an image is not counted.
 SMALL = 96 << 20
-#: Bytes for each worker, unless that is more than half of what there is.
+#: Bytes per worker, unless they are together more than half of the machine's.
 A_WORKER = 1 << 30
-#: Bytes of a slot at least, and slots that processes share at most: each is a file.
+#: Fewest bytes of a slot, and most slots that processes share, since each is a file.
 _SLOT = 16 << 20
 _MOST_SLOTS = 128
-#: Seconds between two looks at what others hold; images that wait take longer than that.
-_LOOK_EVERY = 0.02
+#: Seconds between two tries to lock; images that wait take longer than that.
+_RETRY_EVERY = 0.02
 _UNLIMITED = 1 << 60
 
 
 class Slots(Protocol):
-    """What can be taken: counted by a process alone, or by several."""
+    """Slots that can be taken, of one process or of several."""
 
     def taken(self, count: int) -> contextlib.AbstractContextManager[None]:
-        """Holds so many slots while the block runs, or all if it is more; waits for them."""
+        """Holds `count` slots while the block runs, all if it is more; waits for them."""
 
 
 class Budget:
-    """So many slots of so many bytes."""
+    """A number of slots of one size in bytes."""
 
     def __init__(self, slots: Slots, slot: int) -> None:
         self._slots, self._slot = slots, slot
 
     @contextlib.contextmanager
     def taken(self, size: int) -> Iterator[None]:
-        """Holds so many bytes while the block runs, or all if it is more; waits for them."""
+        """Holds `size` bytes while the block runs, all if it is more; waits for them."""
         if size < SMALL:
             yield
             return
@@ -85,7 +85,7 @@ class _OwnSlots:
 
 
 class _SharedSlots:
-    """Slots that all threads of all processes share that know where their files are."""
+    """Slots that all threads of all processes share that know the directory of the files."""
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._turn, self._files = sorted(folder.glob("turn-*")), sorted(folder.glob("slot-*"))
@@ -98,14 +98,14 @@ class _SharedSlots:
                     _lock(file, turn, wait=True)
                 rest = self._gathered(self._files, count, held)
                 while rest is not None:
-                    time.sleep(_LOOK_EVERY)
+                    time.sleep(_RETRY_EVERY)
                     rest = self._gathered(*rest, held)
             yield
 
     def _gathered(
         self, files: list[pathlib.Path], count: int, held: contextlib.ExitStack
     ) -> tuple[list[pathlib.Path], int] | None:
-        """Takes what is free; returns what is left, and how many are still to be had."""
+        """Takes free slots; returns those left and how many are still needed, None if none."""
         left = []
         for file in files:
             if not count:
@@ -135,26 +135,27 @@ class _NoSlots:
 
 
 def unbounded() -> None:
-    """Lets this process take what it likes: another one holds what it needs for it."""
+    """Lifts the budget of this process: another one takes memory for it."""
     os.environ[SHARED] = ""
-    _ours.cache_clear()
+    _budget_by.cache_clear()
 
 
 def budget() -> Budget:
     """Returns this process's budget: that of its run, or else a part of the machine's memory.
 
-    A worker that no run of ours has started shares with nobody; it is taken for one of as many as
-    there are cores.
+    A worker that was not started by a run of ours shares with no other process, and counts as one
+    of as many workers as there are cores.
     """
-    return _ours(os.environ.get(SHARED))
+    return _budget_by(os.environ.get(SHARED))
 
 
 @functools.lru_cache(maxsize=1)
-def _ours(told: str | None) -> Budget:
-    if told == "":
+def _budget_by(setting: str | None) -> Budget:
+    """Returns the budget by the value of the environment variable."""
+    if setting == "":
         return Budget(_NoSlots(), _SLOT)
-    if told is not None:
-        slot, _, folder = told.partition(":")
+    if setting is not None:
+        slot, _, folder = setting.partition(":")
         return Budget(_SharedSlots(pathlib.Path(folder)), int(slot))
     size = min(A_WORKER, allowed_bytes() // 2 // (os.cpu_count() or 1))
     return Budget(_OwnSlots(max(1, size // _SLOT)), _SLOT)
@@ -162,7 +163,7 @@ def _ours(told: str | None) -> Budget:
 
 @contextlib.contextmanager
 def shared(workers: int) -> Iterator[None]:
-    """Makes what so many workers share, for those that are started while the block runs.
+    """Makes a budget that workers share, of those that are started while the block runs.
 
     Args:
         workers: processes, or threads of one.
@@ -184,7 +185,7 @@ def shared(workers: int) -> Iterator[None]:
 
 
 def allowed_bytes() -> int:
-    """Returns the memory that this process may still use, as far as the system tells."""
+    """Returns the bytes that this process may still use: the least of all limits found."""
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     limits = [_UNLIMITED if soft == resource.RLIM_INFINITY else soft, *_of_groups()]
     with contextlib.suppress(OSError, ValueError, IndexError):

@@ -1,7 +1,6 @@
-"""Looks at an image before anything is planned: its header alone, or all of its pixels.
+"""Reads an image's format and size before the plan, by its header alone or by all its pixels.
 
-Both say what the encoders would say of the same bytes, so that whoever fails here would have
-failed there, with the same words.
+Both give the failures that the encoders would give for the same bytes, with the same words.
 """
 
 from __future__ import annotations
@@ -16,18 +15,19 @@ from beam_export.samples import Probed
 
 __all__ = ["HEAD_BYTES", "probe_head", "probe_pixels"]
 
-#: What is read of an image at first; then more, and then all of it. Behind the first come a JPEG
-#: with a large thumbnail or profile, and formats whose header may stand anywhere.
+#: Bytes of an image that are read at first, then if those are not enough, and then all of it. The
+#: first are too few for a JPEG with a large thumbnail or profile, and for formats whose header may
+#: stand anywhere.
 HEAD_BYTES = (1 << 16, 1 << 20)
 
 
 def probe_head(head: bytes, whole: bool, spec: EncodeSpec) -> Probed | None:
-    """Returns what an image's first bytes say of it; None if it takes more of them to tell.
+    """Returns format and size of an image by its first bytes; None if more bytes are needed.
 
     Args:
         head: the first bytes, or all.
-        whole: whether these are all.
-        spec: has the limits.
+        whole: whether `head` is the whole image.
+        spec: limits.
 
     Raises:
         SampleError: if it has too many pixels, or if it is whole and cannot be read.
@@ -40,10 +40,10 @@ def probe_head(head: bytes, whole: bool, spec: EncodeSpec) -> Probed | None:
 
 
 def probe_pixels(data: bytes, spec: EncodeSpec) -> Probed:
-    """Decodes an image and lets go of its pixels; returns what it is.
+    """Returns format and size of an image that was decoded, as a test that it can be.
 
     Raises:
-        SampleError: if it cannot be decoded, or not be encoded where that is asked for.
+        SampleError: if it cannot be decoded, or not be encoded where `spec` encodes it.
         MemoryError: if an image within the limits does not fit into memory.
     """
     stage = "decode"
@@ -65,7 +65,7 @@ def _facts(data: bytes, spec: EncodeSpec) -> Probed:
     try:
         kind, size = header.sniff(data), header.read_size(data, spec)
         if kind is None or size is None:
-            # Odd, and yet an image to Pillow; or not, and it says why.
+            # Pillow may read it nevertheless, or says why it cannot.
             with header.open_image(data, spec) as im:
                 kind = kind or str(im.format).lower()
                 size = size or im.size

@@ -1,8 +1,8 @@
-"""One image at a time in a process of its own: what ends that process is the image's failure.
+"""Encodes one image in a process of its own, so that a crash is the image's failure.
 
-A server is started once and forks for every image; the fork has limits of memory and time that
-follow from the image's size, so that whether an image fails depends on the image alone. It guards
-against codecs that crash, not against images that are made to take a machine over.
+A server process is started once and forks for every image. The fork has limits of memory and time
+that follow from the image's size (`limits`), so that its failure depends on the image alone. This
+guards against codecs that crash, and is no defence against images made to take a machine over.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from beam_export.images.watch import is_asleep, pulse
 
 __all__ = ["Sandbox", "main"]
 
-#: Seconds between being told and being ended.
+#: Seconds between the two limits of processor time: a signal, then the end.
 _GRACE = 5
-#: Bytes of a pixel that another image would have to wait for.
+#: Bytes per pixel that are taken from the budget of memory.
 _HELD_A_PIXEL = 20
 _LENGTH = struct.Struct(">BQ")
 _RESULT, _LOST = 0, 1
@@ -42,7 +42,7 @@ _NO_MEMORY = 3
 
 
 class Sandbox:
-    """Encodes with Pillow, each image in a process of its own; started when it is first used."""
+    """Encodes with Pillow, each image in a process of its own; starts its server when needed."""
 
     def __init__(self, spec: EncodeSpec) -> None:
         self._spec = spec
@@ -50,10 +50,10 @@ class Sandbox:
         self._turn = threading.Lock()
 
     def encode(self, image: ImageInput) -> Result:
-        """Returns what `PillowEncoder` makes of an image; a failure `Crashed` if it crashes.
+        """Returns the result of `PillowEncoder` for an image; a failure `Crashed` if it crashes.
 
         Raises:
-            RunError: if the sandbox itself cannot be run.
+            RunError: if the server cannot be started, or has ended.
         """
         with self._turn, self._held(image):
             try:
@@ -73,7 +73,7 @@ class Sandbox:
         return SampleError("decode", "Crashed", answer.decode())
 
     def _held(self, image: ImageInput) -> contextlib.AbstractContextManager[None]:
-        """Holds the memory that an image may take there, here, where others know of it."""
+        """Takes an image's memory from this process's budget, since the server has none."""
         found = limits.read_declared_size(image) if isinstance(image, bytes) else None
         return budget().taken(
             _HELD_A_PIXEL * min(found.pixels, self._spec.max_pixels) if found else 0
@@ -113,7 +113,7 @@ def _receive(source: IO[bytes]) -> tuple[int, bytes]:
 
 
 def main() -> None:
-    """Serves until whoever started this ends."""
+    """Serves images from stdin until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     unbounded()
     encoder = PillowEncoder(pickle.loads(_receive(sys.stdin.buffer)[1]))
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _try(encoder: PillowEncoder, image: ImageInput) -> tuple[int, bytes]:
-    """Returns (kind, answer): the packed result, or what the image has done in words."""
+    """Returns (kind, answer): the pickled result, or why the process was lost."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
@@ -139,20 +139,20 @@ def _try(encoder: PillowEncoder, image: ImageInput) -> tuple[int, bytes]:
     except TimeoutError:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        return _LOST, _told(signal.SIGXCPU)
+        return _LOST, _reason(signal.SIGXCPU)
     finally:
         os.close(ours)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return (_RESULT, answer) if status == 0 else (_LOST, _told(-status))
+    return (_RESULT, answer) if status == 0 else (_LOST, _reason(-status))
 
 
 def _read_until_it_sleeps(source: int, child: int) -> bytes:
-    """Returns what a process says before it ends.
+    """Returns what a process writes before it ends.
 
-    Looks are counted and not the clock, which goes on while this process or that one is stopped.
+    Checks are counted instead of seconds, which pass while either process is stopped too.
 
     Raises:
-        TimeoutError: if it sleeps and says nothing.
+        TimeoutError: if it sleeps and writes nothing.
     """
     parts: list[bytes] = []
     before, asleep = pulse(f"/proc/{child}"), 0
@@ -170,8 +170,8 @@ def _read_until_it_sleeps(source: int, child: int) -> bytes:
     raise TimeoutError
 
 
-def _told(how: int) -> bytes:
-    """Returns why a process has ended: by a signal, or -3 for want of memory."""
+def _reason(how: int) -> bytes:
+    """Returns why a process ended: by a signal, or for lack of memory (-3)."""
     if how == signal.SIGXCPU:
         return b"it took its codec longer than an image of its size may take"
     if how in (-_NO_MEMORY, signal.SIGKILL):
@@ -181,7 +181,7 @@ def _told(how: int) -> bytes:
 
 
 def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
-    """Encodes an image, writes the packed result, and ends this process."""
+    """Encodes an image, writes the pickled result, and ends this process."""
     status = 1
     try:
         if sys.platform == "linux":
@@ -189,7 +189,7 @@ def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
         seconds = limits.cpu_seconds(limits.declared_size(image, encoder.spec))
         most = _memory_in_use() + limits.most_memory(image, encoder.spec)
         _limit(resource.RLIMIT_CORE, 0, 0)
-        # At the second limit it is killed, as for want of memory.
+        # At the hard limit the system kills it, which reads as a lack of memory.
         _limit(resource.RLIMIT_CPU, seconds, seconds + _GRACE)
         _limit(resource.RLIMIT_AS, most, most)
         answer = pickle.dumps(encoder.encode_batch([image])[0], protocol=5)
@@ -204,7 +204,7 @@ def _encode(encoder: PillowEncoder, image: ImageInput, target: int) -> None:
 
 
 def _limit(what: int, soft: int, hard: int) -> None:
-    """Sets limits, within those that this process has."""
+    """Sets limits, no higher than the hard limit of this process."""
     given = resource.getrlimit(what)[1]
     if given != resource.RLIM_INFINITY:
         soft, hard = min(soft, given), min(hard, given)

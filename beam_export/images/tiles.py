@@ -1,8 +1,7 @@
-"""Large images a tile at a time, so that beyond their decoder's own memory little is held.
+"""Converts large images a tile at a time, so that two images fit into the memory of one.
 
-Whatever Pillow does to an image makes another one of the same size. So what large ones go through
-is done to a tile after the other, and the memory of rows that are done with goes back to the
-system while the result grows: two images in the memory of one.
+Each operation of Pillow returns a new image of the same size. So a large image is converted tile by
+tile, and the memory of rows that are done is given back to the system while the result grows.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from beam_export.images.geometry import exif_block, place_of, read_orientation, 
 
 __all__ = ["Canvas", "bytes_a_pixel", "is_large", "load", "remade", "tiles"]
 
-#: What Pillow's modules make images by, and do not call public.
+#: Pillow's own constructors of images, which are not public.
 _core: Any = vars(Image)["core"]
 
-#: Pixels of an image that is worked on as a whole, as most photographs are: of one whose pixels are
-#: colours as they stand, and of any other, of which several copies are made.
+#: Most pixels of an image that is converted as a whole, as most photographs are: of an image that
+#: needs no conversion of its mode, and of any other, of which several copies are made.
 PLAIN = 1 << 25
 WHOLE = 1 << 22
-#: Pixels of a tile, and the side of one that is turned: a side fills a page of memory, so that the
-#: parts of a row that belong to different tiles lie in different pages.
+#: Pixels of a tile, and the side of one that is turned: a side fills a page of memory, so that
+#: different tiles of a row lie in different pages.
 TILE = 1 << 20
 SIDE = 1 << 10
 
@@ -36,29 +35,28 @@ _NARROW = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2
 
 
 class Canvas:
-    """Memory for the pixels of one image, which is given back row by row.
+    """Memory for the pixels of one image that can be given back row by row.
 
     Attributes:
-        core: the pixels, as Pillow's core knows them; zero at first.
+        core: Pillow's own image object of the pixels, which are zero at first.
     """
 
     def __init__(self, mode: str, size: tuple[int, int], by_column: bool = False) -> None:
-        """Takes the memory, all of it; the system gives a page when it is first written to.
+        """Reserves the memory; the system provides a page when it is first written to.
 
         Args:
             mode, size: of the image.
             by_column: whether it will be written column by column.
 
         Raises:
-            MemoryError: if there is not so much.
+            MemoryError: if there is not enough.
         """
         self._stride = size[0] * bytes_a_pixel(mode)
         try:
             self._memory = mmap.mmap(-1, self._stride * size[1], flags=mmap.MAP_PRIVATE)
         except OSError as error:
             raise MemoryError from error
-        # Tiles of one row would share large pages.
-        # Large pages come a lot faster, and hold parts of many columns.
+        # Large pages come a lot faster, but each would be shared by several tiles of a row.
         pages = "MADV_NOHUGEPAGE" if by_column else "MADV_HUGEPAGE"
         self._advise(pages, 0, len(self._memory))
         self._given = 0
@@ -66,22 +64,23 @@ class Canvas:
         self.core = _core.map_buffer(self._memory, size, "raw", 0, arguments)
 
     def give_back(self, rows: int) -> None:
-        """Gives back the memory of the first rows, which are zero from then on."""
+        """Gives back the memory of the first rows; they read as zero from then on."""
         end = rows * self._stride // mmap.PAGESIZE * mmap.PAGESIZE
         if end > self._given:
             self._advise("MADV_DONTNEED", self._given, end - self._given)
             self._given = end
 
     def _advise(self, what: str, start: int, length: int) -> None:
-        # Advice that a system does not know costs memory and nothing else.
+        # Where the system does not know the advice, only memory is lost.
         with contextlib.suppress(AttributeError, OSError):
             self._memory.madvise(getattr(mmap, what), start, length)
 
 
 def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
-    """Decodes an image; returns its pixels as stored, their memory, and its orientation.
+    """Decodes an image; returns (pixels as stored, their canvas, EXIF orientation).
 
-    The memory is None for an image that is worked on as a whole, or whose decoder keeps its own.
+    The canvas is None for an image that is converted as a whole, or whose decoder has its own
+    memory.
 
     Raises:
         Exception: what Pillow raises for what it cannot decode.
@@ -89,16 +88,16 @@ def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
     canvas, turned = None, 1
     size = im.size
     if isinstance(im, TiffImagePlugin.TiffImageFile):
-        # Pillow would turn a TIFF here, the whole of it.
+        # Else Pillow would turn a TIFF while it loads it, as a whole.
         size = im._tile_size
         im.load_end = lambda: None  # type: ignore[method-assign]
         turned = _tiff_orientation(im)
-    # What has nothing to decode is to fail as it does without memory.
+    # An image without data must fail as it does without a canvas.
     if is_large(im) and bytes_a_pixel(im.mode) == 4 and (im.tile or hasattr(im, "_decoder")):
         canvas = Canvas(im.mode, size)
         im.im = canvas.core
     im.load()
-    # Frames of a film are Pillow's to put together.
+    # Pillow composes the frames of an animation in memory of its own.
     canvas = canvas if canvas is not None and im.im is canvas.core else None
     if isinstance(im, TiffImagePlugin.TiffImageFile):
         return im._new(im.im), canvas, turned
@@ -107,24 +106,24 @@ def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
 
 
 def bytes_a_pixel(mode: str) -> int:
-    """Returns the bytes in which Pillow keeps a pixel of a mode."""
+    """Returns the bytes that a pixel of a mode takes in Pillow's memory."""
     return _NARROW.get(mode, 4)
 
 
 def is_large(im: Image.Image) -> bool:
-    """Tells whether an image is worked on a tile at a time."""
+    """Returns whether an image is converted a tile at a time."""
     plain = im.mode in ("L", "RGB") and "transparency" not in im.info
     return im.width * im.height > (PLAIN if plain else WHOLE)
 
 
 def _tiff_orientation(im: TiffImagePlugin.TiffImageFile) -> int:
-    """Returns the orientation that Pillow turns a TIFF by."""
+    """Returns the orientation by which Pillow would turn a TIFF."""
     value = im.getexif().get(_ORIENTATION, 1)
     return value if isinstance(value, int) else 1
 
 
 def _let_decoder_go(im: Image.Image) -> None:
-    """Frees what a decoder of WebP or AVIF holds on to, as there might be further frames."""
+    """Frees what a decoder of WebP or AVIF keeps for further frames."""
     if hasattr(im, "_decoder"):
         im._decoder = None
 
@@ -135,12 +134,12 @@ def remade(
     convert: Callable[[Image.Image], Image.Image],
     orientation: int,
 ) -> Image.Image:
-    """Returns what `convert` makes of an image, upright.
+    """Returns an image converted and upright; a large one is converted tile by tile.
 
     Args:
         source: decoded.
-        canvas: its memory, which is given back; None if that is not to be had.
-        convert: makes an image of the same size, each pixel of which comes of that pixel alone.
+        canvas: memory of `source`, which is given back; None if it has another owner.
+        convert: returns an image of the same size, each pixel of which depends on that pixel alone.
         orientation: EXIF's, 1 to 8.
     """
     if not is_large(source):
@@ -162,7 +161,13 @@ def remade(
 
 
 def tiles(size: tuple[int, int], orientation: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yields boxes (left, top, right, bottom) that cover an image, row by row, left to right."""
+    """Yields boxes (left, top, right, bottom) that cover an image, row by row, left to right.
+
+    >>> list(tiles((4_000, 600), orientation=1))  # of about a million pixels, whole rows
+    [(0, 0, 4000, 262), (0, 262, 4000, 524), (0, 524, 4000, 600)]
+    >>> list(tiles((4_000, 600), orientation=6))  # to be turned: not all of a row at once
+    [(0, 0, 1747, 600), (1747, 0, 3494, 600), (3494, 0, 4000, 600)]
+    """
     width, height = size
     across, down = width, max(1, TILE // width)
     if orientation >= 5:

@@ -1,4 +1,4 @@
-"""What happens to each image: copied as it is, or encoded. The same for every encoder."""
+"""Copies an image as it is or has it encoded, by the same rules for every encoder."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 def transcode_batch(
     images: Sequence[ImageInput], source_exts: Sequence[str], encoder: Encoder
 ) -> list[Result]:
-    """Copies or encodes images as the encoder's spec says; a bad image is a SampleError.
+    """Returns images copied or encoded, as the encoder's spec says; a bad one as a SampleError.
 
     `auto` copies a whole JPEG that every reader takes when no resize is asked for; `never` copies
     everything; all else goes to the encoder, in one batch.
 
     Args:
         images: encoded bytes or pixels.
-        source_exts: extension of each image's source, `""` for none; it names the member under
-            `never` where the content is of no known format.
+        source_exts: extension of each image's source, `""` for none; under `never` it names the
+            member if the content is of no known format.
         encoder: opened by the caller.
 
     Returns:
@@ -81,7 +81,13 @@ def _as_it_came(data: bytes, source_ext: str, spec: EncodeSpec) -> EncodedImage:
 
 
 def name_of(data: bytes, source_ext: str, spec: EncodeSpec) -> str:
-    """Returns the extension that an image's member takes, whatever becomes of the image."""
+    """Returns the extension of an image's member in the tar.
+
+    >>> name_of(b"GIF89a", "png", EncodeSpec()), name_of(b"GIF89a", "png", EncodeSpec(mode="never"))
+    ('jpg', 'gif')
+    >>> name_of(b"...", ".HEIC", EncodeSpec(mode="never"))
+    'heic'
+    """
     if spec.mode != "never":
         return "jpg"
     ext = header.sniff(data) or source_ext.lower().lstrip(".")

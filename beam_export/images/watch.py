@@ -1,11 +1,12 @@
-"""Ends this process if a codec hangs in it, whatever it does to Python, however slow the machine.
+"""Ends this process if a codec hangs in it, even one that holds the GIL, on a slow machine too.
 
-A process beside this one looks every few seconds at the threads that work on an image. One that has
-taken more of a processor than its image may, or that sleeps from look to look though nobody keeps
-it waiting, hangs. Looks are counted and not the clock: of a process that is stopped, or has to wait
-for a processor or a disk, the system says so. What is at work stands in memory that both have.
+A second process checks every few seconds the threads that work on an image. A thread hangs if it
+has used more processor time than its image may, or if it sleeps from check to check while it is not
+waiting for others. Checks are counted instead of seconds, since a process may be stopped or may
+wait for a processor or a disk, which the system reports. Which images are at work stands in memory
+that both processes share.
 
-Run as a script, this module is that process; it needs nothing but Python.
+Run as a script, this module is the second process; it needs nothing but Python.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ from typing import NamedTuple
 
 __all__ = ["Pulse", "at_work", "begin", "is_asleep", "main", "pulse", "set_limit", "waiting"]
 
-#: Seconds between two looks, and looks in a row at a thread asleep until it is one that hangs.
+#: Seconds between two checks, and checks in a row that find a thread asleep before it hangs.
 CHECK_EVERY = 2.0
 MAX_ASLEEP = 90
-#: Seconds of a processor for an image of which nothing is known yet.
+#: Seconds of processor time for an image whose size is not known yet.
 AT_FIRST = 120
-#: What all threads together may take, as codecs have helpers: so many times as much.
+#: Times the limit that all threads of the process may take together, since codecs have helpers.
 _HELPERS = 8
-#: Share of a processor that the rest of a process takes without working on an image.
+#: Share of a processor below which no thread of a process works on an image.
 _IDLE = 0.02
-#: Seconds that a process has to tell where it was.
+#: Seconds that a process has to print where it hangs.
 _LAST_WORDS = 5.0
 
-#: As `worker` has it, which a script cannot import.
+#: As in `cli.worker`, which a script cannot import.
 _QUIET = "BEAM_EXPORT_QUIET_WORKERS"
-#: Of a thread: its number (0 if it works on nothing), which image it is, the seconds that it may
-#: take, and whether it is kept waiting.
+#: A row per thread: its native id (0 for a free row), number of the image, seconds of processor
+#: time that it may take, and 1 while it waits for others.
 _ROW = struct.Struct("<QQQQ")
 _ROWS = 256
 
 
 class _Watched:
-    """What is at work in this process."""
+    """State of the watched process: the shared table, and the process that reads it."""
 
     def __init__(self) -> None:
         self.table: mmap.mmap | None = None
@@ -65,12 +66,12 @@ _watched = _Watched()
 
 
 def begin() -> None:
-    """Has this process watched until it ends; a second call does nothing."""
+    """Starts to watch this process until it ends; a second call does nothing."""
     with _watched.turn:
         alive = _watched.process is not None and _watched.process.poll() is None
         if alive or not hasattr(os, "memfd_create"):
             return
-        # Where no process can be had any more nobody watches, which harms no image.
+        # Where no process can be started, nobody watches, which harms no image.
         with contextlib.suppress(OSError):
             _start()
 
@@ -81,14 +82,14 @@ def _start() -> None:
         os.truncate(_watched.handle, _ROW.size * _ROWS)
         _watched.table = mmap.mmap(_watched.handle, _ROW.size * _ROWS)
         _watched.free = list(range(_ROWS))
-    # On the terminal of a run that goes on without this process, nothing is told.
+    # A run that goes on without this worker prints nothing of it.
     quiet = _QUIET in os.environ or faulthandler.is_enabled()
     if not quiet and sys.__stderr__ is not None:
         with contextlib.suppress(OSError, ValueError):
             faulthandler.enable(sys.__stderr__)
-    told = [os.getpid(), _watched.handle, CHECK_EVERY, MAX_ASLEEP]
+    arguments = [os.getpid(), _watched.handle, CHECK_EVERY, MAX_ASLEEP]
     _watched.process = subprocess.Popen(
-        [sys.executable, "-I", "-S", __file__, *map(str, told)],
+        [sys.executable, "-I", "-S", __file__, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -104,7 +105,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def at_work() -> Iterator[None]:
-    """Has this thread looked at while the block works on an image."""
+    """Has this thread watched while the block works on an image."""
     table = _watched.table
     try:
         row = _watched.free.pop() * _ROW.size
@@ -124,7 +125,7 @@ def at_work() -> Iterator[None]:
 
 
 def set_limit(seconds: int) -> None:
-    """Says how many seconds of a processor the image at work in this thread may take."""
+    """Sets the seconds of processor time that the image at work in this thread may take."""
     row = getattr(_watched.own, "row", None)
     if row is not None and _watched.table is not None:
         _watched.table[row + 16 : row + 24] = seconds.to_bytes(8, "little")
@@ -132,7 +133,7 @@ def set_limit(seconds: int) -> None:
 
 @contextlib.contextmanager
 def waiting() -> Iterator[None]:
-    """Has this thread's sleep overlooked while the block waits for others."""
+    """Has this thread's sleep not counted while the block waits for other threads or processes."""
     row, table = getattr(_watched.own, "row", None), _watched.table
     if row is None or table is None:
         yield
@@ -145,13 +146,13 @@ def waiting() -> Iterator[None]:
 
 
 class Pulse(NamedTuple):
-    """What the system says of a process or a thread.
+    """Activity of a process or a thread, as Linux reports it.
 
     Attributes:
-        state: `R` at work, `S` asleep, `D` waits for a disk, `T` stopped.
-        used: seconds of a processor, of all threads of a process.
-        ran: nanoseconds likewise, of a thread alone; 0 where they are not told.
-        faults: pages that it had to wait for.
+        state: `R` running, `S` asleep, `D` waiting for a disk, `T` stopped.
+        used: seconds of processor time, of all threads of a process.
+        ran: nanoseconds of processor time of a thread alone; 0 where they are not reported.
+        faults: page faults, minor and major.
     """
 
     state: str
@@ -161,7 +162,7 @@ class Pulse(NamedTuple):
 
 
 def pulse(path: str) -> Pulse | None:
-    """Returns how a process (`/proc/7`) or a thread (`/proc/7/task/8`) is; None if it is not."""
+    """Returns the activity of a process (`/proc/7`) or thread (`/proc/7/task/8`); None if gone."""
     try:
         with open(f"{path}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -175,11 +176,13 @@ def pulse(path: str) -> Pulse | None:
 
 
 def is_asleep(before: Pulse, now: Pulse) -> bool:
-    """Tells if nothing has happened from one look to the next, though nothing stood in the way."""
+    """Returns whether a thread slept from one check to the next, and did nothing in between."""
     return before == now and now.state == "S"
 
 
-class _Look(NamedTuple):
+class _Seen(NamedTuple):
+    """One thread as of its last check, and when its image was first seen."""
+
     image: int
     first: Pulse
     first_of_all: Pulse
@@ -188,16 +191,16 @@ class _Look(NamedTuple):
 
 
 class _Watcher:
-    """Looks at the threads of another process."""
+    """Checks the threads of another process."""
 
-    def __init__(self, process: int, table: mmap.mmap, every: float, looks: int) -> None:
+    def __init__(self, process: int, table: mmap.mmap, every: float, max_asleep: int) -> None:
         self._path, self._table = f"/proc/{process}", table
-        self._every, self._looks = every, looks
-        self._seen: dict[int, _Look] = {}
+        self._every, self._max_asleep = every, max_asleep
+        self._seen: dict[int, _Seen] = {}
         self._all: Pulse | None = None
 
-    def look(self) -> bool:
-        """Tells if a thread hangs."""
+    def finds_hang(self) -> bool:
+        """Checks all threads that work on an image; returns whether one hangs."""
         everyone = pulse(self._path)
         if everyone is None:
             return False
@@ -211,38 +214,38 @@ class _Watcher:
             if row[0]
         )
 
-    def _hangs(self, row: tuple[int, ...], seen: _Look | None, everyone: Pulse, idle: bool) -> bool:
+    def _hangs(self, row: tuple[int, ...], seen: _Seen | None, everyone: Pulse, idle: bool) -> bool:
         thread, image, seconds, waits = row
         now = pulse(f"{self._path}/task/{thread}")
         if now is None:
             return False
         if seen is None or seen.image != image or waits:
-            self._seen[thread] = _Look(image, now, everyone, now, 0)
+            self._seen[thread] = _Seen(image, now, everyone, now, 0)
             return False
-        # A codec may leave its work to helpers, and sleep meanwhile.
+        # A codec may sleep while helper threads do its work.
         asleep = seen.asleep + 1 if idle and is_asleep(seen.last, now) else 0
         self._seen[thread] = seen._replace(last=now, asleep=asleep)
         taken = now.used - seen.first.used
         taken_by_all = everyone.used - seen.first_of_all.used
-        return asleep >= self._looks or taken > seconds or taken_by_all > _HELPERS * seconds
+        return asleep >= self._max_asleep or taken > seconds or taken_by_all > _HELPERS * seconds
 
 
 def main(arguments: list[str]) -> None:
     """Watches a process until it ends, or ends it.
 
     Args:
-        arguments: number of the process, descriptor of the table, seconds between two looks, looks.
+        arguments: process id, descriptor of the table, `CHECK_EVERY`, `MAX_ASLEEP`.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     process, handle = int(arguments[0]), int(arguments[1])
     table = mmap.mmap(handle, _ROW.size * _ROWS)
-    every, looks = float(arguments[2]), int(arguments[3])
-    watcher = _Watcher(process, table, every, looks)
-    # Nothing is ever written there: it ends with the process.
+    every, max_asleep = float(arguments[2]), int(arguments[3])
+    watcher = _Watcher(process, table, every=every, max_asleep=max_asleep)
+    # Nothing is ever written to stdin: it is closed when the process ends.
     while not select.select([sys.stdin], [], [], every)[0]:
-        if watcher.look():
-            # It tells where it was, and if it cannot, it ends nevertheless.
+        if watcher.finds_hang():
+            # At the first signal it prints where it hangs; the second ends it in any case.
             for last in (signal.SIGABRT, signal.SIGKILL):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, last)

@@ -53,7 +53,7 @@ def test_more_at_work_than_there_are_cores_do_not_wait(monkeypatch: pytest.Monke
         assert moments == []
         with cores.at_work(), cores.idle() as idle:
             assert idle == 0
-        assert len(moments) == module._LOOKS
+        assert len(moments) == module._TRIES
 
 
 def test_a_process_that_was_killed_is_not_at_work() -> None:
