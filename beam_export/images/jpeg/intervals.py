@@ -8,10 +8,13 @@ Source: ITU-T T.81 (09/92), A.2 (units), B.2.1 and E.1.4 (restart intervals), F.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["CodedScan", "check_coded", "fewest_code_bits", "split_intervals"]
+__all__ = ["CodedScan", "ScanUnit", "check_coded", "fewest_code_bits", "split_intervals"]
 
 # The fill bytes that may precede a marker (B.1.1.2) stay with the data.
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -21,6 +24,36 @@ _END_OF_BLOCK = b"\0"
 #: The coefficients behind the first take four codes at least, unless one ends the block: each
 #: code passes over 15 zeros and gives one more.
 _FEWEST_AC_CODES = 4
+
+
+class ScanUnit(NamedTuple):
+    """A scan's minimum coded unit: of one component, it is one block (T.81 A.2).
+
+    Attributes:
+        width, height: pixels of the image that it covers.
+        blocks: for each component (blocks in a unit, number of the DC table, of the AC table);
+            numbers are as in the file, class << 4 | destination.
+    """
+
+    width: int
+    height: int
+    blocks: tuple[tuple[int, int, int], ...]
+
+    def units_in(self, width: int, height: int) -> int:
+        """Returns how many units an image of so many pixels has, padding included.
+
+        >>> ScanUnit(16, 8, ()).units_in(33, 16)
+        6
+        """
+        return -(-width // self.width) * -(-height // self.height)
+
+    def fewest_bits(self, huffman: Mapping[int, int]) -> int:
+        """Returns the bits that no unit can do without: a block takes a DC code and AC codes.
+
+        This refuses the file of some bytes that declares a huge image, and one that was cut and
+        closed again.
+        """
+        return sum(n * (huffman.get(dc, 0) + huffman.get(ac, 0)) for n, dc, ac in self.blocks)
 
 
 class CodedScan(NamedTuple):
@@ -91,11 +124,12 @@ def fewest_code_bits(number: int, lengths: bytes, symbols: bytes) -> int:
         lengths: how many codes there are of 1, 2, ... 16 bits.
         symbols: what the codes stand for, from short to long.
     """
-    every = [bits for bits, count in enumerate(lengths, 1) for _ in range(count)]
-    if not every:
+    codes = list(itertools.accumulate(lengths))
+    if not codes[-1]:
         return 0
+    shortest = bisect.bisect_right(codes, 0) + 1
     if number >> 4 == _DC_CLASS:
-        return every[0]
-    end = symbols.find(_END_OF_BLOCK)
-    without_end = _FEWEST_AC_CODES * every[0]
-    return min(without_end, every[end]) if 0 <= end < len(every) else without_end
+        return shortest
+    end = symbols.find(_END_OF_BLOCK, 0, codes[-1])
+    without_end = _FEWEST_AC_CODES * shortest
+    return without_end if end < 0 else min(without_end, bisect.bisect_right(codes, end) + 1)

@@ -8,10 +8,10 @@ Source: ITU-T T.81 (09/92), part B.1.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = [
     "EOI",
@@ -39,6 +39,9 @@ _MAX_SEGMENTS = 10_000
 SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 _TEM = 0x01
 _RESTARTS = range(0xD0, 0xD8)
+_FILL = 0xFF
+
+Octets = npt.NDArray[np.uint8]
 
 #: Start-of-frame markers, of all processes.
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -46,9 +49,8 @@ FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 #: Those of them that go over the image several times.
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
-# In entropy-coded data 0xFF is followed by a stuffed 0x00, or is a restart marker, or fill.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-_MARKER_OR_RESTART = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+#: Bytes that are searched for markers at a time: what is made of them stays in a core's cache.
+_CHUNK = 1 << 16
 
 
 #: (marker, before, at, start, end, restarts): its content is `data[start:end]`; what lies between
@@ -138,13 +140,12 @@ def walk(data: bytes) -> Iterator[Segment]:
     """Yields marker segments in order up to end-of-image; ValueError if that never comes."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER_OR_RESTART.search(data, position)
-        restarts = found is not None and data[found.start() + 1] in _RESTARTS
-        if found and restarts:
-            found = _MARKER.search(data, found.end())
-        if found is None:
+        at = next_marker(data, position, restarts=True)
+        restarts = at >= 0 and data[at + 1] in _RESTARTS
+        if restarts:
+            at = next_marker(data, at + 2)
+        if at < 0:
             raise ValueError("it ends without an end-of-image marker")
-        at = found.start()
         marker = data[at + 1]
         start = end = at + 2
         if marker not in (SOI, EOI, _TEM):
@@ -161,13 +162,36 @@ def walk(data: bytes) -> Iterator[Segment]:
 def next_marker(data: bytes, position: int, restarts: bool = False) -> int:
     """Returns where the next marker begins from `position` on; -1 if there is none.
 
+    In entropy-coded data 0xFF is followed by a stuffed 0x00, or is a restart marker, or fill.
+
     Args:
         data: a JPEG.
-        position: within a scan's data.
+        position: behind a segment, or within a scan's data.
         restarts: whether a restart marker is one too, and not passed over.
     """
-    found = (_MARKER_OR_RESTART if restarts else _MARKER).search(data, position)
-    return found.start() if found else -1
+    if data[position : position + 1] == b"\xff" and position + 1 < len(data):
+        # Where no scan's data are, the next segment comes at once.
+        following = data[position + 1]
+        if following not in (0, _FILL) and (restarts or following not in _RESTARTS):
+            return position
+    for at in range(position, len(data) - 1, _CHUNK):
+        octets = np.frombuffer(data, np.uint8, min(_CHUNK + 1, len(data) - at), at)
+        first = _first_marker(octets[:-1], octets[1:], restarts)
+        if first is not None:
+            return at + first
+    return -1
+
+
+def _first_marker(octets: Octets, following: Octets, restarts: bool) -> int | None:
+    marks = octets == _FILL
+    marks &= following != 0
+    if not restarts:
+        marks &= (following & 0xF8) != _RESTARTS.start
+    first = int(marks.argmax())
+    if marks[first] and following[first] == _FILL:
+        marks &= following != _FILL
+        first = int(marks.argmax())
+    return first if marks[first] else None
 
 
 def u16(data: bytes, at: int) -> int:

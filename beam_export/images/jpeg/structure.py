@@ -10,10 +10,17 @@ import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from beam_export.images.jpeg.intervals import CodedScan, check_coded, fewest_code_bits
+from beam_export.images.jpeg.intervals import CodedScan, ScanUnit, check_coded, fewest_code_bits
 from beam_export.images.jpeg.segments import EOI, FRAMES, MAX_SCANS, SOS, Segment, u16
 
-__all__ = ["HUFFMAN_DCT", "SKIPPED", "JpegFacts", "MissingScansError", "Structure"]
+__all__ = [
+    "HUFFMAN_DCT",
+    "LEAVES",
+    "SKIPPED",
+    "JpegFacts",
+    "MissingScansError",
+    "Structure",
+]
 
 _DHT, _DQT, _DNL, _DRI, _APP0, _APP14 = 0xC4, 0xDB, 0xDC, 0xDD, 0xE0, 0xEE
 
@@ -33,7 +40,7 @@ SKIPPED = {0xCC, 0xFE, *range(0xE0, 0xF0)}
 _KNOWN = SKIPPED | {EOI}
 
 #: A code of n bits takes 2**(16-n) of the 2**16 leaves of the tree of codes.
-_LEAVES = [1 << (16 - n) for n in range(1, 17)]
+LEAVES = [1 << (16 - n) for n in range(1, 17)]
 
 #: Samples of luma for one of chroma, across and down, that every reader takes.
 _SAMPLINGS = {(1, 1): "444", (1, 2): "440", (2, 1): "422", (2, 2): "420", (4, 1): "411"}
@@ -91,6 +98,7 @@ class Structure:
         # The lowest bit that has come of each coefficient of a progressive image, -1 for none.
         self._lowest: dict[int, list[int]] = {}
         self._scans = 0
+        self._unit = ScanUnit(8, 8, ())  # of the last scan
         #: What the last scan's data is to hold; None if it is not of Huffman-coded blocks.
         self.coded: CodedScan | None = None
         self._in_scan = False
@@ -133,12 +141,12 @@ class Structure:
             raise MissingScansError("its last scans are missing")
         return self.facts()
 
-    def one_scan(self) -> tuple[JpegFacts, CodedScan] | None:
-        """Returns facts and what its data is to hold, if the one scan so far is all to come."""
+    def one_scan(self) -> tuple[JpegFacts, ScanUnit, int] | None:
+        """Returns facts, unit and restart interval, if the one scan so far is all to come."""
         whole = self._scans == 1 and len(self._begun) == len(self._components)
-        if not whole or self.coded is None or self._process not in ("baseline", "extended"):
+        if not whole or self._process not in ("baseline", "extended"):
             return None
-        return self.facts(), self.coded
+        return self.facts(), self._unit, self._interval
 
     def facts(self) -> JpegFacts:
         return JpegFacts(
@@ -212,7 +220,7 @@ class Structure:
         while at < len(content):
             number, lengths = content[at], content[at + 1 : at + 17]
             at += 17 + sum(lengths)
-            leaves = sum(map(operator.mul, lengths, _LEAVES))
+            leaves = sum(map(operator.mul, lengths, LEAVES))
             if number & 0xEF > 3 or sum(lengths) > 256 or leaves > 1 << 16 or at > len(content):
                 raise ValueError("its Huffman tables are malformed")
             symbols = content[at - sum(lengths) : at]
@@ -238,14 +246,16 @@ class Structure:
         if "lossless" not in self._process and any(c.table not in self._quant for c in parts):
             raise ValueError("it has a scan before its quantisation tables")
         first, last, approximation = content[-3:]
+        self._unit = self._unit_of(ids, tables)
         if self._process == "progressive":
             self._take_progressive(ids, tables, first, last, approximation)
-            unit_bits = self._fewest_progressive(ids, tables, first, approximation >> 4)
+            unit_bits = self._fewest_progressive(first, approximation >> 4)
         else:
             self._take_sequential(ids, tables)
-            unit_bits = self._fewest_sequential(ids, tables)
+            unit_bits = self._unit.fewest_bits(self._huffman)
+        units = self._unit.units_in(self._width, self._height)
         dct = self._process in HUFFMAN_DCT
-        self.coded = CodedScan(self._units(ids), self._interval, unit_bits) if dct else None
+        self.coded = CodedScan(units, self._interval, unit_bits) if dct else None
 
     def _take_sequential(self, ids: bytes, tables: bytes) -> None:
         if self._begun & set(ids):
@@ -286,37 +296,26 @@ class Structure:
                 raise ValueError("its scans are not in order")
             lowest[first : last + 1] = [low] * (last + 1 - first)
 
-    def _units(self, ids: bytes) -> int:
-        """Returns a scan's minimum coded units: of one component, they are its blocks (A.2)."""
-        h, v = 1, 1
-        if len(ids) == 1:
-            h, v, _ = self._components[ids[0]]
-        across = -(-self._width * h // (8 * self._h_max))
-        down = -(-self._height * v // (8 * self._v_max))
-        return across * down
-
-    def _blocks(self, ids: bytes) -> list[int]:
-        """Returns the blocks that a unit has of each component."""
-        if len(ids) == 1:
-            return [1]
+    def _unit_of(self, ids: bytes, tables: bytes) -> ScanUnit:
         parts = [self._components[number] for number in ids]
-        return [c.h * c.v for c in parts]
+        numbers = [(table >> 4, 0x10 | table & 15) for table in tables]
+        # The unit of a component that comes alone is a block, whatever its sampling.
+        h, v = (parts[0].h, parts[0].v) if len(parts) == 1 else (1, 1)
+        blocks = [1] if len(parts) == 1 else [part.h * part.v for part in parts]
+        return ScanUnit(
+            8 * self._h_max // h,
+            8 * self._v_max // v,
+            tuple((count, dc, ac) for count, (dc, ac) in zip(blocks, numbers, strict=True)),
+        )
 
-    def _fewest_sequential(self, ids: bytes, tables: bytes) -> int:
-        """Returns the bits that no unit can do without: a block takes a DC code and AC codes.
+    def _fewest_progressive(self, first: int, high: int) -> int:
+        """Returns the bits that no unit can do without: of a first pass a DC code a block.
 
-        This refuses the file of some bytes that declares a huge image, and one that was cut and
-        closed again.
+        Later passes bring one bit each, and a run of blocks may have no AC codes at all.
         """
-        bits = [self._huffman.get(t >> 4, 0) + self._huffman.get(0x10 | t & 15, 0) for t in tables]
-        return sum(map(operator.mul, self._blocks(ids), bits))
-
-    def _fewest_progressive(self, ids: bytes, tables: bytes, first: int, high: int) -> int:
-        """Likewise: a DC code a block at first, then one bit; a run of blocks may have no AC."""
         if first:
             return 0
-        bits = [1 if high else self._huffman.get(t >> 4, 0) for t in tables]
-        return sum(map(operator.mul, self._blocks(ids), bits))
+        return sum(n * (1 if high else self._huffman.get(dc, 0)) for n, dc, _ in self._unit.blocks)
 
 
 def _color_of(numbers: Sequence[int], jfif: bool, adobe: int | None) -> str:
