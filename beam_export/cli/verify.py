@@ -35,7 +35,7 @@ from beam_export.storage.registry import check_reachable
 from beam_export.verify.dataset import Opened, find_hash, open_export, read_file
 from beam_export.verify.findings import Findings
 from beam_export.verify.foreign import ForeignShard, find_foreign
-from beam_export.verify.images import ImageCheck
+from beam_export.verify.members import ImageCheck
 
 __all__ = ["run_verify"]
 

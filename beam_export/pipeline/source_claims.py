@@ -30,7 +30,7 @@ from beam_export.shards.writer import ReadySample
 from beam_export.sources.patterns import parse_inputs
 from beam_export.sources.reader import Reader
 from beam_export.text import printable
-from beam_export.verify.proofs import Proof, Rules, Values, image_of, members_of
+from beam_export.verify.against_input import Proof, Rules, Values, image_of, members_of
 from beam_export.verify.unique_names import Claim
 
 __all__ = ["Again", "Against", "InputClaims", "SourceClaims"]

@@ -15,18 +15,15 @@ from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 from beam_export.pipeline.progress import report
 from beam_export.pipeline.read_tars import Spills
 from beam_export.pipeline.source_claims import Again, Against, InputClaims
-from beam_export.pipeline.verify_names import UNREADABLE, SettleNames, by_bucket, one_claim, reason
+from beam_export.pipeline.verify_names import SettleNames, by_bucket, one_claim
 from beam_export.shards.output import Output
+from beam_export.shards.parquet import PARQUET_ERRORS
 from beam_export.sources.tar.exports import own_columns
+from beam_export.verify.against_input import Rules, Span, rules_of
 from beam_export.verify.dataset import Opened, read_file
-from beam_export.verify.faults import Fault, in_order
-from beam_export.verify.findings import Findings
-from beam_export.verify.images import ImageCheck
-from beam_export.verify.members import origin_of
-from beam_export.verify.order import Span
-from beam_export.verify.proofs import Rules, rules_of
+from beam_export.verify.findings import CHECK_ACCESS, Fault, Findings, in_order, reason
+from beam_export.verify.members import ImageCheck, origin_of
 from beam_export.verify.shard import CheckedShard, ShardChecker
-from beam_export.verify.shard_parquet import UNREADABLE as UNREADABLE_PARQUET
 from beam_export.verify.totals import conclude
 from beam_export.verify.unique_names import Claim, Tally
 
@@ -102,7 +99,7 @@ class VerifyExport(beam.PTransform):
         """Returns the metadata columns, of the first shard that has any to show."""
         for number in self.opened.numbers:
             with (
-                contextlib.suppress(*UNREADABLE_PARQUET),
+                contextlib.suppress(*PARQUET_ERRORS),
                 self.output.read(self.opened.names.parquet(number)) as source,
             ):
                 columns = own_columns(pq.read_schema(source))
@@ -233,7 +230,7 @@ class _CheckShard(beam.DoFn):
             with self._output.read(name) as tar:
                 return self._checker.check(number, tar, table, listed)
         except OSError as error:
-            return Fault(name, "", f"it cannot be read ({reason(error)})", UNREADABLE)
+            return Fault(name, "", f"it cannot be read ({reason(error)})", CHECK_ACCESS)
 
 
 def _listed(opened: Opened, names: int) -> list[tuple[int, bytes]]:

@@ -10,12 +10,11 @@ import apache_beam as beam
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
 from beam_export.pipeline.progress import report
-from beam_export.pipeline.verify_names import UNREADABLE, SettleNames, by_bucket, reason
+from beam_export.pipeline.verify_names import SettleNames, by_bucket
 from beam_export.shards.output import Output
-from beam_export.verify.faults import Fault, in_order
-from beam_export.verify.findings import Findings
+from beam_export.verify.findings import CHECK_ACCESS, Fault, Findings, in_order, reason
 from beam_export.verify.foreign import UNCHECKED, ForeignShard, check_foreign
-from beam_export.verify.images import ImageCheck
+from beam_export.verify.members import ImageCheck
 
 __all__ = ["VerifyForeign"]
 
@@ -84,7 +83,7 @@ class _CheckForeign(beam.DoFn):
                 checked = check_foreign(shard, None, table, stats)
         except OSError as error:
             problem = f"it cannot be read ({reason(error)})"
-            yield TaggedOutput("faults", Fault(name, "", problem, UNREADABLE))
+            yield TaggedOutput("faults", Fault(name, "", problem, CHECK_ACCESS))
             return
         for fault in checked.faults:
             yield TaggedOutput("faults", fault)

@@ -12,9 +12,8 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.naming import ShardNames
-from beam_export.verify.faults import Fault
-from beam_export.verify.order import Rank, Span, hold_shard
-from beam_export.verify.proofs import Rules
+from beam_export.verify.against_input import Rank, Rules, Span, hold_shard
+from beam_export.verify.findings import Fault
 from beam_export.verify.unique_names import (
     Claim,
     Left,
@@ -27,16 +26,7 @@ from beam_export.verify.unique_names import (
     unpack,
 )
 
-__all__ = ["UNREADABLE", "SettleNames", "Settled", "by_bucket", "one_claim", "reason"]
-
-#: What to do about a file that is there and cannot be read.
-UNREADABLE = "see whether the disk or the permissions are at fault, and verify again"
-
-
-def reason(error: Exception) -> str:
-    """Returns why a file cannot be read, in a few words."""
-    strerror = error.strerror if isinstance(error, OSError) else None
-    return strerror or str(error).splitlines()[0]
+__all__ = ["SettleNames", "Settled", "by_bucket", "one_claim"]
 
 
 class Settled(NamedTuple):

@@ -31,9 +31,8 @@ from beam_export.samples import SOURCE_CHANGED, Failure
 from beam_export.shards import manifest as manifests
 from beam_export.shards.card import dataset_card
 from beam_export.shards.leftovers import CARD, find_card
-from beam_export.shards.manifest import Manifest, Totals
+from beam_export.shards.manifest import Manifest, SealError, Totals, seal, unseal
 from beam_export.shards.parquet import write_table
-from beam_export.shards.sealed import SealError, seal, unseal
 from beam_export.shards.writer import ShardResult
 
 __all__ = ["WriteManifest"]

@@ -1,4 +1,13 @@
-"""The dataset card: a README that a hub shows, with what a reader of the dataset has to know."""
+"""The dataset card: the README.md of the output, made of the manifest.
+
+A card is Markdown around text that anybody may have written (names of columns, files, filters).
+Such text is set as code where a renderer could find a tag, a link, emphasis or a formula in it, and
+stays as it is otherwise; either way it keeps to one cell of a table and is cut when it is long.
+
+Sources: "Dataset Cards" in the documentation of the Hugging Face hub, for the front matter;
+CommonMark 0.31.2, parts 6.1 to 6.9; GitHub Flavored Markdown: tables, strikethrough and extended
+autolinks, which are looked for in what entities and escapes stand for, too.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +54,6 @@ _HAZARDS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-# Front matter as the Hugging Face hub reads it ("Dataset Cards" in its documentation).
 _TEMPLATE = """---
 configs:
 - config_name: default

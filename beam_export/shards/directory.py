@@ -1,4 +1,4 @@
-"""An output directory as it is found: what stands in it, on any storage."""
+"""Reads the output directory: which files it holds, and what is in them, on any storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the output already: ours is named, refused or removed, and all else left alone."""
+"""Refuses or removes what earlier exports left in the output directory, before a new one writes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterable
 from beam_export.errors import InputError
 from beam_export.naming import ParsedName, ShardNames, parse
 from beam_export.shards.card import is_card
+from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.output import Output
 from beam_export.shards.ownership import Standing
-from beam_export.shards.sealed import SealError, unseal
 from beam_export.storage.registry import CONCURRENT_REQUESTS
 
 __all__ = ["CARD", "find_card", "refuse_existing", "settle_leftovers"]

@@ -1,12 +1,12 @@
-"""Who writes to an output directory: one run at a time, and what dead runs left is swept.
+"""Reserves the output directory for one run at a time, and removes files of dead runs.
 
 On this machine a run holds a lock on `OUT/_tmp/lock` as long as its process lives, however it
 ends; a second run refuses. Elsewhere (object stores, workers of other machines) there is no such
-lock, and no object stands for one either: nobody could tell whether the run that made it lives, so
-that each run that was killed would stand in the way of the one that is to resume it. There, each
-file is written on terms (`output.Output`): two runs of one plan write the same bytes and both end
-well; of two others the one that comes second to a name fails. Temporary files are swept when they
-are old.
+lock, and no object stands for one either: whether the run that made it still lives could not be
+known, so each killed run would block the one that is to resume it. There, each file is written
+under a condition (`output.Output`): two runs of the same plan write identical bytes and both
+succeed; otherwise the run that writes a file second fails. Temporary files are removed when they
+are a week old.
 """
 
 from __future__ import annotations

@@ -1,9 +1,16 @@
-"""The manifest: what the dataset is and how it was made, and the sums that must agree."""
+"""The manifest and the tables of a dataset, as files: contents, totals, and a digest of itself.
+
+The manifest and `run.json` are sealed: canonical JSON (sorted keys, two spaces per level, one
+newline at the end) whose field `sha256` is the SHA-256 of the same text without that field. It
+shows damage, not forgery.
+"""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +20,6 @@ from beam_export.errors import LONGEST_MESSAGE, RunError
 from beam_export.naming import ShardNames
 from beam_export.samples import DAMAGED_IMAGE, Failure
 from beam_export.shards.parquet import FAILURES, SHARDS, STRUCTURAL
-from beam_export.shards.sealed import seal
 from beam_export.shards.writer import ShardResult
 from beam_export.text import cut
 
@@ -21,19 +27,24 @@ __all__ = [
     "FORMAT",
     "FROM_JSON",
     "Manifest",
+    "SealError",
     "Totals",
     "describe_schema",
     "failures_table",
     "has_damage",
     "remarks",
+    "seal",
     "shards_table",
     "totals",
+    "unseal",
 ]
 
 #: Version of the layout that format.md, part 4, describes.
 FORMAT = 1
 #: In the run's own facts: the columns of all samples with a `.json` were made of its keys.
 FROM_JSON = "columns_from_json"
+#: Of a sealed file: the digest of all its other fields.
+_SEAL_FIELD = "sha256"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -204,3 +215,42 @@ def failures_table(failures: Iterable[Failure]) -> pa.Table:
     """Returns the table of failures, sorted; messages that are too long are cut."""
     rows = (one._replace(message=cut(one.message, LONGEST_MESSAGE)) for one in failures)
     return pa.Table.from_pylist([one._asdict() for one in sorted(rows)], schema=FAILURES)
+
+
+class SealError(Exception):
+    """A sealed file is damaged; the message says how, in one clause."""
+
+
+def seal(content: Mapping[str, Any]) -> bytes:
+    """Returns the content as canonical JSON with its digest; it has no field `sha256` itself."""
+    return _canonical_json({**content, _SEAL_FIELD: _digest(content)})
+
+
+def unseal(data: bytes) -> dict[str, Any]:
+    """Returns the content of a sealed file, without the field `sha256`.
+
+    Raises:
+        SealError: if any byte of the file has changed.
+    """
+    try:
+        content = json.loads(data)
+    # A few kB of brackets are deeper than the parser goes.
+    except (ValueError, RecursionError) as error:
+        raise SealError(f"it is not JSON ({type(error).__name__})") from error
+    if not isinstance(content, dict) or not isinstance(content.get(_SEAL_FIELD), str):
+        raise SealError(f"it has no field {_SEAL_FIELD!r}, the digest of its content")
+    stored = content.pop(_SEAL_FIELD)
+    if stored != _digest(content):
+        raise SealError(f"its content is not what its field {_SEAL_FIELD!r} says")
+    if data != _canonical_json({**content, _SEAL_FIELD: stored}):
+        raise SealError("it is not written as such a file is: sorted keys, two spaces a level")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical_json(content)).hexdigest()
+
+
+def _canonical_json(content: Mapping[str, Any]) -> bytes:
+    text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"

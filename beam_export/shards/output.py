@@ -1,4 +1,7 @@
-"""The one place that opens paths for writing: what takes a final name is whole when it does."""
+"""Writes, replaces and removes files of the output directory; no final name is ever half-written.
+
+This and `storage` are the only places that open paths for writing.
+"""
 
 from __future__ import annotations
 

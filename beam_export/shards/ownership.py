@@ -1,4 +1,4 @@
-"""Whose a file is that bears a name of ours: what it holds tells, or what of ours vouches for it.
+"""Decides whether a file in the output directory was made by this tool, by its content.
 
 Other tools name their shards alike (NeMo Curator's are `images-{hash}-000000.tar` too). A file that
 bears the mark of a run is ours, where a storage keeps marks. Elsewhere a manifest, `run.json`, the
@@ -19,13 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_export.naming import ParsedName, ShardNames, parse
-from beam_export.shards.parquet import FAILURES, SHARDS, read_facts
-from beam_export.shards.sealed import SealError, unseal
+from beam_export.shards.manifest import SealError, unseal
+from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
 
 __all__ = ["Ownership", "Place", "Standing", "sha256_of"]
 
-#: What pyarrow raises of bytes in memory that are no Parquet, or none of the wanted form.
-_UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
 #: How our manifests begin, and Parquet files: of damaged ones this much may be left.
 _MANIFEST = r'\{\n  "format": [0-9]+,\n  "hash": "%s",\n'
 _PARQUET = b"PAR1"
@@ -147,14 +145,14 @@ class Ownership:
             return frozenset(
                 row["shard"] for row in rows if row["tar_file"] == self._names.tar(row["shard"])
             )
-        except (*_UNREADABLE, TypeError):
+        except (*PARQUET_ERRORS, TypeError):
             return frozenset()
 
     def _is_table(self, name: str, wanted: pa.Schema) -> bool:
         data = self._read(name)
         try:
             return bool(pq.read_schema(pa.BufferReader(data)).names == wanted.names)
-        except _UNREADABLE:
+        except PARQUET_ERRORS:
             return data.startswith(_PARQUET) and self._has_anchor()
 
     def _has_anchor(self) -> bool:
@@ -202,5 +200,5 @@ def _is_of_shard(data: bytes, tar_file: str) -> bool:
             return False
         batches = pq.ParquetFile(pa.BufferReader(data)).iter_batches(1, columns=["tar_file"])
         return bool(next(batches).column(0)[0].as_py() == tar_file)
-    except (*_UNREADABLE, StopIteration):
+    except (*PARQUET_ERRORS, StopIteration):
         return False

@@ -19,6 +19,7 @@ from beam_export.metadata.to_arrow import ColumnBuilder, to_values
 
 __all__ = [
     "FAILURES",
+    "PARQUET_ERRORS",
     "ROWS_PER_GROUP",
     "SHARDS",
     "STRUCTURAL",
@@ -35,6 +36,10 @@ __all__ = [
 ROWS_PER_GROUP = 65_536
 _ROWS_PER_BATCH = 1_000
 _PREFIX = "beam_export."
+
+#: What pyarrow raises of bytes in memory that are no Parquet file, or a damaged one: an OSError is
+#: about the bytes then, not about a disk.
+PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
 
 #: `_meta/images-{hash}-shards.parquet`: one row a shard, by number.
 SHARDS: pa.Schema = pa.schema(

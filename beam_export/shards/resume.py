@@ -1,4 +1,4 @@
-"""Shards that stand in the output already: kept if they are what would be written again."""
+"""Finds shards that are finished already, which a run keeps (`--resume`)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from beam_export.naming import ShardNames, parse
 from beam_export.samples import SOURCE_CHANGED, SampleRef
+from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.output import Output, Standing
 from beam_export.shards.parquet import check_pages, read_encodings, read_facts
-from beam_export.shards.sealed import SealError, unseal
 from beam_export.shards.writer import REMARKS, ShardResult, failures_from_json, remarks_from_json
 from beam_export.storage.registry import CONCURRENT_REQUESTS, storage_of
 from beam_export.storage.uris import is_local

@@ -1,4 +1,4 @@
-"""A run's temporary files, `OUT/_tmp/{token}/`: made, told from those of others, and swept.
+"""The temporary files of one run, in `OUT/_tmp/{token}/`: made, recognised, and removed.
 
 A workspace bears a file that names its run (`run`), made before all else in it; a directory without
 is somebody else's and stays, whatever its name. Of the files in it those are swept that have names

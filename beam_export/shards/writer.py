@@ -1,4 +1,4 @@
-"""One shard: a stream of samples in, a tar and the Parquet that describes it out.
+"""Writes one shard: a stream of samples becomes a tar and the Parquet that describes it.
 
 One loop feeds both files, so they cannot disagree; nothing is held but the sample at hand and the
 Parquet's columns.

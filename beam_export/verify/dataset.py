@@ -1,4 +1,4 @@
-"""What is one a dataset: the files that are there, the manifest, the tables under `_meta`."""
+"""Checks the files that exist once per dataset: manifest, run.json, tables, and stray files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 
 from beam_export.naming import ShardNames, parse
-from beam_export.shards.manifest import FORMAT
-from beam_export.shards.parquet import FAILURES, SHARDS, read_facts
-from beam_export.shards.sealed import SealError, unseal
-from beam_export.verify.faults import RESTORE, Fault, Faults
-from beam_export.verify.shard_parquet import UNREADABLE, read_table
+from beam_export.shards.manifest import FORMAT, SealError, unseal
+from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
+from beam_export.verify.findings import RESTORE, Fault, Faults
+from beam_export.verify.shard_parquet import read_table
 
 __all__ = ["Opened", "find_hash", "open_export", "read_file"]
 
@@ -115,7 +114,7 @@ def read_file(source: BinaryIO, name: str, stated: int | None = None) -> bytes:
 def _is_ours(data: bytes) -> bool:
     try:
         return bool(read_facts(pa.BufferReader(data)))
-    except UNREADABLE:
+    except PARQUET_ERRORS:
         return False
 
 

@@ -1,6 +1,6 @@
-"""Shards that others made: WebDataset tars, img2dataset, NeMo Curator; checked as far as it goes.
+"""Checks shards made by other tools: WebDataset tars, img2dataset, NeMo Curator.
 
-Nothing in such an export says what its bytes should be. What can be told is whether each tar is
+Nothing in such an export says what its bytes should be. What can be checked is whether each tar is
 readable to its end, whether its members make samples, and whether the Parquet file beside it
 names the same ones.
 """
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_export.samples import Failure
+from beam_export.shards.parquet import PARQUET_ERRORS
 from beam_export.sources.tar.walk import (
     StreamedMember,
     TarFault,
@@ -26,9 +27,8 @@ from beam_export.sources.tar.walk import (
     walk,
 )
 from beam_export.sources.tar.webdataset import TarSample, group
-from beam_export.verify.faults import Fault, Faults
-from beam_export.verify.images import ImageCheck
-from beam_export.verify.shard_parquet import UNREADABLE
+from beam_export.verify.findings import Fault, Faults
+from beam_export.verify.members import ImageCheck
 from beam_export.verify.unique_names import Claim
 
 __all__ = ["UNCHECKED", "CheckedForeign", "ForeignShard", "check_foreign", "find_foreign"]
@@ -181,7 +181,7 @@ def _read_rows(file: str, data: bytes, faults: Faults) -> list[_Row] | None:
                 if name in batch.schema.names
             }
             rows.extend(_row(columns, place) for place in range(batch.num_rows))
-    except UNREADABLE as error:
+    except PARQUET_ERRORS as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         faults.add(file, f"it cannot be read to its end ({reason})")
         return None

@@ -1,9 +1,9 @@
-"""Members of a tar that say what columns say: the `.json` whose keys are columns, captions.
+"""Checks the content of a tar's members: images can be decoded, `.json` and `.txt` fit the columns.
 
 The keys of a `.json` became columns while the export was planned (`sources.json_metadata`), each
-with the type that holds all its values. So a member's values are made fit for the columns just as
-the writer made them, and must then be what the row has. Whether columns were made so is told by the
-export's own facts; where they are not known to be, a difference is odd and no fault.
+with the type that holds all its values. So a member's values are converted to the columns' types
+just as the writer did, and must then equal the row's. Whether columns were made so is known from
+the run's own facts (`run.json`); where it is not, a difference is noted and no fault.
 """
 
 from __future__ import annotations
@@ -16,16 +16,22 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from beam_export.errors import SampleError
+from beam_export.images import watch
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.header import lift_guards, silence_pillow
+from beam_export.images.probe import probe_pixels
 from beam_export.metadata import canonical
 from beam_export.metadata.to_arrow import ColumnBuilder, to_values
 from beam_export.shards.manifest import FROM_JSON
 from beam_export.shards.parquet import Row, stored_values
+from beam_export.sources.entries import IMAGE_SUFFIXES
 from beam_export.sources.json_metadata import MAX_JSON
 from beam_export.sources.tar.webdataset import split_member
-from beam_export.verify.faults import Faults
+from beam_export.verify.findings import Faults
 from beam_export.verify.shard_tar import TarSample
 
-__all__ = ["MISFIT", "MemberCheck", "Origin", "ext_of", "fitted", "origin_of", "same"]
+__all__ = ["MISFIT", "ImageCheck", "MemberCheck", "Origin", "ext_of", "fitted", "origin_of", "same"]
 
 #: Samples, and bytes of JSON, that are compared together.
 _AT_ONCE = 1_000
@@ -35,6 +41,64 @@ MISFIT = object()
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+
+
+class ImageCheck:
+    """Decodes images within the limits of the export."""
+
+    def __init__(self, max_pixels: int, max_image_bytes: int, damaged: str = "fail") -> None:
+        self._spec = EncodeSpec(
+            mode="never",
+            max_pixels=max_pixels,
+            max_image_bytes=max_image_bytes,
+            damaged=damaged,
+        )
+
+    def open(self) -> None:
+        """Makes Pillow ready, once a process."""
+        lift_guards(self._spec.max_pixels)
+        silence_pillow()
+        watch.begin()
+
+    def wants(self, name: str, size: int) -> bool:
+        """Tells whether a member is an image that may be held."""
+        split = split_member(name)
+        suffix = split[1].rpartition(".")[2].lower() if split else ""
+        return suffix in IMAGE_SUFFIXES and size <= self._spec.max_image_bytes
+
+    def problems(
+        self, name: str, data: bytes, width: int | None, height: int | None
+    ) -> Iterator[str]:
+        """Yields what is wrong with an image of an export of ours.
+
+        Args:
+            name: of its member.
+            data: its bytes.
+            width, height: what its row says; None if it could not be read when it was stored.
+        """
+        if width is None or height is None:
+            # `--encode=never` stores what nobody could read, and says so by having no size.
+            return
+        try:
+            found = probe_pixels(data, self._spec)
+        except SampleError as error:
+            yield f"it cannot be decoded ({error.message})"
+            return
+        if (found.width, found.height) != (width, height):
+            yield (
+                f"it has {found.width} x {found.height} pixels, and its row says {width} x {height}"
+            )
+        ext = name.rpartition(".")[2]
+        if found.format != {"jpeg": "jpg", "tif": "tiff"}.get(ext, ext):
+            yield f"its content is {found.format}, and its name says {ext}"
+
+    def fault(self, data: bytes) -> str | None:
+        """Returns why an image cannot be decoded, or None if it can."""
+        try:
+            probe_pixels(data, self._spec)
+        except SampleError as error:
+            return error.message
+        return None
 
 
 class Origin(NamedTuple):

@@ -1,4 +1,4 @@
-"""One shard of ours: its tar against its Parquet, row by row, and both against what is known."""
+"""Checks one shard: tar against Parquet, row by row, and both against the table of shards."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pyarrow as pa
 from beam_export.naming import ShardNames, key_of
 from beam_export.samples import Failure
 from beam_export.shards.parquet import Row
-from beam_export.verify.faults import Fault, Faults
-from beam_export.verify.images import ImageCheck
-from beam_export.verify.members import MemberCheck, Origin, ext_of
-from beam_export.verify.proofs import Proof, Rules, Values, image_of, members_of
+from beam_export.verify.against_input import Proof, Rules, Values, image_of, members_of
+from beam_export.verify.findings import Fault, Faults
+from beam_export.verify.members import ImageCheck, MemberCheck, Origin, ext_of
 from beam_export.verify.shard_parquet import ShardFile, open_shard_file
 from beam_export.verify.shard_tar import StrictTar, TarSample
 from beam_export.verify.unique_names import Claim

@@ -1,4 +1,4 @@
-"""The Parquet file of a shard of ours: that it can be read, and that it is of the right form."""
+"""Opens a shard's Parquet, or a table under `_meta`, and checks that its form is the right one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_export.samples import Failure
-from beam_export.shards.parquet import ROWS_PER_GROUP, STRUCTURAL, Row, read_facts, read_rows
+from beam_export.shards.parquet import (
+    PARQUET_ERRORS,
+    ROWS_PER_GROUP,
+    STRUCTURAL,
+    Row,
+    read_facts,
+    read_rows,
+)
 from beam_export.shards.writer import failures_from_json
-from beam_export.verify.faults import Faults
+from beam_export.verify.findings import Faults
 
-__all__ = ["UNREADABLE", "ShardFile", "open_shard_file", "read_table"]
-
-#: What pyarrow raises of bytes that are no Parquet. They are in memory, so that an OSError is of
-#: what they are and not of a disk.
-UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
+__all__ = ["ShardFile", "open_shard_file", "read_table"]
 
 _NEVER_NULL = (
     *("image_id", "tar_file", "member_name", "original_path", "offset", "size", "sha256"),
@@ -56,7 +59,7 @@ class ShardFile(NamedTuple):
         try:
             for row in read_rows(pa.BufferReader(self.data)):
                 yield self._whole(row)
-        except UNREADABLE as error:
+        except PARQUET_ERRORS as error:
             self.faults.add(self.file, f"its rows cannot be read ({_first_line(error)})")
 
     def _whole(self, row: Row) -> Row:
@@ -73,7 +76,7 @@ def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
         opened = pq.ParquetFile(pa.BufferReader(data))
         schema = opened.schema_arrow
         facts = read_facts(pa.BufferReader(data))
-    except UNREADABLE as error:
+    except PARQUET_ERRORS as error:
         faults.add(file, f"it cannot be read as Parquet ({_first_line(error)})")
         return None
     if schema.names[: len(STRUCTURAL)] != STRUCTURAL.names or any(
@@ -123,7 +126,7 @@ def read_table(
             faults.add(file, "its columns are not those of such a table")
             return None
         rows: list[dict[str, Any]] = table.to_pylist()
-    except UNREADABLE as error:
+    except PARQUET_ERRORS as error:
         faults.add(file, f"it cannot be read as Parquet ({_first_line(error)})")
         return None
     return rows

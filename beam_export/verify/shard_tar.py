@@ -1,4 +1,4 @@
-"""A tar of ours, byte by byte: each header must be the very one that the writer makes.
+"""Checks a tar of ours byte by byte: each header must be the very one that the writer makes.
 
 The dialect is that of format.md, part 4.1: strict ustar, nothing between the members and nothing
 behind the two zero blocks at the end.
@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 from beam_export.shards.tar import BLOCK, END_SIZE, header
 from beam_export.sources.tar.headers import HeaderError, parse_header
 from beam_export.sources.tar.webdataset import split_member
-from beam_export.verify.faults import Faults
+from beam_export.verify.findings import Faults
 
 __all__ = ["StrictTar", "TarImage", "TarSample"]
 

@@ -1,4 +1,4 @@
-"""What only all shards together can tell: sums, one schema, order, failures, what is missing."""
+"""Checks all shards together: sums, one schema, ranks, failures, and samples of the input."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from beam_export.errors import RunError
 from beam_export.shards.manifest import Totals
+from beam_export.verify.against_input import Span, hold_spans
 from beam_export.verify.dataset import Opened
-from beam_export.verify.faults import RESTORE, REWRITE, Fault, Faults, in_order
-from beam_export.verify.order import Span, hold_spans
+from beam_export.verify.findings import RESTORE, REWRITE, Fault, Faults, in_order
 from beam_export.verify.shard import CheckedShard
 from beam_export.verify.unique_names import Tally
 

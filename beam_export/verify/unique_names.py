@@ -1,7 +1,7 @@
-"""Names that must be unique over the whole dataset, and inputs that must be accounted for.
+"""Checks that ids and keys are unique in the dataset, and that every input sample is accounted for.
 
-No worker holds all names: they are packed by the bucket that they fall into, and each bucket is
-settled by itself.
+No worker holds all names: they are grouped into buckets by a hash, and each bucket is checked by
+itself.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from beam_export.text import printable
-from beam_export.verify.faults import Fault
-from beam_export.verify.order import Rank
-from beam_export.verify.proofs import Proof, Rules, differences
+from beam_export.verify.against_input import Proof, Rank, Rules, differences
+from beam_export.verify.findings import Fault
 
 __all__ = [
     "Claim",

@@ -38,6 +38,7 @@ from PIL import Image
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.cli import main as cli
+from beam_export.shards.manifest import seal, unseal
 from beam_export.shards.parquet import (
     STRUCTURAL,
     Row,
@@ -46,11 +47,10 @@ from beam_export.shards.parquet import (
     read_rows,
     write_table,
 )
-from beam_export.shards.sealed import seal, unseal
 from beam_export.shards.tar import TarWriter
 from beam_export.sources.tar.webdataset import split_member
 from beam_export.verify.dataset import find_hash, open_export
-from beam_export.verify.faults import Fault, in_order
+from beam_export.verify.findings import Fault, in_order
 from beam_export.verify.members import origin_of
 from beam_export.verify.shard import ShardChecker
 from beam_export.verify.totals import conclude

@@ -28,13 +28,13 @@ from beam_export import naming
 from beam_export.errors import InputError
 from beam_export.images.jpeg.inspect import inspect, inspect_head
 from beam_export.metadata.filter import Filter, needs_probe
-from beam_export.shards.sealed import SealError, unseal
+from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.tar import BLOCK
 from beam_export.sources.tar.literals import parse_literal
 from beam_export.sources.tar.walk import TarMember, stream, walk
 from beam_export.sources.tar.webdataset import group
 from beam_export.text import printable
-from beam_export.verify.faults import Faults
+from beam_export.verify.findings import Faults
 from beam_export.verify.shard_tar import StrictTar
 
 _KEY = re.compile(naming.KEY_PATTERN, re.ASCII)

@@ -34,8 +34,8 @@ from beam_export.options import ExportOptions
 from beam_export.shards import lock as claims
 from beam_export.shards.card import MARK
 from beam_export.shards.leftovers import find_card, settle_leftovers
+from beam_export.shards.manifest import seal, unseal
 from beam_export.shards.output import Output, Seen
-from beam_export.shards.sealed import seal, unseal
 
 IN_MEMORY = "--direct_running_mode=in_memory"
 #: Names as this tool makes them at random.

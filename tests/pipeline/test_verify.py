@@ -28,10 +28,9 @@ from beam_export.cli import main as cli
 from beam_export.naming import ShardNames
 from beam_export.shards.parquet import STRUCTURAL, Row, ShardTable
 from beam_export.shards.tar import TarWriter
+from beam_export.verify.against_input import rules_of
 from beam_export.verify.findings import Findings
-from beam_export.verify.images import ImageCheck
-from beam_export.verify.members import origin_of
-from beam_export.verify.proofs import rules_of
+from beam_export.verify.members import ImageCheck, origin_of
 from beam_export.verify.unique_names import Tally
 
 sys.path.insert(0, str(ROOT))

@@ -15,22 +15,24 @@ from hypothesis import strategies as st
 from support.exports import SHARED, picture
 
 from beam_export.naming import ShardNames
-from beam_export.shards.sealed import SealError, seal, unseal
+from beam_export.shards.manifest import SealError, seal, unseal
 from beam_export.shards.tar import TarWriter
-from beam_export.verify.faults import Fault, Faults
-from beam_export.verify.foreign import ForeignShard, check_foreign, find_foreign
-from beam_export.verify.images import ImageCheck
-from beam_export.verify.members import Origin
-from beam_export.verify.order import Rank, Span, hold_shard, hold_spans
-from beam_export.verify.proofs import (
+from beam_export.verify.against_input import (
     Proof,
+    Rank,
     Rules,
+    Span,
     Values,
     differences,
+    hold_shard,
+    hold_spans,
     image_of,
     members_of,
     rules_of,
 )
+from beam_export.verify.findings import Fault, Faults
+from beam_export.verify.foreign import ForeignShard, check_foreign, find_foreign
+from beam_export.verify.members import ImageCheck, Origin
 from beam_export.verify.shard_tar import StrictTar
 from beam_export.verify.unique_names import Claim, Left, Tally, pack, settle, tally, unpack
 

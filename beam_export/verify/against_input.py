@@ -1,7 +1,7 @@
-"""What proves a sample of an export from its input: members, columns, the image as it is stored.
+"""Compares an export with its input (`--against`): columns, members, stored images, and order.
 
-A row and the sample that it was made of meet by their id (`unique_names`). Neither has the other's
-bytes then, so each brings digests: short ones, for there are as many as there are images.
+A row and the sample it was made of meet by their id (`unique_names`), where neither has the other's
+bytes. So each brings digests, short ones, as there are as many as images.
 """
 
 from __future__ import annotations
@@ -15,14 +15,32 @@ import pyarrow as pa
 from beam_export.metadata import canonical
 from beam_export.metadata.schema import output_name
 from beam_export.metadata.to_arrow import ColumnBuilder
+from beam_export.naming import ShardNames
 from beam_export.shards.parquet import stored_values
+from beam_export.verify.findings import Fault, Faults
 from beam_export.verify.members import MISFIT, Origin, fitted
 
-__all__ = ["Proof", "Rules", "Values", "differences", "image_of", "members_of", "rules_of"]
+__all__ = [
+    "Proof",
+    "Rank",
+    "Rules",
+    "Span",
+    "Values",
+    "differences",
+    "hold_shard",
+    "hold_spans",
+    "image_of",
+    "members_of",
+    "rules_of",
+]
 
 _DIGITS = 12
 #: In place of a digest: the input has no such column; it has a value that the column cannot hold.
 _NOTHING, _OTHER = " " * _DIGITS, "?" * _DIGITS
+_ORDER_REMEDY = (
+    "give the input as it was exported, its parts in the same order; else delete the shard's two "
+    "files and run the same export again"
+)
 
 
 class Proof(NamedTuple):
@@ -168,3 +186,53 @@ def differences(row: Proof, given: Proof, rules: Rules) -> Iterator[tuple[str, b
 def _opened(members: str) -> dict[str, str]:
     pairs = (one.rpartition(":") for one in members.split(",") if one)
     return {ext: digest for ext, _, digest in pairs}
+
+
+class Rank(NamedTuple):
+    """Where a sample stands, and its order key.
+
+    Attributes:
+        shard, row: its place.
+        key: hex, the order key that its place follows from.
+        id: its id in the export.
+    """
+
+    shard: int
+    row: int
+    key: str
+    id: str
+
+
+class Span(NamedTuple):
+    """The smallest and the largest order key of a shard."""
+
+    shard: int
+    first: str
+    last: str
+
+
+def hold_shard(ranks: Iterable[Rank], names: ShardNames) -> tuple[Span, list[Fault]]:
+    """Returns the span of one shard's samples, at least one, and a fault for each out of place."""
+    placed = sorted(ranks)
+    faults = Faults(_ORDER_REMEDY)
+    ordered = sorted(placed, key=lambda rank: rank.key)
+    for found, wanted in zip(placed, ordered, strict=True):
+        if found.key != wanted.key:
+            faults.add(
+                names.parquet(found.shard), "it does not stand where the order has it", found.id
+            )
+    return Span(placed[0].shard, ordered[0].key, ordered[-1].key), faults.all()
+
+
+def hold_spans(spans: Iterable[Span], names: ShardNames) -> list[Fault]:
+    """Returns a fault for each shard that has samples of before the end of an earlier one."""
+    faults = Faults(_ORDER_REMEDY)
+    last = ""
+    for span in sorted(spans):
+        if span.first <= last:
+            faults.add(
+                names.parquet(span.shard),
+                "it has samples that come before some of an earlier shard, by the order",
+            )
+        last = max(last, span.last)
+    return faults.all()
