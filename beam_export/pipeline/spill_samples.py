@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import apache_beam as beam
@@ -24,8 +24,9 @@ from beam_export.metadata import canonical
 from beam_export.naming import clean_ext
 from beam_export.pipeline.prefetch import BATCH_BYTES, BATCH_SAMPLES
 from beam_export.pipeline.resources import count_ways
-from beam_export.planning.blocks import PackedRef, pack_block, pack_ref, unpack_ref
+from beam_export.planning.blocks import PackedRef, pack_block, pack_ref
 from beam_export.planning.order import id_key, shuffle_key
+from beam_export.planning.shard import MARK, TWIN
 from beam_export.samples import (
     WHOLE,
     EncodedImage,
@@ -39,11 +40,7 @@ from beam_export.shards.output import Output
 from beam_export.sources.reader import locate
 from beam_export.storage.registry import check_reachable
 
-__all__ = ["SpillSamples", "spilled_content"]
-
-#: Bytes behind an order key: what tells samples of equal ids apart, and what tells twins apart.
-_MARK = 8
-_TWIN = 6
+__all__ = ["SpillSamples"]
 
 
 class SpillSamples(beam.DoFn):
@@ -124,7 +121,7 @@ class SpillSamples(beam.DoFn):
         key = id_key(ref.id) if self._order == "source" else shuffle_key(self._seed, ref.id)
         packed = pack_ref(ref._replace(order=key))
         # Samples that are equal in everything may change places, but not become one.
-        return packed._replace(order=key + _mark(sample, image) + os.urandom(_TWIN))
+        return packed._replace(order=key + _mark(sample, image) + os.urandom(TWIN))
 
     def _ref(self, sample: Sample, image: EncodedImage | None) -> SampleRef:
         if image is None:
@@ -154,26 +151,10 @@ class SpillSamples(beam.DoFn):
         return Member(ext, path, offset, len(data), crc=zlib.crc32(data))
 
 
-def spilled_content(refs: Iterable[PackedRef], workspace: str) -> bytes:
-    """Returns bytes that change with whatever was spilled of refs; none if nothing was.
-
-    Spilled files are of one run, so a later one knows by these alone that a shard is the same.
-    """
-    marks = []
-    spilled = workspace.encode("utf-8", "surrogatepass")
-    for packed in refs:
-        if spilled not in packed.body:  # as of all that a command line reads
-            continue
-        ref = unpack_ref(packed)
-        if any(one.uri.startswith(f"{workspace}/") for one in (ref.image, *ref.fields)):
-            marks.append(packed.order[-_MARK - _TWIN : -_TWIN])
-    return b"".join(marks)
-
-
 def _mark(sample: Sample, image: EncodedImage | None) -> bytes:
     """Returns 8 bytes that change with all that a sample is, so that equal ids have an order."""
     parts = [sample.path, sample.metadata, sample.fields, image.data if image else None]
-    return hashlib.sha256(canonical.encode(parts)).digest()[:_MARK]
+    return hashlib.sha256(canonical.encode(parts)).digest()[:MARK]
 
 
 def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
