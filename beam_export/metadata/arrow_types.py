@@ -1,7 +1,7 @@
-"""Which Arrow type a value has, and which type holds the values of several types.
+"""The Arrow type of a Python value, and the common type of several types.
 
-Types are joined as sets, not pairwise: which of {int64, uint64, float64} met first must not
-decide whether they are numbers (float64) or a conflict.
+Types are unified as sets, not pairwise: {int64, uint64, float64} is float64, but int64 with uint64
+alone is a conflict, and the order of arrival must not decide which of the two comes out.
 """
 
 from __future__ import annotations
@@ -37,17 +37,20 @@ _MAX_DIGITS = 76
 
 
 def scalar_type(value: Any) -> pa.DataType:
-    """Returns the Arrow type of a value that is no list, mapping or array.
+    """Returns the Arrow type of a scalar: a value that is no list, mapping or array.
 
     Raises:
         ValueError: if there is none; the message completes "the column holds ...".
+
+    >>> scalar_type(1), scalar_type(2**63), scalar_type("a")
+    (DataType(int64), DataType(uint64), DataType(string))
     """
     if value is None:
         return pa.null()
     if isinstance(value, np.generic):
         return numpy_type(value.dtype)
     if isinstance(value, datetime.datetime):
-        # Instants are one type whatever zone they are told in.
+        # Times with any zone are of one type, in UTC.
         return pa.timestamp("us", None if value.utcoffset() is None else "UTC")
     if isinstance(value, int) and not isinstance(value, bool):
         return _int_type(value)
@@ -115,7 +118,7 @@ def numpy_type(dtype: np.dtype[Any]) -> pa.DataType:
 
 
 def storable(kind: pa.DataType) -> pa.DataType:
-    """Returns the type as Parquet gives it back: it knows no seconds, and days only as date32."""
+    """Returns a type as Parquet reads it back: it lacks seconds, and has days only as date32."""
     if pat.is_timestamp(kind) and kind.unit == "s":
         return pa.timestamp("ms", kind.tz)
     if pat.is_time32(kind):
@@ -124,17 +127,17 @@ def storable(kind: pa.DataType) -> pa.DataType:
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Tells whether values of the type are lists."""
+    """Returns whether values of the type are lists."""
     return bool(pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Tells whether values of the type are text."""
+    """Returns whether values of the type are text."""
     return bool(pat.is_string(kind) or pat.is_large_string(kind) or pat.is_string_view(kind))
 
 
 def is_bytes(kind: pa.DataType) -> bool:
-    """Tells whether values of the type are bytes."""
+    """Returns whether values of the type are bytes."""
     plain = pat.is_binary(kind) or pat.is_large_binary(kind) or pat.is_binary_view(kind)
     return bool(plain or pat.is_fixed_size_binary(kind))
 
@@ -148,20 +151,23 @@ def _is_moment(kind: pa.DataType) -> bool:
 
 
 def unify(a: pa.DataType, b: pa.DataType) -> pa.DataType:
-    """Returns the type that holds the values of both.
+    """Returns the common type of two types, which holds the values of both.
 
-    Null goes with everything; integers and floats become float64 (integers beyond 2**53 are then
-    rounded); widths and units become the larger one; a date beside timestamps is its midnight.
-    Lists are joined by item, structs by field, where a missing one is null.
+    Null goes with any type. Integers and floats become float64, which rounds integers beyond 2**53.
+    Of widths and units the larger and the finer is taken; a date beside timestamps is its midnight.
+    Lists are unified by item, structs by field, where a missing field is null.
 
     Raises:
         ValueError: if there is no such type.
+
+    >>> unify(pa.int32(), pa.float32()), unify(pa.date32(), pa.timestamp("ms"))
+    (DataType(double), TimestampType(timestamp[ms]))
     """
     return unify_all([a, b])
 
 
 def unify_all(types: Iterable[pa.DataType]) -> pa.DataType:
-    """Returns the type that holds the values of all, as `unify` does; the order is of no matter."""
+    """Returns the common type of all types, as `unify` does, whatever their order."""
     distinct = sorted({kind for kind in types if not pat.is_null(kind)}, key=str)
     if len(distinct) > 1:
         plain = (kind.value_type if pat.is_dictionary(kind) else kind for kind in distinct)
@@ -228,7 +234,7 @@ def _finest(types: Sequence[pa.DataType]) -> str:
 def _join_decimals(types: Sequence[pa.DataType]) -> pa.DataType:
     scale = max(kind.scale for kind in types)
     joined = _decimal(max(kind.precision - kind.scale for kind in types) + scale, scale)
-    # One decimal256 makes a decimal256, however few its digits are.
+    # With one decimal256 it is a decimal256, however few digits that takes.
     wide = any(pat.is_decimal256(kind) for kind in types)
     return pa.decimal256(joined.precision, scale) if wide else joined
 

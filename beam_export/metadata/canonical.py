@@ -1,7 +1,8 @@
-"""One byte string a value, whatever run, machine or order of keys: what digests are taken of.
+"""Encodes metadata values as canonical bytes, from which digests are computed.
 
-Each value is its type's letter, its length and its content, so that no two values share their
-bytes: 1, 1.0, "1" and True are four different things, and ["ab"] is not ["a", "b"].
+Equal values have equal bytes on every run and machine and in any order of keys. Each value is
+written as a letter for its type, its length and its content, so that different values have
+different bytes: 1, 1.0, "1" and True are four values, and ["ab"] is not ["a", "b"].
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ def encode(value: Any) -> bytes:
     """Returns the canonical bytes of a metadata value.
 
     Raises:
-        TypeError: if the value is of a type that no Parquet column is made of.
+        TypeError: if the value is of a type that is no metadata.
+
+    >>> encode(1), encode(True), encode("1"), encode(["a", "b"])
+    (b'i1:1', b'b1:1', b's1:1', b'l2:s1:as1:b')
+    >>> encode({"b": 1, "a": 2}) == encode({"a": 2, "b": 1})
+    True
     """
     parts: list[bytes] = []
     _write(value, parts)
@@ -36,7 +42,7 @@ def _write(value: Any, parts: list[bytes]) -> None:
     if isinstance(value, (np.datetime64, np.timedelta64)):
         value = _from_numpy_time(value)
     elif isinstance(value, np.ndarray):
-        # Item by item where `tolist` would make nanoseconds mere numbers.
+        # Item by item, since `tolist` turns nanoseconds into integers.
         times = value.ndim and value.dtype.kind in "mM"
         value = list(value) if times else value.tolist()
     elif isinstance(value, np.generic):
@@ -63,9 +69,9 @@ def _write_items(letter: bytes, items: Iterable[Any], count: int, parts: list[by
 
 
 def _from_numpy_time(value: np.datetime64 | np.timedelta64) -> Any:
-    """Returns what Python has for a moment or a duration: the same however finely it is told.
+    """Returns the Python value of a numpy time or duration, so that its unit makes no difference.
 
-    Where Python has nothing, for nanoseconds and for far years, the value stays as it is.
+    Where Python has none, for nanoseconds and far years, the value stays as it is.
     """
     if np.datetime_data(value.dtype)[0] == "ns" and not np.isnat(value):
         whole = value.astype("M8[us]" if isinstance(value, np.datetime64) else "m8[us]")
@@ -91,13 +97,13 @@ def _scalar(value: Any) -> tuple[bytes, bytes]:
     raise TypeError(f"a value of type {type(value).__name__} cannot be a metadata value")
 
 
-#: What most values are, told by their type at once; in this order for those of a type below.
+#: Encoders of the most frequent types; subclasses are looked up in this order.
 _PLAIN: dict[type, Callable[[Any], tuple[bytes, bytes]]] = {
     str: lambda value: (b"s", value.encode("utf-8", "surrogatepass")),
-    # A kind of `int`, so before it.
+    # A subclass of `int`, so before it.
     bool: lambda value: (b"b", b"1" if value else b"0"),
     int: lambda value: (b"i", b"%d" % value),
-    # One NaN for all: which bits a NaN carries depends on the machine that made it.
+    # One form for all NaNs, whose bits depend on the machine.
     float: lambda value: (b"f", b"nan" if value != value else struct.pack(">d", value)),
     type(None): lambda _: (b"n", b""),
 }

@@ -1,8 +1,9 @@
-"""The functions of a filter: those whose result, time and memory follow the rows they are given.
+"""The functions that a filter may call, and an upper bound of what its expressions produce.
 
-What is left out tells the time or asks about the machine, makes much of little (`repeat`, `range`),
-takes time that grows with the square of its text (`levenshtein`), or takes functions itself. Where
-it lies with the arguments how much a function does, they must be constants, and are looked at here.
+Allowed are functions whose result depends on their arguments alone, and whose time and memory grow
+with the row. Left out are those that read the clock or the machine, produce much from little
+(`repeat`, `range`), take quadratic time (`levenshtein`), or take functions as arguments. Where an
+argument decides how much a function produces, it must be a constant, which is checked here.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ __all__ = [
     "MAX_STATES",
     "PASSING",
     "arguments",
+    "cost",
     "objection",
-    "work",
 ]
 
-#: States that a regular expression may have: the time of some grows with them and with the text.
+#: States that a regular expression may have: matching may take states times characters.
 MAX_STATES = 250
-#: Characters that one function may add to a text.
+#: Characters to which one call may pad a text.
 _MAX_PAD = 10_000
-#: Characters of a constant that count as much as what a row brings.
+#: Characters of a constant that count as much as one value of a row.
 _ROW = 100
 
 
@@ -34,7 +35,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-#: What is allowed, by what it is about.
+#: The allowed functions, by subject.
 FUNCTIONS: Mapping[str, frozenset[str]] = {
     "operators": _words(
         "+ - * / // % ** ^ & | << >> ~ @ || ^@ ~~ !~~ ~~* !~~* ~~~ ->> && @> <@ <-> <=>"
@@ -104,30 +105,27 @@ DISTANCES = _words(
     list_inner_product list_negative_dot_product list_negative_inner_product"""
 )
 
-#: Hand on what they are given, or a part of it: these make no number that was not there.
+#: Functions that return an argument or a part of one, and compute no new number.
 PASSING = _words(
     """array_extract element_at greatest if least list_any_value list_element list_extract
     list_first list_last list_max list_min map_extract_value nullif struct_extract
     struct_extract_at"""
 )
 
-#: Make one text or list of all that they are given.
+#: Functions that join their arguments into one text or list.
 _ADDING = _words(
     """|| array_append array_cat array_concat array_prepend array_push_back array_push_front
     array_value concat concat_ws list_append list_cat list_concat list_pack list_prepend
     list_value map overlay regexp_replace row struct_pack"""
 )
 _PADDING = frozenset(["lpad", "rpad"])
-#: What makes no more than true or false.
+#: Classes of nodes whose results take no memory to speak of.
 _UNMADE = frozenset(["BETWEEN", "COLUMN_REF", "COMPARISON", "CONJUNCTION"])
 _CONSTANT_PATTERN = _words("regexp_extract regexp_full_match regexp_matches regexp_replace")
 
 
 def objection(call: Mapping[str, Any]) -> str | None:
-    """Returns what speaks against a call of a syntax tree, None if nothing.
-
-    It follows "holds f(), which".
-    """
+    """Returns why a call in a syntax tree is refused, to follow "holds f(), which"; None if not."""
     name = call["function_name"].lower()
     if call["schema"] or call["catalog"]:
         return "must be called by its own name alone"
@@ -150,20 +148,20 @@ def objection(call: Mapping[str, Any]) -> str | None:
 
 
 def arguments(call: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns the expressions that a function of a syntax tree is called with."""
+    """Returns the arguments of a call in a syntax tree."""
     return [one["expression"] for one in call["arguments"]]
 
 
-def work(node: Mapping[str, Any]) -> int:
-    """Returns how much a syntax tree makes on the way, in multiples of what a row brings.
+def cost(node: Mapping[str, Any]) -> int:
+    """Returns an upper bound of what evaluating a syntax tree produces, in multiples of the row.
 
-    Texts and lists alone grow, by what is put together and by what `replace` and the like put in.
+    Only texts and lists grow: by being joined, and by what `replace` and the like insert.
     """
     return _weigh(node)[1]
 
 
 def _weigh(node: Mapping[str, Any]) -> tuple[int, int]:
-    """Returns the size of what a node makes, and of all that is made on the way to it."""
+    """Returns the size of a node's result, and the sum with those of all nodes below it."""
     if node["class"] == "CONSTANT":
         return len(node["literal"]["text"]) // _ROW, 0
     weighed = [_weigh(child) for child in _children(node)]
@@ -194,9 +192,9 @@ def _children(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _growth(call: Mapping[str, Any]) -> int | None:
-    """Returns how many times as long as what it is given a call's text may be.
+    """Returns how many times as long as its arguments a call's result may be.
 
-    None if it lies with the rows.
+    None if that depends on values of the row.
     """
     measure = _GROWTH.get(call["function_name"].lower())
     return 1 if measure is None else measure(arguments(call))
@@ -231,7 +229,7 @@ def _object_to_pattern(given: Sequence[Mapping[str, Any]]) -> str | None:
     if _states(pattern) > MAX_STATES:
         return f"must have a pattern of at most {MAX_STATES} characters, repetitions told out"
     texts = [_text(one) or "" for one in given[2:]]
-    # `regexp_replace`: with the option g, some patterns look at all of the text from each place.
+    # With the option g of `regexp_replace`, some patterns scan the whole text from each position.
     if len(texts) == 2 and "g" in texts[1]:
         return "must do without the option 'g': its time may grow with the square of the text"
     if texts and len(re.findall(r"\\[0-9]", texts[0])) > 1:
@@ -247,12 +245,12 @@ _TIMES = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 
 def _states(pattern: str) -> int:
-    """Returns about how many characters a regular expression spells out once `{n,m}` is unfolded.
+    """Returns about how many characters a regular expression has, once `{n,m}` is expanded.
 
     >>> _states(r"(ab|[^c]{2}){3}x*")
     13
     """
-    # Of each open group, how many states it has and how many its last atom has.
+    # States of each open group so far, and of the last atom.
     totals, last, place = [0], 0, 0
     while place < len(pattern):
         if times := _TIMES.match(pattern, place):
@@ -275,7 +273,7 @@ def _states(pattern: str) -> int:
 
 
 def _is_constant(node: Mapping[str, Any]) -> bool:
-    """Tells whether a node is a constant, or a list of such."""
+    """Returns whether a node is a constant, or a list of constants."""
     if node.get("function_name") == "list_value":
         return all(map(_is_constant, arguments(node)))
     return "literal" in node

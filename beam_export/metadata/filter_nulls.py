@@ -1,8 +1,9 @@
-"""What a filter works out that is no number is null, and what cannot be told so is refused.
+"""Rewrites filters so that NaN and infinity count as null, as a user of SQL expects.
 
-DuckDB holds NaN for larger than any number and infinity for equal to itself. So `sqrt(x - 1) > 0`
-would keep rows below one, and `x / 0 > 1` all. Every function and cast whose result has an infinity
-or NaN is given to `finite` therefore, and three-valued logic does the rest.
+To DuckDB NaN is larger than any number and infinity equal to itself, so that `sqrt(x - 1) > 0`
+would keep rows below one, and `x / 0 > 1` all rows. So each function and cast whose type has an
+infinity or NaN is wrapped into the macro `sql.FINITE`, and SQL's three-valued logic does the rest.
+What cannot be wrapped, comparisons of whole lists or structs, is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from beam_export.metadata.sql import (
     WHOLE_ARRAY,
     WHOLE_LIST,
     Node,
-    shown,
+    quoted,
     to_sql,
     walk,
 )
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["guard_nulls"]
 
-#: An expression's type, as DuckDB's Python package tells it.
+#: The type of an expression, in DuckDB's Python package.
 Type: TypeAlias = "duckdb.sqltypes.DuckDBPyType"
 
-#: Types that can hold what is not finite.
+#: Types whose values may be infinite or NaN.
 _WITHOUT_END = frozenset(
     [
         "float",
@@ -62,30 +63,30 @@ _ORDERING = frozenset(
     ]
 )
 _JOINING = frozenset(["||", "concat", "concat_ws", "array_to_string"])
-#: Functions that take lists and structs as values, which is looked into.
+#: Functions that compare or print whole lists and structs.
 _WHOLE = _ORDERING | _JOINING | {"nullif"}
-#: Text of a list or struct that may hold a number without end.
+#: Text of a list or struct that may hold an infinite number or NaN.
 _HOLDS_NO_NUMBER = re.compile(
     r"\s*[\[({].*(?:nan|inf|e\+?[0-9]|[0-9]{38})", re.IGNORECASE | re.DOTALL
 )
-#: The largest number of the smaller of DuckDB's types of floats.
+#: The largest float32.
 _LARGEST = 3.4028235e38
 
 
 def guard_nulls(
     connection: duckdb.DuckDBPyConnection, text: str, statement: Node, table: str
 ) -> None:
-    """Changes a filter's syntax tree so that NaN and infinity are null wherever they are made.
+    """Rewrites a filter's syntax tree so that NaN and infinity become null where they arise.
 
     Args:
-        connection: where a table with the filter's columns is.
+        connection: has a table with the filter's columns.
         text: the filter as given, for messages.
-        statement: as `parse_expression` returns it, with the table's names; it is changed.
+        statement: as `parse_expression` returns it, with the table's column names; modified.
         table: name of that table.
 
     Raises:
-        InputError: if lists or structs are compared in which a null would count as a value.
-        duckdb.Error: if an expression does not fit its types.
+        InputError: if whole lists or structs are compared, where null would equal null.
+        duckdb.Error: if an expression does not fit the types of its columns.
     """
     nodes = [one for one in walk(statement["select_list"]) if "class" in one]
     for one in nodes:
@@ -113,7 +114,7 @@ def _types(
     connection: duckdb.DuckDBPyConnection, statement: Node, nodes: list[Node], table: str
 ) -> dict[int, Type]:
     """Returns the type of each node by its id."""
-    # Many are alike: columns and constants.
+    # Equal columns and constants are asked for once.
     alike: dict[str, list[Node]] = {}
     for one in nodes:
         key = one.get("literal") or one.get("column_names") or id(one)
@@ -127,7 +128,7 @@ def _types(
 
 
 def _keep_text(node: Node) -> None:
-    """Makes a text of 'nan' and the like, which would be a number beside numbers."""
+    """Keeps a constant such as 'nan' a text, which DuckDB would cast to a number beside numbers."""
     literal = node.get("literal")
     if literal and literal["kind"] == "STRING" and _is_no_number(literal["text"]):
         _wrap(node, "||", [{**node, "literal": {"kind": "STRING", "text": ""}}])
@@ -148,7 +149,7 @@ def _is_huge(node: Node) -> bool:
 
 
 def _wrap(node: Node, function: str, more: list[Node]) -> None:
-    """Makes a node the first argument of a function, in its own place."""
+    """Replaces a node by a call of a function, whose first argument it becomes."""
     inner = {**node, "alias": ""}
     alias = node["alias"]
     node.clear()
@@ -173,7 +174,7 @@ def _wrap(node: Node, function: str, more: list[Node]) -> None:
 
 
 def _parts(node: Node) -> list[Node]:
-    """Returns the expressions whose types decide whether a node is taken."""
+    """Returns the operands whose types decide whether a node is allowed."""
     match node["class"]:
         case "COMPARISON":
             return [node["left"], node["right"]]
@@ -201,12 +202,12 @@ def _check(text: str, node: Node, parts: list[Type], own: Type | None) -> None:
     elif nested:
         ordered = name in _ORDERING or node["type"] in _ORDERING
         if ordered or not _WITHOUT_END.isdisjoint(_leaves(nested)):
-            # Within them null is equal to null, and larger than anything else.
+            # Within lists and structs null equals null, and is larger than any value.
             raise _refused(text, f"a comparison of {nested[0]} as a whole", "compare its values")
 
 
 def _check_texts(text: str, parts: Iterable[Node], kinds: Sequence[Type]) -> None:
-    """Refuses what would make a number of text unseen, NaN of 'nan'; constants were looked at."""
+    """Refuses implicit casts of text to a number, NaN from 'nan'; `_keep_text` treats constants."""
     ends = [kind for kind in kinds if kind.id in _WITHOUT_END]
     is_text = (
         kind.id == "varchar" and "literal" not in part
@@ -214,13 +215,13 @@ def _check_texts(text: str, parts: Iterable[Node], kinds: Sequence[Type]) -> Non
     )
     if len(kinds) > 1 and ends and any(is_text):
         raise InputError(
-            f"--filter={shown(text)} compares {ends[0]} with text: cast the text, as in "
+            f"--filter={quoted(text)} compares {ends[0]} with text: cast the text, as in "
             "try_cast(x as float); NaN counts as null, and isinf() tells what is infinite."
         )
 
 
 def _is_number_list(given: Type, own: Type) -> bool:
-    # What was text could become NaN within a list, and what becomes text is made longer by quotes.
+    # Text could become NaN within a list, and numbers become longer as text.
     both = {"list", "array"}.issuperset([given.id, own.id])
     return both and _NUMBERS.issuperset(_leaves([given, own]))
 
@@ -238,12 +239,12 @@ def _leaves(types: Iterable[Type]) -> Iterator[str]:
 
 
 def _children(kind: Type) -> list[Type]:
-    # Beside types, an array's children hold its size.
+    # The children of an array include its size.
     parts: Sequence[tuple[str, Any]] = kind.children
     return [child for _, child in parts if not isinstance(child, int)]
 
 
 def _refused(text: str, what: str, instead: str) -> InputError:
     return InputError(
-        f"--filter={shown(text)} holds {what}: {instead}, as in tags[1] = 'cat' or len(tags) > 2."
+        f"--filter={quoted(text)} holds {what}: {instead}, as in tags[1] = 'cat' or len(tags) > 2."
     )

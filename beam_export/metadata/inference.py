@@ -1,8 +1,8 @@
-"""What has been seen in one metadata column, and the type that follows from it.
+"""Infers the Arrow type of one metadata column from its values, in any order of arrival.
 
-A column is a set: for each place in it (the value itself, the items of its lists, the fields of
-its mappings) the kinds of values seen there. Sets can be joined in any order and any grouping,
-so the type cannot depend on either; only `Column.resolve` decides on the one type.
+For each place in a value (the value itself, the items of its lists, the fields of its mappings) the
+set of kinds of values seen there is kept. Sets can be merged in any order and grouping, so that the
+type depends on neither; only `Column.resolve` turns the sets into one type.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from beam_export.metadata.arrow_types import (
     unify_all,
 )
 
-__all__ = ["MAX_DEPTH", "MAX_PLACES", "PLAIN", "Column", "is_text"]
+__all__ = ["MAX_DEPTH", "MAX_PLACES", "PLAIN", "Column", "is_unicode"]
 
-#: A column with more places than these uses values as names: it is given up, not stored.
+#: A column with more places than these uses values as names of fields, and is refused.
 MAX_PLACES = 1_000
 MAX_DEPTH = 64
 
-#: Kinds for which the Python type says all. Integers have three: `int` stands for those that
-#: signed and unsigned columns hold alike, pa.int64() for negative, pa.uint64() for larger ones.
+#: Python types that decide the Arrow type alone. Integers have three kinds: `int` for those that
+#: int64 and uint64 both hold, pa.int64() for negative ones, pa.uint64() for larger ones.
 PLAIN: dict[type, pa.DataType] = {
     type(None): pa.null(),
     bool: pa.bool_(),
@@ -41,34 +41,40 @@ PLAIN: dict[type, pa.DataType] = {
     datetime.time: pa.time64("us"),
 }
 
-#: A place: the names of fields, and `_ITEM` for the items of a list, from outside to inside.
+#: A place: names of fields, and `_ITEM` for the items of a list, from the outermost inwards.
 _Place = tuple[str | int, ...]
 _ITEM = 0
-#: What 64 bits of microseconds hold.
+#: The longest duration in 64 bits of microseconds.
 _LONGEST = datetime.timedelta(microseconds=INT64_MAX)
 _TOP: _Place = ()
 
-#: A type of `PLAIN`, int, list or dict; or a pa.DataType; or, as text, what cannot be stored.
+#: A type of `PLAIN`, int, list or dict; or a pa.DataType; or a text, of what cannot be stored.
 _Kind = Any
 
 _TOO_MANY = f"more than {MAX_PLACES} different fields"
 
 
-def is_text(name: str) -> bool:
-    """Tells whether text can be stored: it has no lone surrogates."""
+def is_unicode(text: str) -> bool:
+    r"""Returns whether text can be stored as UTF-8: it has no lone surrogates.
+
+    >>> is_unicode("café"), is_unicode("caf\udce9")
+    (True, False)
+    """
     try:
-        name.encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
 
 
 class Column:
-    """The kinds of values of one column, each with the smallest name of where it was seen.
+    """The kinds of values seen in one column, each with one source that has it.
+
+    The source is the smallest by name, so that messages do not depend on the order of arrival.
 
     Attributes:
-        places: kinds by place; the value itself is the place ().
-        top: `places[()]`, so that a caller can note a plain value without a call.
+        places: kinds by place, each with its source; the value itself is the place ().
+        top: `places[()]`, so that callers can add a plain value without a call.
     """
 
     __slots__ = ("places", "top")
@@ -78,33 +84,33 @@ class Column:
         self.places: dict[_Place, dict[_Kind, str]] = {_TOP: self.top}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Spelled out because `top` must be the very dict that is in `places`.
+        # Spelled out, since `top` has to be the same object as `places[()]`.
         return _restore, (self.places,)
 
     def add(self, value: Any, where: str) -> None:
-        """Notes the kinds of a value and of all that is in it."""
+        """Adds the kinds of a value and of all values in it; `where` is the source for messages."""
         if _TOO_MANY not in self.top:
             self._note(_TOP, value, where)
             self._trim()
 
     def add_type(self, kind: pa.DataType, where: str) -> None:
-        """Notes an Arrow type as if values of it had been seen."""
+        """Adds an Arrow type, as if values of it had been seen."""
         if _TOO_MANY not in self.top:
             self._note_type(_TOP, kind, where)
             self._trim()
 
     def merge(self, other: Column) -> None:
-        """Notes all that `other` has noted."""
+        """Adds all that `other` holds."""
         for place, kinds in other.places.items():
             for kind, where in kinds.items():
                 self._see(place, kind, where)
         self._trim()
 
     def resolve(self) -> pa.DataType:
-        """Returns the type that holds all that was seen.
+        """Returns the type that holds all values seen.
 
         Raises:
-            ValueError: if there is none; the message is "holds ..." without its subject.
+            ValueError: if there is none; the message begins with "holds", and lacks its subject.
         """
         inside: dict[_Place, list[_Place]] = {}
         for place in sorted(self.places, key=lambda place: [str(part) for part in place]):
@@ -119,7 +125,7 @@ class Column:
             kinds[kind] = where
 
     def _trim(self) -> None:
-        # A column that is given up stays so: the same end whatever came in which order.
+        # Once refused, always refused: the result is the same in any order.
         if len(self.places) > MAX_PLACES or _TOO_MANY in self.top:
             self.top = {_TOO_MANY: ""}
             self.places = {_TOP: self.top}
@@ -140,7 +146,7 @@ class Column:
     def _note_items(self, place: _Place, items: Sequence[Any], where: str) -> None:
         kinds = set(map(type, items))
         if kinds == {int}:
-            # The smallest and the largest say all of the others.
+            # The smallest and the largest decide the type.
             items = (min(items), max(items))
         elif kinds <= PLAIN.keys():
             for kind in kinds:
@@ -153,7 +159,7 @@ class Column:
         # Parquet has no struct without fields, so an empty mapping is a null.
         self._see(place, dict if value else type(None), where)
         for name, item in value.items():
-            if isinstance(name, str) and is_text(name):
+            if isinstance(name, str) and is_unicode(name):
                 self._note((*place, name), item, where)
             else:
                 kind = "invalid Unicode" if isinstance(name, str) else type(name).__name__
@@ -186,7 +192,7 @@ class Column:
         kinds = self.places[place]
         faults = sorted(kind for kind in kinds if isinstance(kind, str))
         if faults:
-            raise ValueError(_tell(place, {faults[0]: kinds[faults[0]]}))
+            raise ValueError(_describe(place, {faults[0]: kinds[faults[0]]}))
         within = {at[-1]: self._resolve(at, inside) for at in inside.get(place, [])}
         types = []
         for kind in kinds:
@@ -200,7 +206,7 @@ class Column:
         try:
             return unify_all(types)
         except ValueError:
-            raise ValueError(f"{_tell(place, kinds)}, which no one type holds") from None
+            raise ValueError(f"{_describe(place, kinds)}, which no one type holds") from None
 
 
 def _restore(places: dict[_Place, dict[_Kind, str]]) -> Column:
@@ -230,15 +236,15 @@ def _arrow_type(kind: Any, kinds: Mapping[_Kind, str]) -> pa.DataType:
     return PLAIN.get(kind, kind)
 
 
-def _tell(place: _Place, kinds: Mapping[_Kind, str]) -> str:
-    """Returns "holds string (in a.json) and int64 (in b.json)", nulls left out."""
+def _describe(place: _Place, kinds: Mapping[_Kind, str]) -> str:
+    """Returns a text such as "holds string (in a.json) and int64 (in b.json)", without nulls."""
     found: dict[str, list[str]] = {}
     for kind, where in kinds.items():
         found.setdefault(_name(kind), []).append(where)
     found.pop("null", None)
-    told = [f"{name} (in {min(found[name])})".replace(" (in )", "") for name in sorted(found)]
+    kinds_seen = [f"{name} (in {min(found[name])})".replace(" (in )", "") for name in sorted(found)]
     inside = "".join("[]" if part == _ITEM else f".{part}" for part in place)
-    return f"holds {' and '.join(told)}" + (f" at {inside}" if inside else "")
+    return f"holds {' and '.join(kinds_seen)}" + (f" at {inside}" if inside else "")
 
 
 def _name(kind: Any) -> str:

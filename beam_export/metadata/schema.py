@@ -1,7 +1,7 @@
-"""The schema of a dataset's tables: the structural columns, and the types of the metadata.
+"""The schema of a dataset's tables: the structural columns, and the metadata columns.
 
-The types are found from the whole input before anything is written, so that all shards have one
-schema. An empty mapping is stored as null; a column that is null everywhere stays of null type.
+The types of metadata are inferred from the whole input before anything is written, so that all
+shards have one schema. An empty mapping is stored as null; a column of nulls alone has type null.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from beam_export.errors import InputError
 from beam_export.metadata.arrow_types import INT64_MAX, unify
-from beam_export.metadata.inference import PLAIN, Column, is_text
+from beam_export.metadata.inference import PLAIN, Column, is_unicode
 
 __all__ = [
     "MAX_COLUMNS",
@@ -45,7 +45,7 @@ STRUCTURAL: pa.Schema = pa.schema(
 )
 _RESERVED = frozenset(STRUCTURAL.names)
 
-#: More metadata columns than these mean that values are used as names.
+#: An input with more metadata columns uses values as names, and is refused.
 MAX_COLUMNS = 10_000
 
 
@@ -53,7 +53,10 @@ def infer(value: Any) -> pa.DataType:
     """Returns the Arrow type of one metadata value.
 
     Raises:
-        ValueError: if no column can hold it; the message is "holds ..." without its subject.
+        ValueError: if no column can hold it; the message begins with "holds".
+
+    >>> infer([1, 2.5]), infer({"x": None})
+    (ListType(list<item: double>), StructType(struct<x: null>))
     """
     column = Column()
     column.add(value, "")
@@ -61,19 +64,23 @@ def infer(value: Any) -> pa.DataType:
 
 
 def output_name(name: str) -> str:
-    """Returns the name under which a metadata column is stored."""
+    """Returns the stored name of a metadata column, which differs if a structural one has it.
+
+    >>> output_name("label"), output_name("width")
+    ('label', 'input_width')
+    """
     return f"input_{name}" if name in _RESERVED else name
 
 
 class ColumnTypes:
-    """Collects the types of all metadata of an input; picklable, and merged in any order."""
+    """Infers the schema of all metadata of an input; picklable, and merged in any order."""
 
     def __init__(self) -> None:
         self._columns: dict[str, Column] = {}
         self._crowded = False
 
     def add(self, metadata: Mapping[str, Any], where: str) -> None:
-        """Adds the metadata of one sample; `where` names it in error messages.
+        """Adds the metadata of one sample; `where` is its source in error messages.
 
         Raises:
             InputError: if a column's name is not text.
@@ -85,7 +92,7 @@ class ColumnTypes:
                 column = self._column(name, where)
             kind = type(value)
             if kind in PLAIN or (kind is int and 0 <= value <= INT64_MAX):
-                # Written out, not called: this is all that most values ever need.
+                # `Column.add` inlined for most values: a call for each would cost more.
                 seen = column.top.get(kind)
                 if seen is None or where < seen:
                     column.top[kind] = where
@@ -93,23 +100,23 @@ class ColumnTypes:
                 column.add(value, where)
 
     def add_schema(self, schema: pa.Schema, where: str) -> None:
-        """Adds columns whose types are known, a Parquet file's, instead of their values.
+        """Adds columns whose types are known, as those of a Parquet file, instead of their values.
 
-        Types are lost on the way through Python (a float32 comes out as a float); this keeps
-        them, and costs nothing a row.
+        Python values lose their types (a float32 becomes a float); this keeps them, and takes no
+        time per row.
         """
         for field in schema:
             self._column(field.name, where).add_type(field.type, where)
 
     def merge(self, other: ColumnTypes) -> None:
-        """Adds all that `other` has collected, and leaves `other` as it is."""
+        """Adds all that `other` holds; `other` is not changed."""
         for name, column in other._columns.items():
             self._column(name, "").merge(column)
         if other._crowded:
             self._give_up()
 
     def finish(self) -> pa.Schema:
-        """Returns the schema of all metadata columns, sorted by the names they are stored under.
+        """Returns the schema of all metadata columns, sorted by their stored names.
 
         Raises:
             InputError: if a column's values have no type in common, or cannot be stored.
@@ -123,7 +130,7 @@ class ColumnTypes:
         return _rename_reserved([self._finish(name) for name in names])
 
     def _finish(self, name: str) -> pa.Field:
-        if not is_text(name):
+        if not is_unicode(name):
             raise InputError(
                 f"the name of the metadata column {name!r} is not valid Unicode; rename it"
             )
@@ -148,25 +155,24 @@ class ColumnTypes:
         return self._columns.setdefault(name, Column())
 
     def _give_up(self) -> None:
-        # Only the error is left to come: keep nothing, and be the same in any order.
+        # An error is certain: nothing more is kept, and the result is the same in any order.
         self._crowded = True
         self._columns.clear()
 
 
 def check_declared(schema: pa.Schema) -> pa.Schema:
-    """Returns a schema that a user declares, ready to be written: its order and types are kept.
+    """Returns a schema that a user declares as it will be stored, in its order.
 
-    Reserved names become `input_{name}`. Types that Parquet has in finer units alone (seconds)
-    come back in the unit that is stored.
+    Reserved names become `input_{name}`, and units that Parquet lacks (seconds) the next finer one.
 
     Raises:
-        InputError: if a name stands twice, or a type cannot be stored.
+        InputError: if a name occurs twice, or a type cannot be stored.
     """
     return _rename_reserved(_stored(field) for field in schema).with_metadata(schema.metadata)
 
 
 def _stored(field: pa.Field) -> pa.Field:
-    """Returns the field as Parquet gives it back, which also proves that it can be kept."""
+    """Returns a field as Parquet reads it back, which also proves that it can be stored."""
     file = io.BytesIO()
     try:
         pq.write_table(pa.schema([field]).empty_table(), file)

@@ -1,4 +1,8 @@
-"""SQL expressions on one row, as DuckDB parses them, and a database where they reach nothing."""
+"""Parses SQL expressions over one row, and opens the sandboxed DuckDB that evaluates them.
+
+DuckDB's own parser makes the syntax tree (`json_serialize_sql`). Everything but expressions over
+the columns of one row is refused, and so is what would take much time or memory.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from beam_export.errors import InputError
-from beam_export.metadata.filter_functions import objection, work
+from beam_export.metadata.filter_functions import cost, objection
 from beam_export.text import printable
 
 if TYPE_CHECKING:
@@ -20,9 +24,9 @@ __all__ = [
     "WHOLE_LIST",
     "Node",
     "connect",
-    "cut",
     "parse_expression",
-    "shown",
+    "quoted",
+    "shortened",
     "to_sql",
     "walk",
 ]
@@ -30,7 +34,7 @@ __all__ = [
 #: An object of a syntax tree, as `json_serialize_sql` makes it.
 Node: TypeAlias = dict[str, Any]
 
-#: What an expression on one row is made of, as DuckDB's parser names it (`json_serialize_sql`).
+#: Classes of nodes that an expression over one row may hold, as `json_serialize_sql` names them.
 _ROW_WISE = frozenset(
     [
         "BETWEEN",
@@ -46,17 +50,17 @@ _ROW_WISE = frozenset(
         "TYPE",
     ]
 )
-#: What holds no other expression.
+#: Classes of nodes without children.
 LEAVES = frozenset(["TYPE", "CONSTANT", "COLUMN_REF"])
-#: Functions of our own, by names that no one else gives. Each works its argument out once.
+#: Macros that are put around expressions; each evaluates its argument once.
 FINITE = "beam_export finite"
 WHOLE_ARRAY = "beam_export whole array"
 WHOLE_LIST = "beam_export whole list"
 _MACROS = {
-    # What is finite; null in place of the rest.
+    # A finite number as it is, null in place of infinity and NaN.
     FINITE: "list_filter([x], lambda y: isfinite(y))[1]",
-    # What holds no null; null in place of the rest. The slice makes a list of an array, and leaves
-    # out what stands behind nulls.
+    # A list without nulls as it is, null in place of one with nulls. The slice makes a list of an
+    # array, whose values behind a null would count otherwise.
     WHOLE_ARRAY: "list_filter([x], lambda y: list_count(y) = len(y))[1]",
     WHOLE_LIST: "list_filter([x], lambda y: list_count(y) = len(y))[1][:]",
 }
@@ -64,18 +68,18 @@ _MACROS = {
 _MAX_CHARACTERS = 100_000
 _MAX_CALLS = 500
 _MAX_DEPTH = 100
-#: Comparisons, conditions and whatever else is neither a column nor a constant.
+#: Nodes that are neither a column nor a constant.
 _MAX_NODES = 2000
-#: As `work` tells it.
+#: Bound of `filter_functions.cost`.
 _MAX_WORK = 1000
-#: Levels of a syntax tree that are told in one piece.
+#: Levels of a syntax tree that are converted to SQL at once.
 _SHALLOW = 20
-#: Characters of a filter, or of a value, that a message shows.
+#: Characters of a filter or a value in a message.
 _SHOWN = 300
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """Opens a database of nothing, whose statements reach nothing."""
+    """Returns an empty in-memory database, whose statements reach neither files nor network."""
     import duckdb
 
     connection = duckdb.connect(
@@ -84,14 +88,14 @@ def connect() -> duckdb.DuckDBPyConnection:
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "enable_external_access": "false",
-            # Rows come out as they went in.
+            # More threads may change the order of rows.
             "threads": "1",
         },
     )
     connection.execute("SET TimeZone = 'UTC'")
-    # It would be drawn on the standard output.
+    # The bar would be drawn on stdout.
     connection.execute("SET enable_progress_bar = false")
-    # Null, as what else is no number; otherwise one zero among the samples would end the run.
+    # Null, as for other results that are not finite: else one zero in a column would end the run.
     connection.execute("SET error_on_division_by_zero = false")
     for name, body in _MACROS.items():
         connection.execute(f'CREATE TEMP MACRO "{name}"(x) AS {body}')
@@ -101,9 +105,9 @@ def connect() -> duckdb.DuckDBPyConnection:
 
 @functools.lru_cache(maxsize=1)
 def _parser() -> duckdb.DuckDBPyConnection:
-    """Returns the database whose parser is used: to open one takes fifty times as long as to ask.
+    """Returns the database whose parser is used; opening one takes fifty times as long as parsing.
 
-    Nothing is ever made in it; threads ask by cursors of their own.
+    It stays empty; each thread uses a cursor of its own.
     """
     return connect()
 
@@ -112,7 +116,7 @@ def parse_expression(text: str) -> Node:
     """Returns the syntax tree of `SELECT (text)`.
 
     Raises:
-        InputError: if it is anything but an expression on one row, of bounded cost.
+        InputError: if it is anything but one expression over one row, of bounded cost.
     """
     if not isinstance(text, str) or not text.strip():
         raise _no_expression(text)
@@ -129,13 +133,13 @@ def parse_expression(text: str) -> Node:
     single = len(tree["statements"]) == 1 and plain and len(node["select_list"]) == 1
     if not single or any(node.get(name) for name in clauses):
         raise _not_one_row(text, "more than one expression")
-    _refuse_strangers(text, node["select_list"])
-    _refuse_masses(text, node["select_list"])
+    _refuse_foreign_nodes(text, node["select_list"])
+    _refuse_large_trees(text, node["select_list"])
     return node
 
 
 def _is_nothing(node: Node) -> bool:
-    # Of comments alone, what is between the brackets is a row of no values.
+    # Comments alone between the brackets are parsed as a row without values.
     first = node["select_list"][0] if node.get("select_list") else {}
     return first.get("function_name") == "row" and not first["arguments"]
 
@@ -159,54 +163,54 @@ def _read_tree(text: str) -> Node:
     if reason.startswith("Max expression depth"):
         raise _too_deep(text)
     raise InputError(
-        f"--filter={shown(text)} cannot be read ({reason}): write a SQL condition over the "
+        f"--filter={quoted(text)} cannot be read ({reason}): write a SQL condition over the "
         "columns, as in score >= 0.5 and split in ('train', 'val')."
     )
 
 
 def ask(connection: duckdb.DuckDBPyConnection, question: str, given: str) -> str:
-    """Returns the only value that a statement with one parameter answers with."""
-    # All rows, or the connection would wait for who fetches the rest.
+    """Returns the single value of a query with one parameter."""
+    # All rows are fetched, since else the result stays open.
     ((answer,),) = connection.execute(question, [given]).fetchall()
     return str(answer)
 
 
 def to_sql(connection: duckdb.DuckDBPyConnection, statement: Node, nodes: list[Node]) -> str:
-    """Returns `SELECT ...` of syntax trees.
+    """Returns the statement `SELECT ...` of syntax trees.
 
-    DuckDB takes no tree of more than 256 levels of JSON, so what lies deep is told on its own.
+    DuckDB takes no tree of more than 256 levels of JSON, so deep parts are converted by themselves.
 
     Args:
-        connection: whose DuckDB is asked.
-        statement: any as `parse_expression` returns it.
-        nodes: what is selected.
+        connection: of any database.
+        statement: any that `parse_expression` has returned.
+        nodes: the expressions to select.
     """
     deep: dict[int, tuple[str, Node]] = {}
-    told = _tell(connection, statement, [_cut(one, _SHALLOW, deep) for one in nodes])
+    sql = _node_sql(connection, statement, [_cut(one, _SHALLOW, deep) for one in nodes])
     while deep:
         below: dict[int, tuple[str, Node]] = {}
         for name, node in deep.values():
-            part = _tell(connection, statement, [_cut(node, _SHALLOW, below)])
-            told = told.replace(f'"{name}"', f"({part.removeprefix('SELECT ')})")
+            part = _node_sql(connection, statement, [_cut(node, _SHALLOW, below)])
+            sql = sql.replace(f'"{name}"', f"({part.removeprefix('SELECT ')})")
         deep = below
-    return told
+    return sql
 
 
-def _tell(connection: duckdb.DuckDBPyConnection, statement: Node, nodes: list[Node]) -> str:
+def _node_sql(connection: duckdb.DuckDBPyConnection, statement: Node, nodes: list[Node]) -> str:
     node = {**statement, "select_list": nodes}
     document = json.dumps({"error": False, "statements": [{"node": node}]})
     return ask(connection, "SELECT json_deserialize_sql($1::JSON)", document)
 
 
 def _cut(tree: Any, levels: int, deep: dict[int, tuple[str, Node]]) -> Any:
-    """Returns a tree with names in place of what lies deeper; those go into `deep`."""
+    """Returns a tree with names in place of deeper nodes, which are added to `deep` by `id`."""
     if isinstance(tree, list):
         return [_cut(one, levels, deep) for one in tree]
     if not isinstance(tree, dict):
         return tree
     if tree.get("class", "TYPE") not in LEAVES:
         if levels == 0:
-            # No filter can hold the name of a part: there would be no end to it.
+            # The name holds the node's address, which no text of a filter knows.
             name, _ = deep.setdefault(id(tree), (f"beam_export part {id(tree)}", tree))
             part = {"class": "COLUMN_REF", "type": "COLUMN_REF", "column_names": [name]}
             return {**part, "alias": tree["alias"]}
@@ -214,17 +218,17 @@ def _cut(tree: Any, levels: int, deep: dict[int, tuple[str, Node]]) -> Any:
     return {name: _cut(one, levels, deep) for name, one in tree.items()}
 
 
-def shown(text: str) -> str:
-    """Returns a filter's text for a message: quoted, and not much of it."""
-    return repr(cut(text))
+def quoted(text: str) -> str:
+    """Returns a filter's text for a message: in quotes, and cut if it is long."""
+    return repr(shortened(text))
 
 
-def cut(text: str) -> str:
-    """Returns text for a message, and not much of it."""
+def shortened(text: str) -> str:
+    """Returns text for a message, cut to 300 characters."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _refuse_strangers(text: str, tree: Any) -> None:
+def _refuse_foreign_nodes(text: str, tree: Any) -> None:
     for one in walk(tree):
         kind = one.get("class")
         if kind is None:
@@ -235,7 +239,7 @@ def _refuse_strangers(text: str, tree: Any) -> None:
             name = one["function_name"]
             called = f"{name}()" if name[0].isalpha() else name
             raise InputError(
-                f"--filter={shown(text)} holds {called}, which {wrong}: allowed are comparisons, "
+                f"--filter={quoted(text)} holds {called}, which {wrong}: allowed are comparisons, "
                 "in, between, like, case, casts, and functions of numbers, texts, dates, lists and "
                 "JSON (docs/filters.md lists them)."
             )
@@ -247,7 +251,7 @@ def _named(kind: str) -> str:
     return f"a {kind.lower().replace('_', ' ')}"
 
 
-def _refuse_masses(text: str, tree: Any) -> None:
+def _refuse_large_trees(text: str, tree: Any) -> None:
     nodes = [one for one in walk(tree) if one.get("class", "TYPE") not in LEAVES]
     if len(nodes) > _MAX_NODES:
         raise _too_much(text, f"{len(nodes)} comparisons and other parts, and {_MAX_NODES} are")
@@ -256,7 +260,7 @@ def _refuse_masses(text: str, tree: Any) -> None:
         raise _too_much(text, f"{len(calls)} operators, functions and casts, and {_MAX_CALLS} are")
     if _depth(tree) > _MAX_DEPTH:
         raise _too_deep(text)
-    made = work(tree[0])
+    made = cost(tree[0])
     if made > _MAX_WORK:
         raise _too_much(
             text, f"texts or lists of {made} times what a row brings, and {_MAX_WORK} are"
@@ -278,14 +282,14 @@ def _depth(tree: Any) -> int:
 
 def _not_one_row(text: str, what: str) -> InputError:
     return InputError(
-        f"--filter={shown(text)} holds {what}: give one expression over the columns of a sample, "
+        f"--filter={quoted(text)} holds {what}: give one expression over the columns of a sample, "
         "with no functions but those that tell the same of it at any time."
     )
 
 
 def _too_much(text: str, what: str) -> InputError:
     return InputError(
-        f"--filter={shown(text)} has {what} the most: write less of it, put what is more into a "
+        f"--filter={quoted(text)} has {what} the most: write less of it, put what is more into a "
         "column of --metadata, or give --ids a list."
     )
 
@@ -295,7 +299,7 @@ def _too_deep(text: str) -> InputError:
 
 
 def walk(tree: Any) -> Iterator[Node]:
-    """Yields every object of a syntax tree."""
+    """Yields every object of a syntax tree, parents before their children."""
     waiting = [tree]
     while waiting:
         node = waiting.pop()

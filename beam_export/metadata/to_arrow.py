@@ -1,8 +1,8 @@
-"""Python values to Arrow arrays of a given type: exactly, or not at all.
+"""Converts Python values to Arrow arrays of a given type, exactly or with an error; and back.
 
-`pa.array` alone is too kind for that: asked for integers it cuts 1.5 down to 1, asked for lists it
-takes "abc" apart, and asked for dates it drops the time of day. So the types of the values are
-looked at first; values that are what they should be go to Arrow as they are, a column at a time.
+`pa.array` alone converts too much: for integers it truncates 1.5 to 1, for lists it splits "abc",
+and for dates it drops the time of day. So the types of the values are checked first; columns of the
+right types go to Arrow at once, as they are.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ _MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
 
 class ColumnBuilder:
-    """Makes arrays of one column.
+    """Converts the values of one column to arrays.
 
-    What is converted: integers to floats (rounded beyond 2**53) and floats that are whole to
-    integers, dates to timestamps (midnight), numpy values to what they hold, empty mappings to
-    null where no struct is asked for. Text that is not valid Unicode should not come here; its
-    lone surrogates are stored as `\\udc80`. Floats and times are stored in the precision of the
-    type.
+    Converted are integers to floats (rounded beyond 2**53) and whole floats to integers, dates to
+    timestamps (midnight), numpy scalars to Python's, and empty mappings to null unless the type is
+    a struct. Lone surrogates, which valid text has none of, are stored as `\\udc80`. Floats and
+    times are stored in the precision of the type.
     """
 
     def __init__(self, field: pa.Field) -> None:
@@ -40,7 +39,7 @@ class ColumnBuilder:
         self._fitter = _Fitter(field.type)
 
     def build(self, values: Sequence[Any], ids: Sequence[str]) -> pa.Array:
-        """Returns the array of `values`; `ids` are the samples', for error messages.
+        """Returns the array of `values`; `ids` are those of the samples, for error messages.
 
         Raises:
             ValueError: if a value does not fit the column's type.
@@ -77,15 +76,15 @@ class ColumnBuilder:
 
 
 class _Fitter:
-    """Makes values of one type, and of all types within it, fit for `pa.array`.
+    """Converts values to what `pa.array` takes exactly, for one type and the types within it.
 
     Attributes:
-        safe: the Python types whose values `pa.array` takes exactly, or raises.
+        safe: the Python types whose values `pa.array` converts exactly, or raises.
     """
 
     def __init__(self, kind: pa.DataType) -> None:
         self._kind = kind
-        # Not by `to_pandas_dtype`, which needs pandas.
+        # `to_pandas_dtype` would need pandas.
         self._dtype = pa.array([], kind).to_numpy().dtype if _is_plain_number(kind) else None
         self._items = _Fitter(kind.value_type) if is_list(kind) else None
         fields = kind if pat.is_struct(kind) else ()
@@ -96,11 +95,11 @@ class _Fitter:
         self.safe = frozenset((type(None), *safe))
 
     def fit(self, value: Any, careful: bool = False) -> Any:
-        """Returns a value that stands for `value` and that `pa.array` takes.
+        """Returns a value that `pa.array` converts exactly.
 
         Args:
             value: any metadata value.
-            careful: also look at values of safe types, as some of them `pa.array` refuses.
+            careful: also convert values of safe types, some of which `pa.array` refuses.
         """
         if not careful and type(value) in self.safe:
             return value
@@ -136,11 +135,11 @@ class _Fitter:
             return value[()]
         if value.ndim == 1 and self._items is not None and value.dtype == self._items._dtype:
             return value
-        # Rows stay arrays; times as Python values would be cut or turned to integers.
+        # Rows stay arrays. `tolist` would truncate times, or turn them into integers.
         return list(value) if value.ndim > 1 or value.dtype.kind in "mM" else value.tolist()
 
     def _fit_numpy_time(self, value: np.datetime64 | np.timedelta64) -> int | None:
-        """Returns the number that Arrow stores for a moment or a duration."""
+        """Returns the integer that Arrow stores for a time or a duration."""
         if np.isnat(value):
             return None
         letter = "M" if isinstance(value, np.datetime64) else "m"
@@ -192,7 +191,7 @@ def _fit_decimal(value: Any) -> Any:
 
 
 def _only(value: Any, types: Any) -> Any:
-    # bool is an int to Python, and is none to whoever wrote the metadata.
+    # In Python bool is a subclass of int; in metadata the two are different.
     if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
         raise TypeError
     return value
@@ -215,21 +214,21 @@ _RULES: tuple[tuple[Callable[[pa.DataType], bool], _Rule], ...] = (
 
 
 def _rule(kind: pa.DataType) -> _Rule:
-    """Returns the safe Python types of an Arrow type, and what makes any other value fit."""
+    """Returns the safe Python types of an Arrow type, and the conversion of all other values."""
     if pat.is_dictionary(kind):
         return _rule(kind.value_type)
     for belongs, rule in _RULES:
         if belongs(kind):
             return rule
-    # A type of the user's own (an extension, a map): Arrow knows best.
+    # A type that only a user's schema brings (an extension, a map): left to Arrow.
     return (), lambda value: value
 
 
 def to_values(column: pa.Array) -> list[Any]:
-    """Returns the values of a column as metadata values.
+    """Returns the values of a column as Python values, and as numpy values where Python has none.
 
-    Nanoseconds come as numpy values, whatever else is installed: Python's own have none, and
-    `to_pylist` gives pandas objects or raises, depending on the machine. So do far years.
+    Nanoseconds and far years become numpy values: `to_pylist` returns pandas objects or raises,
+    depending on what is installed.
     """
     kind = column.type
     if not _has_nanoseconds(kind):

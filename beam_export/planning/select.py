@@ -10,7 +10,7 @@ import pyarrow.types as pat
 
 from beam_export.errors import InputError
 from beam_export.metadata.arrow_types import is_text
-from beam_export.metadata.filter import FACTS, Filter, tell_columns
+from beam_export.metadata.filter import FACTS, Filter, describe_columns
 from beam_export.metadata.schema import output_name
 from beam_export.metadata.to_arrow import ColumnBuilder
 from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
@@ -104,7 +104,7 @@ def _by_ext(field: Member) -> str:
 
 def _check_caption(name: str, types: Mapping[str, pa.DataType | None]) -> None:
     if name not in types:
-        shown = tell_columns(types)
+        shown = describe_columns(types)
         there = f"the metadata columns are {shown}" if shown else "no metadata columns are there"
         raise InputError(f"--caption_column={name}: there is no such column, {there}.")
     kind = types[name]

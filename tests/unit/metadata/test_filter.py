@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_export.errors import InputError
-from beam_export.metadata.filter import Filter, needs_probe
+from beam_export.metadata.filter import Filter, needs_probe, operand
 
+nan, inf = float("nan"), float("inf")
 DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.timezone.utc) for day in (1, 2, 3, 4)]
 COLUMNS = {
     "score": pa.array([0.1, float("nan"), None, 0.9], pa.float32()),
@@ -152,9 +153,9 @@ def test_only_what_stands_in_headers_needs_a_look_at_them(text: str, needs: bool
 def test_files_cannot_be_reached_even_by_a_statement() -> None:
     import duckdb
 
-    from beam_export.metadata import sql as expressions
+    from beam_export.metadata import sql
 
-    connection: Any = expressions.connect()
+    connection: Any = sql.connect()
     for statement in ("SELECT * FROM read_text('/etc/hostname')", "SET threads = 2"):
         with pytest.raises(duckdb.Error):
             connection.execute(statement)
@@ -285,3 +286,59 @@ def test_memory_of_a_filter_is_bounded() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     # Of 6 MB of text; without bounds, some take gigabytes. No progress is drawn beside it.
     assert int(done.stdout) < 1500
+
+
+@pytest.mark.parametrize(
+    ("array", "kind", "values"),
+    [
+        (pa.array([1.5, nan, None, inf]), pa.float64(), [1.5, None, None, inf]),
+        (pa.array([1.5, nan, None, inf], pa.float16()), pa.float32(), [1.5, None, None, inf]),
+        (pa.array([1, None, 2], pa.decimal256(50, 2)), pa.float64(), [1.0, None, 2.0]),
+        (pa.array(["b", None, "a"]).dictionary_encode(), pa.string(), ["b", None, "a"]),
+        (pa.array([1, None]), pa.int64(), [1, None]),
+        (
+            pa.array([[1.0, nan], None, [], [nan]]),
+            pa.list_(pa.float64()),
+            [[1.0, None], None, [], [None]],
+        ),
+        (
+            pa.array([[1.0, nan], None, [2, 3]], pa.list_(pa.float16(), 2)),
+            pa.list_(pa.float32(), 2),
+            [[1.0, None], None, [2.0, 3.0]],
+        ),
+        (
+            pa.array([[[nan]], None, [None, [1.0]]], pa.large_list(pa.list_(pa.float64()))),
+            pa.large_list(pa.list_(pa.float64())),
+            [[[None]], None, [None, [1.0]]],
+        ),
+        (
+            pa.array([{"x": nan, "y": "a"}, None, {"x": 1.0, "y": None}]),
+            pa.struct([("x", pa.float64()), ("y", pa.string())]),
+            [{"x": None, "y": "a"}, None, {"x": 1.0, "y": None}],
+        ),
+        (
+            pa.array([[("a", nan)], None, [("b", 2.0)]], pa.map_(pa.string(), pa.float32())),
+            pa.map_(pa.string(), pa.float32()),
+            [[("a", None)], None, [("b", 2.0)]],
+        ),
+        (
+            pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"x" * 16], pa.binary(16))),
+            pa.binary(16),
+            [b"x" * 16],
+        ),
+    ],
+)
+def test_operand_has_no_nan_and_a_plain_type(
+    array: pa.Array, kind: pa.DataType, values: list[Any]
+) -> None:
+    for start in range(len(array)):
+        for stop in range(start, len(array) + 1):
+            made = operand(array[start:stop])
+            made.validate(full=True)
+            assert made.type == kind
+            assert made.to_pylist() == values[start:stop]
+
+
+def test_what_needs_no_change_is_left_as_it_is() -> None:
+    array = pa.array([[{"a": "x"}], None])
+    assert operand(array) is array

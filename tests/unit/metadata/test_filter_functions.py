@@ -7,14 +7,13 @@ import pytest
 from support.exports import ROOT
 
 from beam_export.errors import InputError
-from beam_export.metadata import filter_functions as functions
-from beam_export.metadata import sql as expressions
+from beam_export.metadata import filter_functions, sql
 
-KNOWN = frozenset().union(*functions.FUNCTIONS.values())
+KNOWN = frozenset().union(*filter_functions.FUNCTIONS.values())
 
 
 def test_each_function_is_one_of_duckdb_that_tells_the_same_at_any_time() -> None:
-    connection: Any = expressions.connect()
+    connection: Any = sql.connect()
     rows = connection.execute(
         "SELECT lower(function_name), coalesce(stability, 'CONSISTENT') FROM duckdb_functions() "
         "WHERE function_type IN ('scalar', 'macro')"
@@ -29,15 +28,15 @@ def test_each_function_is_one_of_duckdb_that_tells_the_same_at_any_time() -> Non
 
 
 def test_functions_that_are_treated_apart_are_functions() -> None:
-    assert functions.PASSING <= KNOWN
-    assert functions.DISTANCES <= KNOWN
+    assert filter_functions.PASSING <= KNOWN
+    assert filter_functions.DISTANCES <= KNOWN
 
 
 def test_documentation_lists_each_function_once() -> None:
     page = (ROOT / "docs" / "filters.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| ([\w ]+) \| (.+) \|$", page, re.MULTILINE)
     listed = {kind: re.findall(r"`([a-z_0-9]+)`", names) for kind, names in table}
-    for kind, names in functions.FUNCTIONS.items():
+    for kind, names in filter_functions.FUNCTIONS.items():
         if kind != "operators":
             assert listed[kind] == sorted(names)
 
@@ -47,7 +46,7 @@ def test_examples_of_the_documentation_are_filters() -> None:
     examples = re.findall(r'^--filter "(.+)"$', page, re.MULTILINE)
     assert len(examples) == 6
     for text in examples:
-        expressions.parse_expression(text)
+        sql.parse_expression(text)
 
 
 @pytest.mark.parametrize(
@@ -65,11 +64,11 @@ def test_examples_of_the_documentation_are_filters() -> None:
     ],
 )
 def test_states_of_a_pattern(pattern: str, states: int) -> None:
-    assert functions._states(pattern) == states
+    assert filter_functions._states(pattern) == states
 
 
 @pytest.mark.parametrize(
-    ("text", "work"),
+    ("text", "cost"),
     [
         ("a > 1", 0),
         ("sqrt(a) + 1 > 2", 2),
@@ -84,8 +83,8 @@ def test_states_of_a_pattern(pattern: str, states: int) -> None:
         ("case when a then lower(b) end = 'x'", 2),
     ],
 )
-def test_work_follows_what_texts_are_made_of(text: str, work: int) -> None:
-    assert functions.work(expressions.parse_expression(text)["select_list"][0]) == work
+def test_work_follows_what_texts_are_made_of(text: str, cost: int) -> None:
+    assert filter_functions.cost(sql.parse_expression(text)["select_list"][0]) == cost
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_work_follows_what_texts_are_made_of(text: str, work: int) -> None:
     ],
 )
 def test_what_is_bounded_is_taken(text: str) -> None:
-    expressions.parse_expression(text)
+    sql.parse_expression(text)
 
 
 @pytest.mark.parametrize(
@@ -127,5 +126,5 @@ def test_what_is_bounded_is_taken(text: str) -> None:
 )
 def test_what_cannot_be_bounded_is_one_sentence(text: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        expressions.parse_expression(text)
+        sql.parse_expression(text)
     assert said in caught.value.sentence

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_export.errors import InputError
-from beam_export.metadata import inference as column
-from beam_export.metadata import schema
+from beam_export.metadata import inference, schema
 from beam_export.metadata.schema import ColumnTypes, check_declared, infer, unify
 
 UTC = datetime.timezone.utc
@@ -229,7 +228,7 @@ def test_order_and_grouping_do_not_matter(
 @given(st.lists(st.integers(0, 30), max_size=40), st.integers(0, 40))
 def test_limits_do_not_depend_on_order(numbers: list[int], cut: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(column, "MAX_PLACES", 8)
+        patch.setattr(inference, "MAX_PLACES", 8)
         patch.setattr(schema, "MAX_COLUMNS", 8)
         samples = [
             ({"scores": {f"id{number}": 1.0}, f"id{number % 10}": 1}, "a") for number in numbers
