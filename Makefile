@@ -13,7 +13,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIN
 # As many tests at a time as there are cores; those of many seconds are left to `make ci`.
 TESTS = $(BIN)/python -m pytest -m "not slow"
 
-.PHONY: help demo test lint types core t fix bench ci dali cloud engines clean
+.PHONY: help demo test lint types core pipeline t fix bench hooks package ci dali cloud engines actionlint clean
 
 help:
 	@echo "make demo    makes sample images and exports them to $(DEMO)/out"
@@ -21,13 +21,17 @@ help:
 	@echo "make lint    runs ruff, its check of the layout, and import-linter"
 	@echo "make types   runs mypy"
 	@echo "make core    tests/unit: the core without Beam, in less than a minute"
+	@echo "make pipeline tests/pipeline: what runs pipelines on the local runner"
 	@echo "make t T=... the tests of a file or folder, up to the first that fails (ARGS=... goes to pytest)"
 	@echo "make fix     mends what ruff can mend, and the layout"
 	@echo "make bench   how fast an export is here, against tar and a bare loop, in a few minutes"
+	@echo "make hooks   has git run the quick checks before each commit, types and core before each push"
+	@echo "make package builds wheel and sdist, checks both, and exports with what they install"
 	@echo "make ci      every check there is, slow tests included (.ci/run); a good hour"
 	@echo "make dali    installs NVIDIA DALI too, so that its tests and benchmarks/speed/gpu.py run"
 	@echo "make cloud   installs what Google Cloud, S3 and the images in templates/ need, so that their tests run"
 	@echo "make engines builds Prism and fetches Flink's job server, so that their tests run"
+	@echo "make actionlint builds what checks .github/workflows, so that its test runs (needs Go)"
 	@echo "make clean   removes $(VENV), $(DEMO) and what the tools leave"
 
 $(BIN)/python:
@@ -68,6 +72,9 @@ types: $(VENV)/.installed-test
 core: $(VENV)/.installed-test
 	$(TESTS) -n auto tests/unit
 
+pipeline: $(VENV)/.installed-test
+	$(TESTS) -n auto tests/pipeline
+
 t: $(VENV)/.installed-test
 	$(if $(T),,$(error make t T=path: which tests? For example T=tests/unit/planning))
 	$(TESTS) -x -q --no-header $(ARGS) $(T)
@@ -78,6 +85,16 @@ fix: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python benchmarks/speed/export_speed.py --images 2000 --runs 3 --result local
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	$(INSTALL) --editable '.[test,dev]'
+	@touch $@
+
+hooks: $(VENV)/.installed-dev
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
+
+package: $(VENV)/.installed-dev
+	.ci/package $(BIN)/python
 
 ci:
 	.ci/run
@@ -95,5 +112,9 @@ engines:
 	engines/prism.sh --build
 	@engines/flink.sh --fetch || echo "make engines: there is no job server of Flink to be had; its tests are skipped"
 
+# A program in Go: what a package index has under this name downloads it from elsewhere.
+actionlint: $(BIN)/python
+	GOBIN=$(CURDIR)/$(BIN) go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venvs $(DEMO) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

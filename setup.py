@@ -34,7 +34,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["beam_export", "beam_export.*"]),
     package_data={"beam_export": ["py.typed"]},
-    python_requires=">=3.11,<3.12",
+    python_requires=">=3.11,<3.14",
     install_requires=[
         # Beam's own bounds on the others are wider or narrower with each version; these are what
         # the tests were run with.
@@ -50,6 +50,8 @@ setup(
     ],
     extras_require={
         "aws": ["apache-beam[aws]>=2.77,<2.78"],
+        # What a release is built and checked with, and what runs checks before a commit.
+        "dev": ["build", "pre-commit", "twine"],
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage"],
         "gpu": ["nvidia-dali-cuda120==2.4.*", "nvidia-nvimgcodec-cu12[nvjpeg]>=0.9,<0.10"],
         "gpu-cu13": ["nvidia-dali-cuda130==2.4.*", "nvidia-nvimgcodec-cu13[nvjpeg]>=0.9,<0.10"],
@@ -78,6 +80,8 @@ setup(
         "Operating System :: POSIX",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
 )

@@ -54,9 +54,14 @@ def _folder(item: pytest.Item) -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test by its folder: `-m unit` is what stands in `tests/unit`."""
+    """Marks each test by its folder: `-m unit` is what stands in `tests/unit`.
+
+    A test of another folder that asks for an object store is `cloud` too.
+    """
     for item in items:
         item.add_marker(_folder(item))
+        if "emulator" in getattr(item, "fixturenames", ()):
+            item.add_marker("cloud")
 
 
 @pytest.fixture(scope="session", autouse=True)

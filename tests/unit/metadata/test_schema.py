@@ -15,7 +15,7 @@ from beam_export.errors import InputError
 from beam_export.metadata import inference, schema
 from beam_export.metadata.schema import ColumnTypes, check_declared, infer, unify
 
-UTC = datetime.timezone.utc
+UTC = datetime.UTC
 NOON = datetime.datetime(2024, 5, 6, 12)
 
 

@@ -307,7 +307,7 @@ SCALARS: list[st.SearchStrategy[Any]] = [
     st.text(max_size=3),
     st.binary(max_size=3),
     st.dates() | st.datetimes(),
-    st.datetimes(timezones=st.just(datetime.timezone.utc)),
+    st.datetimes(timezones=st.just(datetime.UTC)),
     st.times(),
     st.timedeltas(-LONGEST, LONGEST),
     st.decimals(allow_infinity=False, min_value=-(10**9), max_value=10**9, places=3),
