@@ -10,7 +10,7 @@ import pyarrow as pa
 from beam_export.metadata.filter import BoundFilter
 
 nan, inf = float("nan"), float("inf")
-DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.timezone.utc) for day in range(1, 9)]
+DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.UTC) for day in range(1, 9)]
 COLUMNS: Mapping[str, pa.Array] = {
     "score": pa.array([0.1, 0.5, 0.9, nan, None, inf, -inf, 0.0], pa.float32()),
     "d": pa.array([1.0, 2.0, -4.0, nan, None, inf, -inf, 0.0]),

@@ -15,7 +15,7 @@ from beam_export.errors import InputError
 from beam_export.metadata.filter import Filter, needs_probe, operand
 
 nan, inf = float("nan"), float("inf")
-DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.timezone.utc) for day in (1, 2, 3, 4)]
+DAYS = [datetime.datetime(2024, 5, day, tzinfo=datetime.UTC) for day in (1, 2, 3, 4)]
 COLUMNS = {
     "score": pa.array([0.1, float("nan"), None, 0.9], pa.float32()),
     "caption": pa.array(["a cat", "dog", None, "it's"]),
