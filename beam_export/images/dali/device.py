@@ -1,7 +1,7 @@
-"""What this machine has of what DALI needs, found out without loading DALI.
+"""Finds GPUs, and the installed versions of DALI, without loading DALI.
 
-The driver is asked through its own library, so that a machine without one answers in microseconds
-and prints nothing. It obeys CUDA_VISIBLE_DEVICES.
+GPUs are counted through the driver's own library: a machine without one answers in microseconds
+and prints nothing. CUDA_VISIBLE_DEVICES is obeyed.
 
 Source: CUDA driver API, parts 6.2 (cuInit) and 6.5 (cuDeviceGetCount, cuDeviceGetName).
 """
@@ -22,7 +22,7 @@ HOW_TO_INSTALL = (
 
 _NAME_BYTES = 256
 
-#: Distributions by what they are called in the manifest; one of each is installed.
+#: Distributions by their name in the manifest; one of each is installed.
 _DALI = {
     "dali": ("nvidia-dali-cuda130", "nvidia-dali-cuda120"),
     "nvimgcodec": ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12"),
@@ -31,11 +31,11 @@ _GPU = {"nvjpeg": ("nvidia-nvjpeg", "nvidia-nvjpeg-cu12")}
 
 
 def dali_is_installed() -> bool:
-    """Tells if DALI and nvImageCodec can be imported."""
+    """Returns whether DALI and nvImageCodec can be imported."""
     try:
         return all(importlib.util.find_spec(f"nvidia.{name}") for name in ("dali", "nvimgcodec"))
     except ModuleNotFoundError:
-        # No package of NVIDIA's at all.
+        # There is no package of NVIDIA's at all.
         return False
 
 
@@ -63,7 +63,7 @@ def _name(driver: ctypes.CDLL, number: int) -> str:
 
 
 def versions(on_gpu: bool) -> dict[str, str]:
-    """Returns the versions of what shapes the bytes, `none` for what is not installed by pip."""
+    """Returns the versions of libraries that shape the bytes, `none` if not installed by pip."""
     wanted = {**_DALI, **_GPU} if on_gpu else _DALI
     return {name: _version(name, wanted) for name in wanted}
 

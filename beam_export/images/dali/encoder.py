@@ -1,8 +1,8 @@
-"""The DALI encoder: nvImageCodec decodes, DALI changes pixels, nvImageCodec encodes.
+"""Encodes images with NVIDIA DALI, on a GPU or a CPU.
 
-DALI itself has no JPEG encoder. On a GPU the pixels stay in its memory from the decoder to
-nvJPEG. On a CPU the same code runs on libjpeg-turbo, and gives Pillow's bytes where nothing is
-resized: that is how it is tested.
+nvImageCodec decodes, DALI changes pixels, and nvImageCodec encodes, since DALI has no JPEG encoder.
+On a GPU the pixels stay in its memory from the decoder to nvJPEG. On a CPU the same code runs on
+libjpeg-turbo and gives Pillow's bytes where nothing is resized, which is how it is tested.
 
 Bytes depend on the spec, the device and the versions that `identity` names; never on threads, on
 how images fall into batches, or on what failed in between.
@@ -22,7 +22,7 @@ import numpy as np
 
 from beam_export.errors import RunError
 from beam_export.images.dali.device import HOW_TO_INSTALL, dali_is_installed, gpu_names, versions
-from beam_export.images.dali.engine_pool import MOST_JOBS, Engine, Lanes, release, share, split
+from beam_export.images.dali.engine_pool import MOST_JOBS, Engine, EnginePool, release, share, split
 from beam_export.images.dali.routing import Job, route
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result, is_on_device
 from beam_export.images.pillow_encoder import PillowEncoder
@@ -30,29 +30,29 @@ from beam_export.samples import EncodedImage
 
 __all__ = ["DaliEncoder"]
 
-#: Of all GPUs the first: a runner gives each worker the one that it is to see.
+#: The first GPU: a runner shows each worker the one that it is to use.
 _GPU = 0
 
-#: Sets of engines on a GPU: while one decodes on the host, the other's work is on the device.
-_GPU_LANES = 2
+#: Engines on a GPU: while one decodes on the host, the other works on the device.
+_GPU_ENGINES = 2
 _GPU_THREADS = 8
-#: Pixels of a batch. On a GPU it takes some 15 bytes a pixel: 3 GB for both lanes.
+#: Pixels of a batch. On a GPU they take some 15 bytes each: 3 GB for both engines.
 _GPU_PIXELS = 100_000_000
 _CPU_PIXELS = 25_000_000
-#: Images of a batch on a CPU: few, so that all threads have work to the end.
+#: Images of a batch on a CPU: few, so that all threads have work until the end.
 _CPU_JOBS = 8
 
 
 class DaliEncoder:
-    """Encodes with DALI on a GPU or a CPU; what is not for DALI goes the Pillow way, counted.
+    """Encodes with DALI on a GPU or a CPU, and with Pillow what DALI does not take (`routing`).
 
     Args:
-        spec: what is asked for.
+        spec: options.
         device: `cpu` or `gpu`.
-        threads: images, on a GPU batches, in work at the same time.
+        threads: images, on a GPU batches, that are encoded at the same time.
 
     Raises:
-        ValueError: if an argument is none of these.
+        ValueError: if an argument is out of range.
     """
 
     def __init__(self, spec: EncodeSpec, device: str, threads: int = 1) -> None:
@@ -65,7 +65,7 @@ class DaliEncoder:
     def _forget(self) -> None:
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._counts: collections.Counter[str] = collections.Counter()
-        self._lanes: Lanes | None = None
+        self._engines: EnginePool | None = None
         self._pool: ThreadPoolExecutor | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -75,17 +75,17 @@ class DaliEncoder:
         self.__init__(**state)  # type: ignore[misc]
 
     def open(self) -> None:
-        """Makes the engines and tries them; a second call does nothing.
+        """Makes the engines and tests them; a second call does nothing.
 
         Raises:
-            RunError: if this machine lacks what was chosen where the pipeline was made.
+            RunError: if this machine has no DALI, or no GPU where one was chosen.
         """
         with self._opening:
-            if self._lanes is None:
+            if self._engines is None:
                 self._check_machine()
                 self._pillow.open()
-                self._lanes = self._take_lanes()
-                workers = max(self.threads, _GPU_LANES if self.device == "gpu" else 1)
+                self._engines = self._take_engines()
+                workers = max(self.threads, _GPU_ENGINES if self.device == "gpu" else 1)
                 if workers > 1:
                     self._pool = ThreadPoolExecutor(workers, thread_name_prefix="encode")
 
@@ -98,45 +98,52 @@ class DaliEncoder:
                 "or give --device=cpu or --encoder=pillow."
             )
 
-    def _take_lanes(self) -> Lanes:
-        """Returns lanes that were tried: on a GPU the process's, else new ones."""
+    def _take_engines(self) -> EnginePool:
+        """Returns engines that were tested: on a GPU those of the process, else new ones."""
         if self.device == "cpu":
-            lanes = self._make_lanes()
-            _try_out(lanes)
-            return lanes
-        lanes = share(self._key, self._make_lanes)
+            engines = self._make_engines()
+            _try_out(engines)
+            return engines
+        engines = share(self._key, self._make_engines)
         try:
-            _try_out(lanes)
+            _try_out(engines)
         except BaseException:
             release(self._key)
             raise
-        return lanes
+        return engines
 
     def close(self) -> None:
-        """Lets go of the engines; `open` makes new ones."""
+        """Frees the engines; `open` makes new ones."""
         if self._pool is not None:
             self._pool.shutdown()
-        if self._lanes is not None and self.device == "gpu":
+        if self._engines is not None and self.device == "gpu":
             release(self._key)
-        self._lanes = self._pool = None
+        self._engines = self._pool = None
         self._pillow.close()
 
     @property
     def _key(self) -> tuple[EncodeSpec, int]:
         return self.spec, _GPU
 
-    def _make_lanes(self) -> Lanes:
+    def _make_engines(self) -> EnginePool:
         if self.device == "gpu":
             threads = max(1, min(_GPU_THREADS, (os.cpu_count() or 1) - 1))
-            return Lanes(lambda: self._engine(_GPU, threads), _GPU_LANES, _GPU_PIXELS, "the GPU")
-        # As many as can work at all: a runner may have more threads than there are cores.
+            return EnginePool(
+                lambda: self._engine(_GPU, threads),
+                count=_GPU_ENGINES,
+                most_pixels=_GPU_PIXELS,
+                name="the GPU",
+            )
+        # As many as can ever work: a runner may have more threads than there are cores.
         count = max(self.threads, os.cpu_count() or 1)
-        return Lanes(lambda: self._engine(None, 1), count, _CPU_PIXELS, "the CPU")
+        return EnginePool(
+            lambda: self._engine(None, 1), count=count, most_pixels=_CPU_PIXELS, name="the CPU"
+        )
 
     def _engine(self, device_id: int | None, threads: int) -> Engine:
         from beam_export.images.dali.engine import DaliEngine
 
-        return DaliEngine(self.spec, device_id, threads, MOST_JOBS)
+        return DaliEngine(self.spec, device_id, threads=threads, most=MOST_JOBS)
 
     def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
         """Encodes images, each on its own: as many results as images, in their order.
@@ -148,7 +155,7 @@ class DaliEncoder:
         self.open()
         run: Callable[..., Any] = map if self._pool is None else self._pool.map
         on_gpu = self.device == "gpu"
-        # A JPEG's data is read for it: decoders on a GPU do not tell of damage.
+        # This decodes each JPEG once, since decoders on a GPU do not report damage.
         routes = list(run(lambda image: route(image, self.spec, on_gpu), images))
         jobs = [(at, job) for at, job in enumerate(routes) if isinstance(job, Job)]
         others = [(at, why) for at, why in enumerate(routes) if isinstance(why, str)]
@@ -159,21 +166,21 @@ class DaliEncoder:
         return [results[at] for at in range(len(images))]
 
     def identity(self) -> dict[str, str]:
-        """Returns what shapes the bytes: device, versions, and Pillow's for what goes its way."""
+        """Returns what shapes the bytes: device and versions, Pillow's included."""
         names = gpu_names() if self.device == "gpu" else ()
         return {
             **self._pillow.identity(),
             "encoder": "dali",
-            # A machine without one, where the manifest is written, knows that it was a GPU.
+            # The manifest may be written on a machine without a GPU.
             "device": names[_GPU] if names else self.device,
             **versions(self.device == "gpu"),
         }
 
     def take_counts(self) -> dict[str, int]:
-        """Returns how many images went which way since the last call.
+        """Returns the number of images since the last call, by the way they were encoded.
 
-        `dali`: by DALI; `pipelined`: of these, through one of its pipelines; `pillow-...`: the
-        Pillow way, for a reason of `dali_route`, or `undecoded` where DALI's decoder gave up.
+        `dali`: by DALI; `pipelined`: of these, through one of its pipelines; `pillow-...`: by
+        Pillow, for a reason of `routing`, or `undecoded` where DALI's decoder gave up.
         """
         with self._lock:
             counts, self._counts = self._counts, collections.Counter()
@@ -186,15 +193,15 @@ class DaliEncoder:
     def _dali_steps(
         self, jobs: Sequence[tuple[int, Job]], images: Sequence[ImageInput]
     ) -> list[Callable[[], dict[int, Result]]]:
-        lanes = self._lanes
-        if lanes is None:
+        engines = self._engines
+        if engines is None:
             raise RunError("the DALI encoder was closed while it was at work: run again.")
         most = MOST_JOBS if self.device == "gpu" else _CPU_JOBS
-        batches = split([job for _, job in jobs], most, lanes.most_pixels)
+        batches = split([job for _, job in jobs], most, engines.most_pixels)
 
         def step(batch: slice) -> dict[int, Result]:
             chosen = jobs[batch]
-            made = lanes.encode([job for _, job in chosen])
+            made = engines.encode([job for _, job in chosen])
             results: dict[int, Result] = {}
             for (at, job), data in zip(chosen, made, strict=True):
                 if data is None:
@@ -230,11 +237,11 @@ def _to_host(pixels: Any) -> np.ndarray:
     return to_host(pixels)
 
 
-def _try_out(lanes: Lanes) -> None:
-    """Sends a small picture of each kind through, so that a device that cannot is found at once.
+def _try_out(engines: EnginePool) -> None:
+    """Encodes a small picture of each kind, to find at once a device that cannot.
 
     Raises:
-        RunError: if the device cannot.
+        RunError: if the device does not decode them.
     """
     from beam_export.images.dali.engine import plain_jpeg
 
@@ -243,8 +250,8 @@ def _try_out(lanes: Lanes) -> None:
         for channels in (1, 3)
         for orientation in (1, 6)
     ]
-    if None in lanes.encode(jobs):
+    if None in engines.encode(jobs):
         raise RunError(
-            f"DALI on {lanes.name} does not decode a plain JPEG: see that its version and the "
+            f"DALI on {engines.name} does not decode a plain JPEG: see that its version and the "
             "driver's fit, or give --encoder=pillow."
         )

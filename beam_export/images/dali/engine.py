@@ -1,7 +1,7 @@
-"""One set of NVIDIA's objects: nvImageCodec's decoder and encoder, DALI's pipelines between.
+"""Decodes and encodes a batch with one set of nvImageCodec's decoders, its encoder and pipelines.
 
 An engine is for one thread at a time: a decoder or encoder that two threads use at once crashes
-the process or hangs it (seen with nvImageCodec 0.9). Module `dali_lanes` sees to that.
+or hangs the process (seen with nvImageCodec 0.9). `engine_pool` takes care of that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from beam_export.images.encoder import EncodeSpec
 
 __all__ = ["DaliEngine", "plain_jpeg", "to_host"]
 
-#: Colour and layout to decode to, by channels; the default would be colour without alpha.
+#: Colour and layout to decode to, by channels; the default is colour without alpha.
 _FORMATS = {
     1: ("GRAY", "I_AUTO_COMPONENTS"),
     3: ("SRGB", "I_AUTO_COMPONENTS"),
@@ -33,17 +33,17 @@ class DaliEngine:
     """Decodes, changes and encodes batches.
 
     Args:
-        spec: what is asked for.
-        device_id: of the GPU; None for the CPU.
-        threads: of the CPU, that its codecs and pipelines use.
-        most: images in a batch, at most.
+        spec: options.
+        device_id: number of the GPU; None for the CPU.
+        threads: CPU threads of its codecs and pipelines.
+        most: most images of a batch.
 
     Raises:
         RuntimeError: if the device does not answer.
     """
 
     def __init__(self, spec: EncodeSpec, device_id: int | None, threads: int, most: int) -> None:
-        # A line on stderr for each bad image, else; read when the library is loaded.
+        # Else there is a line on stderr per bad image. Read when the library is loaded.
         os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
         from nvidia import nvimgcodec
 
@@ -69,11 +69,11 @@ class DaliEngine:
         return self._device_id
 
     def _backends(self, on_host: bool) -> list[Any]:
-        """Returns what may work on images: all on one kind of hardware, so that bytes are one's.
+        """Returns the backends that may be used: one kind of hardware, so that bytes are the same.
 
         nvJPEG's encoder counts as a hybrid. Left out are the hardware decoder, which takes a share
-        of a batch and rounds otherwise than the CUDA one, and a JPEG decoder on the host, which
-        would step in unnoticed where a device fails.
+        of a batch and rounds differently from the CUDA one, and a JPEG decoder on the host, which
+        would silently replace a device that fails.
         """
         codec = self._codec
         if on_host:
@@ -85,7 +85,7 @@ class DaliEngine:
             device_id=self._place,
             max_num_cpu_threads=threads,
             backends=self._backends(on_host),
-            # Chroma is interpolated as libjpeg does it.
+            # Interpolates chroma as libjpeg does.
             options=":fancy_upsampling=1",
         )
 
@@ -121,7 +121,7 @@ class DaliEngine:
         return results
 
     def _fed(self, pixels: Any) -> Any:
-        """Returns pixels as a pipeline takes them: on the host, DALI asks for an array."""
+        """Returns pixels in the form that a pipeline takes: on the host, DALI needs an array."""
         return np.asarray(pixels) if self._device_id is None else pixels
 
     def _decode(self, jobs: Sequence[Job]) -> list[Any]:
@@ -153,14 +153,16 @@ class DaliEngine:
     def _decode_params(self, channels: int) -> Any:
         color, layout = _FORMATS[channels]
         return self._codec.DecodeParams(
-            # The pipelines do it, as Pillow's encoder reads it.
+            # The pipelines apply it, as read for Pillow's encoder.
             apply_exif_orientation=False,
             color_spec=getattr(self._codec.ColorSpec, color),
             sample_format=getattr(self._codec.SampleFormat, layout),
         )
 
     def _read_again(self, job: Job) -> Any | None:
-        """Tells a bad file from a device that is full or gone: both give None.
+        """Returns pixels of a file at a second try; None for a bad file.
+
+        A device that is full or lost also gives None, so a plain image is decoded as a test.
 
         Raises:
             RuntimeError: if the device does not even decode a plain image of the same size.
@@ -176,7 +178,7 @@ class DaliEngine:
         return None
 
     def _wrap(self, job: Job) -> Any:
-        """Returns an array's pixels on the device: where they are, if they are there.
+        """Returns an array's pixels on the device, without a copy if they are there.
 
         Raises:
             RuntimeError: if the device has no room for them.
@@ -207,14 +209,14 @@ class DaliEngine:
 
 
 def to_host(pixels: Any) -> np.ndarray:
-    """Returns an array of a GPU's memory as one of the host's."""
+    """Returns a copy of a GPU's array in the host's memory."""
     from nvidia import nvimgcodec
 
     return np.asarray(nvimgcodec.as_image(_contiguous(pixels)).cpu())
 
 
 def _contiguous(pixels: Any) -> Any:
-    """Returns an array on a device without gaps; a turned view is what torch makes of CHW."""
+    """Returns a GPU's array as contiguous memory; torch, say, gives transposed views of CHW."""
     interface = pixels.__cuda_array_interface__
     strides = interface.get("strides")
     shape = interface["shape"]
@@ -225,7 +227,7 @@ def _contiguous(pixels: Any) -> Any:
 
 
 def plain_jpeg(width: int, height: int, channels: int) -> bytes:
-    """Returns a JPEG that any decoder takes: all of one gray."""
+    """Returns a plain gray JPEG, which any decoder takes."""
     buffer = io.BytesIO()
     Image.new("L" if channels == 1 else "RGB", (width, height), "gray").save(buffer, "JPEG")
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""Who works when: engines are lent to one thread at a time, and a batch fits the device.
+"""Lends each engine to one thread at a time, and splits batches so that they fit the device.
 
-On a GPU the lanes are shared by all encoders of the process that ask for the same: Beam runs many
-threads in one process, and each set of engines takes memory on the device.
+On a GPU all encoders of the process with the same options share a pool: Beam runs many threads in
+one process, and each engine takes memory of the device.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from typing import Protocol
 from beam_export.errors import RunError
 from beam_export.images.dali.routing import Job
 
-__all__ = ["MOST_JOBS", "Engine", "Lanes", "release", "share", "split"]
+__all__ = ["MOST_JOBS", "Engine", "EnginePool", "release", "share", "split"]
 
-#: Images that an engine takes at a time, at most.
+#: Most images that an engine takes at a time.
 MOST_JOBS = 64
 
 
 class Engine(Protocol):
-    """What turns jobs into JPEG, one call at a time; `engine.DaliEngine` is one."""
+    """Encodes jobs as JPEG, one call at a time; `engine.DaliEngine` is one."""
 
     def encode(self, jobs: Sequence[Job]) -> list[bytes | None]:
-        """Returns a JPEG for each job, None for a bad file; raises what the device is at fault."""
+        """Returns a JPEG for each job, None for a bad file; raises for a fault of the device."""
 
 
-class Lanes:
-    """Engines, made when they are needed, and never more than `count` of them.
+class EnginePool:
+    """Up to `count` engines, made when they are needed.
 
     Args:
         make: returns a new engine.
-        count: engines at work at the same time.
-        most_pixels: of a batch, unless one image alone has more.
-        name: of the device, for errors.
+        count: most engines at work at the same time.
+        most_pixels: most pixels of a batch, unless one image alone has more.
+        name: name of the device, for errors.
     """
 
     def __init__(self, make: Callable[[], Engine], count: int, most_pixels: int, name: str) -> None:
@@ -48,17 +48,17 @@ class Lanes:
     def engine(self) -> Iterator[Engine]:
         """Lends an engine to the calling thread; waits until one is free."""
         with self._free:
-            # A list's append and pop are whole steps to other threads.
+            # A list's append and pop are atomic.
             engine = self._idle.pop() if self._idle else self._make()
             yield engine
-            # Not reached if it has raised: what a fault leaves behind is not used again.
+            # Not reached if it has raised: an engine is not used again after a fault.
             self._idle.append(engine)
 
     def encode(self, jobs: Sequence[Job]) -> list[bytes | None]:
-        """Encodes a batch; in halves if the device is too full for it as a whole.
+        """Encodes a batch, in halves if the device has too little memory for it.
 
         Raises:
-            RunError: if the device does not even encode one image alone.
+            RunError: if the device cannot encode a single image.
         """
         try:
             with self.engine() as engine:
@@ -67,7 +67,7 @@ class Lanes:
             if len(jobs) == 1:
                 raise RunError(self._lost(error)) from error
         middle = len(jobs) // 2
-        # The next batches are smaller from the start.
+        # Later batches are smaller from the start.
         held = sum(job.pixels for job in jobs)
         self.most_pixels = max(1, min(self.most_pixels, held // 2))
         return self.encode(jobs[:middle]) + self.encode(jobs[middle:])
@@ -81,7 +81,7 @@ class Lanes:
 
 
 def split(jobs: Sequence[Job], most_jobs: int, most_pixels: int) -> list[slice]:
-    """Returns batches of consecutive jobs, each within both limits if it has more than one."""
+    """Returns batches of consecutive jobs, each within both limits unless it is one job alone."""
     batches: list[slice] = []
     first, held = 0, 0
     for at, job in enumerate(jobs):
@@ -94,26 +94,26 @@ def split(jobs: Sequence[Job], most_jobs: int, most_pixels: int) -> list[slice]:
     return batches
 
 
-_shared: dict[Hashable, tuple[Lanes, int]] = {}
+_shared: dict[Hashable, tuple[EnginePool, int]] = {}
 _lock = threading.Lock()
 
 
-def share(key: Hashable, make: Callable[[], Lanes]) -> Lanes:
-    """Returns the process's lanes of that key, and counts their user; `release` takes it back."""
-    # What a forked process has inherited of a device does not work in it.
+def share(key: Hashable, make: Callable[[], EnginePool]) -> EnginePool:
+    """Returns the process's pool of a key, and counts its user until `release`."""
+    # A forked process cannot use the device objects that it inherits.
     place = (os.getpid(), key)
     with _lock:
-        lanes, users = _shared.get(place) or (make(), 0)
-        _shared[place] = lanes, users + 1
-        return lanes
+        pool, users = _shared.get(place) or (make(), 0)
+        _shared[place] = pool, users + 1
+        return pool
 
 
 def release(key: Hashable) -> None:
-    """Gives up shared lanes; their engines go with their last user."""
+    """Gives up a shared pool, which is freed with its last user."""
     place = (os.getpid(), key)
     with _lock:
-        lanes, users = _shared[place]
+        pool, users = _shared[place]
         if users > 1:
-            _shared[place] = lanes, users - 1
+            _shared[place] = pool, users - 1
         else:
             del _shared[place]

@@ -1,8 +1,8 @@
-"""All that happens to pixels between decoding and encoding, as DALI pipelines on either device.
+"""DALI pipelines that change pixels between decoding and encoding, on GPU or CPU.
 
-A batch is of one kind, so that a pipeline has no branches: alpha onto white, upright, scaled, the
-window taken. The steps and their order are Pillow's (module `pillow`), and so are the results:
-without scaling to the last bit, with it as near as float arithmetic comes.
+They composite alpha on white, turn upright, scale, and take the window. A batch is of one kind, so
+that its pipeline has no branches. Steps and order are those of `pillow_encoder`, and so are the
+results: to the last bit without scaling, as near as float arithmetic comes with it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from beam_export.images.dali.routing import Job
 
 __all__ = ["Kind", "Pipelines", "kind_of"]
 
-#: (horizontal, vertical) flips that make an image upright, after rows and columns have changed
-#: places if its orientation is 5 or more (CIPA DC-008, 4.6.5).
+#: (horizontal, vertical) flips that make an image upright by its orientation, after a transposition
+#: if that is 5 or more (CIPA DC-008, 4.6.5).
 _FLIPS = {
     1: (0, 0),
     2: (1, 0),
@@ -31,7 +31,7 @@ _FLIPS = {
 
 
 class Kind(NamedTuple):
-    """What a pipeline is built for: one is kept for each kind that comes by."""
+    """A kind of jobs that one pipeline serves."""
 
     channels: int
     turned: bool
@@ -44,12 +44,12 @@ def kind_of(job: Job) -> Kind:
 
 
 class Pipelines:
-    """Pipelines of one engine, built when the first image of their kind comes.
+    """Pipelines of one engine, built for the first image of their kind.
 
     Args:
-        device_id: of the GPU; None for the CPU.
-        threads: of the CPU, for each pipeline.
-        most: images in a batch, at most.
+        device_id: number of the GPU; None for the CPU.
+        threads: CPU threads of each pipeline.
+        most: most images of a batch.
     """
 
     def __init__(self, device_id: int | None, threads: int, most: int) -> None:
@@ -57,28 +57,28 @@ class Pipelines:
         self._built: dict[Kind, Any] = {}
 
     def run(self, kind: Kind, jobs: Sequence[Job], pixels: Sequence[Any]) -> list[Any]:
-        """Returns the pixels as they are to be encoded, each of shape (H, W, 1 | 3).
+        """Returns the pixels ready to be encoded, each of shape (H, W, 1 | 3).
 
-        They are on the pipelines' device, and good until the next call for the same kind.
+        They are in the device's memory, and valid until the next call for the same kind.
 
         Args:
-            kind: of all jobs.
-            jobs: what is to be done.
+            kind: kind of all jobs.
+            jobs: one per image.
             pixels: decoded, of shape (H, W, C); on a GPU, in its memory.
 
         Raises:
-            RuntimeError: if the device cannot; the pipeline is then built anew at the next call.
+            RuntimeError: if the device fails; the next call builds the pipeline anew.
         """
         pipeline = self._built.pop(kind, None) or self._build(kind)
         on_gpu = self._device_id is not None
-        # The device copies in its own order of work: behind the decoder, which uses stream 0 too.
+        # On stream 0, which the decoder uses too: the copy comes after the decoding.
         stream = {"cuda_stream": 0} if on_gpu else {}
         pipeline.feed_input("pixels", list(pixels), layout="HWC", **stream)
         for name, values in _arguments(kind, jobs).items():
             pipeline.feed_input(name, values)
-        # Without a stream of ours, it waits for the device before it returns.
+        # Without a stream given, it waits for the device before it returns.
         (done,) = pipeline.run()
-        # Kept only if it went well: a pipeline that has raised is broken.
+        # Kept only after success: a pipeline that has raised is broken.
         self._built[kind] = pipeline
         return [done[at] for at in range(len(jobs))]
 
@@ -108,18 +108,18 @@ class Pipelines:
 
 
 def _graph(kind: Kind, pixels: Any, fn: Any, types: Any) -> Any:
-    """Returns what becomes of `pixels`; the arguments are those of `_arguments`.
+    """Returns the graph from `pixels` to the result; its arguments are those of `_arguments`.
 
-    Pillow scales the rows first, then the columns, and rounds to 8 bits in between. Done so, and
-    not in one pass, the result is some 15 dB nearer to Pillow's. Rows are scaled lying on their
-    side: on a CPU DALI is four times as fast with columns, and a turn costs less.
+    Pillow scales rows first, then columns, and rounds to 8 bits in between. Done likewise instead
+    of in one pass, the result is some 15 dB nearer to Pillow's. Rows are transposed before they
+    are scaled: on a CPU DALI is four times as fast with columns, and a transposition costs less.
     """
 
     def source(name: str, dtype: Any, ndim: int) -> Any:
         return fn.external_source(name=name, dtype=dtype, ndim=ndim)
 
     def turn(image: Any) -> Any:
-        # The names of the axes stay where they are: rows are rows again.
+        # The layout stays HWC: what were columns are rows now.
         return fn.transpose(image, perm=[1, 0, 2], transpose_layout=False, output_layout="HWC")
 
     def scale(image: Any, name: str) -> Any:
@@ -149,8 +149,8 @@ def _on_white(pixels: Any, fn: Any, types: Any) -> Any:
 
 
 def _arguments(kind: Kind, jobs: Sequence[Job]) -> dict[str, list[np.ndarray]]:
-    """Returns the arguments of a batch: one array a job, by the name of its source."""
-    # Lying on its side, an image is flipped the other way.
+    """Returns the arguments of a batch: one array per job, by the name of its source."""
+    # A transposed image is flipped the other way.
     flips = [_FLIPS[job.orientation][:: -1 if kind.resized else 1] for job in jobs]
     arguments: dict[str, list[np.ndarray]] = {
         "flip": [np.array(flip, np.int32) for flip, _ in flips],

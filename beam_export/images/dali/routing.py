@@ -1,16 +1,15 @@
-"""Which images DALI takes, and what it is to do with each; all others go the Pillow way.
+"""Decides which images DALI encodes, and how; Pillow encodes all others.
 
-Judged by the file's head alone and the same on every device, so that neither the outcome nor the
-choice of encoder depends on luck. DALI gets the kinds that it was seen to decode to the very
-pixels that Pillow gives (nvImageCodec 0.9 on a CPU): gray and YCbCr JPEG, WebP, and PNG. Pillow
-keeps
+Decided by the file alone and alike on every device, so that the choice of encoder, and with it the
+bytes, are reproducible. DALI gets the kinds that it decodes to the same pixels as Pillow
+(nvImageCodec 0.9 on a CPU): gray and YCbCr JPEG, WebP, and PNG. Pillow keeps
 
 * what DALI does not read: GIF, AVIF;
-* TIFF, BMP and the kinds of PNG that it reads otherwise (16-bit gray, gray with alpha): all are
-  decoded on the host anyway, and DALI's pixels differ by rounding or lose the alpha;
-* JPEG in CMYK, YCCK or RGB: nvJPEG's conversion need not be libjpeg's;
+* TIFF, BMP, and PNG of 16-bit gray or of gray with alpha: all are decoded on the host anyway, and
+  DALI's pixels differ by rounding or lose the alpha;
+* JPEG in CMYK, YCCK or RGB: nvJPEG's conversion may differ from libjpeg's;
 * images with a colour profile that is not sRGB: DALI has no operator for profiles;
-* damaged files, and those beyond a limit: one place words all failures.
+* damaged files, and those over a limit: Pillow's encoder words all failures.
 """
 
 from __future__ import annotations
@@ -30,20 +29,20 @@ from beam_export.images.jpeg.segments import MAX_SCANS
 
 __all__ = ["Job", "route"]
 
-#: Sides below which a GPU has nothing to gain; one block of subsampled JPEG is 16 x 16.
+#: Side below which a GPU gains nothing; a unit of subsampled JPEG is 16 x 16 pixels.
 _TINY = 16
 
 _PNG_GRAY, _PNG_RGB, _PNG_PALETTE, _PNG_RGBA = 0, 2, 3, 6
 
 
 class Job(NamedTuple):
-    """An image that DALI is to encode.
+    """An image for DALI, and what is to be done with it.
 
     Attributes:
         data: encoded bytes, or an array of shape (H, W) or (H, W, C).
         ext: `jpg`, `png` or `webp`; `""` for an array.
-        width, height: pixels as they come.
-        channels: 1, 3, or 4 with alpha, as they are to be decoded.
+        width, height: pixels as stored.
+        channels: 1, 3, or 4 with alpha, to be decoded to.
         orientation: EXIF's, 1 to 8.
         plan: how the upright image is resized; None if it is not.
     """
@@ -58,7 +57,7 @@ class Job(NamedTuple):
 
     @property
     def turned(self) -> bool:
-        """Whether width and height change places."""
+        """Whether width and height are swapped."""
         return self.orientation >= 5
 
     @property
@@ -70,18 +69,18 @@ class Job(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the pixels are encoded just as they are decoded."""
+        """Whether the decoded pixels are encoded unchanged."""
         return self.channels != 4 and self.orientation == 1 and self.plan is None
 
     @property
     def pixels(self) -> int:
-        """Pixels that are held at the same time for it."""
+        """Pixels that it holds at the same time."""
         scaled = self.plan.scaled_width * self.plan.scaled_height if self.plan else 0
         return self.width * self.height + scaled
 
 
 def route(image: ImageInput, spec: EncodeSpec, on_gpu: bool) -> Job | str:
-    """Returns what DALI is to do with an image, or why it goes the Pillow way, in one word."""
+    """Returns the job for DALI, or the reason why Pillow encodes the image, in one word."""
     try:
         job = _of_bytes(image, spec) if isinstance(image, bytes) else _of_array(image)
         if isinstance(job, str):
@@ -91,7 +90,7 @@ def route(image: ImageInput, spec: EncodeSpec, on_gpu: bool) -> Job | str:
     except MemoryError:
         raise
     except Exception:
-        # Whatever a header is broken by. Pillow finds it too, and says what it is.
+        # Pillow's readers raise anything for a broken header. Its encoder says what is wrong.
         return "unread"
 
 
@@ -117,7 +116,7 @@ def _of_jpeg(data: bytes) -> Job | str:
         return "kind"
     if lost_data(data) is not None:
         return "damaged"
-    # Only its metadata is asked for; the file was judged above.
+    # Opened for its metadata alone; the file was checked above.
     with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as im:
         job = Job(data, "jpg", facts.width, facts.height, facts.components)
         return _with_metadata(job, im)
@@ -132,14 +131,14 @@ def _with_metadata(job: Job, im: Image.Image) -> Job | str:
 
 
 def _png_channels(data: bytes, im: Image.Image) -> int:
-    """Returns how a PNG is to be decoded; 0 if it is of a kind that is not for DALI.
+    """Returns the channels to decode a PNG to; 0 if DALI does not take it.
 
     Source: PNG, third edition, 11.2.1 (colour types and depths).
     """
     depth, kind = data[24:26]
     has_key = "transparency" in im.info
     if "exif" not in im.info and (b"eXIf" in data or b"Raw profile type" in data):
-        # Behind the pixels, where only a decoder comes by.
+        # After the pixels, where only a decoder reads it.
         return 0
     if kind == _PNG_GRAY and depth <= 8 and not has_key:
         return 1
@@ -151,7 +150,7 @@ def _png_channels(data: bytes, im: Image.Image) -> int:
 
 
 def _webp_channels(im: Image.Image) -> int:
-    """Returns how a WebP is to be decoded; 0 for a film, whose frames Pillow puts together."""
+    """Returns the channels to decode a WebP to; 0 for an animation, which Pillow composes."""
     if getattr(im, "is_animated", False):
         return 0
     return {"RGB": 3, "RGBA": 4}.get(im.mode, 0)
@@ -167,7 +166,7 @@ def _of_array(pixels: object) -> Job | str:
 
 
 def _planned(job: Job, spec: EncodeSpec, on_gpu: bool) -> Job | str:
-    """Returns the job with its plan; `size` if a side of it is not for DALI."""
+    """Returns the job with its plan; `size` if DALI does not take its sides."""
     if spec.resizes and spec.resize is not None:
         plan = plan_resize(*job.size, spec.resize, spec.resize_mode)
         if plan != (*job.size, 0, 0, *job.size):

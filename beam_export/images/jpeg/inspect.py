@@ -1,10 +1,10 @@
-"""Looks at a JPEG's structure without decoding it: is it whole, and what is it?
+"""Checks a JPEG's structure without decoding it, and returns its facts: size, process, colours.
 
-A file that passes `inspect` has every part a decoder asks for, up to its end-of-image marker: every
-segment, every scan, every restart marker in its turn. The entropy-coded data itself is not
-decoded: it is walked by a search for the next marker, so a check costs some 15 microseconds for
-50 KB. What follows the end of the image (the further pictures of a
-phone's MPF file, a motion photo's film) is nobody's business here.
+A file that passes `inspect` has every part that a decoder needs, up to its end-of-image marker:
+every segment, every scan, every restart marker in order. The entropy-coded data is not decoded but
+searched for the next marker, so that a check costs some 15 microseconds for 50 KB. What follows the
+end of the image (the further pictures of a phone's MPF file, the video of a motion photo) is not
+checked.
 
 Source: ITU-T T.81 (09/92), part B.
 """
@@ -17,7 +17,7 @@ from beam_export.images.jpeg.structure import HUFFMAN_DCT, JpegFacts, Structure
 
 __all__ = ["MAX_SIDE", "JpegFacts", "inspect", "inspect_head", "is_copyable"]
 
-#: Pixels of a side that libjpeg reads and writes at most (`JPEG_MAX_DIMENSION`).
+#: Most pixels of a side that libjpeg reads and writes (`JPEG_MAX_DIMENSION`).
 MAX_SIDE = 65_500
 
 
@@ -25,7 +25,7 @@ def inspect(data: bytes) -> JpegFacts:
     """Returns the facts of a structurally whole JPEG.
 
     Raises:
-        ValueError: if it is not whole; the text says why, as a phrase about "it".
+        ValueError: if it is not whole; the message is a phrase about "it".
     """
     if data[:2] != b"\xff\xd8":
         raise ValueError("it does not begin with a start-of-image marker")
@@ -40,8 +40,8 @@ def inspect(data: bytes) -> JpegFacts:
 def inspect_head(data: bytes) -> JpegFacts | None:
     """Returns the facts of a JPEG that has a sound head and an end; None for any other.
 
-    What lies between the first scan header and the last end-of-image marker is not walked, which
-    takes a tenth of the time: enough to tell who is to decode it.
+    What lies between the first scan header and the last end-of-image marker is not walked. That
+    takes a tenth of the time, and is enough to choose a decoder.
     """
     if data[:2] != b"\xff\xd8":
         return None
@@ -58,7 +58,7 @@ def inspect_head(data: bytes) -> JpegFacts | None:
 
 
 def is_copyable(facts: JpegFacts) -> bool:
-    """Tells if every JPEG reader takes it: 8-bit Huffman-coded DCT, gray or YCbCr as usual."""
+    """Returns whether every JPEG reader takes it: 8-bit Huffman-coded DCT, gray or usual YCbCr."""
     return (
         facts.precision == 8
         and facts.process in HUFFMAN_DCT

@@ -1,7 +1,7 @@
-"""The entropy-coded data of a JPEG's scan: its restart markers, and whether there is enough of it.
+"""Checks a JPEG scan's entropy-coded data: its restart markers, and whether it is long enough.
 
-Nothing is decoded: restart markers are looked for and counted, and the bytes between two of them
-are held against the fewest that so many blocks can take.
+Nothing is decoded: restart markers are found and counted, and the bytes between two of them are
+compared with the fewest that so many blocks can take.
 
 Source: ITU-T T.81 (09/92), A.2 (units), B.2.1 and E.1.4 (restart intervals), F.1.2 (codes).
 """
@@ -21,8 +21,8 @@ _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _CYCLE = bytes(range(0xD0, 0xD8))
 _DC_CLASS = 0
 _END_OF_BLOCK = b"\0"
-#: The coefficients behind the first take four codes at least, unless one ends the block: each
-#: code passes over 15 zeros and gives one more.
+#: The coefficients after the first take at least four codes, unless one ends the block: each code
+#: passes over 15 zeros and gives one coefficient.
 _FEWEST_AC_CODES = 4
 
 
@@ -75,15 +75,15 @@ class CodedScan(NamedTuple):
 
 
 def check_coded(coded: bytes | int, scan: CodedScan) -> None:
-    """Holds the data of a scan, from its header to the next marker, against what it must be.
+    """Checks the data of a scan, from its header to the next marker.
 
     Args:
-        coded: the data; its length is enough where there are no restart markers in it.
+        coded: the data, or its length if there are no restart markers in it.
         scan: what it must hold.
 
     Raises:
-        ValueError: if restart markers are missing, too many or not in turn, or if there is too
-            little data; the text says which, as a phrase about "it".
+        ValueError: if restart markers are missing, too many or out of order, or if there is too
+            little data; the message is a phrase about "it".
     """
     if isinstance(coded, int):
         _check_numbers(b"", scan)
@@ -98,10 +98,10 @@ def check_coded(coded: bytes | int, scan: CodedScan) -> None:
 
 
 def split_intervals(coded: bytes, scan: CodedScan) -> list[bytes]:
-    """Returns the data between restart markers, without these.
+    """Returns the data of each restart interval, without the markers.
 
     Raises:
-        ValueError: if they are not all there, and in turn.
+        ValueError: if they are not all there, in order.
     """
     pieces = _RESTART.split(coded)
     _check_numbers(b"".join(pieces[1::2]), scan)
@@ -117,12 +117,17 @@ def _check_numbers(numbers: bytes, scan: CodedScan) -> None:
 
 
 def fewest_code_bits(number: int, lengths: bytes, symbols: bytes) -> int:
-    """Returns the fewest bits that a block takes of a Huffman table: of one code, or some.
+    """Returns the fewest bits that a block takes by a Huffman table.
 
     Args:
         number: class << 4 | destination.
-        lengths: how many codes there are of 1, 2, ... 16 bits.
-        symbols: what the codes stand for, from short to long.
+        lengths: number of codes of 1, 2, ... 16 bits.
+        symbols: of the codes, from short to long.
+
+    >>> fewest_code_bits(0x00, bytes([0, 2, 1, *[0] * 13]), b"abc")  # DC: its shortest code
+    2
+    >>> fewest_code_bits(0x10, bytes([0, 2, 1, *[0] * 13]), b"ab\\0")  # AC: an end of block
+    3
     """
     codes = list(itertools.accumulate(lengths))
     if not codes[-1]:

@@ -1,9 +1,13 @@
-"""What libjpeg reports as lost while it decodes a JPEG: all of it, which Pillow keeps to itself.
+"""Finds lost data of a JPEG: what libjpeg reports while it decodes, which Pillow does not pass on.
 
 libjpeg-turbo, through simplejpeg, decodes to an eighth of the size, gray where it can: the
-entropy-coded data is read in full, and hardly a pixel is made. It stops at the first thing that it
-has to say. If that is no loss (some bytes too many, an odd revision number), it is asked again,
-part by part, so that nothing hides behind it; few files come so far.
+entropy-coded data is read in full, and hardly a pixel is made. It stops at its first warning. If
+that is no loss (some bytes too many, an odd revision number), the image is decoded again part by
+part, so that no loss after it is missed. Few files need that.
+
+JPEGs of odd sampling, which simplejpeg does not take, are checked by Pillow's pixels alone: bytes
+appended to a scan's data change no pixel unless blocks were missing, and last bytes that can be
+replaced without changing a pixel are too many.
 
 Source: libjpeg-turbo 3.1, jerror.h (messages), jdmarker.c (`next_marker`, `read_restart_marker`),
 jdhuff.c (`process_restart`).
@@ -28,7 +32,7 @@ from beam_export.images.jpeg.structure import MissingScansError
 
 __all__ = ["MOST_EXTRA", "lost_data"]
 
-#: Bytes too many before a marker that are no loss (format.md, part 5).
+#: Most bytes too many before a marker that are no loss (format.md, part 5).
 MOST_EXTRA = 16
 
 _EXTRA = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0x([0-9a-f]{2})")
@@ -42,29 +46,29 @@ _REMARKS = (
 _ODD_SAMPLING = "Could not determine subsampling"
 _END = 0xD9
 
-#: What libjpeg says of a sound interval that ends with a restart marker out of turn: the end of
+#: libjpeg's warning for a sound interval with a restart marker out of order after it: the end of
 #: its data was reached, and no byte was missing. See `scans.one_interval`.
 _SOUND_INTERVAL = "Corrupt JPEG data: found marker 0xd1 instead of RST0"
 
-#: Application segments that tell, by their number, behind which scan something was found.
+#: Markers of application segments put after scans: a warning names the marker, and so the scan.
 _TAGS = (*range(0xE1, 0xEE), 0xEF)
-#: What may be looked at again and again of a file that is odd in many places.
+#: Most pixels and intervals that are decoded again of a file with many warnings.
 _MOST_PIXELS_AGAIN = 2_000_000_000
 _MOST_INTERVALS = 100_000
-#: What is decoded several times is not to be large.
+#: Most pixels and scans of an image of odd sampling, which is decoded several times per scan.
 _MOST_PIXELS_OF_TAILS = 50_000_000
 _MOST_SCANS_OF_TAILS = 16
 _OTHERS = (b"\x6d\xb3\x5a\xc5", b"\x92\x4c\xa5\x3a")
 _MORE = 64
-#: The last bytes of a scan may be of pixels that nobody sees.
+#: Last bytes of a scan that may be of pixels beyond the edge.
 _LAST = 9
 
 
 def lost_data(data: bytes) -> str | None:
-    """Returns what libjpeg reports as lost, in its words, or which scans; None if that is nothing.
+    """Returns what a JPEG has lost, in libjpeg's words; None if nothing.
 
-    A file that it refuses altogether has no loss here: whoever decodes it says so. Some stretches
-    of damage decode to some picture, and are not reported (docs/reliability.md).
+    A file that libjpeg refuses altogether has lost nothing by this: decoding it fails anyway. Some
+    damage decodes to some picture and is not reported (docs/reliability.md).
 
     Args:
         data: a JPEG, within the limits of pixels and scans.
@@ -84,12 +88,12 @@ def lost_data(data: bytes) -> str | None:
         return found
     if int(extra[1]) > MOST_EXTRA:
         return found
-    # Behind the end nothing comes.
+    # Nothing comes after the end of the image.
     return None if int(extra[2], 16) == _END else _part_by_part(data, components)
 
 
 def _loss_of_odd(data: bytes) -> str | None:
-    """Returns what a JPEG has lost whose sampling simplejpeg does not take."""
+    """Returns what a JPEG has lost whose sampling simplejpeg does not take; None if nothing."""
     try:
         scans = open_scans(data, MOST_EXTRA)
     except ValueError as error:
@@ -98,7 +102,7 @@ def _loss_of_odd(data: bytes) -> str | None:
 
 
 def _missing_scans(data: bytes) -> str | None:
-    """Returns what a JPEG has lost that ends between two scans, which no decoder minds."""
+    """Returns which scans are missing of a JPEG that ends between two, which no decoder reports."""
     try:
         inspect(data)
     except MissingScansError as error:
@@ -109,7 +113,7 @@ def _missing_scans(data: bytes) -> str | None:
 
 
 def _first(data: bytes, components: int) -> str | None:
-    """Returns the first thing that libjpeg has to say of a JPEG; None if it has none."""
+    """Returns libjpeg's first warning or error for a JPEG; None if there is none."""
     try:
         simplejpeg.decode_jpeg(
             data,
@@ -127,7 +131,7 @@ def _first(data: bytes, components: int) -> str | None:
 
 
 def _part_by_part(data: bytes, components: int) -> str | None:
-    """Returns the first loss of a JPEG that has something else before it; None if it has none."""
+    """Returns the first loss of a JPEG whose first warning is none; None if it has no loss."""
     try:
         scans = open_scans(data, MOST_EXTRA)
     except ValueError as error:
@@ -138,9 +142,9 @@ def _part_by_part(data: bytes, components: int) -> str | None:
 
 
 def _loss_of_scans(scans: list[Scan], components: int) -> str | None:
-    """Looks at scans in their order, as later ones of a progressive image need the earlier.
+    """Returns the first loss of scans, decoded in order: later ones may need the earlier ones.
 
-    Bytes too many behind one are cut off as they are found, since libjpeg goes no further.
+    Bytes too many after a scan are cut off when they are found, since libjpeg stops there.
     """
     first = 0
     rounds = max(2 * len(scans), 8)
@@ -163,7 +167,7 @@ def _loss_of_scans(scans: list[Scan], components: int) -> str | None:
 
 
 def _losses_of_intervals(scans: list[Scan]) -> Iterator[str]:
-    """Looks at each restart interval alone: no other is needed to decode it."""
+    """Yields the loss of each restart interval, decoded alone: it needs no other interval."""
     seen = 0
     for scan in scans:
         whole, interval = scan.coded, scan.coded.interval
@@ -181,11 +185,11 @@ def _losses_of_intervals(scans: list[Scan]) -> Iterator[str]:
 
 
 def _loss_at_tails(scans: list[Scan], most_extra: int) -> str | None:
-    """Returns what is wrong with the end of a scan's data; None if nothing is, or it is not seen.
+    """Returns the loss at the end of a scan's data; None if there is none, or it is not seen.
 
     Args:
         scans: of a JPEG that Pillow decodes.
-        most_extra: bytes too many that are no loss.
+        most_extra: most bytes too many that are no loss.
     """
     if scans[0].pixels > _MOST_PIXELS_OF_TAILS or len(scans) > _MOST_SCANS_OF_TAILS:
         return None
@@ -200,7 +204,7 @@ def _loss_at_tails(scans: list[Scan], most_extra: int) -> str | None:
             if kept and all(_digest(_with_data(scans, at, data)) == pixels for data in others):
                 return f"Corrupt JPEG data: more than {most_extra} extraneous bytes behind a scan"
     except (OSError, SyntaxError, ValueError):
-        # Whoever decodes it says what is wrong.
+        # Decoding the image fails with the reason.
         pass
     return None
 

@@ -1,9 +1,9 @@
-"""The facts of a whole JPEG of one scan, the usual kind, in a third of the time that a walk takes.
+"""Checks a JPEG of one scan, the usual kind, in a third of the time that a walk takes.
 
-What differs from file to file is judged by itself: the size, the Huffman tables (many programs make
-them anew for each image) and the data of the scan. What is left of the head is the same for all
-images of a program, so it is judged once and kept. Whatever is not plainly right is left to the
-careful way, `inspect`.
+What differs from file to file is checked by itself: the size, the Huffman tables (many programs
+make new ones for each image) and the data of the scan. The rest of the head is the same for all
+images of a program, so it is checked once and cached. A file that is not plainly right is left to
+the slow way of `inspect`.
 
 Source: ITU-T T.81 (09/92), part B.
 """
@@ -28,12 +28,12 @@ __all__ = ["facts_of_one_scan"]
 _DHT, _DQT, _DRI, _APP0, _APP14 = 0xC4, 0xDB, 0xDD, 0xE0, 0xEE
 #: Segments of a head that count: frame, tables, restart interval, JFIF, Adobe, and the scan's own.
 _COUNTS = FRAMES | {_DQT, _DRI, _APP0, _APP14, SOS}
-#: Segments of a head that are looked at before it is walked like any other.
+#: Segments of a head that are read here; a longer head is walked.
 _MOST_SEGMENTS = 100
 _FILL = 0xFF
 _END = b"\xff\xd9"
 
-#: Stand in the kept head for those of the file: 16 x 16 pixels, and a table of one code.
+#: In the cached head, in place of those of the file: 16 x 16 pixels, and a table of one code.
 _SIZE = b"\0\x10\0\x10"
 _TABLES = {
     number: bytes([0xFF, _DHT, 0, 20, number, 1]) + bytes(16)
@@ -45,7 +45,7 @@ _Bits = tuple[tuple[int, int], ...]
 
 
 class _Head(NamedTuple):
-    """What a file says before the data of its first scan.
+    """The head of a file, up to the data of its first scan.
 
     Attributes:
         kept: the segments that count, with another size and other Huffman tables.
@@ -62,7 +62,7 @@ class _Head(NamedTuple):
 
 
 def facts_of_one_scan(data: bytes) -> JpegFacts | None:
-    """Returns the facts of a whole JPEG of one scan; None for whatever is to be walked."""
+    """Returns the facts of a whole JPEG of one scan; None for a file that must be walked."""
     head = _read_head(data)
     if head is None or (known := _judge(head.kept)) is None:
         return None
@@ -79,7 +79,7 @@ def facts_of_one_scan(data: bytes) -> JpegFacts | None:
 
 
 def _read_head(data: bytes) -> _Head | None:
-    """Reads up to the first scan's data; None if something stands there that hardly ever does."""
+    """Returns the head of a file; None if it has a segment that heads rarely have."""
     parts = [data[:2]]
     bits: dict[int, int] = {}
     at, width, height = 2, 0, 0
@@ -116,9 +116,9 @@ def _read_head(data: bytes) -> _Head | None:
 
 @functools.lru_cache(maxsize=256)
 def _judge_tables(content: bytes) -> tuple[bytes, _Bits]:
-    """Returns what stands for a segment's Huffman tables, and their bits; none if one is malformed.
+    """Returns replacements of a segment's Huffman tables, and their bits; none if one is malformed.
 
-    They are judged as `Structure` does.
+    They are checked as in `Structure`.
     """
     kept, bits = [], []
     at = 0
@@ -138,7 +138,7 @@ def _judge_tables(content: bytes) -> tuple[bytes, _Bits]:
 def _judge(kept: bytes) -> tuple[JpegFacts, ScanUnit, int] | None:
     """Returns facts, units and restart interval by a sound head; None for any other.
 
-    Kept, since the images of a dataset have few different heads, once size and codes are taken out.
+    Cached, since the images of a dataset have few different heads, sizes and codes left out.
     """
     closed = kept + b"\0\xff\xd9"
     reader = Structure(closed)

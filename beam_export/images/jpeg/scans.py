@@ -1,7 +1,7 @@
-"""A JPEG in parts that decode by themselves: its scans, and the restart intervals of these.
+"""Splits a JPEG into parts that decode by themselves: scans, and restart intervals.
 
-What says nothing of the coded data (application segments, comments, bytes between segments) is left
-out, so that a decoder has nothing to say of it.
+What does not matter to the coded data (application segments, comments, bytes between segments) is
+left out, so that a decoder has no remarks on it.
 
 Source: ITU-T T.81 (09/92), part B.
 """
@@ -23,10 +23,10 @@ _TABLES = (_DHT, _DQT, _DAC)
 _KEPT = {*FRAMES, *_TABLES, _DRI, SOS}
 _BASELINE, _EXTENDED = 0xC0, 0xC1
 _BLOCK = 8
-#: Units of a row of a frame that is made for one interval.
+#: Most units across a frame that is made for one interval.
 _MOST_ACROSS = 1024
 _ALL_COEFFICIENTS = b"\0\x3f\0"
-#: Out of turn: the first one has the number 0.
+#: Out of order: the first one has the number 0.
 _WRONG_RESTART = b"\xff\xd1"
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _THE_END = (EOI, b"", b"")
@@ -36,12 +36,12 @@ class Scan(NamedTuple):
     """One scan of a JPEG.
 
     Attributes:
-        before: all tables that have come up to it, as segments.
+        before: segments of all tables up to it.
         head: the segments between the last scan and this one's data, in their order.
         header: the content of its own header.
         frame: (marker, content) of the frame's header.
         data: entropy-coded.
-        coded: what that is to hold.
+        coded: what `data` must hold.
     """
 
     before: bytes
@@ -53,21 +53,21 @@ class Scan(NamedTuple):
 
     @property
     def components(self) -> int:
-        """How many it has."""
+        """Number of components in the scan."""
         return self.header[0]
 
     @property
     def is_sequential(self) -> bool:
-        """Whether each block comes as a whole."""
+        """Whether each block is coded as a whole."""
         return self.frame[0] in (_BASELINE, _EXTENDED)
 
     @property
     def pixels(self) -> int:
-        """Of the whole image."""
+        """Pixels of the whole image."""
         return u16(self.frame[1], 1) * u16(self.frame[1], 3)
 
     def shortened(self, count: int) -> Scan:
-        """Returns the scan without its last bytes."""
+        """Returns the scan without its last `count` bytes."""
         return self._replace(data=self.data[:-count])
 
 
@@ -76,10 +76,10 @@ def open_scans(data: bytes, most_between: int) -> list[Scan]:
 
     Args:
         data: the JPEG.
-        most_between: bytes between two segments that are passed over.
+        most_between: most bytes between two segments that are tolerated.
 
     Raises:
-        ValueError: if its structure does not hold, but for what is left out; as `jpeg.inspect`.
+        ValueError: if it is not whole, as of `jpeg.inspect`, in the parts that are kept.
     """
     parts, between = _kept_parts(data)
     if between > most_between:
@@ -105,7 +105,7 @@ def open_scans(data: bytes, most_between: int) -> list[Scan]:
 
 
 def _kept_parts(data: bytes) -> tuple[list[tuple[int, bytes, bytes]], int]:
-    """Returns (marker, segment, coded data behind it) of what counts, and the longest gap."""
+    """Returns (marker, segment, coded data after it) of what is kept, and the longest gap."""
     found = list(walk(data))
     between = 0
     is_sequential = False
@@ -129,11 +129,11 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def close(done: Iterable[Scan], tagged: Sequence[tuple[Scan, int]]) -> bytes:
-    """Returns a JPEG of some scans, the last of them followed by an empty segment each.
+    """Returns a JPEG of some scans; an empty segment follows each of the last ones.
 
     Args:
         done: scans from the first on.
-        tagged: the next ones, with the marker that is to come behind each.
+        tagged: the next scans, each with the marker of the segment after it.
     """
     first = b"".join(scan.head + scan.data for scan in done)
     last = b"".join(scan.head + scan.data + _segment(tag, b"") for scan, tag in tagged)
@@ -141,10 +141,10 @@ def close(done: Iterable[Scan], tagged: Sequence[tuple[Scan, int]]) -> bytes:
 
 
 def one_interval(scan: Scan, data: bytes, units: int) -> bytes:
-    """Returns a JPEG of one restart interval of a sequential scan, and nothing behind it.
+    """Returns a JPEG of one restart interval of a sequential scan.
 
-    Its frame has more units than the interval, and behind this stands a restart marker out of
-    turn: a decoder that comes to it has had all that it needed, and says which it found.
+    Its frame has more units than the interval, and a restart marker out of order follows the data:
+    a decoder that gets there has had all that it needed, and reports the marker.
     """
     marker, frame = scan.frame
     header = scan.header

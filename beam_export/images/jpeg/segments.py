@@ -1,7 +1,7 @@
-"""Walks a JPEG's marker segments, without judging them.
+"""Walks a JPEG's marker segments without checking them; reads the size and detects bombs.
 
-What a decoder would find is found here too, whether the file is whole or not: `jpeg.inspect`
-judges; `read_size` and `is_bomb` guard the decoding of whatever comes.
+The segments found are those that a decoder finds, whether the file is whole or not. `jpeg.inspect`
+checks them; `read_size` and `is_bomb` guard the decoding of any file.
 
 Source: ITU-T T.81 (09/92), part B.1.
 """
@@ -33,7 +33,7 @@ __all__ = [
 #: pass over all blocks, and a few bytes are enough to ask for one.
 MAX_SCANS = 256
 
-#: 10,000 full segments are more than any image may weigh; tiny ones would cost time alone.
+#: 10,000 full segments are more bytes than any image may have; tiny ones only cost time.
 _MAX_SEGMENTS = 10_000
 
 SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
@@ -46,16 +46,16 @@ Octets = npt.NDArray[np.uint8]
 #: Start-of-frame markers, of all processes.
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
-#: Those of them that go over the image several times.
+#: Those of progressive images, which have several scans.
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
 #: Bytes that are searched for markers at a time: what is made of them stays in a core's cache.
 _CHUNK = 1 << 16
 
 
-#: (marker, before, at, start, end, restarts): its content is `data[start:end]`; what lies between
-#: the last segment and this one is `data[before:at]`, and whether restart markers are in there is
-#: the last. A plain tuple, for there are a dozen in each file.
+#: (marker, before, at, start, end, restarts): the content is `data[start:end]`; between the last
+#: segment and this one lies `data[before:at]`, with restart markers in it or without. A plain tuple
+#: for speed: there are a dozen per file.
 Segment = tuple[int, int, int, int, int, bool]
 
 
@@ -77,9 +77,9 @@ def read_size(data: bytes) -> tuple[int, int] | None:
 
 
 def has_scans(data: bytes) -> bool:
-    """Tells if a decoder has to keep all of the image until it has seen several scans.
+    """Returns whether a decoder must hold the whole image while it reads several scans.
 
-    So it is where the frame is progressive, or the first scan has not all of its components.
+    It must if the frame is progressive, or if the first scan lacks a component.
     """
     components = 0
     try:
@@ -109,9 +109,9 @@ def frame_components(data: bytes) -> int:
 
 
 def is_bomb(data: bytes) -> bool:
-    """Tells if decoding would take time out of all proportion: too many scans, or segments.
+    """Returns whether decoding would take too long: too many scans or segments.
 
-    Unlike `inspect` it steps over what is odd, as decoders do.
+    Unlike `inspect` it passes over malformed segments, as decoders do.
     """
     if not _may_be_bomb(data):
         return False
@@ -123,13 +123,13 @@ def is_bomb(data: bytes) -> bool:
             if scans > MAX_SCANS:
                 return True
     except ValueError:
-        # It breaks off, and so will the decoder, unless it was only too long to walk.
+        # A file that breaks off ends the decoder too, unless it only has too many segments.
         return segments == _MAX_SEGMENTS
     return False
 
 
 def _may_be_bomb(data: bytes) -> bool:
-    """Tells, at a glance, if there is as much that looks like markers as a bomb has of them."""
+    """Returns whether there are as many bytes like markers as a bomb has: a quick first test."""
     octets = np.frombuffer(data, np.uint8)
     after_fill = octets[1:][octets[:-1] == 0xFF]
     scans = int(np.count_nonzero(after_fill == SOS))
@@ -137,7 +137,11 @@ def _may_be_bomb(data: bytes) -> bool:
 
 
 def walk(data: bytes) -> Iterator[Segment]:
-    """Yields marker segments in order up to end-of-image; ValueError if that never comes."""
+    """Yields marker segments in order up to end-of-image.
+
+    Raises:
+        ValueError: if the file ends before, or a segment does not fit into it.
+    """
     position = 2
     for _ in range(_MAX_SEGMENTS):
         at = next_marker(data, position, restarts=True)
@@ -167,7 +171,7 @@ def next_marker(data: bytes, position: int, restarts: bool = False) -> int:
     Args:
         data: a JPEG.
         position: behind a segment, or within a scan's data.
-        restarts: whether a restart marker is one too, and not passed over.
+        restarts: whether restart markers count, which are passed over otherwise.
     """
     if data[position : position + 1] == b"\xff" and position + 1 < len(data):
         # Where no scan's data are, the next segment comes at once.

@@ -1,4 +1,4 @@
-"""The parts of a JPEG, taken one by one and held against each other.
+"""Checks the segments of a JPEG against each other, and collects the facts of the image.
 
 Source: ITU-T T.81 (09/92), part B and A.1.1 (sampling); JFIF 1.02; for the colour space, which no
 standard fixes, what libjpeg does (`default_decompress_parms`).
@@ -48,15 +48,15 @@ _FACTORS = {1, 2, 4}
 
 
 class JpegFacts(NamedTuple):
-    """What a whole JPEG says of itself.
+    """Facts of a JPEG by its headers.
 
     Attributes:
         width, height: pixels as stored, before any EXIF orientation.
         components: 1, 3 or 4.
-        precision: bits a sample.
+        precision: bits per sample.
         process: `baseline`, `extended`, `progressive`, `lossless`, `arithmetic`,
             `arithmetic progressive` or `arithmetic lossless`.
-        color: `gray`, `ycbcr`, `rgb`, `cmyk` or `ycck`, as libjpeg takes it.
+        color: `gray`, `ycbcr`, `rgb`, `cmyk` or `ycck`, as libjpeg reads it.
         sampling: `444`, `440`, `422`, `420` or `411`; `""` for any other, and for gray.
     """
 
@@ -70,7 +70,7 @@ class JpegFacts(NamedTuple):
 
 
 class MissingScansError(ValueError):
-    """All that is there is whole, and it is not all that makes the picture."""
+    """A JPEG whose scans are whole, but do not make the whole picture."""
 
 
 class _Component(NamedTuple):
@@ -80,7 +80,10 @@ class _Component(NamedTuple):
 
 
 class Structure:
-    """Takes segments in file order and holds what later ones are checked against."""
+    """Takes segments in file order, and checks each against those before it.
+
+    `take` and `finish` raise ValueError for what is not whole; the message is a phrase about "it".
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -99,11 +102,12 @@ class Structure:
         self._lowest: dict[int, list[int]] = {}
         self._scans = 0
         self._unit = ScanUnit(8, 8, ())  # of the last scan
-        #: What the last scan's data is to hold; None if it is not of Huffman-coded blocks.
+        #: What the last scan's data must hold; None if it is not of Huffman-coded blocks.
         self.coded: CodedScan | None = None
         self._in_scan = False
 
     def take(self, segment: Segment) -> None:
+        """Checks the next segment, and what lies between the last one and it."""
         marker, before, at, start, end, restarts = segment
         if self._in_scan or at > before:
             self._take_gap(before, at, restarts)
@@ -125,13 +129,14 @@ class Structure:
                 raise ValueError("its restart interval is malformed")
             self._interval = u16(content, 0)
         elif marker == _DNL:
-            # Readers differ in whether they obey it.
+            # Some readers obey it and some do not.
             if u16(content, 0) != self._height:
                 raise ValueError("it has another height behind its first scan")
         elif marker not in _KNOWN:
             raise ValueError(f"it has a marker 0x{marker:02X} where none may stand")
 
     def finish(self) -> JpegFacts:
+        """Returns the facts after the last segment, if all scans have come."""
         if not self._scans:
             raise ValueError("it has no scan")
         missing = len(self._components) - len(self._begun)
@@ -149,6 +154,7 @@ class Structure:
         return self.facts(), self._unit, self._interval
 
     def facts(self) -> JpegFacts:
+        """Returns the facts by the segments so far."""
         return JpegFacts(
             self._width,
             self._height,
@@ -160,7 +166,7 @@ class Structure:
         )
 
     def _take_gap(self, before: int, at: int, restarts: bool) -> None:
-        """Between segments only fill bytes may stand; after a scan header, the scan's data."""
+        """Checks a scan's data after its header, or else that there are only fill bytes."""
         if self._in_scan:
             if at == before:
                 raise ValueError("it has an empty scan")
@@ -287,7 +293,7 @@ class Structure:
         self._progress(ids, first, last, high, low)
 
     def _progress(self, ids: bytes, first: int, last: int, high: int, low: int) -> None:
-        """Notes which bits have come, and in what order (T.81 G.1.1.1.2)."""
+        """Records the bits that have come, and checks their order (T.81 G.1.1.1.2)."""
         for number in ids:
             lowest = self._lowest.setdefault(number, [-1] * 64)
             if any(max(bit, 0) != high for bit in lowest[first : last + 1]):
@@ -322,9 +328,9 @@ def _color_of(numbers: Sequence[int], jfif: bool, adobe: int | None) -> str:
     """Returns `gray`, `ycbcr`, `rgb`, `cmyk` or `ycck`, as libjpeg decides it.
 
     Args:
-        numbers: of the components, in the frame's order.
-        jfif: whether a JFIF segment has come.
-        adobe: the transform of an Adobe segment; None for no such segment.
+        numbers: numbers of the components, in the frame's order.
+        jfif: whether there is a JFIF segment.
+        adobe: transform of the Adobe segment; None if there is none.
     """
     if len(numbers) == 1:
         return "gray"
