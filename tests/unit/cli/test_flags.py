@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 from typing import Any
 
 import pytest
 from support.exports import ROOT
+from support.pages import flag_rows
 
 from beam_export.cli.flags import (
     ExportCommand,
@@ -195,23 +195,7 @@ def test_the_flags_of_verify() -> None:
         parse_verify(["out", "--input_format=banana"])
 
 
-def rows_of_the_readme() -> dict[str, tuple[str, str]]:
-    """Returns the default and the row of each flag in README.md's table."""
-    text = (ROOT / "README.md").read_text()
-    rows = {}
-    for line in re.findall(r"^\| `--.*$", text, re.MULTILINE):
-        _, flags, defaults, *_ = line.split("|")
-        names = re.findall(r"`--(\w+)`", flags)
-        cells = [cell.strip().strip("`") for cell in defaults.split(",")]
-        if not any(cells):
-            cells = [""] * len(names)
-        for name, cell in zip(names, cells, strict=True):
-            assert name not in rows, f"--{name} has two rows"
-            rows[name] = (cell, line)
-    return rows
-
-
-ROWS = rows_of_the_readme()
+ROWS = flag_rows((ROOT / "README.md").read_text())
 IN_THE_TABLE = [one for one in export_flags() if not one.required]
 
 

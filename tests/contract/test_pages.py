@@ -1,0 +1,110 @@
+"""The pages say what is so: flags, columns, links, names of files, parts that the code cites."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from support.exports import ROOT
+from support.pages import flag_rows
+
+from beam_export.cli.flags import VerifyCommand, export_flags
+from beam_export.declaration import Option, declared
+from beam_export.metadata.schema import STRUCTURAL
+from beam_export.shards.parquet import FAILURES
+
+PAGES = sorted(
+    page
+    for folder in ("", "docs", "docs/decisions", "templates", "benchmarks")
+    for page in (ROOT / folder).glob("*.md")
+)
+FORMAT = (ROOT / "docs" / "format.md").read_text()
+BUILT, NOT_BUILT = FORMAT.split("\n## 6. ")
+EXPORT_TABLE, VERIFY_TABLE = BUILT.split("\nFlags of `verify`")
+ROWS = flag_rows(EXPORT_TABLE)
+VERIFY_ROWS = flag_rows(VERIFY_TABLE)
+FLAGS = export_flags()
+VERIFY_FLAGS = list(declared(VerifyCommand).values())
+
+#: What names a file of the repository, and no file of a user's.
+_FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)+\.(?:py|md|json|toml|sh|yaml|yml|xml))\b")
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def test_the_contract_has_a_row_for_every_flag_and_no_other() -> None:
+    assert set(ROWS) == {one.name for one in FLAGS}
+    assert set(VERIFY_ROWS) == {one.name for one in VERIFY_FLAGS}
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_a_row_of_the_contract_says_default_and_choices(flag: Option) -> None:
+    check_row(flag, *ROWS[flag.name])
+
+
+@pytest.mark.parametrize("flag", VERIFY_FLAGS, ids=lambda flag: flag.name)
+def test_a_row_of_verify_says_the_default(flag: Option) -> None:
+    default, _ = VERIFY_ROWS[flag.name]
+    assert default == ("none" if flag.default_text is None else flag.default_text)
+
+
+def check_row(flag: Option, default: str, row: str) -> None:
+    if flag.required:
+        assert default == "required"
+    else:
+        assert default == ("none" if flag.default_text is None else flag.default_text)
+    assert not [word for word in flag.choices if f"`{word}`" not in row]
+
+
+def test_flags_that_are_not_built_yet_are_none() -> None:
+    later = set(re.findall(r"`--(\w+)`", NOT_BUILT.partition("**Typing**")[0]))
+    assert later
+    assert not later & {one.name for one in FLAGS}
+
+
+def rows_of_part(number: str) -> list[list[str]]:
+    """Returns the cells of the rows of a part's tables, without the marks of code."""
+    part = re.split(r"^##+ ", BUILT.split(f"\n### {number} ")[1], flags=re.MULTILINE)[0]
+    lines = re.findall(r"^\| `.*$", part, re.MULTILINE)
+    return [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in lines]
+
+
+def test_the_columns_of_the_contract_are_those_of_a_shard() -> None:
+    named = [(name, kind) for name, kind, _ in rows_of_part("4.2")]
+    assert named == [(field.name, str(field.type)) for field in STRUCTURAL]
+
+
+def test_the_columns_of_failures_stand_in_the_contract() -> None:
+    part = BUILT.split("\n### 4.3 ")[1].split("\n### ")[0]
+    assert [name for name in schema_names(FAILURES) if f"`{name}`" not in part] == []
+
+
+def schema_names(schema: pa.Schema) -> list[str]:
+    return list(schema.names)
+
+
+def test_every_part_of_the_contract_that_is_cited_is_there() -> None:
+    there = set(re.findall(r"^##+ ([0-9.]+?)\.? ", FORMAT, re.MULTILINE))
+    for path in [*(ROOT / "beam_export").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        for cited in re.findall(r"format\.md,\s+part ([0-9]+(?:\.[0-9]+)?)", path.read_text()):
+            assert cited in there, f"{path}: part {cited}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_and_names_of_files_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    links = [link for link in _LINK.findall(text) if ":" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = [name for name in _FILE.findall(text) if not is_users(name)]
+    assert [name for name in named if not is_there(page, name)] == []
+
+
+def is_users(name: str) -> bool:
+    """Tells whether a name is of a user's files: its first folder is none of the repository's."""
+    first = name.split("/")[0]
+    return not any((ROOT / folder / first).is_dir() for folder in ("", "beam_export", "docs"))
+
+
+def is_there(page: Path, name: str) -> bool:
+    return any((folder / name).is_file() for folder in (ROOT, ROOT / "beam_export", page.parent))
