@@ -1,9 +1,9 @@
-"""The standard streams: there whatever the command was started with, and never a reason to fail.
+"""Prepares the standard streams, so that printing never ends a run, and file names are UTF-8.
 
-A file of an export that got the number of a closed stream would be printed into; a full disk under
-a log, a reader that has gone or a letter that a terminal does not have would end the run. And file
-names are bytes: they are taken for UTF-8, whatever the locale, so that an export is the same in
-each.
+Without it, a file of an export could get the descriptor of a stream that is closed, and messages
+would be printed into it; and a full disk under a log, a closed pipe or a character that the
+terminal lacks would end the run. File names are read as UTF-8 whatever the locale, so that exports
+are the same in each.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import IO, TextIO
 __all__ = ["cannot_print", "open_streams", "speak_utf8"]
 
 _ONCE = "BEAM_EXPORT_UTF8"
-#: What stands for streams that were closed, as long as the process is.
+#: Files in place of streams that were closed, kept open until the process exits.
 _open: list[IO[str]] = []
 
 
 def speak_utf8() -> None:
-    """Starts this process anew in Python's UTF-8 mode (PEP 540) where file names are not UTF-8.
+    """Replaces this process by one in Python's UTF-8 mode (PEP 540), unless file names are UTF-8.
 
-    What is printed stays in the terminal's encoding. Processes that are started later inherit both.
+    What is printed stays in the terminal's encoding. Child processes inherit both.
     """
     if sys.getfilesystemencoding().lower().replace("_", "-") == "utf-8" or _ONCE in os.environ:
         return
@@ -38,25 +38,25 @@ def speak_utf8() -> None:
 
 
 def open_streams() -> None:
-    """Opens standard streams that are closed at nothing, and makes writing to them never fail."""
+    """Opens closed standard streams on /dev/null, and makes printing never raise."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            # Gets the lowest number that is free: this one.
-            _open.append(open(os.devnull, "r+"))  # noqa: SIM115 (as long as the process is)
+            # Gets the lowest free descriptor: this one.
+            _open.append(open(os.devnull, "r+"))  # noqa: SIM115 (until the process exits)
             os.set_inheritable(descriptor, True)
-    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 (as long as the process is)
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: SIM115 (until the process exits)
     sys.stdout = _unfailing(sys.stdout, 1)
     sys.stderr = _unfailing(sys.stderr, 2)
 
 
 def cannot_print() -> OSError | None:
-    """Returns why not all that was printed has arrived; None if it has, or nobody wants it."""
+    """Returns the error that has cut stdout short; None if there is none, or a closed pipe."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
     failed = raw.failed if isinstance(raw, _Unfailing) else None
-    # Whoever has closed a pipe has read enough.
+    # A reader such as `head` closes the pipe when it has read enough.
     return None if isinstance(failed, BrokenPipeError) else failed
 
 
@@ -70,7 +70,11 @@ def _unfailing(stream: TextIO | None, descriptor: int) -> TextIO:
 
 
 class _Unfailing(io.FileIO):
-    """A file that takes all that is written to it, and remembers why some has not arrived."""
+    """A file whose writes never raise; after the first error the rest is dropped.
+
+    Attributes:
+        failed: the first error.
+    """
 
     failed: OSError | None = None
 
@@ -81,7 +85,7 @@ class _Unfailing(io.FileIO):
         try:
             written = super().write(data)  # type: ignore[arg-type]
             while written is None:
-                # Somebody who shares it has set it not to wait.
+                # Another process that shares the stream has made it non-blocking.
                 select.select([], [self], [])
                 written = super().write(data)  # type: ignore[arg-type]
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run on Google Cloud Dataflow needs that a user should not have to know.
+"""Flags and messages for Google Cloud Dataflow, so that users need not know its settings.
 
 Source: cloud.google.com/dataflow/docs/guides/right-fitting and .../docs/gpu/use-gpus.
 """
@@ -23,15 +23,15 @@ from beam_export.pipeline.resources import SHARDS_PER_WORKER, accelerator
 from beam_export.storage.uris import is_local
 from beam_export.text import shown
 
-__all__ = ["dataflow_flags", "whereabouts"]
+__all__ = ["dataflow_flags", "job_message"]
 
-#: Gigabytes: an image with CUDA and DALI takes some 10 of them when it is unpacked.
+#: Gigabytes of disk per worker: a container image with CUDA and DALI takes some 10 unpacked.
 _DISK = 100
 _PROCESSES = ("no_use_multiple_sdk_containers", "use_multiple_sdk_containers")
 
 
 def dataflow_flags(input: str, options: ExportOptions, flags: Sequence[str]) -> list[str]:
-    """Returns the flags that Beam gets: the user's own, and what they leave out.
+    """Returns Beam's flags: the user's own, and those that Dataflow needs and they leave out.
 
     Args:
         input: as `--input`.
@@ -39,7 +39,7 @@ def dataflow_flags(input: str, options: ExportOptions, flags: Sequence[str]) -> 
         flags: the user's own of Beam.
 
     Raises:
-        InputError: if what is asked for cannot work on Dataflow.
+        InputError: if they cannot work on Dataflow: local paths, workers without this package.
     """
     given = PipelineOptions(list(flags))
     _check(input, options, given)
@@ -49,7 +49,7 @@ def dataflow_flags(input: str, options: ExportOptions, flags: Sequence[str]) -> 
 def _for_any(given: PipelineOptions, flags: Sequence[str]) -> Iterator[str]:
     if given.view_as(GoogleCloudOptions).job_name is None:
         yield f"--job_name=beam-export-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    # Labels as one JSON object cannot be had together with single ones.
+    # Beam refuses single labels beside labels that are given as one JSON object.
     if not any("{" in label for label in given.view_as(GoogleCloudOptions).labels or ()):
         yield f"--labels=beam_export_version={__version__.replace('.', '-')}"
 
@@ -58,7 +58,7 @@ def _for_gpu(given: PipelineOptions, options: ExportOptions) -> Iterator[str]:
     workers, debug = given.view_as(WorkerOptions), given.view_as(DebugOptions)
     accelerator(options.gpu or "")
     if not any(debug.lookup_experiment(name) for name in _PROCESSES):
-        # Else there is a process a core, each with its own copy of the encoder on the one GPU.
+        # Else there is a process per core, each with a copy of the encoder on the one GPU.
         yield "--experiments=no_use_multiple_sdk_containers"
     if debug.number_of_worker_harness_threads is None:
         yield f"--number_of_worker_harness_threads={SHARDS_PER_WORKER}"
@@ -68,7 +68,7 @@ def _for_gpu(given: PipelineOptions, options: ExportOptions) -> Iterator[str]:
 
 def _check(input: str, options: ExportOptions, given: PipelineOptions) -> None:
     cloud, setup = given.view_as(GoogleCloudOptions), given.view_as(SetupOptions)
-    # Beam itself takes this endpoint for one of a test, and local paths for good ones.
+    # Beam itself takes such an endpoint for a test, where local paths are allowed.
     if not (cloud.dataflow_endpoint or "").startswith("http://localhost"):
         paths = [("--output_dir", options.output_dir)]
         paths += [("--input", part) for part in input.split(",")]
@@ -99,8 +99,8 @@ def _check(input: str, options: ExportOptions, given: PipelineOptions) -> None:
         )
 
 
-def whereabouts(options: PipelineOptions, job_id: str | None) -> str:
-    """Returns what to tell of a job that was submitted: its id and where to look."""
+def job_message(options: PipelineOptions, job_id: str | None) -> str:
+    """Returns the message about a submitted job: its id, its page and the commands for it."""
     cloud = options.view_as(GoogleCloudOptions)
     if job_id is None:
         return f"the job's description is in {cloud.template_location}; nothing was started"

@@ -1,4 +1,4 @@
-"""What a run shows while it works, and what it says at the end."""
+"""The progress bar of a run, and the summary that is printed at its end."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from beam_export.text import shown, size
 
 __all__ = ["CARD_KEPT", "Found", "Progress", "plan", "summary"]
 
-#: What is said where there is no card, or no new one.
+#: Line of the summary where the dataset card was not written.
 CARD_KEPT = "  README.md is not this tool's, or was edited since: it was kept as it is"
-#: Seconds between two lines where there is no terminal to draw a bar on.
+#: Seconds between two lines of progress where stderr is no terminal.
 _LINE_EVERY = 10.0
 
 
 class Found(NamedTuple):
-    """What a run has found in the output.
+    """What a run has found of earlier runs in the output.
 
     Attributes:
-        kept_shards: shards that stood finished before.
-        mended_shards: shards that stood there, and were written anew.
-        mended_files: likewise other files, where all shards were kept.
+        kept_shards: shards that were finished, and kept.
+        mended_shards: shards that were there, and written anew.
+        mended_files: other files that were written anew, where all shards were kept.
     """
 
     kept_shards: int = 0
@@ -40,7 +40,11 @@ _COMPLETE = (
 
 
 class Progress:
-    """Shows how far a run is: a bar on a terminal, elsewhere a line now and then."""
+    """Shows the progress of a run: a bar on a terminal, else a line every ten seconds.
+
+    Attributes:
+        found: what the run has found of earlier runs.
+    """
 
     def __init__(self, stream: TextIO | None = None) -> None:
         stream = stream or sys.stderr
@@ -49,7 +53,6 @@ class Progress:
         self._writing_since = self._started
         self._last_line = self._started
         self._done = self._bytes = self._planned = 0
-        #: What the run has found in the output.
         self.found = Found()
         self._known = True
         self._bar: tqdm.tqdm | None = None
@@ -71,22 +74,27 @@ class Progress:
 
     def _close_bar(self) -> None:
         if self._bar is not None:
-            # A short run may have been over before the bar was drawn a second time.
+            # A short run may end before the bar is drawn a second time.
             self._bar.refresh()
             self._bar.close()
             self._bar = None
 
     def expect(self, images: int | None, work: str) -> None:
-        """Takes how many images there are to do, if that is known, and what is done to them."""
+        """Starts a new phase.
+
+        Args:
+            images: number of images in it; None if unknown.
+            work: title of the phase: `writing`.
+        """
         self._planned = images or 0
         self._known = images is not None
-        # Planned again, if a worker was lost: what stands finished is told of once more.
+        # After a lost worker the run is planned again, and finished shards are reported again.
         self._done = 0
         self._writing_since = time.monotonic()
         if self._draws:
             self._open_bar(work, images)
 
-    def heard(self, counts: Mapping[str, int]) -> None:
+    def receive(self, counts: Mapping[str, int]) -> None:
         """Takes the counts that workers report (`progress.report`)."""
         if "planned" in counts:
             self.expect(counts["planned"], "writing")
@@ -133,11 +141,11 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
     def say(self, sentence: str) -> None:
-        """Tells of what happens once in a while."""
+        """Prints a message above the bar."""
         self._line(shown(f"beam-export: {sentence}"))
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         self._close_bar()
 
 
@@ -149,14 +157,14 @@ def summary(
     found: Found = Found(),  # noqa: B008 (a tuple)
     untouched: bool = False,
 ) -> str:
-    """Returns what is said at the end of a run, for people.
+    """Returns the summary of a run, some lines for people.
 
     Args:
-        manifest: as it stands in the output.
-        output_dir: where.
-        seconds: that the run took.
-        found: what the run has found in the output.
-        untouched: whether the run has found everything as it would have written it.
+        manifest: of the output, as parsed JSON.
+        output_dir: the output directory.
+        seconds: duration of the run.
+        found: what the run has found of earlier runs.
+        untouched: whether all files were there already, and none was written.
     """
     totals = manifest["totals"]
     bytes_ = totals["bytes"] + totals["parquet_bytes"]
@@ -184,7 +192,7 @@ def summary(
             f"  {other} PNGs have colours that are not converted (a cICP chunk: PQ, HLG or unknown "
             "codes), and were encoded as if in sRGB"
         )
-    lines.extend(_of_damage(steps.get("encode", {}), steps.get("probe", {})))
+    lines.extend(_damage_lines(steps.get("encode", {}), steps.get("probe", {})))
     skipped: Mapping[str, int] = steps.get("read", {}).get("skipped", {})
     if totals["filtered"]:
         lines.append(f"  left out {totals['filtered']} by --ids, --exclude_ids or --filter")
@@ -193,8 +201,8 @@ def summary(
             f"  left out {totals['duplicate']} duplicates, {totals['limited']} beyond --limit"
         )
     if skipped:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-        lines.append(f"  passed by files that are no images: {told}")
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
+        lines.append(f"  passed by files that are no images: {kinds}")
     folder = output_dir.rstrip("/")
     failures = [one["name"] for one in manifest["tables"] if "failures" in one["name"]]
     lines.extend(f"  each failure with its reason: {folder}/{name}" for name in failures)
@@ -202,8 +210,8 @@ def summary(
     return "\n".join(map(shown, lines))
 
 
-def _of_damage(encode: Mapping[str, Any], probe: Mapping[str, Any]) -> Iterator[str]:
-    """Yields what there is to say of damaged JPEGs, where there were any."""
+def _damage_lines(encode: Mapping[str, Any], probe: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines about damaged JPEGs; none if there were none."""
     if kept := encode.get("damaged", 0):
         yield f"  {kept} of the encoded JPEGs are damaged, and were kept as far as they decode"
     failed, copied = encode.get("failed_damaged", 0), encode.get("copied", 0)
@@ -213,7 +221,11 @@ def _of_damage(encode: Mapping[str, Any], probe: Mapping[str, Any]) -> Iterator[
 
 
 def plan(facts: Mapping[str, int]) -> str:
-    """Returns what `--dry_run` says: the plan, and that nothing was written."""
+    """Returns the message of `--dry_run`: the planned shards and images, in one line.
+
+    Args:
+        facts: counts as `pipeline.dry_run` reports them.
+    """
     filtered = facts.get("filtered", 0)
     left_out = f"{filtered} left out by --ids, --exclude_ids or --filter; " if filtered else ""
     return (

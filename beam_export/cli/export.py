@@ -36,16 +36,19 @@ from beam_export.shards.output import Output
 
 __all__ = ["run_export"]
 
-#: How often a run begins again after a worker was lost; the last time, each image is decoded in a
-#: process of its own.
+#: Attempts after a lost worker; in the last one, each image is decoded in a process of its own.
 _LOSSES = 3
-_TRIED_AGAIN = (
+_RETRYING = (
     "a worker was lost: going on, with the images that it was decoding in processes of their own"
 )
 
 
 def run_export(command: ExportCommand) -> int:
-    """Runs `export`; returns its exit code."""
+    """Runs the command `export`, and returns its exit code.
+
+    Raises:
+        BeamExportError: if the input is wrong, or the run has failed.
+    """
     started = time.monotonic()
     runner, flags = split_runner(command.beam_flags)
     use_options(flags)
@@ -53,7 +56,7 @@ def run_export(command: ExportCommand) -> int:
         _dry_run(command, flags)
         return 0
     local = runner in (None, *LOCAL)
-    # Where its workers are not ended, Beam's runner may wait for one for ever.
+    # Unless the local workers are killed, Beam's runner may wait for one for ever.
     with one_interrupt(end_workers if local else lambda: None), temporary_folder():
         found = display.Found()
         if runner is None or local:
@@ -74,8 +77,8 @@ def run_export(command: ExportCommand) -> int:
 def _export_locally(
     command: ExportCommand, options: PipelineOptions, workers: int, output: Output
 ) -> display.Found:
-    """Runs the export, and returns what it has found in the output."""
-    shown, verbose = display.Progress(), command.options.verbose
+    """Runs the export on this machine, and returns what it has found of earlier runs."""
+    bar, verbose = display.Progress(), command.options.verbose
     losses = 0
 
     def build(pipeline: beam.Pipeline, progress_address: str) -> None:
@@ -94,27 +97,25 @@ def _export_locally(
         if losses == _LOSSES or isinstance(error, RunError) or not _is_loss(error):
             return False
         losses += 1
-        shown.say(_TRIED_AGAIN)
+        bar.say(_RETRYING)
         return True
 
     with cores.shared(workers) as idle_cores:
-        run_locally(
-            build, options, workers, output=output, shown=shown, verbose=verbose, again=again
-        )
-    return shown.found
+        run_locally(build, options, workers, output=output, bar=bar, verbose=verbose, again=again)
+    return bar.found
 
 
 def _is_loss(error: Exception) -> bool:
-    """Tells whether a worker was lost, to an image perhaps, or had no memory for one."""
+    """Returns whether a worker was lost, perhaps to an image, or had no memory for one."""
     text = "".join(traceback.format_exception(error))
     return LOST in text or "MemoryError" in text
 
 
 def _export_remotely(command: ExportCommand, runner: str, flags: list[str], output: Output) -> bool:
-    """Returns whether the export is done, and not only submitted."""
+    """Submits the export to a runner; returns whether it is finished, and not only submitted."""
     on_dataflow = runner == remote.DATAFLOW
     wait = not on_dataflow if command.wait is None else command.wait
-    # What a job on Dataflow says on its way is all that is seen of it.
+    # The log of Dataflow's runner is the only progress that there is of a job.
     with quiet(command.options.verbose or on_dataflow):
         job = remote.submit(command, runner, flags, output)
         if on_dataflow or not wait:
@@ -125,11 +126,11 @@ def _export_remotely(command: ExportCommand, runner: str, flags: list[str], outp
 
 
 def _dry_run(command: ExportCommand, flags: list[str]) -> None:
-    """Makes the plan on this machine, whatever the runner, and prints it."""
+    """Plans the export on this machine, whatever the runner, and prints the plan."""
     facts: dict[str, int] = {}
     with progress.listening(facts.update) as progress_address, quiet(command.options.verbose):
         pipeline = beam.Pipeline(runner=FnApiRunner())
-        # A pipeline that is made sets its own.
+        # `beam.Pipeline` has just set its own options.
         use_options(flags)
         pipeline | "DryRun" >> DryRun(command.input, command.options, progress_address)
         pipeline.run().wait_until_finish()
@@ -141,8 +142,8 @@ def _summary(output: Output, found: display.Found, seconds: float) -> str:
     name = next(name for name in standing if name.endswith("-manifest.json"))
     with output.read(name) as source:
         manifest: dict[str, Any] = json.loads(source.read())
-    # A run that finds everything as it would write it leaves all files alone.
+    # A run that finds all files complete writes none.
     untouched = all(file.updated <= output.since for file in standing.values())
     untouched = untouched and not found.mended_files
-    told = display.summary(manifest, output.directory, seconds, found=found, untouched=untouched)
-    return f"{told}\n{display.CARD_KEPT}" if find_card(output) == "kept" else told
+    summary = display.summary(manifest, output.directory, seconds, found=found, untouched=untouched)
+    return f"{summary}\n{display.CARD_KEPT}" if find_card(output) == "kept" else summary

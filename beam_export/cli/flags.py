@@ -1,4 +1,4 @@
-"""From argv to what a command is asked for: a flag for every option that is declared."""
+"""Parses argv into the options of `export` and `verify`, with a flag for each declared option."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportCommand:
-    """What `export` was asked for; its own flags are of the command line alone.
+    """The parsed flags of `export`: the options, and flags of the command line alone.
 
     Attributes:
         input: as `--input`.
         options: of the export.
-        dry_run: whether only the plan is to be shown.
-        wait: whether to follow a job to its end; None leaves it to the runner.
-        beam_flags: every flag that is Beam's.
+        dry_run: whether to print the plan only.
+        wait: whether to follow a job to its end; None for the runner's default.
+        beam_flags: all flags of Beam.
     """
 
     input: str = dataclasses.field(
@@ -62,16 +62,16 @@ class ExportCommand:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyCommand:
-    """What `verify` was asked for.
+    """The parsed flags of `verify`.
 
     Attributes:
-        output_dir: the export.
+        output_dir: directory of the export.
         decode: whether each image is decoded.
-        against: the input that it was made of, as `--input` of `export`; None for none.
-        input_format: as of `export`.
+        against: input to compare with, as `--input` of `export`; None for none.
+        input_format: format of that input, as of `export`.
         json: whether to print JSON.
-        verbose: whether to show tracebacks.
-        beam_flags: every flag that is Beam's.
+        verbose: whether to print tracebacks.
+        beam_flags: all flags of Beam.
     """
 
     output_dir: str
@@ -104,7 +104,7 @@ def _boolean(text: str) -> bool:
 
 
 def export_flags() -> list[Option]:
-    """Returns the flags of `export`, as `--help` has them."""
+    """Returns the flags of `export`, in the order of `--help`."""
     place, *others = declared(ExportCommand).values()
     return [place, *declared(ExportOptions).values(), *others]
 
@@ -131,9 +131,9 @@ def _add_flags(parser: argparse.ArgumentParser, options: Iterable[Option]) -> No
 
 
 def _arguments(one: Option) -> dict[str, Any]:
-    """Returns what argparse is told of an option."""
-    told = one.help if one.default_text is None else f"{one.help} (default: {one.default_text})"
-    arguments: dict[str, Any] = {"help": told.replace("%", "%%"), "default": one.default}
+    """Returns the arguments of `add_argument` for an option."""
+    text = one.help if one.default_text is None else f"{one.help} (default: {one.default_text})"
+    arguments: dict[str, Any] = {"help": text.replace("%", "%%"), "default": one.default}
     if one.required:
         arguments["required"] = True
     if one.metavar:
@@ -148,10 +148,10 @@ def _arguments(one: Option) -> dict[str, Any]:
 
 
 def parse_export(argv: Sequence[str]) -> ExportCommand:
-    """Returns what the flags of `export` ask for.
+    """Parses the flags of `export`.
 
     Raises:
-        InputError: if one is wrong, missing, or neither ours nor Beam's.
+        InputError: if one is wrong or missing, or neither of this tool nor of Beam.
     """
     parsed, rest = export_parser().parse_known_args(argv)
     _refuse_unknown("export", rest)
@@ -161,10 +161,10 @@ def parse_export(argv: Sequence[str]) -> ExportCommand:
 
 
 def parse_verify(argv: Sequence[str]) -> VerifyCommand:
-    """Returns what the flags of `verify` ask for.
+    """Parses the flags of `verify`.
 
     Raises:
-        InputError: if one is wrong, missing, or neither ours nor Beam's.
+        InputError: if one is wrong or missing, or neither of this tool nor of Beam.
     """
     parser = _Parser(
         prog="beam-export verify",
@@ -181,7 +181,7 @@ def parse_verify(argv: Sequence[str]) -> VerifyCommand:
 
 
 def _refuse_unknown(command: str, rest: Sequence[str]) -> None:
-    """Refuses what Beam does not know either; it would only log it, and go on."""
+    """Refuses flags that Beam does not know either, which it would ignore with a warning."""
     if not rest:
         return
     # Loaded for flags that are not ours alone: a mistake in ours is told at once.

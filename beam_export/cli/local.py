@@ -21,10 +21,11 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProv
 from apache_beam.transforms import environments
 from google.protobuf import json_format, struct_pb2
 
-from beam_export.cli import display, system_limits
+from beam_export.cli import system_limits
+from beam_export.cli.display import Progress
 from beam_export.cli.processes import no_orphans
 from beam_export.cli.watchdog import Watchdog
-from beam_export.cli.worker import QUIET, WATCHER, command_line
+from beam_export.cli.worker import PROGRESS_ADDRESS, QUIET, command_line
 from beam_export.errors import InputError
 from beam_export.images import memory_budget as memory
 from beam_export.pipeline import progress
@@ -79,7 +80,7 @@ def local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
     workers = workers or _cores()
     if "--direct_running_mode" in given and direct.direct_running_mode == "in_memory":
         workers = 1
-    # The runner would start workers of its own making if it were told of multi_processing.
+    # With multi_processing the runner would start workers of its own instead of `cli.worker`.
     direct.direct_running_mode = "in_memory"
     direct.direct_num_workers = workers
     return options, workers
@@ -162,7 +163,7 @@ def run_locally(
     workers: int,
     *,
     output: Output,
-    shown: display.Progress,
+    bar: Progress,
     verbose: bool,
     again: Callable[[Exception], bool] = lambda _: False,
 ) -> None:
@@ -172,39 +173,39 @@ def run_locally(
         build: adds the steps to a pipeline; gets the address that workers report progress to.
         options, workers: as `local_options` returns them.
         output: released at the end, and its temporary files swept.
-        shown: the progress display.
+        bar: the progress bar, closed at the end.
         verbose: whether Beam's logs go to the terminal.
         again: whether the pipeline is built and run once more, given the error that has ended it.
     """
-    dog = Watchdog(functools.partial(release, output), starts_workers=workers > 1)
+    watchdog = Watchdog(functools.partial(release, output), starts_workers=workers > 1)
 
-    def heard(counts: Mapping[str, int]) -> None:
-        dog.heard(counts)
-        shown.heard(counts)
+    def receive(counts: Mapping[str, int]) -> None:
+        watchdog.receive(counts)
+        bar.receive(counts)
 
     try:
         with (
-            progress.listening(heard) as progress_address,
+            progress.listening(receive) as progress_address,
             quiet(verbose),
             # One process works in as many threads as there are cores.
             memory.shared(workers if workers > 1 else os.cpu_count() or 1),
             released(output),
         ):
-            os.environ[WATCHER] = progress_address
+            os.environ[PROGRESS_ADDRESS] = progress_address
             if workers > 1:
                 system_limits.check_room()
             while True:
                 try:
                     # Before the output is swept or the run begins again: a worker that is still
                     # alive would go on writing.
-                    with no_orphans(), dog.watching():
+                    with no_orphans(), watchdog.watching():
                         _run_once(build, options, workers, progress_address, verbose)
                     break
                 except Exception as error:
                     if not again(error):
                         raise
     finally:
-        shown.close()
+        bar.close()
 
 
 def _run_once(

@@ -1,4 +1,7 @@
-"""The command line: flags to options to pipeline, and what the run says and returns."""
+"""Entry point of the command: dispatches to `export` or `verify`, and turns errors into exit codes.
+
+It imports neither Beam, pyarrow nor Pillow, so that `--help` and `--version` answer at once.
+"""
 
 from __future__ import annotations
 
@@ -29,30 +32,35 @@ _HELP = f"""beam-export {__version__}: images into exact, reproducible shards of
 With no command and a leading --, export is meant.
 """
 
-#: What has ended the command, as long as it is.
-_kept: list[Exception] = []
+#: The error that has ended the command, kept until the process exits.
+_errors: list[Exception] = []
 
 _WORKER_LOST = (
     "a worker process was killed, for want of memory perhaps: run again, with fewer workers "
     "(--direct_num_workers) if need be; the shards that are finished are kept"
 )
-#: What the local runner and Prism say when a worker is gone.
-_WORDS_OF_LOSS = ("Channel closed prematurely", "SDK worker disconnected")
+#: Messages of the local runner and of Prism about a lost worker.
+_LOSS_MESSAGES = ("Channel closed prematurely", "SDK worker disconnected")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code (format.md, part 2)."""
+    """Runs a command and returns its exit code: 0 done, 1 failed, 2 wrong flags or input.
+
+    Args:
+        argv: the arguments; None for those of this process, whose standard streams are then
+            prepared too, and which exits at once if the code is not 0.
+    """
     if argv is not None:
         return _main(list(argv))
     speak_utf8()
     open_streams()
     if not _is_verbose(sys.argv):
-        # What a thread dies of is told by who waits for it.
+        # The error of a thread is reported by the code that waits for it.
         threading.excepthook = lambda died: None
     try:
         code = _main(sys.argv[1:])
     except SystemExit as end:
-        # Of --help, as argparse has it.
+        # Raised by argparse after `--help`.
         code = end.code if isinstance(end.code, int) else 0
     if (error := cannot_print()) is not None:
         _say(
@@ -61,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         code = code or 1
     if code:
-        # A run that was cut short may have left threads that nobody ends.
+        # A run that was cut short may have left threads that never end.
         sys.stderr.flush()
         os._exit(code)
     return code
@@ -80,8 +88,8 @@ def _main(arguments: list[str]) -> int:
     _quieten(verbose)
     collect_less()
     spare_this_machine()
-    # Pillow gives the memory of each image back, and page faults can take as long as its codecs.
-    # Read when it is imported, here and in the workers; at most 16 MiB a block.
+    # By default Pillow frees the memory of each image, and page faults of the next one can take as
+    # long as its codec. Read when Pillow is imported, here and in workers; 16 MiB per block.
     os.environ.setdefault("PILLOW_BLOCKS_MAX", "8")
     try:
         return _run(arguments)
@@ -104,7 +112,7 @@ def _run(arguments: Sequence[str]) -> int:
     return _COMMANDS[command](flags)
 
 
-# Each imports what it needs: Beam alone takes seconds.
+# Each command imports what it needs, since importing Beam takes seconds.
 
 
 def _export(flags: Sequence[str]) -> int:
@@ -125,16 +133,16 @@ _COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"export": _export, "veri
 
 
 def _quieten(verbose: bool) -> None:
-    """Beam's own log is for those who look into Beam; a run's faults are told in one sentence."""
+    """Silences the logs of Beam and gRPC unless asked for; errors are reported in one sentence."""
     logging.basicConfig(level=logging.INFO if verbose else logging.CRITICAL)
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR" if verbose else "NONE")
 
 
 def _report(error: Exception, verbose: bool) -> int:
-    # What it holds, a server that cannot end say, is not to be waited for.
-    _kept.append(error)
+    # Its traceback may hold objects, such as a server, whose destructors never return.
+    _errors.append(error)
     text = "".join(traceback.format_exception(error))
-    # The first one in the text: a runner may raise it again with words of its own.
+    # The first one in the text is the cause: runners raise it again within their own errors.
     known = find_error(text)
     if verbose:
         print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
@@ -144,7 +152,7 @@ def _report(error: Exception, verbose: bool) -> int:
     if short := shortage(text) or near_limit():
         _say(short)
         return 1
-    lost = any(words in text for words in _WORDS_OF_LOSS)
+    lost = any(words in text for words in _LOSS_MESSAGES)
     last = _WORKER_LOST if lost else text.strip().splitlines()[-1]
     _say(f"the run failed: {last} (--verbose shows more)")
     return 1

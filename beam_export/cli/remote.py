@@ -1,4 +1,4 @@
-"""Runs an export on a runner that is not this process: submits it, follows it, tells its end."""
+"""Submits an export to a runner other than the local one, follows the job, and reports its end."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ import grpc
 from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
-from beam_export.cli.dataflow import dataflow_flags, whereabouts
+from beam_export.cli.dataflow import dataflow_flags, job_message
 from beam_export.cli.flags import ExportCommand
 from beam_export.errors import InputError, RunError, find_error
 from beam_export.pipeline.export import ExportImages
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.shards.output import Output
 
-__all__ = ["DATAFLOW", "Job", "check_local", "flags_for", "pipeline_on", "started", "submit"]
+__all__ = ["DATAFLOW", "Job", "check_local", "flags_for", "pipeline_on", "start", "submit"]
 
 DATAFLOW = "DataflowRunner"
-#: Runners whose jobs go on without the process that submitted them.
-_LEAVABLE = (DATAFLOW, "FlinkRunner", "PortableRunner", "SparkRunner")
+#: Runners whose jobs continue after the process that submitted them has exited.
+_DETACHED = (DATAFLOW, "FlinkRunner", "PortableRunner", "SparkRunner")
 
 
 def check_local(command: ExportCommand) -> None:
-    """Makes sure that nothing is asked for that only other runners have.
+    """Checks that no flag is given that only other runners have.
 
     Raises:
-        InputError: if it is.
+        InputError: if one is.
     """
     if command.options.gpu is not None:
         raise InputError(_no_gpu(command.options.gpu))
@@ -46,17 +46,17 @@ def check_local(command: ExportCommand) -> None:
 
 
 def flags_for(command: ExportCommand, runner: str) -> list[str]:
-    """Returns the flags that Beam gets.
+    """Returns Beam's flags for a runner.
 
     Raises:
-        InputError: if they make no sense for that runner.
+        InputError: if they contradict the runner.
     """
     flags = command.beam_flags
     if runner == DATAFLOW:
         flags = dataflow_flags(command.input, command.options, flags)
     elif command.options.gpu is not None:
         raise InputError(_no_gpu(command.options.gpu))
-    if command.wait is False and not _can_leave(runner, flags):
+    if command.wait is False and not _can_detach(runner, flags):
         raise InputError(
             "--wait=false leaves a job to a cluster, but here its workers would end with this "
             "process: drop it, or give another --runner or --environment_type."
@@ -71,13 +71,13 @@ def _no_gpu(gpu: str) -> str:
     )
 
 
-def _can_leave(runner: str, flags: Sequence[str]) -> bool:
+def _can_detach(runner: str, flags: Sequence[str]) -> bool:
     kind = PipelineOptions(list(flags)).view_as(PortableOptions).environment_type
-    return runner in _LEAVABLE and kind != "LOOPBACK"
+    return runner in _DETACHED and kind != "LOOPBACK"
 
 
 class Job:
-    """An export that was submitted."""
+    """An export that was submitted to a runner."""
 
     def __init__(self, result: Any, options: PipelineOptions, runner: str, output: Output) -> None:
         self._result, self._options = result, options
@@ -86,21 +86,21 @@ class Job:
 
     @property
     def started(self) -> bool:
-        """Whether there is a job; a template's is only described."""
+        """Whether the job was started; with a template location it is only described."""
         return not self._on_dataflow or bool(self._result.has_job)
 
     def describe(self) -> str:
-        """Returns what to tell of it: its id and where to look."""
+        """Returns the message about the job: its id and where to find it."""
         if self._on_dataflow:
             name = self._result.job_id() if self.started else None
-            return whereabouts(self._options, name)
+            return job_message(self._options, name)
         return f"submitted as job {getattr(self._result, '_job_id', '')} to {self._runner}"
 
     def follow(self) -> None:
-        """Waits for its end.
+        """Waits for the end of the job.
 
         Raises:
-            BeamExportError: what was wrong, where the runner says it.
+            BeamExportError: if the job failed with an error of this tool.
             RuntimeError: if the job failed for another reason.
         """
         try:
@@ -110,8 +110,8 @@ class Job:
             raise
         except Exception as error:
             self._output.sweep()
-            told = "".join(traceback.format_exception(error)) + _messages(self._result)
-            known = find_error(told)
+            text = "".join(traceback.format_exception(error)) + _messages(self._result)
+            known = find_error(text)
             if known is None:
                 raise
             raise known from error
@@ -126,24 +126,24 @@ class Job:
         if self._on_dataflow:
             print(f"the job goes on:\n{self.describe()}")
             return
-        # Best effort: the job may be gone already, and what counts is that it is not followed.
+        # Best effort: the job may have ended already.
         with contextlib.suppress(Exception):
             self._result.cancel()
         self._output.sweep()
 
 
 def _messages(result: Any) -> str:
-    """Returns what a portable runner's job has said; its last word is not always the reason."""
-    found = [getattr(message, "message_response", None) for message in _heard(result)]
+    """Returns all messages of a portable runner's job, since the last is not always the reason."""
+    found = [getattr(message, "message_response", None) for message in _message_list(result)]
     return "\n".join(message.message_text for message in found if message is not None)
 
 
-def _heard(result: Any) -> Sequence[Any]:
+def _message_list(result: Any) -> Sequence[Any]:
     return getattr(result, "_messages", None) or ()
 
 
 def _put_python_on_path() -> None:
-    """Makes `python` the one that runs here: so Beam starts the worker processes of LOOPBACK.
+    """Makes `python` on the PATH this interpreter, with which Beam starts the workers of LOOPBACK.
 
     Without it, in a virtual environment that is not activated, the job would wait for them forever.
     """
@@ -154,18 +154,18 @@ def _put_python_on_path() -> None:
 
 
 def submit(command: ExportCommand, runner: str, flags: Sequence[str], output: Output) -> Job:
-    """Hands an export to a runner.
+    """Submits an export to a runner.
 
     Raises:
-        InputError: if there is no such runner here.
+        InputError: if the runner is unknown, or not installed.
     """
     if runner == DATAFLOW:
-        # Its words on the job's course are what there is to see of it.
+        # Its log is the only progress that there is of the job.
         logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").setLevel(logging.INFO)
     pipeline = pipeline_on(runner, flags)
     try:
         pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
-        return Job(started(pipeline), pipeline.options, runner, output)
+        return Job(start(pipeline), pipeline.options, runner, output)
     except BaseException:
         output.sweep()
         raise
@@ -175,10 +175,10 @@ def pipeline_on(runner: str, flags: Sequence[str]) -> beam.Pipeline:
     """Returns an empty pipeline for a runner.
 
     Raises:
-        InputError: if there is no such runner here.
+        InputError: if the runner is unknown, or not installed.
     """
     _put_python_on_path()
-    # A job server of this machine may call it by its full name.
+    # A job server on this machine may address it by its full host name.
     spare_this_machine(full_name=True)
     try:
         return beam.Pipeline(options=PipelineOptions([*flags, f"--runner={runner}"]))
@@ -189,8 +189,8 @@ def pipeline_on(runner: str, flags: Sequence[str]) -> beam.Pipeline:
         ) from error
 
 
-def started(pipeline: beam.Pipeline) -> PipelineResult:
-    """Submits a pipeline.
+def start(pipeline: beam.Pipeline) -> PipelineResult:
+    """Submits a pipeline, and returns its result, which can be waited for.
 
     Raises:
         InputError: if no job server answers.

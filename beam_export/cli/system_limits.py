@@ -1,4 +1,7 @@
-"""What the system may refuse a process: threads, memory, open files; and what to do about it."""
+"""Recognises errors from a lack of threads, memory or open files, and says what to do about them.
+
+Libraries report such shortages in many ways, or only by the exit code of a worker process.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,14 @@ __all__ = [
 
 
 class _Shortage(NamedTuple):
-    """What is short.
+    """A resource that the system may refuse.
 
     Attributes:
-        words: by which errors tell of it.
-        exit_code: by which a worker process tells of it.
-        said: in a clause.
-        limits: that may be the reason, each with the shell's option and its unit in bytes, if any.
-        remedy: in a clause.
+        words: how error messages name the shortage.
+        exit_code: of a worker process that ends by it.
+        said: the shortage as a clause.
+        limits: limits that may cause it: option of `ulimit`, number of the limit, unit.
+        remedy: what to do, as a clause.
     """
 
     words: re.Pattern[str]
@@ -76,16 +79,16 @@ _SHORTAGES = {
         f"allow or free some, {_LESS}",
     ),
 }
-#: What is to be had before worker processes are started: bytes of addresses, files, threads.
+#: Bytes of addresses, open files and threads that must be free before workers are started.
 _ROOM, _FILES, _THREADS = 1 << 30, 20, 14
-#: Part of a limit from which on what goes wrong may be due to it.
+#: Fraction of a limit above which an unknown error is attributed to it.
 _NEAR = 0.8
 #: Exit codes of worker processes, by what was short.
 EXIT_CODES = {name: short.exit_code for name, short in _SHORTAGES.items()}
 
 
 def shortage(text: str) -> str | None:
-    """Returns a sentence on what was short if an error's text tells of that, else None."""
+    """Returns a sentence about the shortage that an error's text reports; None if there is none."""
     for short in _SHORTAGES.values():
         if short.words.search(text):
             return _sentence(short)
@@ -93,14 +96,14 @@ def shortage(text: str) -> str | None:
 
 
 def shortage_of_exit(code: int) -> str | None:
-    """Returns a sentence on what a worker process was short of that ended with an exit code."""
+    """Returns a sentence about the shortage that a worker's exit code stands for; else None."""
     return next((_sentence(s) for s in _SHORTAGES.values() if s.exit_code == code), None)
 
 
 def near_limit() -> str | None:
-    """Returns a sentence if this process has nearly reached its limit of memory.
+    """Returns a sentence if this process was close to its limit of memory; else None.
 
-    Libraries may tell of that in words that say nothing of it.
+    Libraries may raise errors then that do not name memory at all.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
@@ -114,17 +117,17 @@ def near_limit() -> str | None:
 
 
 def check_room() -> None:
-    """Makes sure that there is room for what Beam's runner needs to speak to worker processes.
+    """Checks that there is room for what Beam's runner needs to talk to worker processes.
 
-    It was measured with two of them: 1.1 GB of addresses, 18 threads, 24 files. Where there is
-    less, libraries wait without end, or end the process without a word.
+    Two workers took 1.1 GB of addresses, 18 threads and 24 open files (measured). With less,
+    libraries wait for ever, or end the process without a message.
 
     Raises:
-        RunError: if there is less.
+        RunError: if there is too little.
     """
     go_on = threading.Event()
     try:
-        # Not all at once: threads take of the addresses, too.
+        # One after the other, since threads take addresses too.
         mmap.mmap(-1, _ROOM, mmap.MAP_PRIVATE, mmap.PROT_READ).close()
         with contextlib.ExitStack() as taken:
             taken.callback(go_on.set)
@@ -137,21 +140,21 @@ def check_room() -> None:
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Returns the exit code by which a worker process tells what has ended it."""
+    """Returns the exit code of a worker process that an error ends: 1 if it is no shortage."""
     text = text_of(error)
     return next((s.exit_code for s in _SHORTAGES.values() if s.words.search(text)), 1)
 
 
 def text_of(error: BaseException) -> str:
-    """Returns an error with all that led to it, as text."""
+    """Returns an error with its traceback and causes, as text."""
     return "".join(traceback.format_exception(error))
 
 
 def _sentence(short: _Shortage) -> str:
-    told = [
+    lowered = [
         f"ulimit -{option} is {soft // unit}"
         for option, limit, unit in short.limits
         if (soft := resource.getrlimit(limit)[0]) != resource.RLIM_INFINITY
     ]
-    limits = f" ({', '.join(told)})" if told else ""
+    limits = f" ({', '.join(lowered)})" if lowered else ""
     return f"{short.said}{limits}: {short.remedy}."

@@ -1,4 +1,4 @@
-"""Runs `verify`: looks at what is there, runs the pipeline, and says what it has found."""
+"""The `verify` command: opens an export, runs the checks, and prints what they have found."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ __all__ = ["run_verify"]
 
 
 def run_verify(command: VerifyCommand) -> int:
-    """Runs `verify`; returns its exit code: 0 sound, 1 faults.
+    """Runs the command `verify`, and returns its exit code: 0 sound, 1 faults.
 
     Raises:
-        InputError: if there is no export.
+        InputError: if there is no export, or it cannot be read.
     """
     use_options(command.beam_flags)
     output = Output(command.output_dir, uuid.uuid4().hex)
-    found = _look(output)
-    with temporary_folder(), _place_for_result(command) as place:
-        _run(command, _transform(command, output, found), place, _samples(found))
+    found = _open(output)
+    with temporary_folder(), _result_directory(command) as place:
+        _run(command, _transform(command, output, found), place, _sample_count(found))
         with place.read(_result(place)) as source:
             findings = Findings.from_json(source.read().decode())
     if isinstance(found, Opened):
@@ -62,11 +62,11 @@ def run_verify(command: VerifyCommand) -> int:
     return 0 if findings.sound else 1
 
 
-def _look(output: Output) -> Opened | list[ForeignShard]:
-    """Returns what kind of export there is.
+def _open(output: Output) -> Opened | list[ForeignShard]:
+    """Returns the export of this tool in a directory, or the shards of others.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there is neither.
     """
 
     def read(name: str) -> bytes:
@@ -92,8 +92,8 @@ def _look(output: Output) -> Opened | list[ForeignShard]:
     )
 
 
-def _samples(found: Opened | list[ForeignShard]) -> int | None:
-    """Returns how many samples there are to look at, if something tells."""
+def _sample_count(found: Opened | list[ForeignShard]) -> int | None:
+    """Returns the number of samples to check, for the progress bar; None if unknown."""
     if not isinstance(found, Opened):
         return None
     rows = (found.shards or {}).values()
@@ -106,7 +106,10 @@ _Build = Callable[[beam.Pipeline, str | None, Output], Any]
 def _transform(
     command: VerifyCommand, output: Output, found: Opened | list[ForeignShard]
 ) -> _Build:
-    """Returns what adds the checks to a pipeline, given who watches and a place for files."""
+    """Returns a function that adds the checks to a pipeline.
+
+    It is given the pipeline, the address of the progress bar, and a directory for files of its own.
+    """
     if not isinstance(found, Opened):
         images = _image_check(command, {})
         return lambda pipeline, progress_address, _: (
@@ -130,11 +133,11 @@ def _transform(
 
 
 def _again(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Again | None:
-    """Returns how the input's images are encoded again; None if they are not to be."""
+    """Returns how the images of the input are encoded again; None if they are not, or cannot be."""
     if command.against is None or not command.decode or found.manifest is None:
         return None
     if FROM_JSON not in (found.run or {}):
-        # Of before the run said so: what was copied, and how colours were converted, was another.
+        # Exports without it are of a version that copied and converted other images.
         return None
     software = found.manifest["software"]
     known = {field.name for field in dataclasses.fields(ExportOptions)}
@@ -147,7 +150,7 @@ def _again(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Ag
         )
         encoder = encoder_for(options, pipeline, threads_for(pipeline))
     except (InputError, TypeError):
-        # What the export was made with is not here; said at the end, with what was not checked.
+        # The encoder of the export is not installed; reported with what was not checked.
         return None
     failed = frozenset(row["image_id"] or "" for row in found.failures)
     return Again(encoder, software, failed)
@@ -165,8 +168,8 @@ def _image_check(command: VerifyCommand, options: dict[str, Any]) -> ImageCheck 
 
 
 @contextlib.contextmanager
-def _place_for_result(command: VerifyCommand) -> Iterator[Output]:
-    """Gives a place that the last step can write to: never the export, which may be read-only."""
+def _result_directory(command: VerifyCommand) -> Iterator[Output]:
+    """Yields a directory for the result of the pipeline: not the export, which may be read-only."""
     runner, flags = split_runner(command.beam_flags)
     token = uuid.uuid4().hex
     if runner is None or runner in LOCAL:
@@ -194,15 +197,15 @@ def _run(command: VerifyCommand, build: _Build, place: Output, samples: int | No
     runner, flags = split_runner(command.beam_flags)
     if runner is None or runner in LOCAL:
         options, workers = local_options(flags)
-        shown = display.Progress()
-        shown.expect(samples, "checking")
+        bar = display.Progress()
+        bar.expect(samples, "checking")
         verbose = command.verbose
-        run_locally(add, options, workers, output=place, shown=shown, verbose=verbose)
+        run_locally(add, options, workers, output=place, bar=bar, verbose=verbose)
         return
     with quiet(command.verbose):
         pipeline = remote.pipeline_on(runner, flags)
         add(pipeline, None)
-        remote.started(pipeline).wait_until_finish()
+        remote.start(pipeline).wait_until_finish()
 
 
 def _write(findings: str, place: Output) -> None:
@@ -211,5 +214,5 @@ def _write(findings: str, place: Output) -> None:
 
 
 def _result(place: Output) -> str:
-    """Returns the file that the findings travel in: several may be verified at once there."""
+    """Returns the name of the file with the findings, which other runs there do not have."""
     return f"verify-{place.token}.json"

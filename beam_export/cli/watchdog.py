@@ -1,11 +1,12 @@
-"""Sees to it that a run on this machine ends: one that nothing will come of any more is ended.
+"""Ends a local run that hangs: whose worker processes are dead or stopped, or whose threads died.
 
-Beam's runner waits without end for a worker process that is gone or never came up, and for its
-threads if one of them has died, for want of memory say. So whatever thread dies is noted, and the
-worker processes are looked at. A run that is slow shows nothing of this, and is left alone.
+Beam's runner waits for ever for a worker process that is gone or never started, and for its own
+threads if one of them has died, for lack of memory for instance. So the watchdog records threads
+that die, and checks the worker processes every half second. A run that is only slow shows none of
+these signs.
 
-Who is waiting is woken by a signal, whose handler raises what is to be said; who does not wake
-(a library that waits on and on) ends with the process, after its files were removed.
+The waiting main thread is woken by a signal, whose handler raises the error. If it does not wake,
+since a library goes on waiting, the process exits after its files were removed.
 """
 
 from __future__ import annotations
@@ -33,35 +34,35 @@ from beam_export.text import shown
 
 __all__ = ["LOST", "Watchdog"]
 
-#: What Beam's runner says when it has seen that a worker is gone; so does this.
+#: Message of Beam's runner about a worker that is gone, which this module uses too.
 LOST = "Channel closed prematurely"
 
-#: Seconds between two looks.
-_LOOK = 0.5
-#: Seconds for the runner to tell in its own words, after something has died.
+#: Seconds between two checks.
+_INTERVAL = 0.5
+#: Seconds for the runner to raise an error of its own, after something has died.
 GRACE = 10.0
-#: Seconds that a worker process may be stopped (by SIGSTOP), or do nothing before it says a word.
+#: Seconds that a worker may be stopped (SIGSTOP), or be idle before it has reported its start.
 STOPPED = 60.0
 SILENT = 300.0
-#: How often who waits is woken, and seconds between.
+#: How often the main thread is woken, and seconds between.
 _WAKINGS = 4
 _BETWEEN = 5.0
-#: Seconds for a worker's exit code to be known after its channel has closed, and between looks.
+#: Seconds to wait for a worker's exit code after its channel has closed, and between checks.
 _LAST_WORDS = 2.0
 _MOMENT = 0.05
-#: Part of a core: who takes less does nothing.
+#: Fraction of a core below which processes count as idle.
 _IDLE = 0.02
-#: Files that are kept open, so that there is room to look for processes when there is none.
+#: Files kept open in reserve, so that /proc can be read when no more files can be opened.
 _RESERVE = 4
-#: Signal that wakes; nothing else uses it.
+#: Signal that wakes the main thread; nothing else uses it.
 _SIGNAL = signal.SIGUSR2
 _EXIT_CODE = re.compile(r"exited with return code (-?\d+)")
-#: Threads that nobody waits for.
+#: Names of threads whose death does not matter.
 _SPARE = ("progress", "TMonitor")
 
 
 class _State(NamedTuple):
-    """A process, as /proc tells of it: its state's letter (`T` is stopped), ticks of its work."""
+    """State of a process in /proc: letter (`T` is stopped), parent, ticks of processor time."""
 
     letter: str
     parent: int
@@ -69,20 +70,20 @@ class _State(NamedTuple):
 
 
 class Watchdog:
-    """Watches over a run that the main thread waits for."""
+    """Watches a run that the main thread waits for."""
 
     def __init__(self, clean: Callable[[], object], *, starts_workers: bool = False) -> None:
         """Makes a watchdog.
 
         Args:
-            clean: removes what the run leaves behind; called if its process is ended.
-            starts_workers: whether what this process starts are workers, and nothing else.
+            clean: removes the files of the run; called if the process has to exit.
+            starts_workers: whether all child processes of this one are workers.
         """
         self._clean, self._starts_workers = clean, starts_workers
         self._armed = False
         self._trouble: Exception | None = None
         self._since = 0.0
-        self._words: set[int] = set()
+        self._reported: set[int] = set()
         self._still: dict[int, tuple[_State, int]] = {}
         self._done = threading.Event()
         self._turn = threading.Lock()
@@ -95,10 +96,10 @@ class Watchdog:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Watches while the block runs; of another than the main thread nothing can be woken.
+        """Watches while the block runs, unless it runs in another than the main thread.
 
         Raises:
-            RunError: in the block, if nothing will come of the run any more.
+            RunError: in the block, if the run cannot end any more.
             RuntimeError: in the block, with `LOST`, if a worker process is gone.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -110,7 +111,7 @@ class Watchdog:
         self._reserve = [open(os.devnull) for _ in range(_RESERVE)]  # noqa: SIM115
         self._trouble, self._armed = None, True
         handler = signal.signal(_SIGNAL, self._wake)
-        self._hook, threading.excepthook = threading.excepthook, self._note
+        self._hook, threading.excepthook = threading.excepthook, self._thread_died
         abort = _on_abort(self._aborted)
         watcher = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         try:
@@ -131,7 +132,7 @@ class Watchdog:
             _on_abort(abort)
 
     def _explain(self, error: Exception) -> None:
-        """Raises what is known of a worker's end, in place of that it is gone."""
+        """Raises the reason of a worker's end, if it is known, in place of a lost connection."""
         text = text_of(error)
         if find_error(text) is not None:
             return
@@ -141,17 +142,17 @@ class Watchdog:
         if isinstance(self._trouble, RunError):
             raise self._trouble from error
 
-    def heard(self, counts: Mapping[str, int]) -> None:
-        """Takes the word of a worker process that it has come up."""
+    def receive(self, counts: Mapping[str, int]) -> None:
+        """Takes a report from a worker, which includes its process id once it has started."""
         if "worker" in counts:
-            self._words.add(counts["worker"])
+            self._reported.add(counts["worker"])
 
     def _wake(self, *_: object) -> None:
         if self._armed and self._trouble is not None:
             raise self._trouble
 
-    def _note(self, died: threading.ExceptHookArgs) -> None:
-        """Takes what a thread has died of."""
+    def _thread_died(self, died: threading.ExceptHookArgs) -> None:
+        """Records the exception that a thread has died of."""
         self._hook(died)
         name = died.thread.name if died.thread is not None else ""
         if died.exc_value is None or name.startswith(_SPARE):
@@ -168,7 +169,7 @@ class Watchdog:
     def _lost(self, code: int) -> Exception:
         if short := shortage_of_exit(code):
             return RunError(short)
-        if not self._words:
+        if not self._reported:
             return RunError(
                 f"a worker process ended as it began (exit code {code}): see why with --verbose, "
                 "and run again."
@@ -176,8 +177,8 @@ class Watchdog:
         return RuntimeError(f"{LOST}: a worker process ended (exit code {code}).")
 
     def _report(self, trouble: Exception) -> None:
-        # A thread that dies takes others with it: what was first is the reason, but for one that
-        # only says that a worker is gone.
+        # One death leads to others, so the first error is the reason, unless it only says that a
+        # worker is gone.
         if self._trouble is None or (
             isinstance(trouble, RunError) and not isinstance(self._trouble, RunError)
         ):
@@ -185,20 +186,20 @@ class Watchdog:
             self._trouble = trouble
 
     def _watch(self) -> None:
-        while not self._done.wait(_LOOK):
-            # Of files that cannot be opened those that look and those that kill have need too.
-            self._try()
-            self._see_end()
+        while not self._done.wait(_INTERVAL):
+            # The check of processes, and killing them, need open files too.
+            self._check_room()
+            self._check_end()
             with contextlib.suppress(OSError):
-                self._look()
+                self._check_workers()
             if self._trouble is not None and time.monotonic() - self._since > GRACE:
                 self._end()
                 return
 
-    def _try(self) -> None:
-        """Notes if nothing can be opened or started for a while, and nothing is done meanwhile.
+    def _check_room(self) -> None:
+        """Records a shortage of files or threads that lasts, while no processor time is used.
 
-        Libraries try again and again then, without a word.
+        Libraries retry silently for ever then.
         """
         short = _refusal()
         if short is None:
@@ -208,33 +209,33 @@ class Watchdog:
         if self._refused == 0:
             self._worked = work
         self._refused += 1
-        seconds = self._refused * _LOOK
+        seconds = self._refused * _INTERVAL
         idle = work - self._worked < _IDLE * seconds * os.sysconf("SC_CLK_TCK")
         if seconds > GRACE and idle:
             self._report(RunError(short))
 
-    def _see_end(self) -> None:
-        """Notes if the run has failed and its end takes long: the runner waits for each worker."""
+    def _check_end(self) -> None:
+        """Records that a failed run takes long to end, since the runner waits for each worker."""
         held: Any = sys._current_exceptions().get(threading.main_thread().ident or 0)
         error: BaseException | None = held[1] if isinstance(held, tuple) else held
         if error is None or error is not self._ending:
             self._ending, self._ended = error, 0
             return
         self._ended += 1
-        short = shortage(text_of(error)) if self._ended * _LOOK > GRACE else None
+        short = shortage(text_of(error)) if self._ended * _INTERVAL > GRACE else None
         if short is not None:
             self._report(RunError(short))
 
-    def _look(self) -> None:
-        """Looks for worker processes that will not come to anything."""
+    def _check_workers(self) -> None:
+        """Records worker processes that are stopped, or idle without ever having reported."""
         self._known = processes_below(os.getpid())
         for process in self._known:
             now = _state_of(process)
             before = self._still.get(process)
-            looks = before[1] + 1 if before is not None and before[0] == now else 0
-            self._still[process] = now, looks
-            # In looks, not by a clock: it goes on while all of a run is stopped by Ctrl-Z.
-            still = looks * _LOOK
+            checks = before[1] + 1 if before is not None and before[0] == now else 0
+            self._still[process] = now, checks
+            # Counted in checks, since a clock goes on while the whole run is stopped by Ctrl-Z.
+            still = checks * _INTERVAL
             if now.letter == "T" and still > STOPPED:
                 self._report(
                     RunError(
@@ -251,19 +252,19 @@ class Watchdog:
                 )
 
     def _is_silent(self, process: int, state: _State) -> bool:
-        """Tells whether a process is a worker that has not come up."""
+        """Returns whether a process is a worker that has not reported its start."""
         ours = self._starts_workers and state.parent == os.getpid()
-        return ours and process not in self._words
+        return ours and process not in self._reported
 
     def _end(self) -> None:
-        """Ends the run: has the main thread raise what was the matter, or else the process end."""
+        """Ends the run: the main thread raises the error, or else the process exits."""
         for file in self._reserve:
             file.close()
         for _ in range(_WAKINGS):
-            # Whoever waits for a worker wakes when it is gone.
+            # A thread that waits for a worker wakes when the worker is gone.
             end_workers(self._spared)
             with self._turn:
-                # Nobody but its handler may get the signal, which ends a process otherwise.
+                # Once the handler is removed, the signal would kill the process.
                 if self._done.is_set():
                     return
                 signal.pthread_kill(threading.main_thread().ident or 0, _SIGNAL)
@@ -272,14 +273,14 @@ class Watchdog:
         self._give_up(str(getattr(self._trouble, "sentence", self._trouble)))
 
     def _aborted(self, _: int) -> None:
-        """Takes that a library ends this process, since a thread of its own cannot start say."""
+        """Handles SIGABRT: a library aborts the process, for lack of a thread for instance."""
         try:
             self._give_up(_refusal() or shortage("can't start new thread") or "")
         finally:
             os._exit(1)
 
     def _give_up(self, sentence: str) -> None:
-        """Ends this process after its workers, and leaves nothing behind."""
+        """Kills the workers, removes temporary files, and exits."""
         for file in self._reserve:
             file.close()
         os.write(2, f"{shown(f'beam-export: {sentence}')}\n".encode())
@@ -288,26 +289,26 @@ class Watchdog:
             self._clean,
             remove_temporary_folders,
         ):
-            # Nobody is left to tell of it, and the next run removes what this one cannot.
+            # An error cannot be reported any more, and the next run removes what is left.
             with contextlib.suppress(Exception):
                 step()
         os._exit(1)
 
 
-#: What C calls on a signal.
+#: Signature of a handler of signals in C.
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 
 
 def _on_abort(handler: Callable[[int], None] | Any) -> Any:
-    """Sets what is called as a library aborts, on its thread, and returns what was before.
+    """Sets the handler of SIGABRT in C, and returns the previous one.
 
-    Python's own handlers would be called on the main thread, and too late.
+    Python's own handlers run on the main thread, which is too late.
     """
     libc = ctypes.CDLL(None)
     libc.signal.restype, libc.signal.argtypes = ctypes.c_void_p, (ctypes.c_int, ctypes.c_void_p)
     if callable(handler):
         handler = _Handler(handler)
-        # As long as it may be called.
+        # Kept, since C may call it at any time.
         _handlers.append(handler)
         handler = ctypes.cast(handler, ctypes.c_void_p)
     return libc.signal(signal.SIGABRT, handler)
@@ -317,7 +318,7 @@ _handlers: list[Any] = []
 
 
 def _refusal() -> str | None:
-    """Returns a sentence on what cannot be had just now, None if all can."""
+    """Returns a sentence if no file can be opened or no thread started; else None."""
     try:
         open(os.devnull).close()
         threading.Thread(target=int, name="watchdog", daemon=True).start()

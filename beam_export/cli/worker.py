@@ -1,7 +1,8 @@
-"""A worker process of the local runner: Beam's own, made to fit a command line.
+"""Entry point of a worker process of the local runner (`python -m beam_export.cli.worker`).
 
-It ends with whoever started it, leaves Ctrl-C to them, and keeps its log off the terminal that
-the progress bar is drawn on; what goes wrong in it travels to the runner and is told there.
+Beam's own worker, changed in three ways: it ends with the process that started it, ignores Ctrl-C,
+which is for that process, and keeps its log off the terminal with the progress bar. Its errors
+travel to the runner, which reports them.
 """
 
 from __future__ import annotations
@@ -21,71 +22,71 @@ from beam_export.cli.console import open_streams
 from beam_export.cli.system_limits import exit_code_of
 from beam_export.pipeline import progress
 
-__all__ = ["QUIET", "WATCHER", "collect_less", "command_line", "main"]
+__all__ = ["PROGRESS_ADDRESS", "QUIET", "collect_less", "command_line", "main"]
 
-#: Environment variable that tells a worker to keep its log to itself.
+#: Environment variable that silences a worker's log.
 QUIET = "BEAM_EXPORT_QUIET_WORKERS"
-#: Environment variable with the address of who is to know that a worker has come up.
-WATCHER = "BEAM_EXPORT_WATCHER"
+#: Environment variable with the address to which a worker reports that it has started.
+PROGRESS_ADDRESS = "BEAM_EXPORT_WATCHER"
 
-#: `prctl(2)`: the signal that a process gets when the one that started it ends.
+#: `prctl(2)`: sets the signal that a process gets when its parent exits.
 _PR_SET_PDEATHSIG = 1
 
 
 def command_line() -> str:
-    """Returns what a shell runs to start a worker."""
-    # Ctrl-C is for who started it, while Python starts too.
+    """Returns the shell command that starts a worker."""
+    # Ctrl-C is for the parent, also while Python starts.
     return f"trap '' INT; exec {shlex.quote(sys.executable)} -m beam_export.cli.worker"
 
 
 def collect_less() -> None:
-    """Has Python look for cycles less often, in a process that is an export's alone.
+    """Makes Python's cyclic garbage collector run rarely, and not at exit.
 
-    Refs are many small tuples in no cycles, and so is what imports make: looking for cycles among
-    them would be a sixth of a short run, and more than half a second at its end: in each worker,
-    and the runner waits for one after the other.
+    Refs are many small tuples without cycles, and so is what imports create. The collector would
+    take a sixth of a short run, plus half a second at the exit of each worker, for which the runner
+    waits one after the other.
     """
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
 
 
 def main() -> None:
-    """Runs until the runner has no more work."""
+    """Runs a worker until the runner has no more work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     collect_less()
-    # Who prints a traceback fails on a full disk, and never tells the runner what went wrong.
+    # Else a traceback printed to a full disk would fail, and the error never reach the runner.
     open_streams()
     threading.excepthook = _thread_died
     if os.environ.get(QUIET):
         logging.disable(logging.CRITICAL)
-        # Beam prints the traceback that it also sends to the runner. What a codec prints as it
-        # crashes goes to the descriptor underneath, and is seen.
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (open as long as the process is)
-    # It tells all options, keys to a storage among them.
+        # Beam prints tracebacks that it also sends to the runner. What a codec prints as it crashes
+        # goes to the descriptor below, and stays visible.
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (until the process exits)
+    # At INFO it logs all options, among them keys of a storage.
     logging.getLogger("apache_beam.runners.worker.sdk_worker_main").setLevel(logging.WARNING)
-    # Beam logs while it is imported.
+    # Imported here, since Beam logs during its import.
     try:
         from apache_beam.runners.worker import sdk_worker_main
 
-        progress.report(os.environ.get(WATCHER), {"worker": os.getpid()})
+        progress.report(os.environ.get(PROGRESS_ADDRESS), {"worker": os.getpid()})
         sdk_worker_main.main(sys.argv)
     except Exception as error:
         _end(error)
 
 
 def _end(error: BaseException) -> None:
-    """Ends this process, by an exit code that tells what it was short of."""
+    """Ends this process with the exit code of the shortage that an error reports."""
     if not os.environ.get(QUIET):
         traceback.print_exception(error)
-    # Threads may still wait for what never comes.
+    # Other threads may be blocked for ever, so that a normal exit would wait for them.
     os._exit(exit_code_of(error))
 
 
 def _thread_died(died: threading.ExceptHookArgs) -> None:
-    """Ends this process: who waits for what the thread was to do would wait for ever."""
-    # Of a channel that has closed the runner knows itself.
+    """Ends this process, since others would wait for ever for the thread that has died."""
+    # The runner itself notices a closed channel.
     if died.exc_value is None or "RpcError" in (kind.__name__ for kind in died.exc_type.__mro__):
         threading.__excepthook__(died)
     else:

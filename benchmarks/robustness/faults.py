@@ -211,7 +211,7 @@ def _export(source: pathlib.Path, out: pathlib.Path, workers: int, told: int) ->
             phases.add(phase)
             os.write(told, b"%d" % phase)
 
-    heard = display.Progress.heard
+    heard = display.Progress.receive
 
     def hear(shown: display.Progress, counts: collections.abc.Mapping[str, int]) -> None:
         # The counts of the listing come when a part of it is done.
@@ -221,7 +221,7 @@ def _export(source: pathlib.Path, out: pathlib.Path, workers: int, told: int) ->
             tell(2)
         heard(shown, counts)
 
-    display.Progress.heard = hear  # type: ignore[method-assign]
+    display.Progress.receive = hear  # type: ignore[method-assign]
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "GRACE", 0.2)
-    monkeypatch.setattr(watchdog, "_LOOK", 0.05)
+    monkeypatch.setattr(watchdog, "_INTERVAL", 0.05)
     monkeypatch.setattr(threading, "excepthook", lambda died: None)
 
 
@@ -54,7 +54,7 @@ def waits(dog: Watchdog, before: Callable[[], object]) -> None:
 def test_a_worker_that_says_what_it_was_short_of(code: int, words: str, workers: int) -> None:
     dog = Watchdog(lambda: None)
     for worker in range(workers):
-        dog.heard({"worker": worker})
+        dog.receive({"worker": worker})
     error = RuntimeError(f"Worker subprocess exited with return code {code}")
     with pytest.raises(RunError, match=words):
         waits(dog, lambda: dies(error, "run_worker"))
@@ -66,7 +66,7 @@ def test_a_worker_that_is_gone_is_a_loss_once_one_has_come_up(code: int) -> None
     dog = Watchdog(lambda: None)
     with pytest.raises(RunError, match="ended as it began"):
         waits(dog, lambda: dies(error, "run_worker"))
-    dog.heard({"worker": 1})
+    dog.receive({"worker": 1})
     with pytest.raises(RuntimeError, match=f"{LOST}.*{code}"):
         waits(dog, lambda: dies(error, "run_worker"))
 

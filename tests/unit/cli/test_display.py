@@ -40,16 +40,16 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
     stream = Terminal()
     shown = Progress(stream)
     assert "starting" in stream.getvalue()
-    shown.heard({"listed": 1000})
+    shown.receive({"listed": 1000})
     assert shown._bar is not None
     assert str(shown._bar).startswith("listing: 1000 images")
-    shown.heard(PLANNED)
+    shown.receive(PLANNED)
     assert "writing" in stream.getvalue()
     assert "0/50" in stream.getvalue()
-    shown.heard({"copied": 10, "encoded": 5, "failed": 1, "bytes": 10**6})
+    shown.receive({"copied": 10, "encoded": 5, "failed": 1, "bytes": 10**6})
     assert shown._bar is not None
     assert shown._bar.n == 16
-    shown.heard({"kept": 20})
+    shown.receive({"kept": 20})
     assert shown._bar.n == 36
     shown.close()
     assert stream.getvalue().split("\r")[-1].strip() == ""
@@ -60,9 +60,9 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
 def test_lines_of_shards_stand_above_the_bar() -> None:
     stream = Terminal()
     shown = Progress(stream)
-    shown.heard(PLANNED)
-    shown.heard(SHARD)
-    shown.heard(SHARD | {"shard": 1_234_567, "found": 1})
+    shown.receive(PLANNED)
+    shown.receive(SHARD)
+    shown.receive(SHARD | {"shard": 1_234_567, "found": 1})
     shown.close()
     text = stream.getvalue()
     assert "shard 000002: 20 images, 1.23 MB\n" in text
@@ -73,9 +73,9 @@ def test_lines_of_shards_stand_above_the_bar() -> None:
 def test_no_terminal_gets_lines(lines: tuple[Progress, io.StringIO]) -> None:
     shown, stream = lines
     assert stream.getvalue() == ""
-    shown.heard(PLANNED)
-    shown.heard(SHARD)
-    shown.heard({"copied": 10, "bytes": 100})
+    shown.receive(PLANNED)
+    shown.receive(SHARD)
+    shown.receive({"copied": 10, "bytes": 100})
     assert stream.getvalue() == (
         "planned 50 images in 3 shards\nshard 000002: 20 images, 1.23 MB\n"
     )
@@ -83,11 +83,11 @@ def test_no_terminal_gets_lines(lines: tuple[Progress, io.StringIO]) -> None:
 
 def test_a_line_comes_now_and_then(clock: list[float], lines: tuple[Progress, io.StringIO]) -> None:
     shown, stream = lines
-    shown.heard(PLANNED)
+    shown.receive(PLANNED)
     for _ in range(4):
         clock[0] += 4
-        shown.heard({"copied": 5, "bytes": 4_000_000})
-        shown.heard({"bytes": 0})
+        shown.receive({"copied": 5, "bytes": 4_000_000})
+        shown.receive({"bytes": 0})
     assert stream.getvalue().splitlines()[1:] == [
         "15 of 50 images, 1 images/s, 1 MB/s, about 28 s left"
     ]
@@ -99,14 +99,14 @@ def test_more_than_planned_leaves_no_time_below_nothing(
     # Words of the plan may be lost.
     shown, stream = lines
     clock[0] += 20
-    shown.heard({"copied": 5})
+    shown.receive({"copied": 5})
     assert stream.getvalue() == "5 of 0 images, 0 images/s, 0 bytes/s, about 0 s left\n"
 
 
 def test_the_end_counts_nothing_twice(lines: tuple[Progress, io.StringIO]) -> None:
     shown, _ = lines
-    shown.heard({"copied": 10})
-    shown.heard({"finished": 1, "copied": 10, "encoded": 0, "failed": 0, "bytes": 5})
+    shown.receive({"copied": 10})
+    shown.receive({"finished": 1, "copied": 10, "encoded": 0, "failed": 0, "bytes": 5})
     assert shown._done == 10
 
 
@@ -116,14 +116,14 @@ def test_words_in_any_order_and_number_do_no_harm() -> None:
         for order in itertools.permutations(words):
             shown = Progress(stream)
             for counts in order:
-                shown.heard(counts)
+                shown.receive(counts)
             shown.close()
 
 
 def test_it_goes_where_errors_go_when_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    Progress().heard(PLANNED)
+    Progress().receive(PLANNED)
     assert stream.getvalue()
 
 
