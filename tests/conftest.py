@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 from support.exports import ROOT
 from support.gcs_fixtures import bucket, emulator  # noqa: F401 (fixtures)
+from support.waiting import slept  # noqa: F401 (a fixture)
 
 TESTS = Path(__file__).parent
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.exports import ROOT, directory_hashes, make_images, read_export
+from support.exports import ROOT, Export, directory_hashes, make_images, read_export
 from support.runs import run_export
+from support.waiting import time_limit
 
 from beam_export.cli import main as cli
 
@@ -22,16 +23,8 @@ LIMIT = 900
 
 @pytest.fixture(autouse=True)
 def _limit() -> Iterator[None]:
-    """Ends a test that waits for ever."""
-
-    def over(*_: object) -> None:
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(LIMIT)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with time_limit(LIMIT):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +91,15 @@ def test_what_lies_in_a_folder_is_passed_by_and_counted(tmp_path: Path) -> None:
     assert steps["read"]["skipped"] == {"(FIFO)": 4, "(character device)": 1}
 
 
+@pytest.fixture(scope="module")
+def plain(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    return run_export(images, tmp_path_factory.mktemp("plain") / "out", images_per_tar=2)
+
+
 @pytest.fixture
-def exported(images: Path, tmp_path: Path) -> Path:
-    run_export(images, tmp_path / "out", images_per_tar=2)
-    return tmp_path / "out"
+def exported(plain: Export, tmp_path: Path) -> Path:
+    """An export of one's own, to do harm to."""
+    return Path(shutil.copytree(plain.out, tmp_path / "out"))
 
 
 NAMES = ["images-*-000000.tar", "images-*-000001.parquet", "*-manifest.json", "_meta/*-shards*"]
@@ -121,13 +119,12 @@ def test_verify_tells_of_a_file_that_is_none(
 
 @pytest.mark.parametrize("name", ["x.tar", "x.parquet"])
 def test_verify_of_what_others_made(
-    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, plain: Export, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     made = tmp_path / "made"
-    export = run_export(images, tmp_path / "out")
     made.mkdir()
     for end in ("tar", "parquet"):
-        content = export.shards[0].tar.with_suffix(f".{end}").read_bytes()
+        content = plain.shards[0].tar.with_suffix(f".{end}").read_bytes()
         (made / f"x.{end}").write_bytes(content)
     fifo(made / name)
     assert cli.main(["verify", str(made), "--direct_num_workers=1"]) == 1

@@ -23,7 +23,6 @@ from beam_export.errors import InputError, SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources.entries import Listed
 from beam_export.sources.reader import Reader
-from beam_export.storage import retry
 from beam_export.storage.uris import scheme_of
 
 CONTENT = bytes(range(200))
@@ -188,14 +187,6 @@ def test_remote_nothing_there_is_a_sentence(remote: dict[str, bytes], text: str)
 def reader() -> Iterator[Reader]:
     with Reader(1000) as reader:
         yield reader
-
-
-@pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that were slept, without sleeping."""
-    slept: list[float] = []
-    monkeypatch.setattr(retry.time, "sleep", slept.append)
-    return slept
 
 
 @pytest.fixture

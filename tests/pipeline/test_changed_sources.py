@@ -10,7 +10,6 @@ import importlib
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import tarfile
@@ -26,6 +25,7 @@ import pytest
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
 from support.exports import ROOT, Export, directory_hashes, picture, read_export
 from support.runs import run_export, run_pipeline
+from support.waiting import time_limit
 
 import beam_export
 
@@ -44,16 +44,8 @@ REPLACED = "has been replaced since it was listed"
 
 @pytest.fixture(autouse=True)
 def _limit() -> Iterator[None]:
-    """Ends a test that waits for ever."""
-
-    def over(*_: object) -> None:
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(900)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with time_limit(900):
+        yield
 
 
 def caption(number: int, turn: int = 0) -> bytes:

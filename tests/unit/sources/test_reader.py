@@ -15,7 +15,7 @@ from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources import reader as reading
 from beam_export.sources.reader import Reader, Span, coalesce
-from beam_export.storage import local, local_file, retry
+from beam_export.storage import local, local_file
 from beam_export.storage.base import read_up_to
 
 CONTENT = bytes(range(200))
@@ -32,14 +32,6 @@ def path(tmp_path: Path) -> Path:
 def reader() -> Iterator[Reader]:
     with Reader(1000) as reader:
         yield reader
-
-
-@pytest.fixture
-def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that were slept, without sleeping."""
-    slept: list[float] = []
-    monkeypatch.setattr(retry.time, "sleep", slept.append)
-    return slept
 
 
 def whole(path: object, size: int = len(CONTENT)) -> Member:

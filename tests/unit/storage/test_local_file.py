@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import pickle
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.waiting import time_limit
 
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
@@ -27,16 +27,8 @@ CHANGED = "the .jpg has been replaced since it was listed"
 
 @pytest.fixture(autouse=True)
 def _limit() -> Iterator[None]:
-    """Ends a test that waits for ever: an open of a FIFO is interrupted, and raises."""
-
-    def over(*_: object) -> None:
-        raise AssertionError("it waits")
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(300)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with time_limit(300):
+        yield
 
 
 @pytest.fixture
