@@ -1,15 +1,16 @@
-"""`beam_export.images.geometry`: sizes, against exact fractions."""
+"""`beam_export.images.geometry`: sizes, against exact fractions; orientation, from any bytes."""
 
 from __future__ import annotations
 
 import math
+import struct
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.images.geometry import MODES, plan_resize
+from beam_export.images.geometry import MODES, plan_resize, read_orientation
 
 SIDE = st.integers(1, 65_535)
 
@@ -83,3 +84,17 @@ def test_axes_are_alike(width: int, height: int, size: int, mode: str) -> None:
 def test_what_cannot_be_planned(arguments: tuple[int, int, int, str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         plan_resize(*arguments)
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"", b"Exif\0\0", b"II*\0\x08\0\0\0", b"MM\0*"]))
+def test_reading_an_orientation_never_raises(junk: bytes, start: bytes) -> None:
+    assert 1 <= read_orientation(start + junk) <= 8
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("code", "kind"), [("H", 3), ("I", 4)])
+def test_orientation_in_both_byte_orders(order: str, code: str, kind: int) -> None:
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    value = struct.pack(order + code, 7).ljust(4, b"\0")
+    entries = struct.pack(order + "IHHHI", 8, 1, 0x0112, kind, 1) + value
+    assert read_orientation(start + entries) == 7

@@ -15,7 +15,6 @@ from PIL import Image, features
 from beam_export.images import limits
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.limits import DeclaredSize, read_declared_size
-from beam_export.images.watch import Pulse, is_asleep, pulse
 
 FORMATS: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {}),
@@ -96,16 +95,3 @@ def test_time_follows_pixels_and_scans() -> None:
     assert limits.declared_size(lying, spec).pixels == spec.max_pixels
     assert limits.declared_size(b"no image", spec) == DeclaredSize(64)
     assert limits.most_memory(b"no image", spec) < limits.most_memory(lying, spec)
-
-
-def test_asleep_is_who_does_nothing_though_nothing_stands_in_the_way() -> None:
-    still = Pulse("S", 1.0, 7, 3)
-    assert is_asleep(still, still)
-    for now in (still._replace(ran=8), still._replace(used=1.01), still._replace(faults=4)):
-        assert not is_asleep(still, now)
-    for state in "RDTtI":
-        assert not is_asleep(still._replace(state=state), still._replace(state=state))
-    mine = pulse("/proc/self")
-    assert mine is not None
-    assert mine.state == "R"
-    assert pulse("/proc/0") is None
