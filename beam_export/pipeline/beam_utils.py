@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-__all__ = ["Checkpoint", "GroupInBundle", "MergeAll"]
+from beam_export.samples import Failure, SampleRef
+
+__all__ = ["Checkpoint", "GroupInBundle", "MergeAll", "split_failures"]
 
 #: Values that a bundle holds back to let those of one key travel together.
 _HELD = 50_000
@@ -114,3 +116,15 @@ class GroupInBundle(beam.DoFn):
         for key, values in held.items():
             for packed in self._pack(values):
                 yield key, packed
+
+
+def split_failures(outcomes: Iterable[SampleRef | Failure]) -> Iterator[Any]:
+    """Yields each failure under the tag `failures`, and then all refs as one list."""
+    refs = []
+    for one in outcomes:
+        if isinstance(one, Failure):
+            yield TaggedOutput("failures", one)
+        else:
+            refs.append(one)
+    if refs:
+        yield refs

@@ -1,9 +1,8 @@
-"""How large the images of tables are, and of what format: asked of those that are left alone.
+"""MeasureImages: the size and format of the images that tables name or hold.
 
-A table names a file, which has to be looked at, or holds the image in a column of Parquet, which
-has to be read up to it. So that is done as late as can be, after lists of ids and filters: then row
-groups of which nothing is left are not read. Rows of one row group meet first, so that it is read
-once, whoever they travelled with.
+A table names a file, whose size has to be asked for, or holds the image in a column of Parquet,
+which has to be read up to it. So this comes after lists of ids and filters: row groups of which
+nothing is left are never read. Refs of one row group are grouped first, so that it is read once.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.errors import SampleError
-from beam_export.pipeline.read_tables import broken_table
 from beam_export.planning.blocks import (
+    REFS_PER_BLOCK,
     PackedRef,
     is_measured,
     open_block,
@@ -29,7 +28,12 @@ from beam_export.planning.blocks import (
 )
 from beam_export.samples import UNMEASURED, Failure, SampleRef, failure_of
 from beam_export.sources.reader import locate
-from beam_export.sources.tables.refs import Looked, look, looked
+from beam_export.sources.tables.refs import (
+    MeasuredImage,
+    broken_table,
+    measure_rows,
+    with_measured_size,
+)
 from beam_export.sources.tables.rows import ParquetTable, TableError
 from beam_export.storage.local_file import check_unchanged
 from beam_export.storage.open_files import open_source
@@ -38,10 +42,8 @@ from beam_export.storage.uris import is_local, unpin
 
 __all__ = ["MeasureImages", "Measured"]
 
-#: Looks at files of an object store are waited for, not worked on.
-_LOOKS_AT_ONCE = 16
-#: Refs a block.
-_BLOCK = 1000
+#: Files of an object store whose size is asked for at a time: the threads only wait.
+_AT_ONCE = 16
 
 _Group = tuple[str, str, int]
 
@@ -55,25 +57,30 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass
 class MeasureImages(beam.PTransform):
-    """Finds sizes and formats that refs do not know yet; all other blocks pass as they are."""
+    """Adds the sizes and formats of images that refs lack; all other blocks pass unchanged.
+
+    Takes and returns blocks of refs (`blocks.pack_block`).
+    """
 
     def expand(self, blocks: PCollection[bytes]) -> Measured:
-        sorted_out = blocks | "LookAtFiles" >> beam.ParDo(_LookAtFiles()).with_outputs(
+        # blocks: measured; rows: ((URI, column, row group), block of refs to rows of it)
+        files = blocks | "LookAtFiles" >> beam.ParDo(_MeasureFiles()).with_outputs(
             "rows", "failures", main="blocks"
         )
-        inside = (
-            sorted_out.rows
+        rows = (
+            files.rows
             | "RowGroups" >> beam.GroupByKey()
-            | "LookAtRows" >> beam.ParDo(_LookAtRows()).with_outputs("failures", main="blocks")
+            # blocks: measured
+            | "LookAtRows" >> beam.ParDo(_MeasureRows()).with_outputs("failures", main="blocks")
         )
         return Measured(
-            (sorted_out.blocks, inside.blocks) | "Blocks" >> beam.Flatten(),
-            (sorted_out.failures, inside.failures) | "Failures" >> beam.Flatten(),
+            (files.blocks, rows.blocks) | "Blocks" >> beam.Flatten(),
+            (files.failures, rows.failures) | "Failures" >> beam.Flatten(),
         )
 
 
-class _LookAtFiles(beam.DoFn):
-    """Yields blocks that are measured; `rows` are ((file, column, row group), block)."""
+class _MeasureFiles(beam.DoFn):
+    """Yields measured blocks; `rows` are ((URI, column, row group), block)."""
 
     def process(self, block: bytes) -> Iterator[Any]:
         if is_measured(block):
@@ -93,30 +100,30 @@ class _LookAtFiles(beam.DoFn):
                 files.append((packed, ref))
         for key, refs in rows.items():
             yield TaggedOutput("rows", (key, pack_block(refs)))
-        yield from _packed(done, _files_looked_at(files))
+        yield from _pack_measured(done, _measure_files(files))
 
 
-def _packed(done: list[PackedRef], found: Iterable[PackedRef | Failure]) -> Iterator[Any]:
+def _pack_measured(done: list[PackedRef], found: Iterable[PackedRef | Failure]) -> Iterator[Any]:
     for one in found:
         if isinstance(one, Failure):
             yield TaggedOutput("failures", one)
         else:
             done.append(one)
-    for start in range(0, len(done), _BLOCK):
-        yield pack_block(done[start : start + _BLOCK])
+    for start in range(0, len(done), REFS_PER_BLOCK):
+        yield pack_block(done[start : start + REFS_PER_BLOCK])
 
 
-def _files_looked_at(
+def _measure_files(
     refs: Sequence[tuple[PackedRef, SampleRef]],
 ) -> Iterator[PackedRef | Failure]:
     if all(is_local(ref.image.uri) for _, ref in refs):
-        yield from map(_file_looked_at, refs)
+        yield from map(_measure_file, refs)
         return
-    with concurrent.futures.ThreadPoolExecutor(_LOOKS_AT_ONCE, "look") as pool:
-        yield from pool.map(_file_looked_at, refs)
+    with concurrent.futures.ThreadPoolExecutor(_AT_ONCE, "measure") as pool:
+        yield from pool.map(_measure_file, refs)
 
 
-def _file_looked_at(pair: tuple[PackedRef, SampleRef]) -> PackedRef | Failure:
+def _measure_file(pair: tuple[PackedRef, SampleRef]) -> PackedRef | Failure:
     packed, ref = pair
     try:
         uri, size = locate(ref.image.uri, "list")
@@ -127,23 +134,23 @@ def _file_looked_at(pair: tuple[PackedRef, SampleRef]) -> PackedRef | Failure:
     )
 
 
-class _LookAtRows(beam.DoFn):
-    """Yields the refs of one row group, which is read once."""
+class _MeasureRows(beam.DoFn):
+    """Yields measured blocks of the refs of one row group, which is read once."""
 
     def process(self, element: tuple[_Group, Iterable[bytes]]) -> Iterator[Any]:
         (uri, column, group), blocks = element
-        # More than one a row, where a file is given twice.
+        # Several per row, where a file is given twice.
         refs: dict[int, list[PackedRef]] = {}
         for packed in (one for block in blocks for one in open_block(block).refs()):
             refs.setdefault(unpack_ref(packed).image.offset, []).append(packed)
-        found: dict[int, Looked] = {}
+        found: dict[int, MeasuredImage] = {}
         try:
             with open_source(uri) as file:
                 try:
-                    for row, image in look(ParquetTable(file), group, column, refs):
+                    for row, image in measure_rows(ParquetTable(file), group, column, refs):
                         found[row] = image
                 finally:
-                    # Of what was replaced meanwhile, all that was seen is of nothing.
+                    # Of a file that was replaced meanwhile, no size is of use.
                     check_unchanged(file)
         except ReplacedError as error:
             yield from _lost(uri, itertools.chain.from_iterable(refs.values()), error)
@@ -151,20 +158,20 @@ class _LookAtRows(beam.DoFn):
         except (TableError, OSError) as error:
             rest = (refs[row] for row in refs.keys() - found.keys())
             yield from _lost(uri, itertools.chain.from_iterable(rest), error)
-        yield from _rows_looked_at(refs, found)
+        yield from _join_rows(refs, found)
 
 
-def _rows_looked_at(
-    refs: Mapping[int, Iterable[PackedRef]], found: Mapping[int, Looked]
+def _join_rows(
+    refs: Mapping[int, Iterable[PackedRef]], found: Mapping[int, MeasuredImage]
 ) -> Iterator[Any]:
-    """Yields failures of rows without an image, and blocks of all others that were looked at."""
+    """Yields failures of rows without an image, and measured blocks of all others."""
     done: list[PackedRef] = []
     elsewhere: list[tuple[PackedRef, SampleRef]] = []
     for row, image in found.items():
         for packed in refs[row]:
             ref = unpack_ref(packed)
             try:
-                ref = looked(ref, image)
+                ref = with_measured_size(ref, image)
             except SampleError as error:
                 yield TaggedOutput("failures", failure_of(ref, error))
                 continue
@@ -172,13 +179,13 @@ def _rows_looked_at(
                 elsewhere.append((packed, ref))
             else:
                 done.append(with_change(packed, ref))
-    yield from _packed(done, _files_looked_at(elsewhere))
+    yield from _pack_measured(done, _measure_files(elsewhere))
 
 
 def _lost(
     uri: str, refs: Iterable[PackedRef], error: TableError | OSError
 ) -> Iterator[TaggedOutput]:
-    """Yields failures of a table that cannot be read on, and of the rows that are lost with it.
+    """Yields the failure of a table that cannot be read on, and those of the rows lost with it.
 
     Raises:
         OSError: if it may be read at another time.
@@ -187,6 +194,6 @@ def _lost(
     broken = broken_table(name, uri, error)
     yield TaggedOutput("failures", broken)
     kind = ("read", broken.error) if isinstance(error, ReplacedError) else ("list", "TableError")
-    told = SampleError(*kind, f"its row cannot be had: {broken.message}")
+    reason = SampleError(*kind, f"its row cannot be had: {broken.message}")
     for packed in sorted(refs):
-        yield TaggedOutput("failures", failure_of(unpack_ref(packed), told))
+        yield TaggedOutput("failures", failure_of(unpack_ref(packed), reason))

@@ -1,4 +1,4 @@
-"""From patterns to refs: what is listed, and image files with their sidecars."""
+"""ReadSamples: the samples behind `--input` as refs, in source order."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from beam_export.pipeline.json_members import sorted_out, with_json
+from beam_export.pipeline.beam_utils import split_failures
 from beam_export.pipeline.progress import report
 from beam_export.pipeline.read_tables import ReadTables
 from beam_export.pipeline.read_tars import ReadTars, Spills
+from beam_export.planning.blocks import REFS_PER_BLOCK
 from beam_export.planning.order import source_key
 from beam_export.samples import Failure, Member, SampleRef
 from beam_export.sources.entries import Listed, Skipped, Source
 from beam_export.sources.input_format import choose
-from beam_export.sources.json_metadata import MAX_JSON
+from beam_export.sources.json_metadata import MAX_JSON, with_json
 from beam_export.sources.listing import list_images
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.reader import Reader
@@ -28,18 +29,15 @@ from beam_export.text import printable
 
 __all__ = ["ReadSamples", "Samples"]
 
-#: Samples a block: what a worker takes at a time.
-_BLOCK = 1000
-
 
 class Samples(NamedTuple):
-    """What the inputs hold.
+    """The content of the inputs.
 
     Attributes:
-        refs: lists of refs whose `order` is their place in source order; by where they come from,
-            since to flatten them is to pickle them.
-        failures: samples that are known and cannot be had.
-        skipped: what is no image, by suffix.
+        refs: lists of refs whose `order` is their place in source order; one per kind of source,
+            since a `Flatten` would pickle them.
+        failures: samples that are known and cannot be read.
+        skipped: files that are no images, by suffix.
         columns: (serialized Arrow schema, where it is from) of metadata whose types the inputs
             declare: those that refs name as `typed`.
         from_json: whether the columns of all samples with a `.json` are made of its keys, and not
@@ -55,7 +53,7 @@ class Samples(NamedTuple):
 
 @dataclasses.dataclass
 class ReadSamples(beam.PTransform):
-    """Finds the samples behind patterns; reads none of the images.
+    """Finds the samples behind patterns, without reading images.
 
     Attributes:
         patterns: what to list, in order.
@@ -78,7 +76,9 @@ class ReadSamples(beam.PTransform):
             check_reachable("--input", pattern.path)
         listed = (
             pbegin
-            | "Patterns" >> beam.Create(self.patterns)
+            | "Patterns" >> beam.Create(self.patterns)  # Pattern
+            # blocks: (pattern number, first position, [Listed, ...]), packed; webdataset, tables:
+            # Source; skipped: str
             | "ListInputs"
             >> beam.ParDo(
                 _ListInputs(self.exclude, self.input_format, self.progress_address)
@@ -87,6 +87,7 @@ class ReadSamples(beam.PTransform):
         files = (
             listed.blocks
             | "SpreadBlocks" >> beam.Reshuffle()
+            # [SampleRef, ...]
             | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
         )
         tables = listed.tables | "ReadTables" >> ReadTables(self.progress_address)
@@ -120,7 +121,7 @@ class _ListInputs(beam.DoFn):
         block: list[Listed] = []
         position = 0
         for item in choose(list_images(pattern, self._exclude), self._format):
-            if block and (len(block) == _BLOCK or isinstance(item, Source)):
+            if block and (len(block) == REFS_PER_BLOCK or isinstance(item, Source)):
                 yield self._close(pattern, position, block)
                 position += len(block)
                 block = []
@@ -150,7 +151,7 @@ def _pack_listed(number: int, position: int, block: list[Listed]) -> bytes:
 
 
 class _MakeRefs(beam.DoFn):
-    """Yields a list of refs a block; their JSON sidecars are read for the columns in them."""
+    """Yields a list of refs per block; their JSON sidecars are read for metadata columns."""
 
     def process(self, packed: bytes) -> Iterator[Any]:
         number, position, plain = pickle.loads(packed)
@@ -159,7 +160,7 @@ class _MakeRefs(beam.DoFn):
             for place, (relative, image, fields) in enumerate(plain, position)
         ]
         with Reader(MAX_JSON) as reader:
-            yield from sorted_out(with_json(refs, reader))
+            yield from split_failures(with_json(refs, reader))
 
 
 def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> SampleRef:

@@ -16,7 +16,7 @@ from beam_export.pipeline.find_columns import FindColumns
 from beam_export.pipeline.measure_images import MeasureImages
 from beam_export.pipeline.probe_images import ProbeImages
 from beam_export.pipeline.read_lookups import ReadIds, ReadTable
-from beam_export.planning.blocks import PackedRef, open_block, pack_block
+from beam_export.planning.blocks import REFS_PER_BLOCK, PackedRef, open_block, pack_block
 from beam_export.planning.join import (
     Tally,
     bucket_count,
@@ -29,9 +29,6 @@ from beam_export.samples import Failure
 from beam_export.sources.tables.lookup import Row, count_of, pack_rows, unpack_rows
 
 __all__ = ["ChooseSamples", "Chosen", "JoinTables", "Joined", "SelectSamples", "Selected"]
-
-#: Refs a block.
-_BLOCK = 1000
 
 
 class Joined(NamedTuple):
@@ -207,8 +204,8 @@ def _join(bucket: int, met: Mapping[str, Iterable[bytes]]) -> Iterator[Any]:
     }
     kept, tally = join_bucket(refs, **given)
     yield TaggedOutput("tally", tally)
-    for start in range(0, len(kept), _BLOCK):
-        yield pack_block(kept[start : start + _BLOCK])
+    for start in range(0, len(kept), REFS_PER_BLOCK):
+        yield pack_block(kept[start : start + REFS_PER_BLOCK])
 
 
 @dataclasses.dataclass

@@ -20,6 +20,7 @@ from beam_export.samples import UNMEASURED, Earlier, Member, Probed, SampleRef, 
 from beam_export.shards.tar import padded
 
 __all__ = [
+    "REFS_PER_BLOCK",
     "Block",
     "PackedRef",
     "is_measured",
@@ -38,8 +39,8 @@ __all__ = [
 #: Before the packed columns: whether all sizes are known, the length of the first order key, and
 #: that key.
 _HEAD = struct.Struct(">?I")
-#: Refs a block of `pack_sorted`.
-_SORTED_REFS = 1000
+#: Refs per block, where a step makes new ones: what a worker takes at a time.
+REFS_PER_BLOCK = 1000
 
 
 class PackedRef(NamedTuple):
@@ -181,8 +182,8 @@ def pack_block(refs: Iterable[PackedRef]) -> bytes:
 def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
     """Yields blocks of refs, sorted and small, so that `merged` holds little of them."""
     refs.sort()
-    for start in range(0, len(refs), _SORTED_REFS):
-        yield pack_block(refs[start : start + _SORTED_REFS])
+    for start in range(0, len(refs), REFS_PER_BLOCK):
+        yield pack_block(refs[start : start + REFS_PER_BLOCK])
 
 
 def is_measured(block: bytes) -> bool:

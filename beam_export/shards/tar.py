@@ -10,11 +10,9 @@ import re
 from typing import Any, Protocol
 
 from beam_export import naming
+from beam_export.tar_blocks import BLOCK, whole_blocks
 
-__all__ = ["BLOCK", "END_SIZE", "MAX_SIZE", "TarWriter", "header", "padded"]
-
-#: Bytes of a block.
-BLOCK = 512
+__all__ = ["END_SIZE", "MAX_SIZE", "TarWriter", "header", "padded"]
 
 #: Bytes of the end of an archive: two zero blocks.
 END_SIZE = 2 * BLOCK
@@ -97,7 +95,7 @@ class TarWriter:
 
 def padded(size: int) -> int:
     """Returns the bytes that a member of `size` bytes takes: header, data and padding."""
-    return BLOCK + size + -size % BLOCK
+    return BLOCK + whole_blocks(size)
 
 
 def header(name: str, size: int) -> bytes:

@@ -15,8 +15,18 @@ from typing import BinaryIO, Protocol, cast
 
 import pyarrow as pa
 
-__all__ = ["CompressionError", "Decompressed", "Stream", "compression_of", "decompress"]
+__all__ = [
+    "START",
+    "CompressionError",
+    "Decompressed",
+    "Stream",
+    "compression_of",
+    "compression_of_file",
+    "decompress",
+]
 
+#: Bytes from the start of a file that `compression_of` needs.
+START = 10
 _PIECE = 1 << 16
 #: Memory for xz: to read what `xz -9` made takes 65 MiB; a hostile header asks for 4 GiB.
 _XZ_MEMORY = 1 << 28
@@ -46,7 +56,7 @@ class _Decoder(Protocol):
 
 
 class _Gzip:
-    """zlib with the manners of the other two: it keeps the input that it has not used."""
+    """zlib with the interface of the other two: it keeps the input that it has not used."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -78,7 +88,7 @@ _DECODERS: dict[str, Callable[[], _Decoder]] = {
 
 
 def compression_of(start: bytes) -> str:
-    """Returns `gzip`, `bzip2`, `xz` or `zstd` by a file's first 10 bytes, or `""` if none."""
+    """Returns `gzip`, `bzip2`, `xz` or `zstd` by a file's first `START` bytes, or `""` if none."""
     for kind, marks in _STARTS.items():
         body = start[4:] if kind == "bzip2" and start.startswith(b"BZh") else start
         if body.startswith(marks):
@@ -86,8 +96,15 @@ def compression_of(start: bytes) -> str:
     return ""
 
 
+def compression_of_file(fh: BinaryIO) -> str:
+    """Returns what `compression_of` does for a file that can seek, which is left at its start."""
+    start = fh.read(START)
+    fh.seek(0)
+    return compression_of(start)
+
+
 class Stream(Protocol):
-    """What a compressed file holds, front to back."""
+    """The content of a compressed file, front to back."""
 
     def read(self, size: int) -> bytes:
         """Returns up to `size` bytes, at least one unless the file is at its end.
@@ -99,7 +116,7 @@ class Stream(Protocol):
 
 
 def decompress(fh: BinaryIO, kind: str, start: bytes) -> Stream:
-    """Opens what a compressed file holds.
+    """Returns the content of a compressed file, decompressed as it is read.
 
     Args:
         fh: read from its present position.
@@ -151,7 +168,7 @@ class _Rejoined(io.RawIOBase):
 
 
 class Decompressed:
-    """Reads what a compressed file holds, front to back, in pieces of bounded size.
+    """Reads the content of a compressed file, front to back, in pieces of bounded size.
 
     Files that were joined (`cat a.gz b.gz`) are read through, with zeros between and after them.
     """
@@ -192,7 +209,7 @@ class Decompressed:
                 return found
 
     def _next_part(self) -> bool:
-        """Moves on to a stream that follows the one that has ended; tells whether one does."""
+        """Moves on to the stream that follows the one that has ended; returns whether one does."""
         rest = self._decoder.unused_data.lstrip(b"\0")
         while not rest:
             piece = self._fh.read(_PIECE)

@@ -23,10 +23,10 @@ from beam_export.sources.tar.walk import (
     TarMember,
     TarNote,
     TarOther,
-    stream,
-    walk,
+    stream_members,
+    walk_members,
 )
-from beam_export.sources.tar.webdataset import TarSample, group
+from beam_export.sources.tar.webdataset import WebDatasetSample, group_members
 from beam_export.verify.findings import Fault, Faults
 from beam_export.verify.members import ImageCheck
 from beam_export.verify.unique_names import Claim
@@ -132,12 +132,14 @@ def check_foreign(
 
 def _read_tar(
     file: str, tar: BinaryIO, faults: Faults, images: ImageCheck | None
-) -> Iterator[TarSample]:
+) -> Iterator[WebDatasetSample]:
     """Yields a tar's samples; whatever else is in it is a fault or does no harm."""
     plain = file.lower().endswith(".tar")
-    items = _noted(walk(tar) if plain else _positions(stream(tar, _LARGEST)), file, faults)
-    for item in group(items, file):
-        if isinstance(item, TarSample):
+    items = _noted(
+        walk_members(tar) if plain else _positions(stream_members(tar, _LARGEST)), file, faults
+    )
+    for item in group_members(items, file):
+        if isinstance(item, WebDatasetSample):
             if images is not None and plain and images.wants(item.name, item.image.size):
                 tar.seek(item.image.offset)
                 problem = images.fault(tar.read(item.image.size))
@@ -202,7 +204,7 @@ def _row(columns: dict[str, list[Any]], place: int) -> _Row:
 
 
 def _hold_rows(
-    shard: ForeignShard, samples: list[TarSample], rows: list[_Row], faults: Faults
+    shard: ForeignShard, samples: list[WebDatasetSample], rows: list[_Row], faults: Faults
 ) -> None:
     written = [row for row in rows if not row.failed]
     if len(written) != len(samples):

@@ -29,10 +29,10 @@ from beam_export.errors import InputError
 from beam_export.images.jpeg.inspect import inspect, inspect_head
 from beam_export.metadata.filter import Filter, needs_probe
 from beam_export.shards.manifest import SealError, unseal
-from beam_export.shards.tar import BLOCK
 from beam_export.sources.tar.literals import parse_literal
-from beam_export.sources.tar.walk import TarMember, stream, walk
-from beam_export.sources.tar.webdataset import group
+from beam_export.sources.tar.walk import TarMember, stream_members, walk_members
+from beam_export.sources.tar.webdataset import group_members
+from beam_export.tar_blocks import BLOCK
 from beam_export.text import printable
 from beam_export.verify.findings import Faults
 from beam_export.verify.shard_tar import StrictTar
@@ -51,12 +51,12 @@ _MEMORY_MB = 2048
 
 def fuzz_tar(data: bytes) -> None:
     """Both walks end; members lie within the file; samples and the strict walk hold too."""
-    items = list(walk(io.BytesIO(data)))
+    items = list(walk_members(io.BytesIO(data)))
     for item in items:
         if isinstance(item, TarMember):
             assert BLOCK <= item.offset <= item.offset + item.size <= len(data)
-    list(group(items, "fuzz.tar"))
-    for _ in stream(io.BytesIO(data), 1 << 20):
+    list(group_members(items, "fuzz.tar"))
+    for _ in stream_members(io.BytesIO(data), 1 << 20):
         pass
     list(StrictTar(io.BytesIO(data), "fuzz.tar", Faults()).samples())
 

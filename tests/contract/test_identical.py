@@ -16,7 +16,7 @@ from support.runs import run_export, run_pipeline
 
 import beam_export
 from beam_export import Sample, WriteShards
-from beam_export.pipeline import read_samples as sources
+from beam_export.pipeline import read_samples
 from beam_export.pipeline.plan_shards import AssignKeys
 
 COUNT = 23
@@ -96,7 +96,7 @@ def shuffled_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
     expand = AssignKeys.expand
     monkeypatch.setattr(AssignKeys, "expand", lambda self, refs: expand(self, (scattered(refs),)))
     # Several blocks even of few images.
-    monkeypatch.setattr(sources, "_BLOCK", 4)
+    monkeypatch.setattr(read_samples, "REFS_PER_BLOCK", 4)
 
 
 @pytest.mark.usefixtures("shuffled_arrival")

@@ -315,7 +315,7 @@ def test_the_parquet_beside_a_tar_is_the_one_that_was_listed(
     table = first.shards[0].tar.with_suffix(".parquet")
     other = table.read_bytes()
     swap = lambda: fifo(table) if change == "FIFO" else put(table, other)  # noqa: E731
-    before(monkeypatch, "pipeline.read_tars._read_companion", swap)
+    before(monkeypatch, "pipeline.read_tars.read_companion", swap)
     with pytest.raises(InputError, match=f"1 with SourceChanged .*{REPLACED}"):
         run_export(first.out, tmp_path / "again")
 
@@ -343,7 +343,7 @@ def test_without_its_index_a_tar_is_walked(
         fifo(index)
     else:
         swap = lambda: fifo(index) if change == "FIFO" else put(index, wrong)  # noqa: E731
-        assert before(monkeypatch, "pipeline.read_tars._indexed", swap)
+        assert before(monkeypatch, "sources.tar.members._indexed", swap)
     export = run_export(tar, tmp_path / "out")
     assert check(export) == []
     assert export.ids == IDS
@@ -357,9 +357,9 @@ def test_without_its_index_a_tar_is_walked(
         ("t.parquet", "pipeline.read_tables.open_source", 3),
         ("t.parquet", "pipeline.read_tables.group_refs", 2),
         ("t.parquet", "pipeline.measure_images.open_source", 2),
-        ("t.parquet", "pipeline.measure_images.look", 2),
+        ("t.parquet", "pipeline.measure_images.measure_rows", 2),
         ("t.csv", "pipeline.read_tables.open_source", 1),
-        ("t.csv", "pipeline.read_tables._check_fits", 1),
+        ("t.csv", "pipeline.read_tables.check_paths", 1),
     ],
 )
 def test_a_table_that_changes_while_it_is_planned(

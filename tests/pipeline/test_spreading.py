@@ -19,9 +19,7 @@ from support.exports import picture
 from support.runs import run_export
 
 import beam_export
-from beam_export.pipeline import read_samples as sources
-from beam_export.pipeline import read_tables as table_samples
-from beam_export.pipeline import read_tars as tars
+from beam_export.pipeline import read_samples, read_tables, read_tars
 from beam_export.sources.entries import Source
 from beam_export.sources.patterns import parse_inputs
 
@@ -53,10 +51,10 @@ def source(kind: str, path: Path) -> Source:
 def test_samples_of_one_large_tar_are_handed_on_before_their_json_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tars, "_BLOCK", 10)
-    monkeypatch.setattr(tars, "_KEPT", 2)
+    monkeypatch.setattr(read_tars, "REFS_PER_BLOCK", 10)
+    monkeypatch.setattr(read_tars, "_KEPT", 2)
     path = write_tar(tmp_path / "t.tar", 95)
-    found = outputs(tars._ReadTar(None, 1 << 28, None), source("webdataset", path))
+    found = outputs(read_tars._ReadTar(None, 1 << 28, None), source("webdataset", path))
     assert [[ref.metadata for ref in block] for block in found[None]] == [
         [{"number": number} for number in range(start, start + 10)] for start in (0, 10)
     ]
@@ -79,7 +77,7 @@ def test_bad_json_is_the_same_failure_here_and_there(
                 tar.addfile(info, io.BytesIO(data))
     exports = []
     for kept in (9, 0):
-        monkeypatch.setattr(tars, "_KEPT", kept)
+        monkeypatch.setattr(read_tars, "_KEPT", kept)
         out = tmp_path / f"out{kept}"
         exports.append(run_export(path, out, max_failed_fraction=1))
     one, other = exports
@@ -94,21 +92,21 @@ def test_lines_of_one_large_table_are_cut_into_blocks(tmp_path: Path) -> None:
     lines = [json.dumps({"path": f"img/{number}.jpg"}) for number in range(2500)]
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
     for name, blocks in (("t.csv", [0, 1000, 1000, 500]), ("t.jsonl", [1000, 1000, 500])):
-        found = outputs(table_samples._CutText(), source("table", tmp_path / name))
-        assert [len(table_samples._opened(one)[1].lines) for one in found[None]] == blocks
+        found = outputs(read_tables._CutText(), source("table", tmp_path / name))
+        assert [len(read_tables._unpack_lines(one)[1].lines) for one in found[None]] == blocks
 
 
 def test_large_lines_make_small_blocks(tmp_path: Path) -> None:
     line = json.dumps({"path": "a.jpg", "text": "x" * (1 << 20)})
     (tmp_path / "t.jsonl").write_text("\n".join([line] * 9))
-    found = outputs(table_samples._CutText(), source("table", tmp_path / "t.jsonl"))
-    assert [len(table_samples._opened(one)[1].lines) for one in found[None]] == [4, 4, 1]
+    found = outputs(read_tables._CutText(), source("table", tmp_path / "t.jsonl"))
+    assert [len(read_tables._unpack_lines(one)[1].lines) for one in found[None]] == [4, 4, 1]
 
 
 def test_each_row_group_of_one_large_parquet_is_an_element(tmp_path: Path) -> None:
     table = pa.table({"path": [f"{number}.jpg" for number in range(100)]})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=10)
-    found = outputs(table_samples._OpenTable(), source("parquet", tmp_path / "t.parquet"))
+    found = outputs(read_tables._OpenTable(), source("parquet", tmp_path / "t.parquet"))
     assert [group for _, group in found[None]] == list(range(10))
 
 
@@ -116,7 +114,7 @@ def test_one_large_folder_is_listed_in_blocks(tmp_path: Path) -> None:
     for number in range(2500):
         (tmp_path / f"{number}.jpg").touch()
     (pattern,) = parse_inputs(str(tmp_path))
-    found = outputs(sources._ListInputs("", "auto", None), pattern)
+    found = outputs(read_samples._ListInputs("", "auto", None), pattern)
     assert [len(pickle.loads(block)[2]) for block in found[None]] == [1000, 1000, 500]
 
 
@@ -129,7 +127,7 @@ def test_pieces_are_dealt_out_between_the_steps() -> None:
 
     pipeline = beam.Pipeline()
     options = beam_export.ExportOptions(output_dir="out")
-    images = sources.ReadSamples(parse_inputs("/in"), options.output_dir)
+    images = read_samples.ReadSamples(parse_inputs("/in"), options.output_dir)
     pipeline | "ReadSamples" >> images
     pipeline.visit(Visitor())
     steps = [

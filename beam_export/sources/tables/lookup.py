@@ -20,7 +20,12 @@ import pyarrow.types as pat
 from beam_export.errors import InputError, RunError
 from beam_export.metadata.arrow_types import is_text
 from beam_export.packing import pack, unpack
-from beam_export.sources.decompress import CompressionError, Decompressed, compression_of
+from beam_export.sources.decompress import (
+    CompressionError,
+    Stream,
+    compression_of_file,
+    decompress,
+)
 from beam_export.sources.entries import Source
 from beam_export.sources.input_format import choose
 from beam_export.sources.listing import list_images, refuse_irregular
@@ -57,8 +62,6 @@ __all__ = [
 
 #: Ids that travel together.
 _IDS = 10_000
-#: Enough to see a compression by.
-_START = 10
 #: Bytes of the number of rows, before packed rows.
 _COUNT = 8
 #: Where a Parquet file of ids has them, if not in its first column of text.
@@ -315,7 +318,7 @@ def _parquet_ids(table: ParquetTable, flag: str, path: str) -> Iterator[str]:
 class _DecompressedFile(io.RawIOBase):
     """The content of a compressed file, as a file object."""
 
-    def __init__(self, inner: Decompressed) -> None:
+    def __init__(self, inner: Stream) -> None:
         super().__init__()
         self._inner = inner
 
@@ -330,10 +333,9 @@ class _DecompressedFile(io.RawIOBase):
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
     """Returns the content of a file, decompressed if its first bytes say so, whatever its name."""
-    start = file.read(_START)
-    if kind := compression_of(start):
-        return cast(BinaryIO, io.BufferedReader(_DecompressedFile(Decompressed(file, kind, start))))
-    file.seek(0)
+    if kind := compression_of_file(file):
+        stream = _DecompressedFile(decompress(file, kind, b""))
+        return cast(BinaryIO, io.BufferedReader(stream))
     return file
 
 

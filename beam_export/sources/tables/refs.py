@@ -1,4 +1,4 @@
-"""From rows to refs: where each row's image lies, what it is called, and all else it knows."""
+"""Makes sample refs of the rows of tables, and measures the images in columns of Parquet."""
 
 from __future__ import annotations
 
@@ -12,42 +12,59 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pat
 
-from beam_export.errors import SampleError
+from beam_export.errors import InputError, SampleError
 from beam_export.images.header import sniff
 from beam_export.metadata.arrow_types import is_text
 from beam_export.samples import UNMEASURED, WHOLE, Failure, Member, SampleRef
-from beam_export.sources.entries import IMAGE_SUFFIXES, split
+from beam_export.sources.entries import (
+    IMAGE_SUFFIXES,
+    Source,
+    broken_source,
+    split,
+    unreadable_source,
+)
+from beam_export.sources.tables.formats import BadRow, TableError
 from beam_export.sources.tables.parquet import ParquetTable, rows_of
-from beam_export.sources.tables.roles import Roles
+from beam_export.sources.tables.roles import Roles, roles_of_names, roles_of_schema
+from beam_export.sources.tables.text import TextBlock, TextTypes, rows_of_text
 from beam_export.storage.uris import unpin
 from beam_export.text import printable
 
 __all__ = [
-    "Looked",
+    "MeasuredImage",
     "Place",
+    "broken_table",
     "bytes_of_images",
+    "check_paths",
+    "declared_columns",
     "group_refs",
-    "look",
-    "looked",
+    "measure_rows",
     "metadata_schema",
     "row_ref",
+    "text_refs",
+    "with_measured_size",
 ]
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
-#: Enough of an image to tell its format by.
+#: Bytes of an image that its format is recognised by.
 _HEAD = 32
 
 
 class Place(NamedTuple):
-    """A table: its path relative to the root, where it lies, and its order key."""
+    """A table: its path relative to the root, its URI, and its order key."""
 
     relative: str
     uri: str
     order: bytes
 
 
-class Looked(NamedTuple):
-    """What a look at the bytes of an image in a column tells: none are None, and its format."""
+def place_of(source: Source) -> Place:
+    """Returns the place of a table that was listed."""
+    return Place(source.relative, source.uri, source.order)
+
+
+class MeasuredImage(NamedTuple):
+    """The size in bytes of an image in a column, None if the row has none, and its format."""
 
     size: int | None
     ext: str
@@ -69,8 +86,8 @@ def group_refs(
 ) -> Iterator[list[SampleRef | Failure]]:
     """Yields the samples of a row group, in order.
 
-    The bytes of images are not read: how many there are, and whether there are any, is found by
-    `look` for those samples that are left when all others are left out.
+    The bytes of images are not read: their number, and whether there are any, is found by
+    `measure_rows`, for the samples that selections leave.
 
     Raises:
         TableError: if the row group is damaged.
@@ -96,6 +113,92 @@ def _paths(table: ParquetTable, group: int, roles: Roles) -> Iterator[str | None
         yield path if isinstance(path, str) and path else None
 
 
+def declared_columns(table: ParquetTable, source: Source) -> pa.Schema:
+    """Returns the metadata columns of a Parquet file of samples, with their types.
+
+    Raises:
+        InputError: if no column of it can hold images or paths.
+    """
+    try:
+        return metadata_schema(table.schema, roles_of_schema(table.schema))
+    except TableError as error:
+        raise _unfit(source, error) from error
+
+
+def check_paths(block: TextBlock, source: Source) -> None:
+    """Makes sure that the first lines of a table of text have a path to an image.
+
+    One row without a path is bad data; a table without any is a wrong table.
+
+    Raises:
+        InputError: if none has.
+    """
+    unfit: TableError | None = None
+    rows: list[Any] = rows_of_text(block, TextTypes())
+    for row in [(0, dict.fromkeys(block.header))] if block.header else rows:
+        found = _text_ref(row, place_of(source))
+        if not isinstance(found, TableError):
+            return
+        unfit = unfit or found
+    if unfit is not None:
+        raise _unfit(source, unfit)
+
+
+def text_refs(block: TextBlock, types: TextTypes, source: Source) -> Iterator[SampleRef | Failure]:
+    """Yields the ref, or the failure, of each row of a block of lines.
+
+    Args:
+        block: lines of one file.
+        types: of all CSV files of the input.
+        source: the file.
+    """
+    place = place_of(source)
+    for row in rows_of_text(block, types):
+        found = _text_ref(row, place)
+        yield found if isinstance(found, SampleRef) else _lost_row(row, found, source)
+
+
+def _text_ref(row: Any, place: Place) -> SampleRef | Failure | TableError | BadRow:
+    if isinstance(row, BadRow):
+        return row
+    number, values = row
+    try:
+        roles = roles_of_names(tuple(values))
+    except TableError as error:
+        return error
+    return row_ref(values, number, roles, place)
+
+
+def _lost_row(row: Any, why: Failure | TableError | BadRow, source: Source) -> Failure:
+    if isinstance(why, Failure):
+        return why
+    number = why.number if isinstance(why, BadRow) else row[0]
+    reason = f"cannot be read: {why.reason}" if isinstance(why, BadRow) else str(why)
+    name, path = (printable(f"{one}#{number}") for one in (source.relative, source.path))
+    return Failure(name, path, "list", "ValueError", printable(f"its row {reason}"))
+
+
+def _unfit(source: Source, error: TableError) -> InputError:
+    return InputError(f"the table {printable(source.path)} {error}.")
+
+
+def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
+    """Returns the failure of a table that cannot be read to its end, or has been replaced.
+
+    Args:
+        name: of the table: the `image_id` of the failure.
+        uri: where it lies, pinned or not.
+        error: that was raised.
+
+    Raises:
+        OSError: `error` itself, if the table may be readable at another time.
+    """
+    path = unpin(uri)[0]
+    if isinstance(error, OSError):
+        return unreadable_source(name, path, "the table", error)
+    return broken_source(name, path, f"the table {error}")
+
+
 def bytes_of_images(column: pa.Array) -> pa.Array:
     """Returns the bytes of a column of images, null where there are none."""
     if pat.is_struct(column.type):
@@ -103,10 +206,10 @@ def bytes_of_images(column: pa.Array) -> pa.Array:
     return column.cast(pa.large_binary())
 
 
-def look(
+def measure_rows(
     table: ParquetTable, group: int, column: str, wanted: Iterable[int]
-) -> Iterator[tuple[int, Looked]]:
-    """Yields rows of a row group, in order, with what their images are.
+) -> Iterator[tuple[int, MeasuredImage]]:
+    """Yields rows of a row group, in order, with the size and format of their images.
 
     The column is read up to the last of the rows, a few megabytes at a time, as nothing else in a
     Parquet file tells how long each image is; no more than that is held.
@@ -132,13 +235,13 @@ def look(
             sizes = pc.binary_length(data).to_pylist()
             heads = pc.binary_slice(data, 0, _HEAD).to_pylist()
             for row, size, head in zip(rows, sizes, heads, strict=True):
-                yield row, Looked(size, sniff(head or b"") or "")
+                yield row, MeasuredImage(size, sniff(head or b"") or "")
         if not left:
             return
 
 
-def looked(ref: SampleRef, found: Looked) -> SampleRef:
-    """Returns the ref of a row with what its image is: if it is elsewhere, still `UNMEASURED`.
+def with_measured_size(ref: SampleRef, found: MeasuredImage) -> SampleRef:
+    """Returns the ref of a row with its image's size; still `UNMEASURED` if a file has the image.
 
     Raises:
         SampleError: if it has none.
@@ -164,7 +267,7 @@ def _ext(path: str) -> str:
 
 
 def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | None:
-    """Returns the failure that a row of img2dataset tells of, if it does."""
+    """Returns the failure that a row of img2dataset states, None if it states none."""
     if not roles.status or row[roles.status] in ("success", None):
         return None
     path = row.get("url") or unpin(place.uri)[0]
@@ -233,7 +336,7 @@ def _metadata(row: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
 
 
 def resolve(path: str, table: str) -> str:
-    """Returns where a path lies that a table names: relative ones are below the table's folder.
+    """Returns the full path of a path in a table: a relative one is below the table's directory.
 
     >>> resolve("a/1.jpg", "gs://b/t.csv")
     'gs://b/a/1.jpg'

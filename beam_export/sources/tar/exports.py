@@ -1,8 +1,8 @@
-"""The Parquet beside a tar that an earlier export wrote: ours, NeMo Curator's or img2dataset's.
+"""Reads the Parquet beside a tar of an earlier export: ours, NeMo Curator's or img2dataset's.
 
-Which one it is is told by its columns. Ours has all of `STRUCTURAL`. Curator's
-(`ImageWriterStage`, 1.4.0) has five, with all metadata as the `repr` of a dict. img2dataset's
-(1.47) has `key` and `status`, and rows for what it could not download too.
+The exporter is recognised by the columns of its Parquet file. Ours has all of `STRUCTURAL`.
+Curator's (`ImageWriterStage`, 1.4.0) has five, with all metadata as the `repr` of a dict.
+img2dataset's (1.47) has `key` and `status`, and also rows for what it could not download.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from beam_export.metadata.schema import STRUCTURAL
 from beam_export.samples import Earlier
 from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable, rows_of
-from beam_export.sources.tar.headers import BLOCK
 from beam_export.sources.tar.literals import parse_literal
+from beam_export.tar_blocks import BLOCK
 
 __all__ = [
     "CURATOR",
     "IMG2DATASET",
     "OWN",
-    "Beside",
     "EarlierRow",
+    "ExportTable",
     "kind_of_table",
     "own_columns",
-    "read_beside",
+    "read_export_table",
 ]
 
 OWN, CURATOR, IMG2DATASET = "beam_export", "NeMo Curator", "img2dataset"
@@ -41,7 +41,7 @@ _MOST_BYTES = 1 << 30
 
 
 class EarlierRow(NamedTuple):
-    """What an earlier export knew of one image.
+    """The row of one image in the Parquet of an earlier export.
 
     Attributes:
         member: name of the image's member; for img2dataset, the key.
@@ -62,8 +62,8 @@ class EarlierRow(NamedTuple):
     earlier: Earlier | None = None
 
 
-class Beside(NamedTuple):
-    """A Parquet that describes a tar.
+class ExportTable(NamedTuple):
+    """The content of a Parquet file that describes a tar.
 
     Attributes:
         kind: `OWN`, `CURATOR` or `IMG2DATASET`.
@@ -79,7 +79,7 @@ class Beside(NamedTuple):
 
 
 def kind_of_table(schema: pa.Schema) -> str:
-    """Returns whose export a Parquet of that schema describes, or `""` if none's."""
+    """Returns which exporter writes a Parquet of that schema, or `""` if none does."""
     names = set(schema.names)
     if names.issuperset(STRUCTURAL.names):
         return OWN
@@ -98,8 +98,8 @@ def _metadata_of(schema: pa.Schema, kind: str) -> pa.Schema:
     return pa.schema([field for field in schema if field.name not in known])
 
 
-def read_beside(data: bytes, tar_bytes: int = 1 << 40) -> Beside | None:
-    """Returns what the Parquet beside a tar says; None if it is not of an export.
+def read_export_table(data: bytes, tar_bytes: int = 1 << 40) -> ExportTable | None:
+    """Returns the content of the Parquet beside a tar; None if it is not of an export.
 
     Args:
         data: of the Parquet.
@@ -124,8 +124,8 @@ def read_beside(data: bytes, tar_bytes: int = 1 << 40) -> Beside | None:
     except (TableError, OSError) as error:
         # Arrow reads from memory here: an OSError is damage, not a disk.
         raise ValueError("the Parquet beside the tar is damaged") from error
-    said = table.facts.get(b"beam_export.tar_bytes", b"")
-    return Beside(kind, columns, rows, int(said) if said.isdigit() else -1)
+    stated = table.facts.get(b"beam_export.tar_bytes", b"")
+    return ExportTable(kind, columns, rows, int(stated) if stated.isdigit() else -1)
 
 
 def _rows(table: ParquetTable) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Headers of foreign tars: blocks of 512 bytes, and the extended records between them.
+"""Parses headers of foreign tars: blocks of 512 bytes, and the extended records between them.
 
 Layouts are those of POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block", and of
 the GNU tar manual, "Basic Tar Format", for what GNU tar adds.
@@ -9,10 +9,7 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
-__all__ = ["BLOCK", "Header", "HeaderError", "parse_header", "parse_pax"]
-
-#: Bytes of a header.
-BLOCK = 512
+__all__ = ["Header", "HeaderError", "parse_header", "parse_pax"]
 
 #: A record's length has few digits: the records of a member have at most a few MB.
 _MAX_DIGITS = 9
@@ -27,7 +24,7 @@ class HeaderError(Exception):
 
 
 class Header(NamedTuple):
-    """What a header says.
+    """The content of a header.
 
     Attributes:
         name: bytes of the name, with the prefix of ustar before it.
@@ -43,7 +40,7 @@ class Header(NamedTuple):
 
 
 def parse_header(block: bytes) -> Header:
-    """Returns what a block of 512 bytes says if it is a header: v7, ustar or GNU.
+    """Returns the content of a block of 512 bytes that is a header: v7, ustar or GNU.
 
     Raises:
         HeaderError: if its checksum is not the sum of its bytes, or its size is no number.

@@ -1,4 +1,4 @@
-"""From the members of a tar to refs, joined with what an earlier export's Parquet says of them."""
+"""Makes sample refs of the members of a tar, joined with the Parquet of an earlier export."""
 
 from __future__ import annotations
 
@@ -10,49 +10,52 @@ from beam_export.errors import SampleError
 from beam_export.samples import Failure, Member, SampleRef, failure_of
 from beam_export.sources.entries import IMAGE_SUFFIXES, Skipped, split
 from beam_export.sources.json_metadata import MAX_JSON, with_metadata
-from beam_export.sources.tar.exports import CURATOR, IMG2DATASET, OWN, Beside, EarlierRow
-from beam_export.sources.tar.headers import BLOCK
+from beam_export.sources.tar.exports import CURATOR, IMG2DATASET, OWN, EarlierRow, ExportTable
 from beam_export.sources.tar.walk import (
     StreamedMember,
     TarFault,
+    TarItem,
     TarMember,
     TarNote,
     TarOther,
-    walk,
 )
-from beam_export.sources.tar.webdataset import TarSample, broken_tar, group, split_member
+from beam_export.sources.tar.webdataset import (
+    WebDatasetSample,
+    broken_tar,
+    group_members,
+    split_member,
+)
 from beam_export.text import printable
 
-__all__ = ["Item", "Outcome", "Spill", "own_members", "tar_refs"]
+__all__ = ["Outcome", "Spill", "tar_refs"]
 
-Item = TarMember | TarOther | TarNote | TarFault
 #: Refs have no order key yet: they come in the order that they have in the tar.
 Outcome = SampleRef | Failure | Skipped
 
 
 def tar_refs(
-    items: Iterable[Item],
+    items: Iterable[TarItem],
     uri: str,
     read: Callable[[Member], bytes] | None = None,
-    beside: Beside | None = None,
+    table: ExportTable | None = None,
     data_uri: str = "",
 ) -> Iterator[Outcome]:
-    """Yields the samples of a tar in order, and what becomes of all else in it.
+    """Yields a ref for each sample of a tar, in order, and a failure or a skip for all else in it.
 
     Args:
         items: all members of the tar.
         uri: of the tar.
         read: returns a small member's bytes, or raises a SampleError; None leaves the JSON of
             the samples to be read later.
-        beside: what the Parquet beside the tar says. A row without its image is a failure, and so
+        table: content of the Parquet beside the tar. A row without its image is a failure, and so
             is an image without a row.
         data_uri: where the members' data lie, if that is not the tar.
     """
-    alone = beside is not None and beside.kind == CURATOR
-    samples = _single(items, uri, data_uri) if alone else group(items, uri, data_uri)
-    rows = None if beside is None else _Rows(beside, uri)
+    alone = table is not None and table.kind == CURATOR
+    samples = _single(items, uri, data_uri) if alone else group_members(items, uri, data_uri)
+    rows = None if table is None else _Rows(table, uri)
     for found in samples:
-        if isinstance(found, TarSample):
+        if isinstance(found, WebDatasetSample):
             yield _outcome(found, uri, read, rows)
         elif not isinstance(found, TarNote):
             if rows is not None and isinstance(found, Failure):
@@ -63,7 +66,7 @@ def tar_refs(
 
 
 def _outcome(
-    sample: TarSample, uri: str, read: Callable[[Member], bytes] | None, rows: _Rows | None
+    sample: WebDatasetSample, uri: str, read: Callable[[Member], bytes] | None, rows: _Rows | None
 ) -> SampleRef | Failure:
     ref = SampleRef(
         order=b"",
@@ -83,17 +86,17 @@ def _outcome(
 
 
 class _Rows:
-    """The rows of a tar's Parquet that have not met their image yet."""
+    """The rows of a tar's Parquet that are not joined with their image yet."""
 
-    def __init__(self, beside: Beside, uri: str) -> None:
-        self._kind, self._uri = beside.kind, uri
-        self._typed = tuple(beside.columns.names)
+    def __init__(self, table: ExportTable, uri: str) -> None:
+        self._kind, self._uri = table.kind, uri
+        self._typed = tuple(table.columns.names)
         self._rows: dict[str, collections.deque[EarlierRow]] = {}
-        for row in beside.rows:
+        for row in table.rows:
             self._rows.setdefault(row.member, collections.deque()).append(row)
         self._lost: set[str] = set()
 
-    def join(self, ref: SampleRef, sample: TarSample) -> SampleRef:
+    def join(self, ref: SampleRef, sample: WebDatasetSample) -> SampleRef:
         """Returns the ref with what its row says.
 
         Raises:
@@ -114,11 +117,11 @@ class _Rows:
         )
 
     def forget(self, failure: Failure) -> None:
-        """Takes note of a failure, so that its row is not a second one."""
+        """Notes a failure, so that its row does not become a second one."""
         self._lost.add(failure.image_id)
 
     def left_over(self) -> Iterator[Failure]:
-        """Yields a failure for each row that has met no image."""
+        """Yields a failure for each row that no image was found for."""
         for rows in self._rows.values():
             for row in rows:
                 name = row.member if self._kind != OWN else row.id
@@ -136,8 +139,8 @@ class _Rows:
 
 
 def _single(
-    items: Iterable[Item], uri: str, data_uri: str
-) -> Iterator[TarSample | Failure | Skipped | TarNote]:
+    items: Iterable[TarItem], uri: str, data_uri: str
+) -> Iterator[WebDatasetSample | Failure | Skipped | TarNote]:
     """Yields each image as a sample of its own: NeMo Curator names members by ids with dots too."""
     for item in items:
         if isinstance(item, TarFault):
@@ -154,58 +157,7 @@ def _single(
                 yield Failure(printable(item.name), path, "list", item.error, reason)
             else:
                 image = Member(suffix, data_uri or uri, item.offset, item.size)
-                yield TarSample(stem, item.name, image, ())
-
-
-def own_members(tar: BinaryIO, size: int, beside: Beside) -> Iterator[Item] | None:
-    """Returns the members of a tar of ours by what its Parquet says, or None if it does not fit.
-
-    Headers are read only where more than an image's own header lies between two images, and of the
-    first and the last image. The Parquet is taken at its word if it names the tar's size.
-
-    Args:
-        tar: can seek.
-        size: bytes of the tar.
-        beside: what the Parquet says.
-
-    Raises:
-        OSError: if the tar cannot be read at present.
-    """
-    rows = sorted(beside.rows, key=lambda row: row.offset)
-    images = [TarMember(row.member, row.offset, row.size) for row in rows]
-    if beside.kind != OWN or beside.tar_bytes != size or not images:
-        return None
-    end = 0
-    for image in images:
-        if image.offset % BLOCK or image.size < 0 or image.offset < end + BLOCK:
-            return None
-        end = _padded(image.offset + image.size)
-    if end > size:
-        return None
-    for image in (images[0], images[-1]):
-        if next(walk(tar, size, start=image.offset - BLOCK), None) != image:
-            return None
-    return _between(tar, size, images)
-
-
-def _between(tar: BinaryIO, size: int, images: list[TarMember]) -> Iterator[Item]:
-    end = 0
-    for image in images:
-        if image.offset - end != BLOCK:
-            for item in walk(tar, size, start=end):
-                if isinstance(item, TarFault):
-                    yield item
-                    return
-                if isinstance(item, TarMember) and item.offset >= image.offset:
-                    break
-                yield item
-        yield image
-        end = _padded(image.offset + image.size)
-    yield from walk(tar, size, start=end)
-
-
-def _padded(end: int) -> int:
-    return end + -end % BLOCK
+                yield WebDatasetSample(stem, item.name, image, ())
 
 
 class Spill:
@@ -217,7 +169,7 @@ class Spill:
         self._offset = 0
         self._small: dict[int, bytes] = {}
 
-    def members(self, items: Iterable[StreamedMember | Item]) -> Iterator[Item]:
+    def members(self, items: Iterable[StreamedMember | TarItem]) -> Iterator[TarItem]:
         """Yields the members with their place in the file in place of that in the tar."""
         for item in items:
             if isinstance(item, StreamedMember):

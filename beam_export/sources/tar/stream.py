@@ -1,25 +1,29 @@
-"""Bytes of a foreign tar from front to back: of a file that can seek, or of a compressed one."""
+"""Reads the bytes of a tar front to back: of a file that can seek, or of a compressed one."""
 
 from __future__ import annotations
 
 import os
 from typing import BinaryIO, Protocol
 
-from beam_export.sources.decompress import CompressionError, Stream, compression_of, decompress
+from beam_export.sources.decompress import (
+    START,
+    CompressionError,
+    Stream,
+    compression_of,
+    decompress,
+)
 from beam_export.storage.base import read_up_to
 
-__all__ = ["BrokenTarError", "SeekableSource", "Source", "StreamSource"]
+__all__ = ["BrokenTarError", "SeekableTar", "StreamedTar", "TarBytes"]
 
 #: Bytes that are read at a time where headers lie close together.
 _CHUNK = 4096
 #: Bytes that are read at a time of a stream.
 _PIECE = 1 << 16
-#: Enough to see a compression by.
-_START = 10
 
 
 class BrokenTarError(Exception):
-    """A tar cannot be read on, and why."""
+    """A tar cannot be read on from an offset; the reason says why."""
 
     def __init__(self, offset: int, reason: str) -> None:
         super().__init__(offset, reason)
@@ -27,7 +31,7 @@ class BrokenTarError(Exception):
         self.reason = reason
 
 
-class Source(Protocol):
+class TarBytes(Protocol):
     """Bytes from front to back; `read` and `skip` fall short only at the end of the file.
 
     Attributes:
@@ -40,11 +44,11 @@ class Source(Protocol):
         """Returns the next `size` bytes, or what there is of them."""
 
     def skip(self, size: int) -> int:
-        """Passes by `size` bytes and returns how many of them there were."""
+        """Skips `size` bytes and returns how many of them there were."""
 
 
-class SeekableSource:
-    """An uncompressed tar: what is skipped is not read."""
+class SeekableTar:
+    """An uncompressed tar in a file that can seek: what is skipped is not read."""
 
     def __init__(self, fh: BinaryIO, size: int | None, start: int) -> None:
         """Begins at `start`; the file has `size` bytes, found by seeking if None."""
@@ -73,20 +77,20 @@ class SeekableSource:
         return data
 
     def skip(self, size: int) -> int:
-        """Passes by `size` bytes and returns how many of them there were."""
+        """Skips `size` bytes and returns how many of them there were."""
         skipped = min(size, max(self._size - self.offset, 0))
         self.offset += skipped
         return skipped
 
 
-class StreamSource:
-    """A tar that is read once; its compression is seen from its first bytes."""
+class StreamedTar:
+    """A tar that is read once, front to back; its compression is found by its first bytes."""
 
     def __init__(self, fh: BinaryIO) -> None:
         """Begins at the file's present position."""
         self.offset = 0
         self._fh: BinaryIO | Stream = fh
-        self._chunk = read_up_to(fh, _START)
+        self._chunk = read_up_to(fh, START)
         self._used = 0
         if kind := compression_of(self._chunk):
             self._fh = decompress(fh, kind, self._chunk)
@@ -106,7 +110,7 @@ class StreamSource:
         return b"".join(parts)
 
     def skip(self, size: int) -> int:
-        """Passes by `size` bytes and returns how many of them there were.
+        """Skips `size` bytes and returns how many of them there were.
 
         Raises:
             BrokenTarError: if the compression is damaged.

@@ -1,8 +1,8 @@
-"""Where the members of a foreign tar lie: one walk over its headers, in any common dialect.
+"""Finds the members of a foreign tar: one walk over its headers, in any common dialect.
 
-What cannot be read right is never passed by: a walk ends at the end of the file or with a
-`TarFault`, and members without data of their own (links, sparse files) are told apart. Zero blocks
-end an archive but not the walk, because archives that were joined lie one after the other.
+Nothing that is unreadable is skipped in silence: a walk ends at the end of the file or with a
+`TarFault`, and members without data of their own (links, sparse files) are a `TarOther`. Zero
+blocks end an archive but not the walk, because joined archives lie one after the other.
 """
 
 from __future__ import annotations
@@ -10,10 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from beam_export.sources.tar.headers import BLOCK, Header, HeaderError, parse_header, parse_pax
-from beam_export.sources.tar.stream import BrokenTarError, SeekableSource, Source, StreamSource
+from beam_export.sources.tar.headers import Header, HeaderError, parse_header, parse_pax
+from beam_export.sources.tar.stream import BrokenTarError, SeekableTar, StreamedTar, TarBytes
+from beam_export.tar_blocks import BLOCK
 
-__all__ = ["StreamedMember", "TarFault", "TarMember", "TarNote", "TarOther", "stream", "walk"]
+__all__ = [
+    "StreamedMember",
+    "TarFault",
+    "TarItem",
+    "TarMember",
+    "TarNote",
+    "TarOther",
+    "stream_members",
+    "walk_members",
+]
 
 #: Longest name or pax records of a member: both are held.
 _MAX_RECORDS = 1 << 20
@@ -44,7 +54,7 @@ class TarMember(NamedTuple):
 
 
 class TarOther(NamedTuple):
-    """A member that cannot be had as data.
+    """A member without readable data.
 
     Attributes:
         name: as of a `TarMember`.
@@ -74,6 +84,10 @@ class TarFault(NamedTuple):
     reason: str
 
 
+#: What a walk finds.
+TarItem = TarMember | TarOther | TarNote | TarFault
+
+
 class StreamedMember(NamedTuple):
     """A regular member with its data; its offset is one in the uncompressed tar."""
 
@@ -81,9 +95,7 @@ class StreamedMember(NamedTuple):
     data: bytes
 
 
-def walk(
-    fh: BinaryIO, size: int | None = None, *, start: int = 0
-) -> Iterator[TarMember | TarOther | TarNote | TarFault]:
+def walk_members(fh: BinaryIO, size: int | None = None, *, start: int = 0) -> Iterator[TarItem]:
     """Yields the members of an uncompressed tar in order; reads headers and seeks over data.
 
     A `TarMember` has all its data in the file. Nothing comes after a `TarFault`.
@@ -97,7 +109,7 @@ def walk(
         OSError: if the file cannot be read at present.
     """
     try:
-        source = SeekableSource(fh, size, start)
+        source = SeekableTar(fh, size, start)
         for item in _Headers(source).items():
             if not isinstance(item, _Entry):
                 yield item
@@ -112,20 +124,20 @@ def walk(
         yield TarFault(broken.offset, broken.reason)
 
 
-def stream(
+def stream_members(
     fh: BinaryIO, max_bytes: int
 ) -> Iterator[StreamedMember | TarOther | TarNote | TarFault]:
     """Yields the members of a compressed tar with their data, in order; reads it once.
 
-    The compression (gzip, bzip2, xz, zstd or none) is seen from the first bytes. A member of more
-    than `max_bytes` is passed by, as a `TarOther`, without being held. Nothing comes after a
+    The compression (gzip, bzip2, xz, zstd or none) is found by the first bytes. A member of more
+    than `max_bytes` is skipped, as a `TarOther`, without being held. Nothing comes after a
     `TarFault`.
 
     Raises:
         OSError: if the file cannot be read at present.
     """
     try:
-        source = StreamSource(fh)
+        source = StreamedTar(fh)
         for item in _Headers(source).items():
             if isinstance(item, _Entry):
                 yield from _read_entry(source, item, max_bytes)
@@ -149,7 +161,7 @@ class _Entry(NamedTuple):
 
 
 def _read_entry(
-    source: Source, entry: _Entry, max_bytes: int
+    source: TarBytes, entry: _Entry, max_bytes: int
 ) -> Iterator[StreamedMember | TarOther]:
     if not entry.error and entry.size > max_bytes:
         kind = f"file of {entry.size} bytes, more than {max_bytes}"
@@ -179,7 +191,7 @@ def _ends_within(entry: _Entry) -> BrokenTarError:
 class _Headers:
     """Reads headers one after the other, with the extended ones that hold for the next."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: TarBytes) -> None:
         self._source = source
         self._shared: dict[bytes, bytes] = {}
         self._forget()
@@ -203,7 +215,7 @@ class _Headers:
             if not block.strip(b"\0"):
                 self._finish()
                 self._shared = {}
-                block = self._past_zeros()
+                block = self._skip_zeros()
                 if not block:
                     return
                 where = source.offset - len(block)
@@ -221,7 +233,7 @@ class _Headers:
             reason = "an extended header is not followed by its member"
             raise BrokenTarError(self._source.offset, reason)
 
-    def _past_zeros(self) -> bytes:
+    def _skip_zeros(self) -> bytes:
         """Returns the first block that is not zero, or nothing at the end of the file."""
         while block := self._source.read(BLOCK):
             if block.strip(b"\0"):
@@ -270,7 +282,7 @@ class _Headers:
             return TarOther(name, offset, _DATALESS.get(kind, "directory"), "NotAFile")
         size = _size_in(records, header.size)
         if kind == b"S" or sparse_name is not None:
-            self._pass_sparse_map(kind == b"S" and header.more)
+            self._skip_sparse_map(kind == b"S" and header.more)
             return _Entry(name, offset, size, "sparse file", "SparseFile")
         if kind in _NO_FILES:
             return _Entry(name, offset, size, _NO_FILES[kind], "NotAFile")
@@ -279,8 +291,8 @@ class _Headers:
             return _Entry(name, offset, size, what, "UnknownType")
         return _Entry(name, offset, size)
 
-    def _pass_sparse_map(self, more: bool) -> None:
-        """Passes by the blocks in which an old GNU sparse map goes on."""
+    def _skip_sparse_map(self, more: bool) -> None:
+        """Skips the blocks in which an old GNU sparse map goes on."""
         while more:
             block = self._source.read(BLOCK)
             if len(block) < BLOCK:

@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 from beam_export.naming import clean_ext
 from beam_export.samples import Failure, Member
-from beam_export.sources.entries import IMAGE_SUFFIXES, Skipped
-from beam_export.sources.tar.walk import TarFault, TarMember, TarNote, TarOther
+from beam_export.sources.entries import IMAGE_SUFFIXES, Skipped, broken_source
+from beam_export.sources.tar.walk import TarFault, TarItem, TarMember, TarNote, TarOther
 from beam_export.text import printable
 
-__all__ = ["TarSample", "broken_tar", "group", "image_of", "split_member"]
+__all__ = ["WebDatasetSample", "broken_tar", "group_members", "image_of", "split_member"]
 
 _PREFERRED = ("jpg", "jpeg", "png", "webp")
 #: Members and folders that webdataset passes by (`tariterators.tar_file_iterator`).
@@ -33,7 +33,7 @@ _META = re.compile(r"__[^/]*__/|__[^/]*__\Z", re.DOTALL)
 _META_KEY = re.compile(r"(?:.*/)?__[^/]*__", re.DOTALL)
 
 
-class TarSample(NamedTuple):
+class WebDatasetSample(NamedTuple):
     """A sample of a tar.
 
     Attributes:
@@ -86,24 +86,24 @@ def _image_rank(ext: str) -> int | None:
     return len(_PREFERRED) + ("." in ext)
 
 
-def group(
-    items: Iterable[TarMember | TarOther | TarNote | TarFault], uri: str, data_uri: str = ""
-) -> Iterator[TarSample | Failure | Skipped | TarNote]:
+def group_members(
+    items: Iterable[TarItem], uri: str, data_uri: str = ""
+) -> Iterator[WebDatasetSample | Failure | Skipped | TarNote]:
     """Yields a tar's samples in order of their first members, and what is no sample of it.
 
     A tar whose walk ended with a fault gives a failure `BrokenSource`, whose `image_id` is the
     tar's name; the last sample before the fault is a failure too, as members of it may be lost.
 
     Args:
-        items: a whole tar, as `walk.walk` yields it.
+        items: a whole tar, as `walk_members` yields it.
         uri: of the tar.
         data_uri: where the members' data lie, if that is not the tar.
     """
-    gathered = _Gathered(uri, data_uri or uri)
+    members = _MembersByKey(uri, data_uri or uri)
     for item in items:
-        if (outcome := gathered.add(item)) is not None:
+        if (outcome := members.add(item)) is not None:
             yield outcome
-    yield from gathered.samples()
+    yield from members.samples()
 
 
 class _Layout(NamedTuple):
@@ -139,7 +139,7 @@ def _layout_of(parts: list[_Part]) -> _Layout:
     return _layout(tuple([part.ext for part in parts]))
 
 
-class _Gathered:
+class _MembersByKey:
     """Members by key. A tar of 10^6 samples of three members takes some 700 MB."""
 
     def __init__(self, uri: str, data_uri: str) -> None:
@@ -151,9 +151,7 @@ class _Gathered:
         self._last = ""
         self._unsure = ""
 
-    def add(
-        self, item: TarMember | TarOther | TarNote | TarFault
-    ) -> Failure | Skipped | TarNote | None:
+    def add(self, item: TarItem) -> Failure | Skipped | TarNote | None:
         """Takes an item in and returns None, or what becomes of it if it is part of no sample."""
         if isinstance(item, TarNote):
             self._last = ""
@@ -181,9 +179,9 @@ class _Gathered:
             self._lossy.add(key)
         self._keys.setdefault(key, []).append(part)
 
-    def samples(self) -> Iterator[TarSample | Failure | Skipped]:
+    def samples(self) -> Iterator[WebDatasetSample | Failure | Skipped]:
         """Yields all samples; what it has yielded it no longer holds."""
-        later: list[tuple[int, TarSample | Failure | Skipped]] = []
+        later: list[tuple[int, WebDatasetSample | Failure | Skipped]] = []
         for key in list(self._keys):
             parts = self._keys.pop(key)
             start = parts[0].run
@@ -198,7 +196,7 @@ class _Gathered:
 
     def _outcomes(
         self, key: str, parts: list[_Part]
-    ) -> list[tuple[int, TarSample | Failure | Skipped]]:
+    ) -> list[tuple[int, WebDatasetSample | Failure | Skipped]]:
         """Returns what a key's members make, each with the run that it begins with."""
         start = parts[0].run
         layout = _layout_of(parts)
@@ -241,7 +239,7 @@ class _Gathered:
         path = printable(f"{self._uri}#{key}.{part.ext}")
         return Failure(printable(key), path, "list", error, reason)
 
-    def _sample(self, key: str, parts: list[_Part], layout: _Layout) -> TarSample | Failure:
+    def _sample(self, key: str, parts: list[_Part], layout: _Layout) -> WebDatasetSample | Failure:
         if layout.image < 0:
             exts = ", ".join("." + printable(ext) for ext, _ in layout.fields)
             return self._failure(key, parts[0], "NoImage", f"it has no image, only {exts}")
@@ -254,7 +252,7 @@ class _Gathered:
             Member(ext, self._data_uri, parts[number].offset, parts[number].size)
             for ext, number in layout.fields
         ]
-        return TarSample(
+        return WebDatasetSample(
             key,
             f"{key}.{image.ext}",
             Member(image.ext.rpartition(".")[2].lower(), self._data_uri, image.offset, image.size),
@@ -279,4 +277,4 @@ def broken_tar(fault: TarFault, uri: str) -> Failure:
     """Returns the failure of a tar whose walk ended with a fault."""
     reason = f"the tar cannot be read on from byte {fault.offset}: {fault.reason}"
     name = uri.rstrip("/").rpartition("/")[2]
-    return Failure(printable(name), printable(uri), "list", "BrokenSource", reason)
+    return broken_source(name, uri, reason)

@@ -210,7 +210,7 @@ def test_merged_yields_all_refs_in_order(orders: list[list[bytes]]) -> None:
 
 def test_merged_opens_a_block_when_its_turn_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     refs = [pack_ref(PLAIN._replace(order=bytes([0, number]))) for number in range(30)]
-    monkeypatch.setattr(beam_export.planning.blocks, "_SORTED_REFS", 10)
+    monkeypatch.setattr(beam_export.planning.blocks, "REFS_PER_BLOCK", 10)
     blocks = list(pack_sorted(refs[::-1]))
     assert len(blocks) == 3
     opened: list[bytes] = []

@@ -20,7 +20,7 @@ from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.pages import Chunk, Page, chunks_of, pages_of
 from beam_export.sources.tables.parquet import ParquetTable
-from beam_export.sources.tar.exports import read_beside
+from beam_export.sources.tar.exports import read_export_table
 
 MIB = 1 << 20
 
@@ -233,12 +233,12 @@ def test_a_parquet_beside_a_tar_says_no_more_than_the_tar_can_hold(
 ) -> None:
     monkeypatch.setattr("beam_export.sources.tar.exports._MOST_BYTES", 4 * MIB)
     monkeypatch.setattr("beam_export.sources.tar.exports._MOST_LOST", 1000)
-    assert read_beside(curator(3), 10_240).rows != []  # type: ignore[union-attr]
+    assert read_export_table(curator(3), 10_240).rows != []  # type: ignore[union-attr]
     with pytest.raises(ValueError, match="1100 rows"):
-        read_beside(curator(1_100), 10_240)
+        read_export_table(curator(1_100), 10_240)
     big = pa.array(["x" * MIB] * 40)
     with pytest.raises(ValueError, match="holds more than"):
-        read_beside(curator(40, big), 10_240)
+        read_export_table(curator(40, big), 10_240)
 
 
 READ_DAMAGED = """

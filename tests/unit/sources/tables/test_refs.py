@@ -14,13 +14,13 @@ from beam_export.samples import UNMEASURED, WHOLE, Failure, Member, SampleRef
 from beam_export.sources.tables import cells
 from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.refs import (
-    Looked,
+    MeasuredImage,
     Place,
     group_refs,
-    look,
-    looked,
+    measure_rows,
     resolve,
     row_ref,
+    with_measured_size,
 )
 from beam_export.sources.tables.roles import Roles, roles_of_names, roles_of_schema
 from beam_export.sources.tables.rows import ParquetTable, TableError
@@ -140,9 +140,9 @@ def test_refs_of_a_row_group_read_no_bytes_until_somebody_asks() -> None:
     assert ref.image == Member("", PLACE.uri, 2, UNMEASURED, column="image")
     assert (ref.size, ref.metadata, ref.typed) == (UNMEASURED, {"n": 1}, ("n",))
     assert (ref.id, ref.path) == ("sub/t-2", "/data/sub/t.parquet#2")
-    ((row, found),) = look(table, 0, "image", [2])
+    ((row, found),) = measure_rows(table, 0, "image", [2])
     assert row == 2
-    ref = looked(ref, found)
+    ref = with_measured_size(ref, found)
     assert ref.image == Member("png", PLACE.uri, 2, len(png), column="image")
     assert ref.size == len(png)
 
@@ -151,7 +151,7 @@ def test_refs_of_a_row_group_read_no_bytes_until_somebody_asks() -> None:
 @pytest.mark.parametrize("wanted", [[], [128], [255, 130, 131], list(range(128, 256))])
 def test_a_look_at_rows_finds_those_and_no_others(kind: str, wanted: list[int]) -> None:
     table = ParquetTable(io.BytesIO(FILES[f"{kind}0"]))
-    found = list(look(table, 1, "a.b", wanted))
+    found = list(measure_rows(table, 1, "a.b", wanted))
     assert [row for row, _ in found] == sorted(wanted)
     for row, one in found:
         text = TEXTS[row]
@@ -169,7 +169,7 @@ def test_a_look_reads_no_further_than_it_has_to() -> None:
     file = Counted(data)
     table = ParquetTable(file)
     file.count = 0
-    assert [row for row, _ in look(table, 0, "jpg", [3])] == [3]
+    assert [row for row, _ in measure_rows(table, 0, "jpg", [3])] == [3]
     assert file.count < len(data) // 2
 
 
@@ -212,11 +212,11 @@ def test_a_column_that_is_called_like_a_field_is_told_apart() -> None:
 def test_a_row_without_bytes_is_at_its_path(path: str, uri: str) -> None:
     member = Member("", PLACE.uri, 3, UNMEASURED, column="image")
     ref = SampleRef(b"", "x", path, member, (), {}, UNMEASURED)
-    found = looked(ref, Looked(None, ""))
+    found = with_measured_size(ref, MeasuredImage(None, ""))
     assert (found.path, found.size) == (uri, UNMEASURED)
     assert found.image == Member("png", uri, WHOLE, UNMEASURED)
     with pytest.raises(SampleError):
-        looked(ref._replace(path=f"{PLACE.uri}#3"), Looked(None, ""))
+        with_measured_size(ref._replace(path=f"{PLACE.uri}#3"), MeasuredImage(None, ""))
 
 
 # Cells.

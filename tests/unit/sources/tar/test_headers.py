@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.sources.tar.headers import BLOCK, HeaderError, parse_header, parse_pax
+from beam_export.sources.tar.headers import HeaderError, parse_header, parse_pax
+from beam_export.tar_blocks import BLOCK
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 

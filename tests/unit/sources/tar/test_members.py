@@ -9,7 +9,7 @@ import pytest
 from support.exports import SHARED
 
 from beam_export.sources.tar.members import TarIndexError, dali_members
-from beam_export.sources.tar.walk import TarMember, walk
+from beam_export.sources.tar.walk import TarMember, walk_members
 
 TARS = SHARED / "data" / "webdataset"
 NAMES = ["a.jpg", "a.json", "b.jpg", "b.json", "c.jpg", "c.json"]
@@ -27,7 +27,7 @@ def make_tar(names: list[str], fmt: int = tarfile.USTAR_FORMAT, mtime: float = 0
 
 
 def members_of(tar: bytes) -> list[TarMember]:
-    return [item for item in walk(io.BytesIO(tar)) if isinstance(item, TarMember)]
+    return [item for item in walk_members(io.BytesIO(tar)) if isinstance(item, TarMember)]
 
 
 def make_index(members: list[TarMember]) -> bytes:

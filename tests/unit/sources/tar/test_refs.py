@@ -16,9 +16,16 @@ from beam_export.metadata.schema import STRUCTURAL
 from beam_export.samples import Earlier, Failure, Member, SampleRef
 from beam_export.sources.entries import Skipped
 from beam_export.sources.json_metadata import MAX_JSON
-from beam_export.sources.tar.exports import CURATOR, IMG2DATASET, OWN, Beside, read_beside
-from beam_export.sources.tar.refs import Outcome, Spill, own_members, tar_refs
-from beam_export.sources.tar.walk import stream, walk
+from beam_export.sources.tar.exports import (
+    CURATOR,
+    IMG2DATASET,
+    OWN,
+    ExportTable,
+    read_export_table,
+)
+from beam_export.sources.tar.members import own_members
+from beam_export.sources.tar.refs import Outcome, Spill, tar_refs
+from beam_export.sources.tar.walk import stream_members, walk_members
 
 URI = "dir/x.tar"
 
@@ -40,12 +47,12 @@ def table(rows: Sequence[dict[str, Any]], schema: pa.Schema | None = None, **fac
     return file.getvalue()
 
 
-def refs_of(tar: bytes, beside: Beside | None = None) -> list[Outcome]:
+def refs_of(tar: bytes, beside: ExportTable | None = None) -> list[Outcome]:
     def read(member: Member) -> bytes:
         assert member.uri == URI
         return tar[member.offset : member.offset + member.size]
 
-    return list(tar_refs(walk(io.BytesIO(tar)), URI, read, beside))
+    return list(tar_refs(walk_members(io.BytesIO(tar)), URI, read, beside))
 
 
 def own_table(tar: bytes, metadata: dict[str, dict[str, Any]], schema: pa.Schema) -> bytes:
@@ -111,7 +118,7 @@ SCORE = pa.schema([("score", pa.float32()), ("input_width", pa.int64())])
 
 def test_an_export_of_ours_comes_back_with_ids_paths_types_and_hashes() -> None:
     tar = make_tar([*TRIPLES, ("d.json", b"{not read")])
-    beside = read_beside(own_table(tar, {"d.jpg": {"score": 0.25, "input_width": 7}}, SCORE))
+    beside = read_export_table(own_table(tar, {"d.jpg": {"score": 0.25, "input_width": 7}}, SCORE))
     assert beside is not None
     assert (beside.kind, beside.columns.remove_metadata()) == (OWN, SCORE)
     refs = refs_of(tar, beside)
@@ -133,7 +140,7 @@ def test_an_export_of_ours_comes_back_with_ids_paths_types_and_hashes() -> None:
 @pytest.mark.parametrize("ext", ["jpg", "txt"])
 def test_its_parquet_spares_the_walk_and_finds_the_same_members(ext: str) -> None:
     tar = make_tar([member for member in TRIPLES if ext == "txt" or member[0].endswith("jpg")])
-    beside = read_beside(own_table(tar, {}, pa.schema([])))
+    beside = read_export_table(own_table(tar, {}, pa.schema([])))
     assert beside is not None
     reads: list[int] = []
 
@@ -144,13 +151,13 @@ def test_its_parquet_spares_the_walk_and_finds_the_same_members(ext: str) -> Non
 
     found = own_members(Counted(tar), len(tar), beside)
     assert found is not None
-    assert list(found) == list(walk(io.BytesIO(tar)))
+    assert list(found) == list(walk_members(io.BytesIO(tar)))
 
 
 @pytest.mark.parametrize("change", ["size", "offset", "name", "order"])
 def test_a_parquet_that_does_not_fit_its_tar_is_not_believed(change: str) -> None:
     tar = make_tar(TRIPLES)
-    beside = read_beside(own_table(tar, {}, pa.schema([])))
+    beside = read_export_table(own_table(tar, {}, pa.schema([])))
     assert beside is not None
     first, *rest = beside.rows
     if change == "size":
@@ -167,7 +174,7 @@ def test_a_parquet_that_does_not_fit_its_tar_is_not_believed(change: str) -> Non
 def test_rows_without_image_and_images_without_row_are_failures() -> None:
     tar = make_tar([("a.jpg", b"1"), ("b.jpg", b"2")])
     other = make_tar([("b.jpg", b"2"), ("c.jpg", b"3")])
-    beside = read_beside(own_table(other, {}, pa.schema([])))
+    beside = read_export_table(own_table(other, {}, pa.schema([])))
     found = refs_of(tar, beside)
     failures = [one for one in found if isinstance(one, Failure)]
     assert [(one.image_id, one.error) for one in failures] == [
@@ -179,7 +186,9 @@ def test_rows_without_image_and_images_without_row_are_failures() -> None:
 
 def test_a_sample_that_has_failed_leaves_no_second_failure_for_its_row() -> None:
     tar = make_tar([("a.jpg", b"1"), ("a.jpg", b"2"), ("b.jpg", b"3")])
-    beside = read_beside(own_table(make_tar([("a.jpg", b"1"), ("b.jpg", b"3")]), {}, pa.schema([])))
+    beside = read_export_table(
+        own_table(make_tar([("a.jpg", b"1"), ("b.jpg", b"3")]), {}, pa.schema([]))
+    )
     found = refs_of(tar, beside)
     assert [one.error for one in found if isinstance(one, Failure)] == ["DuplicateMember"]
 
@@ -206,7 +215,7 @@ def test_a_curator_export_has_its_metadata_as_columns_and_ids_with_dots() -> Non
     tar = make_tar([("a.b.jpg", b"1"), ("a.c.jpg", b"2"), ("../d.jpg", b"3")])
     kept = "{'x': <object at 0x1>}"
     rows = [("a.b", "p/1", "{'s': np.float64(0.5)}"), ("a.c", "", kept), ("../d", "p/3", "None")]
-    beside = read_beside(curator_table(rows))
+    beside = read_export_table(curator_table(rows))
     assert beside is not None
     assert beside.kind == CURATOR
     refs = [ref for ref in refs_of(tar, beside) if isinstance(ref, SampleRef)]
@@ -220,7 +229,7 @@ def test_a_curator_export_has_its_metadata_as_columns_and_ids_with_dots() -> Non
 
 def test_equal_names_of_a_curator_export_meet_their_rows_in_order() -> None:
     tar = make_tar([("a.jpg", b"1"), ("a.jpg", b"2"), ("a.jpg", b"3")])
-    beside = read_beside(curator_table([("a", "p/1", "{}"), ("a", "p/2", "{}")]))
+    beside = read_export_table(curator_table([("a", "p/1", "{}"), ("a", "p/2", "{}")]))
     found = refs_of(tar, beside)
     assert [one.path for one in found if isinstance(one, SampleRef)] == ["p/1", "p/2"]
     assert [one.error for one in found if isinstance(one, Failure)] == ["NoRow"]
@@ -228,7 +237,7 @@ def test_equal_names_of_a_curator_export_meet_their_rows_in_order() -> None:
 
 def test_what_a_curator_tar_cannot_give_is_told() -> None:
     whole = make_tar([("a.jpg", b"1"), ("b.jpg", b"2"), ("c.bin", b"")])
-    beside = read_beside(curator_table([("a", "", "{}"), ("b", "", "{}")]))
+    beside = read_export_table(curator_table([("a", "", "{}"), ("b", "", "{}")]))
     found = refs_of(whole[:1100] + b"\1" * 512 + whole[1612:], beside)
     assert [type(one) for one in found] == [SampleRef, Failure, Failure]
     assert [one.error for one in found if isinstance(one, Failure)] == ["BrokenSource", "NoMember"]
@@ -244,7 +253,7 @@ def test_failed_rows_of_img2dataset_are_listed_with_their_reason() -> None:
         {"key": "1", "url": "u/1", "status": "failed_to_download", "error_message": "404\n"},
         {"key": "2", "url": "u/2", "status": "success", "error_message": None, "width": 6},
     ]
-    beside = read_beside(table(rows))
+    beside = read_export_table(table(rows))
     assert beside is not None
     assert beside.kind == IMG2DATASET
     members = [("0.jpg", b"1"), ("0.json", json.dumps({"more": 1, "width": "5"}).encode())]
@@ -262,11 +271,11 @@ def test_failed_rows_of_img2dataset_are_listed_with_their_reason() -> None:
 
 
 def test_a_table_of_no_export_is_none_of_ours_and_damage_is_told() -> None:
-    assert read_beside(table([{"key": "a", "caption": "x"}])) is None
+    assert read_export_table(table([{"key": "a", "caption": "x"}])) is None
     whole = own_table(make_tar(TRIPLES), {}, pa.schema([]))
     for damaged in (b"", b"PAR1", whole[:-20], whole[: len(whole) // 2], b"\0" * 100):
         with pytest.raises(ValueError, match="damaged"):
-            read_beside(damaged)
+            read_export_table(damaged)
 
 
 # Compressed.
@@ -276,7 +285,7 @@ def test_members_of_a_stream_are_spilled_and_named_by_their_tar() -> None:
     target = io.BytesIO()
     spill = Spill(target)
     members = [("a.jpg", b"JPEG"), ("a.json", b'{"x": 1}'), ("b.json", b""), ("b.jpg", b"2")]
-    items = list(spill.members(stream(io.BytesIO(make_tar(members)), 100)))
+    items = list(spill.members(stream_members(io.BytesIO(make_tar(members)), 100)))
     ref, failure = tar_refs(items, URI, spill.read, None, "spill-1")
     assert isinstance(ref, SampleRef)
     assert (ref.path, ref.metadata, ref.image.uri) == ("dir/x.tar#a.jpg", {"x": 1}, "spill-1")

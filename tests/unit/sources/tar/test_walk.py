@@ -24,8 +24,8 @@ from beam_export.sources.tar.walk import (
     TarMember,
     TarNote,
     TarOther,
-    stream,
-    walk,
+    stream_members,
+    walk_members,
 )
 
 TARS = SHARED / "data" / "webdataset"
@@ -79,10 +79,10 @@ def record(key: str, value: str) -> bytes:
 
 def items_of(data: bytes) -> list[Item]:
     """Walks a tar, and reads it as a stream as well, which has to say the same."""
-    walked = list(walk(io.BytesIO(data), len(data)))
-    assert list(walk(io.BytesIO(data))) == walked
+    walked = list(walk_members(io.BytesIO(data), len(data)))
+    assert list(walk_members(io.BytesIO(data))) == walked
     streamed = []
-    for item in stream(io.BytesIO(data), 1 << 30):
+    for item in stream_members(io.BytesIO(data), 1 << 30):
         if isinstance(item, StreamedMember):
             member, content = item
             assert content == data[member.offset : member.offset + member.size]
@@ -161,7 +161,7 @@ def test_agrees_with_tarfile_on_real_tars(name: str) -> None:
     if not path.exists():
         pytest.skip("needs the shared data sets")
     with path.open("rb") as fh:
-        found = list(walk(fh, path.stat().st_size))
+        found = list(walk_members(fh, path.stat().st_size))
     assert found == by_tarfile(path)
 
 
@@ -433,7 +433,7 @@ def test_any_bytes_end_in_a_fault_or_nothing(data: bytes) -> None:
 
 def test_a_file_that_shrank_since_it_was_listed_is_a_fault() -> None:
     data = make_tar([("a.jpg", b"1"), ("b.jpg", b"2")])
-    *_, fault = walk(io.BytesIO(data[:1024]), len(data) + 5000)
+    *_, fault = walk_members(io.BytesIO(data[:1024]), len(data) + 5000)
     assert fault == TarFault(1024, f"the file had {len(data) + 5000} bytes when it was listed")
 
 
@@ -459,20 +459,20 @@ class Counting(io.BytesIO):
 def test_data_are_not_read() -> None:
     data = make_tar([(f"{number}.jpg", bytes(100_000)) for number in range(20)]) + END
     file = Counting(data)
-    assert len(list(walk(file, len(data)))) == 20
+    assert len(list(walk_members(file, len(data)))) == 20
     assert file.count < 22 * 4096
 
 
 def test_many_small_members_are_read_once() -> None:
     data = make_tar([(f"{number}.txt", b"x") for number in range(100)]) + END
     file = Counting(data)
-    assert len(list(walk(file, len(data)))) == 100
+    assert len(list(walk_members(file, len(data)))) == 100
     assert file.count < 1.2 * len(data)
 
 
 def test_short_reads_are_read_on() -> None:
-    assert list(walk(Counting(WHOLE, 100), len(WHOLE))) == items_of(WHOLE)
-    streamed = list(stream(Counting(WHOLE, 100), 1000))
+    assert list(walk_members(Counting(WHOLE, 100), len(WHOLE))) == items_of(WHOLE)
+    streamed = list(stream_members(Counting(WHOLE, 100), 1000))
     assert [item.member for item in streamed] == items_of(WHOLE)
 
 
@@ -481,13 +481,16 @@ def test_a_failing_disk_is_not_a_fault() -> None:
         def read(self, size: int | None = -1) -> bytes:
             raise OSError("the disk is slow today")
 
-    for read in [lambda: list(walk(Failing(), 1024)), lambda: list(stream(Failing(), 1024))]:
+    for read in [
+        lambda: list(walk_members(Failing(), 1024)),
+        lambda: list(stream_members(Failing(), 1024)),
+    ]:
         with pytest.raises(OSError, match="slow"):
             read()
 
 
 def test_a_walk_can_begin_at_any_header() -> None:
-    assert list(walk(io.BytesIO(WHOLE), len(WHOLE), start=2560)) == items_of(WHOLE)[1:]
+    assert list(walk_members(io.BytesIO(WHOLE), len(WHOLE), start=2560)) == items_of(WHOLE)[1:]
 
 
 # Compressed tars.
@@ -498,7 +501,7 @@ def test_compressed_tars_are_read_in_order(kind: str) -> None:
     dice = random.Random(1)
     members = [(f"{number}.jpg", dice.randbytes(dice.randrange(3000))) for number in range(30)]
     packed = PACK[kind](make_tar(members, "pax", 1.5) + END)
-    found = list(stream(io.BytesIO(packed), 1 << 20))
+    found = list(stream_members(io.BytesIO(packed), 1 << 20))
     assert [(item.member.name, item.data) for item in found] == members
 
 
@@ -506,7 +509,7 @@ def test_compressed_tars_are_read_in_order(kind: str) -> None:
 def test_a_compressed_tar_that_breaks_off_is_a_fault(kind: str) -> None:
     noise = random.Random(2).randbytes(5000)
     packed = PACK[kind](make_tar([("a.jpg", noise), ("b.jpg", noise[::-1])]) + END)
-    *_, fault = stream(io.BytesIO(packed[:-2000]), 1 << 20)
+    *_, fault = stream_members(io.BytesIO(packed[:-2000]), 1 << 20)
     assert isinstance(fault, TarFault)
     assert fault.reason == f"the {kind} stream breaks off"
 
@@ -515,7 +518,7 @@ def test_damage_within_a_member_names_it() -> None:
     noise = random.Random(3).randbytes(200_000)
     packed = bytearray(gzip.compress(make_tar([("a.jpg", b"1"), ("b.jpg", noise)]) + END))
     del packed[150_000:150_100]
-    first, lost, fault = stream(io.BytesIO(bytes(packed)), 1 << 20)
+    first, lost, fault = stream_members(io.BytesIO(bytes(packed)), 1 << 20)
     assert first == StreamedMember(TarMember("a.jpg", 512, 1), b"1")
     assert lost == TarOther("b.jpg", 1024, "truncated file", "Truncated")
     assert isinstance(fault, TarFault)
@@ -528,8 +531,8 @@ def test_a_compressed_byte_that_is_changed_is_a_fault_or_changes_nothing(
 ) -> None:
     packed = bytearray(gzip.compress(WHOLE, mtime=0))
     packed[at % len(packed)] ^= change
-    items = list(stream(io.BytesIO(bytes(packed)), 1 << 20))
-    whole = list(stream(io.BytesIO(WHOLE), 1 << 20))
+    items = list(stream_members(io.BytesIO(bytes(packed)), 1 << 20))
+    whole = list(stream_members(io.BytesIO(WHOLE), 1 << 20))
     assert isinstance(items[-1], TarFault) or items == whole
 
 
@@ -537,7 +540,7 @@ def test_a_member_that_is_too_large_is_not_held() -> None:
     big = make_tar([("a.jpg", b"1"), ("b.jpg", bytes(30_000_000)), ("c.jpg", b"3")]) + END
     packed = gzip.compress(big, 1)
     del big
-    before, large, after = stream(io.BytesIO(packed), 1000)
+    before, large, after = stream_members(io.BytesIO(packed), 1000)
     assert isinstance(before, StreamedMember)
     assert large == TarOther("b.jpg", 1024, "file of 30000000 bytes, more than 1000", "TooLarge")
     assert isinstance(after, StreamedMember)
@@ -549,7 +552,7 @@ def test_a_size_that_is_a_lie_is_not_allocated() -> None:
     info.size = 1 << 60
     data = info.tobuf(tarfile.GNU_FORMAT) + b"little"
     for limit in (1000, 1 << 62):
-        lost, fault = stream(io.BytesIO(gzip.compress(data)), limit)
+        lost, fault = stream_members(io.BytesIO(gzip.compress(data)), limit)
         assert lost == TarOther("a.jpg", 0, "truncated file", "Truncated")
         assert fault == TarFault(0, "the file ends within the data of a member")
 
@@ -561,11 +564,11 @@ def test_the_gzip_tar_of_the_shared_data() -> None:
     with tarfile.open(path) as tar:
         wanted = [(one.name, tar.extractfile(one).read()) for one in tar if one.isreg()]
     with path.open("rb") as fh:
-        found = [(item.member.name, item.data) for item in stream(fh, 1 << 20)]
+        found = [(item.member.name, item.data) for item in stream_members(fh, 1 << 20)]
     assert found == wanted
 
 
 def test_many_empty_members_take_little_time() -> None:
     block = raw("a.jpg")
     file: BinaryIO = io.BytesIO(20_000 * block + END)
-    assert sum(1 for _ in walk(file)) == 20_000
+    assert sum(1 for _ in walk_members(file)) == 20_000

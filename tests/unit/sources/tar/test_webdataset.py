@@ -19,15 +19,20 @@ from beam_export.sources.tar.walk import (
     TarMember,
     TarNote,
     TarOther,
-    stream,
-    walk,
+    stream_members,
+    walk_members,
 )
-from beam_export.sources.tar.webdataset import TarSample, group, image_of, split_member
+from beam_export.sources.tar.webdataset import (
+    WebDatasetSample,
+    group_members,
+    image_of,
+    split_member,
+)
 
 TARS = SHARED / "data" / "webdataset"
 URI = "in/x.tar"
 Item = TarMember | TarOther | TarNote | TarFault
-Outcome = TarSample | Failure | Skipped | TarNote
+Outcome = WebDatasetSample | Failure | Skipped | TarNote
 
 
 def members(*names: str) -> list[Item]:
@@ -35,12 +40,12 @@ def members(*names: str) -> list[Item]:
 
 
 def outcomes(*names: str) -> list[Outcome]:
-    return list(group(members(*names), URI))
+    return list(group_members(members(*names), URI))
 
 
 def exts(found: list[Outcome]) -> list[tuple[str, ...]]:
     """Returns key, image and fields of each sample; there has to be nothing else."""
-    assert all(isinstance(one, TarSample) for one in found), found
+    assert all(isinstance(one, WebDatasetSample) for one in found), found
     return [(one.key, one.image.ext, *(field.ext for field in one.fields)) for one in found]
 
 
@@ -112,7 +117,7 @@ def test_the_image_is_the_first_by_kind_then_by_name(
 
 def test_the_image_of_a_compound_extension_has_its_suffix() -> None:
     (sample,) = outcomes("d/a.Left.JPG", "d/a.right.jpg", "d/a.txt")
-    assert sample == TarSample(
+    assert sample == WebDatasetSample(
         "d/a",
         "d/a.Left.JPG",
         Member("jpg", URI, 512, 100),
@@ -171,7 +176,7 @@ def test_runs_that_are_not_whole_are_a_failure() -> None:
 def test_runs_end_where_an_archive_does() -> None:
     one, two = members("a.jpg", "a.jpg")
     note = TarNote(1024, "an archive ends before this, and the file goes on")
-    first, *found = group([one, note, two], URI)
+    first, *found = group_members([one, note, two], URI)
     assert first == note
     assert exts(found) == [("a", "jpg"), ("a", "jpg")]
 
@@ -239,13 +244,13 @@ def other(name: str, kind: str = "symbolic link", error: str = "NotAFile") -> Ta
 
 @pytest.mark.parametrize("item", [other("a.jpg"), other("a.PNG", "FIFO")])
 def test_a_link_with_an_image_name_is_a_failure(item: TarOther) -> None:
-    found = failure(list(group([item], URI)))
+    found = failure(list(group_members([item], URI)))
     assert (found.image_id, found.error) == ("a", "NotAFile")
     assert found.message == f"its .{item.name[2:]} is a {item.kind}"
 
 
 def test_a_link_among_a_samples_members_is_its_failure() -> None:
-    found = failure(list(group([*members("a.jpg"), other("a.txt")], URI)))
+    found = failure(list(group_members([*members("a.jpg"), other("a.txt")], URI)))
     assert found.message == "its .txt is a symbolic link"
 
 
@@ -259,11 +264,11 @@ def test_a_link_among_a_samples_members_is_its_failure() -> None:
     ],
 )
 def test_links_and_directories_without_samples_are_counted(item: TarOther, kind: str) -> None:
-    assert list(group([item], URI)) == [Skipped(kind)]
+    assert list(group_members([item], URI)) == [Skipped(kind)]
 
 
 def test_lost_data_are_a_failure_whatever_the_name() -> None:
-    found = failure(list(group([other("a.bin", "sparse file", "SparseFile")], URI)))
+    found = failure(list(group_members([other("a.bin", "sparse file", "SparseFile")], URI)))
     assert (found.error, found.message) == ("SparseFile", "its .bin is a sparse file")
 
 
@@ -273,7 +278,7 @@ FAULT = TarFault(4096, "the file ends within a header")
 
 
 def test_the_last_sample_before_a_fault_may_lack_members() -> None:
-    broken, first, last = group([*members("a.jpg", "b.jpg"), FAULT], URI)
+    broken, first, last = group_members([*members("a.jpg", "b.jpg"), FAULT], URI)
     assert broken == Failure(
         "x.tar",
         "in/x.tar",
@@ -287,14 +292,14 @@ def test_the_last_sample_before_a_fault_may_lack_members() -> None:
 
 
 def test_a_sample_before_the_end_of_an_archive_is_whole() -> None:
-    _, broken, sample = group([*members("a.jpg"), TarNote(1024, "ends"), FAULT], URI)
+    _, broken, sample = group_members([*members("a.jpg"), TarNote(1024, "ends"), FAULT], URI)
     assert isinstance(broken, Failure)
     assert exts([sample]) == [("a", "jpg")]
 
 
 def test_a_truncated_member_is_its_samples_failure() -> None:
     cut = other("b.txt", "truncated file", "Truncated")
-    _, first, last = group([*members("a.jpg", "b.jpg"), cut, FAULT], URI)
+    _, first, last = group_members([*members("a.jpg", "b.jpg"), cut, FAULT], URI)
     assert exts([first]) == [("a", "jpg")]
     assert isinstance(last, Failure)
     assert last.message == "its .txt is a truncated file"
@@ -307,14 +312,14 @@ NAMES = st.lists(st.from_regex(r"\A(d/)?[abc]?(\.(jpg|txt|JPG|x y|left\.png))?\Z
 @example(["d/a.jpg", "d/a.x y", "a.jpg", "d/a.jpg"])
 def test_every_member_ends_in_one_place(names: list[str]) -> None:
     found = outcomes(*names)
-    samples = [one for one in found if isinstance(one, TarSample)]
+    samples = [one for one in found if isinstance(one, WebDatasetSample)]
     placed = [member.offset for one in samples for member in (one.image, *one.fields)]
     assert len(placed) == len(set(placed))
     failed = {one.image_id for one in found if isinstance(one, Failure)}
     keys = [split[0] for item in members(*names) if (split := split_member(item.name))]
     runs = [key for key, _ in itertools.groupby(keys)]
     ends = [
-        one.key if isinstance(one, TarSample) else one.image_id
+        one.key if isinstance(one, WebDatasetSample) else one.image_id
         for one in found
         if not isinstance(one, Skipped)
     ]
@@ -337,9 +342,9 @@ def read(name: str) -> list[Outcome]:
     with path.open("rb") as fh:
         items: list[Item] = [
             item.member if isinstance(item, StreamedMember) else item
-            for item in (stream(fh, 1 << 28) if path.suffix == ".gz" else walk(fh))
+            for item in (stream_members(fh, 1 << 28) if path.suffix == ".gz" else walk_members(fh))
         ]
-    return list(group(items, name))
+    return list(group_members(items, name))
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -350,7 +355,7 @@ def test_agrees_with_webdataset_sample_by_sample(number: int) -> None:
     data = (TARS / name).read_bytes()
     files = tariterators.tar_file_expander([{"url": name, "stream": io.BytesIO(data)}])
     for sample, wanted in zip(found, tariterators.group_by_keys(files), strict=True):
-        assert isinstance(sample, TarSample)
+        assert isinstance(sample, WebDatasetSample)
         mine = {
             member.ext: data[member.offset : member.offset + member.size]
             for member in (sample.image, *sample.fields)
@@ -389,7 +394,7 @@ def test_odd_tars(
     name: str, samples: int, failures: list[tuple[str, str]], skipped: list[str]
 ) -> None:
     found = read(f"odd/{name}")
-    assert sum(isinstance(one, TarSample) for one in found) == samples
+    assert sum(isinstance(one, WebDatasetSample) for one in found) == samples
     failed = [(one.image_id, one.error) for one in found if isinstance(one, Failure)]
     assert failed == failures
     assert sorted(one.kind for one in found if isinstance(one, Skipped)) == skipped
