@@ -1,7 +1,7 @@
-"""Exact, reproducible shards of tar and Parquet from images, with Apache Beam.
+"""Exports images as exact, reproducible shards of tar and Parquet, with Apache Beam.
 
-The names below are loaded when they are used, so that a command that fails on its flags does so
-at once.
+The public names below are imported at their first use, so that `beam-export --help`, which needs
+none of them, answers at once.
 """
 
 from __future__ import annotations

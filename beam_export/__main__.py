@@ -1,4 +1,4 @@
-"""`python -m beam_export` is the command `beam-export`."""
+"""Runs the command `beam-export` as `python -m beam_export`."""
 
 import sys
 

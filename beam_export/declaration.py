@@ -1,4 +1,4 @@
-"""Declares options once, as fields of dataclasses: name, type, default, meaning, what is allowed.
+"""Declares options as fields of dataclasses: name, type, default, help and allowed values.
 
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Printing:
@@ -7,9 +7,9 @@
         )
         copies: int = option(1, Option("how often", "paper", shapes="never", at_least=1))
 
-Name, type and default are those of the field, a `Literal` holds the choices, and `| None` says that
-the option may be left open. `declared(Printing)` gives all of it back, so that the command line,
-digests, the Flex Template and tests need no lists of their own.
+Name, type and default are those of the field, a `Literal` holds the choices, and `| None` makes the
+option optional. `declared(Printing)` returns all of it, so that the command line, digests, the Flex
+Template and tests need no lists of options of their own.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ _KEY = "option"
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What is known of one option.
+    """The declaration of one option.
 
     Attributes:
         help: what it means, for `--help` and the console of Google Cloud.
-        group: the heading that it stands below in `--help`; "" for none.
+        group: its heading in `--help`; "" for none.
         shapes: whether it enters the hash, the digests and the manifest of an export: `always`,
-            `unless_default` (so that exports from before there was the option keep their names), or
-            `never`, for what leaves the bytes of the output alone. Without a default, since two
-            exports that differ would bear one name if it were forgotten.
-        at_least: the least that a number may be; None for no bound.
-        at_most: the greatest.
+            `unless_default` (so that exports from before the option existed keep their names), or
+            `never`, if it changes no byte of the output. It has no default: if it were forgotten,
+            two different exports would have one name.
+        at_least: smallest allowed number; None for no bound.
+        at_most: largest allowed number; None for no bound.
         keyword: whether `WriteShards` has a keyword of that name.
-        path: what is done to what lies there, if the option is a path.
-        metavar: what stands for the value in `--help`; None for the name in capitals.
-        complaint: what is wrong with a value that is refused and what to do; "" for what follows
-            from the type.
-        name: of the flag, the keyword and the attribute; `declared` fills in this and what follows.
+        path: what is done with the path, if the option is one.
+        metavar: placeholder of the value in `--help`; None for the name in capitals.
+        complaint: error message for a refused value, to follow the value; "" for the one that
+            follows from the type.
+        name: of the flag, the keyword and the attribute; set by `declared`, like all below.
         kind: `bool`, `int`, `float` or `str`.
         optional: whether it may be None.
-        choices: the words that it may be; empty if it may be any.
+        choices: the allowed words; empty for no such list.
         required: whether it must be given.
-        default: None too where it must be given.
+        default: None too if it must be given.
     """
 
     help: str
@@ -74,27 +74,27 @@ class Option:
     default: Any = None
 
     def as_metadata(self) -> dict[str, Option]:
-        """Returns the `metadata` of a dataclass's field that has no default."""
+        """Returns the `metadata` of a dataclass field, for options without a default."""
         return {_KEY: self}
 
     @property
     def default_text(self) -> str | None:
-        """The default as it is typed on the command line; None where there is none."""
+        """The default as it is written on the command line; None if there is none."""
         if self.default is None:
             return None
         return str(self.default).lower() if self.kind is bool else str(self.default)
 
     def enters(self, value: Any) -> bool:
-        """Returns whether such a value stands in hash, digests and manifest."""
+        """Returns whether a value of the option enters hash, digests and manifest."""
         if self.shapes == "unless_default":
             return bool(value != self.default)
         return self.shapes == "always"
 
     def check(self, value: Any) -> None:
-        """Makes sure that a value is one of its type, choices and bounds.
+        """Checks that a value fits type, choices and bounds.
 
         Raises:
-            InputError: if it is not, in one sentence.
+            InputError: if it does not.
         """
         complaint = None if value is None and self.optional else self._complaint(value)
         if complaint is not None:
@@ -106,7 +106,7 @@ class Option:
             if value not in self.choices:
                 return f"is not a choice: give one of {', '.join(map(repr, self.choices))}"
         elif self.kind is bool:
-            # Not whatever is true or false: the text "false" is true.
+            # Only True and False themselves: the text "false" would count as true.
             if not isinstance(value, bool):
                 return "is neither True nor False: give one of the two"
         elif self.kind is str:
@@ -135,11 +135,11 @@ def option(default: T, said: Option) -> T:
 
 
 def declared(owner: type) -> Mapping[str, Option]:
-    """Returns the options among the fields of a dataclass, by name, in their order."""
+    """Returns the options that a dataclass declares, by name, in the order of its fields."""
     return _declared(owner)
 
 
-# Annotations are evaluated, which takes a millisecond or two.
+# Cached, since evaluating annotations takes a millisecond or two.
 @functools.cache
 def _declared(owner: type) -> Mapping[str, Option]:
     hints = typing.get_type_hints(owner)
@@ -150,7 +150,7 @@ def _declared(owner: type) -> Mapping[str, Option]:
 
 
 def _complete(field: dataclasses.Field[Any], hint: Any) -> Option:
-    """Adds to what is said of an option what its field tells."""
+    """Returns an option with name, type, choices and default of its field."""
     optional = types.NoneType in typing.get_args(hint)
     if optional:
         (hint,) = (one for one in typing.get_args(hint) if one is not types.NoneType)

@@ -1,12 +1,12 @@
-"""What can go wrong, and what that means for the run.
+"""The exceptions of this package: wrong input, a failed run, a sample that cannot be exported.
 
     BeamExportError
-    +-- InputError    the command line or the input is wrong: exit 2
-    +-- RunError      the run failed, or lost more than it may: exit 1
-    SampleError       one sample is bad: it goes to the failures, the run goes on
+    +-- InputError    the command line or the input is wrong: exit code 2
+    +-- RunError      the run failed, or too many samples did: exit code 1
+    SampleError       one sample cannot be exported: it is listed, and the run goes on
 
-A runner hands an exception of a worker on as text, often inside a traceback. So the first two
-carry their sentence between marks, and `find_error` gets it back out of whatever arrives.
+Runners pass an exception of a worker on as text, often within a traceback. So the text of the first
+two holds their sentence between marks, from which `find_error` restores the exception.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ __all__ = [
     "find_error",
 ]
 
-#: Characters of a failure's message: codecs and tables may put a whole value into theirs.
+#: Characters of a failure's message; those of codecs and tables may quote a whole value.
 LONGEST_MESSAGE = 1000
 
 _MARK = re.compile(r"<beam_export:(InputError|RunError):([A-Za-z0-9_\-=]*)>")
 
 
 class BeamExportError(Exception):
-    """An error that is one clear sentence: what was given, what is wrong, what to do."""
+    """An error that is one sentence: what was given, what is wrong, what to do.
+
+    Attributes:
+        sentence: the message without marks.
+    """
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -51,7 +55,7 @@ class InputError(BeamExportError):
 
 
 class RunError(BeamExportError):
-    """The run failed, or lost more samples than it may (exit code 1)."""
+    """The run failed, or more samples than `--max_failed_fraction` did (exit code 1)."""
 
 
 class SampleError(Exception):
@@ -59,9 +63,9 @@ class SampleError(Exception):
 
     Attributes:
         stage: `list`, `read`, `decode`, `encode` or `write`.
-        error: name of the error's class, as it stands in the failures table.
-        message: the same on every run: no addresses, no times, no temporary names. One of more
-            than a thousand characters is cut.
+        error: name of the error's class, for the table of failures.
+        message: the same on every run: without addresses, times and temporary names. It is cut
+            after a thousand characters.
     """
 
     def __init__(self, stage: str, error: str, message: str) -> None:
@@ -73,7 +77,11 @@ class SampleError(Exception):
 
 
 def find_error(text: str) -> BeamExportError | None:
-    """Returns the error that stands marked in `text`, an exception's text from any runner."""
+    """Returns the first error of this package in the text of an exception; None if there is none.
+
+    >>> find_error(f"RuntimeError: {InputError('--limit=0 is too small.')} while running").sentence
+    '--limit=0 is too small.'
+    """
     found = _MARK.search(text)
     if found is None:
         return None

@@ -1,9 +1,9 @@
-"""Names of shards, of samples in a tar and of their members: making and parsing.
+"""Makes and parses names: of shard files, of samples in a tar (keys), and of tar members.
 
-A key is what a sample is called in its tar. Every reader of WebDataset splits a member's name at
-the first dot after the last slash, some skip what begins with `.` or `_`, and some know nothing
-beyond the 100 bytes of the first name field of a tar header (POSIX.1-2017, pax, "ustar
-Interchange Format"). Keys here are what all of them read right.
+All readers of WebDataset split a member's name at the first dot after the last slash; some skip
+names that begin with `.` or `_`, and some read no more than the 100 bytes of the first name field
+of a tar header (POSIX.1-2017, pax, "ustar Interchange Format"). Keys are names that all of them
+read alike.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ __all__ = [
 #: Bytes of the name field of a ustar header.
 MAX_MEMBER_NAME = 100
 
-#: Room kept for an extension, whether a sample has a long one or not: a key that depended on the
-#: extensions would change as soon as a sample gets another field.
+#: Longest extension. Each key leaves room for it: if its length depended on the extensions of the
+#: sample, it would change as soon as the sample gets another field.
 MAX_EXT = 16
 
-#: Longest key: it, a dot and the longest extension fill a member's name.
+#: Longest key: with a dot and the longest extension it fills a member's name.
 MAX_KEY = MAX_MEMBER_NAME - 1 - MAX_EXT
 
-#: Regular expressions of a key and of an extension, without their bounds of length.
+#: Regular expressions of a key and of an extension, without the limits of length.
 KEY_PATTERN = r"[A-Za-z0-9\-][A-Za-z0-9_\-]*(?:/[A-Za-z0-9\-][A-Za-z0-9_\-]*)*"
 EXT_PATTERN = r"[a-z0-9_]+(?:\.[a-z0-9_]+)*"
 
 _HASH_DIGITS = 16
 
-# An id that ends like a made key is made anew, so that no id can take the key of another.
+# An id that ends like a derived key is not kept, so that no id can have the key of another.
 _KEPT_ID = re.compile(
     rf"(?=.{{1,{MAX_KEY}}}\Z){KEY_PATTERN}(?<!-[0-9a-f]{{{_HASH_DIGITS}}})", re.ASCII
 )
@@ -63,10 +63,13 @@ _META_FILE = re.compile(
 
 
 def key_of(id: str) -> str:
-    """Returns the key of the sample of that id: the same on every run, for any string.
+    """Returns the key of a sample, derived from its id alone, which may be any string.
 
-    An id that is a key and does not end like a made one stays as it is. Any other becomes
-    readable text, `-` and 16 hex digits of the SHA-256 of the id. The true id stays in the Parquet.
+    An id that is a valid key, and does not end like a derived one, is the key. Any other becomes
+    readable text, `-` and 16 hex digits of the SHA-256 of the id. The Parquet holds the id itself.
+
+    >>> key_of("train/cats/000123"), key_of("a photo.v2")
+    ('train/cats/000123', 'a_photo_v2-b82caa3ad0c0e209')
     """
     if _KEPT_ID.fullmatch(id):
         return id
@@ -76,17 +79,20 @@ def key_of(id: str) -> str:
 
 
 def _sanitised(id: str) -> str:
-    # Letters are not transliterated: Unicode's tables differ between versions of Python, and
-    # with them the keys would.
+    # Letters are not transliterated: Unicode's tables, and so the keys, would differ between
+    # versions of Python.
     *folders, last = (part.strip("_") for part in _FOREIGN.sub("_", id).split("/"))
     return "/".join([*filter(None, folders), last or "sample"])
 
 
 def sequential_key(rank: int) -> str:
-    """Returns the key of the sample of that rank in the dataset: 9 digits, more from 10^9 on.
+    """Returns the key of the sample at a rank in the dataset: 9 digits, more from 10^9 on.
 
     Raises:
         ValueError: if the rank is negative.
+
+    >>> sequential_key(0), sequential_key(10**9)
+    ('000000000', '1000000000')
     """
     if rank < 0:
         raise ValueError(f"a rank counts from 0 and was given as {rank}")
@@ -94,14 +100,21 @@ def sequential_key(rank: int) -> str:
 
 
 def member_name(key: str, ext: str) -> str:
-    """Returns the name of a sample's member; `ext` has no leading dot."""
+    """Returns the name of a tar member; `ext` has no leading dot.
+
+    >>> member_name("train/cats/000123", "seg.png")
+    'train/cats/000123.seg.png'
+    """
     return f"{key}.{ext}"
 
 
 def clean_ext(text: str) -> str | None:
-    """Returns an extension in lower case, or None if no member can have it.
+    """Returns an extension in lower case; None if no member can have it.
 
-    It may have inner dots (`seg.png`) but no leading one, and at most `MAX_EXT` characters.
+    It may have inner dots but no leading one, and at most `MAX_EXT` characters.
+
+    >>> clean_ext("SEG.png"), clean_ext(".png"), clean_ext("a b")
+    ('seg.png', None, None)
     """
     if len(text) > MAX_EXT or not _EXT.fullmatch(text):
         return None
@@ -109,12 +122,12 @@ def clean_ext(text: str) -> str | None:
 
 
 class ParsedName(NamedTuple):
-    """What a file of an export is.
+    """What the name of a file of an export says.
 
     Attributes:
         hash: 12 hex digits.
         kind: `tar`, `parquet`, `manifest`, `shards`, `failures` or `run`.
-        number: the shard's number; None for a file that is not a shard's.
+        number: of the shard; None for a file that is not of a shard.
     """
 
     hash: str
@@ -127,7 +140,10 @@ class ShardNames:
     """Names of the files of one export, relative to its directory (format.md, part 4).
 
     Attributes:
-        hash: 12 hex digits: the hash of the run, or its token if names are not deterministic.
+        hash: 12 hex digits: of the export's hash, or of the run's token if names are random.
+
+    >>> ShardNames("0123456789ab").tar(7)
+    'images-0123456789ab-000007.tar'
     """
 
     hash: str
@@ -163,15 +179,18 @@ class ShardNames:
 
     @property
     def run(self) -> str:
-        """Name of the file of the run's own facts."""
+        """Name of the file with facts of the run, such as versions of software."""
         return f"_meta/images-{self.hash}-run.json"
 
 
 def parse(name: str) -> ParsedName | None:
-    """Returns what the file of that name is, or None if `ShardNames` makes no such name.
+    """Returns what the name of a file says; None if it is no name of an export.
 
     Args:
         name: relative to the export's directory, with `/` between its parts.
+
+    >>> parse("images-0123456789ab-000007.tar")
+    ParsedName(hash='0123456789ab', kind='tar', number=7)
     """
     if found := _SHARD_FILE.fullmatch(name):
         if found["number"] is None:

@@ -1,4 +1,4 @@
-"""What a user may ask for, declared once: the command line and all else that lists it follow."""
+"""The options of an export, declared once, from which flags, digests and templates are derived."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class ExportOptions:
         ).as_metadata()
     )
 
-    # What tables hold is in the samples' digests, wherever the tables lie; so is what a filter or a
-    # list leaves, but a filter says how it came to be.
+    # Paths of tables and lists never enter the hash: what they hold is in the samples' digests. The
+    # text of a filter does, though its result is in the digests too, for the manifest to show it.
     metadata: str | None = option(
         None,
         Option(
@@ -123,7 +123,7 @@ class ExportOptions:
     duplicates: Literal["error", "first", "rename"] = option(
         "error", Option("of equal ids: stop, keep the first, or rename", LAYOUT, shapes="always")
     )
-    # A probe only tells earlier which samples there are; those are in the hash.
+    # A probe only finds failures earlier; which samples there are is in the hash.
     probe: Literal["off", "header", "full"] = option(
         "off",
         Option(
@@ -143,7 +143,7 @@ class ExportOptions:
             shapes="always",
         ),
     )
-    # Who encodes is part of each shard's plan, as what it resolves to.
+    # The encoder that it resolves to is part of each shard's plan instead.
     encoder: Literal["auto", "pillow", "dali"] = option(
         "auto",
         Option(
@@ -231,7 +231,7 @@ class ExportOptions:
     )
 
     def __post_init__(self) -> None:
-        # First, since what reads a filter says best what is wrong with one.
+        # First, since the parser of filters has the better messages.
         needs_header = self.filter is not None and needs_probe(self.filter)
         for one in declared(type(self)).values():
             one.check(getattr(self, one.name))
@@ -245,7 +245,7 @@ class ExportOptions:
             )
 
     def _check_gpu(self) -> None:
-        """Refuses GPUs that nothing would use."""
+        """Refuses `--gpu` beside options with which no GPU would be used."""
         if self.gpu is None:
             return
         idle = [("encoder", "pillow"), ("device", "cpu"), ("encode", "never")]
@@ -258,22 +258,22 @@ class ExportOptions:
 
     @property
     def lookups(self) -> dict[str, str]:
-        """The files that samples are looked up in, by the option that names each."""
+        """The paths of the tables that are joined with the samples, by option."""
         named = {name: getattr(self, name) for name in ("metadata", "ids", "exclude_ids")}
         return {name: path for name, path in named.items() if path is not None}
 
     @property
     def selects(self) -> bool:
-        """Whether a sample may be left out for what it is or is called."""
+        """Whether samples are selected by `--ids`, `--exclude_ids` or `--filter`."""
         return self.filter is not None or self.ids is not None or self.exclude_ids is not None
 
     @property
     def asks_sizes(self) -> bool:
-        """Whether the bytes of images are asked for before samples are left out."""
+        """Whether the sizes of images have to be known before samples are selected."""
         return self.probe != "off" or (self.filter is not None and needs_size(self.filter))
 
     def spec(self) -> EncodeSpec:
-        """Returns the part that an encoder has to know."""
+        """Returns the options that encoders need."""
         return EncodeSpec(
             mode=self.encode,
             quality=self.quality,
@@ -286,11 +286,16 @@ class ExportOptions:
         )
 
     def shaping(self) -> dict[str, Any]:
-        """Returns the options that shape the output, by name."""
+        """Returns the options that change the output, by name, with their values.
+
+        >>> shaping = ExportOptions(output_dir="out", quality=80).shaping()
+        >>> shaping["quality"], "output_dir" in shaping
+        (80, False)
+        """
         given = [(one, getattr(self, one.name)) for one in declared(type(self)).values()]
         return {one.name: value for one, value in given if one.enters(value)}
 
     def digest(self) -> bytes:
-        """Returns 32 bytes that change with any option that shapes the output."""
+        """Returns the SHA-256 of the options that change the output."""
         text = json.dumps(self.shaping(), sort_keys=True)
         return hashlib.sha256(text.encode()).digest()

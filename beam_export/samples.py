@@ -1,7 +1,7 @@
-"""What travels: samples, where they lie, and what becomes of them.
+"""The records that the pipeline moves: samples, references to samples, images and failures.
 
-A `Sample` is what a user's own pipeline hands over. Everything after the first step moves
-`SampleRef`s, which say where the bytes lie.
+A `Sample` holds an image itself, and comes from a user's own pipeline. All steps after the first
+move `SampleRef`s, which hold no image but say where its bytes are.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ __all__ = [
 WHOLE = -1
 #: `Failure.error` of a JPEG that decodes with loss of data.
 DAMAGED_IMAGE = "DamagedImage"
-#: `Failure.error` of a sample whose source is not what was listed.
+#: `Failure.error` of a sample whose source has changed since it was listed.
 SOURCE_CHANGED = "SourceChanged"
-#: `SampleRef.size` of an image that has not been looked at.
+#: `SampleRef.size` of an image whose size is not known yet.
 UNMEASURED = -1
 
 
@@ -51,16 +51,16 @@ class DeviceArray(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sample:
-    """One image with what belongs to it, as a user's pipeline hands it to `WriteShards`.
+    """One image with its metadata and further files, as a user's pipeline hands it over.
 
     Attributes:
         id: the sample's name, unique in the dataset.
         image: encoded bytes (JPEG, PNG, ...), or a uint8 array of shape (H, W), (H, W, 1),
             (H, W, 3) or (H, W, 4), or None: then `path` is read. An array in the memory of a GPU
             (CuPy, torch) is taken by the DALI encoder on a GPU, without a copy.
-        path: where the image came from; kept as `original_path`.
-        metadata: column name to value; a typed column of the shard's Parquet each.
-        fields: extension to bytes; a further member of the tar each (`{"txt": b"a cat"}`).
+        path: where the image came from; stored as `original_path`.
+        metadata: column name to value; each becomes a typed column of the shard's Parquet.
+        fields: extension to bytes; each becomes a further member of the tar (`{"txt": b"a cat"}`).
     """
 
     id: str
@@ -78,8 +78,7 @@ class EncodedImage(NamedTuple):
         ext: extension of its member, without a dot.
         width, height: pixels as stored, before any EXIF orientation; None if not known.
         encoding: `copied` or `encoded`.
-        remarks: what is told of it at the end, in a word each: `damaged`,
-            `other_colors`.
+        remarks: what the summary of the run counts: `damaged`, `other_colors`.
     """
 
     data: bytes
@@ -91,11 +90,18 @@ class EncodedImage(NamedTuple):
 
 
 class Member(NamedTuple):
-    """Where one member of a sample lies: `size` bytes of `uri` from `offset` (or `WHOLE`).
+    """Where the bytes of one member of a sample are.
 
-    A small one that lies nowhere, since it was made of something else, brings its bytes as `data`.
-    One in a Parquet file names its `column`; `offset` is then the number of its row, which lies in
-    the row group of the number `group`. One that was spilled has the CRC-32 of its bytes as `crc`.
+    Attributes:
+        ext: extension in the tar, without a dot.
+        uri: of the file that holds them.
+        offset: of their first byte; `WHOLE` if the file holds nothing else; with a `column`, the
+            number of the row.
+        size: in bytes.
+        data: the bytes themselves, of a small member that is in no file.
+        column: name of the column, if the file is Parquet.
+        group: number of the row group, if the file is Parquet.
+        crc: CRC-32 of the bytes, if they are in a temporary file.
     """
 
     ext: str
@@ -109,7 +115,12 @@ class Member(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """What is known of an image whose bytes are spilled just as they will be stored."""
+    """An image that was encoded already, whose bytes in a temporary file are stored as they are.
+
+    Attributes:
+        ext, width, height, encoding, remarks: as of `EncodedImage`.
+        source_sha256: hex digest of the image's bytes before it was encoded; None for an array.
+    """
 
     ext: str
     width: int | None
@@ -120,11 +131,11 @@ class Stored(NamedTuple):
 
 
 class Probed(NamedTuple):
-    """What a look at an image has found before planning.
+    """What `--probe` has found in an image before planning.
 
     Attributes:
         width, height: pixels as the image came, before any EXIF orientation.
-        format: `jpg`, `png`, `webp`, `gif`, `tiff`, `bmp` or `avif`, by its first bytes.
+        format: `jpg`, `png`, `webp`, `gif`, `tiff`, `bmp` or `avif`, from its first bytes.
     """
 
     width: int
@@ -133,32 +144,32 @@ class Probed(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """What an earlier export of ours knew of an image, and what is kept of it.
+    """What an earlier export by this tool knows of an image, and the new export takes over.
 
     Attributes:
-        source_sha256: hex, of the image's bytes as they first came; None for an array.
+        source_sha256: hex digest of the original image's bytes; None for an array.
     """
 
     source_sha256: str | None
 
 
 class SampleRef(NamedTuple):
-    """Where a sample lies, without its bytes.
+    """A reference to a sample: all that is known of it, and where its bytes are.
 
     Attributes:
         order: the order key: bytes that decide the sample's place, the same on every run.
-        id: the sample's name.
-        path: `original_path`.
-        image: where the image's bytes lie.
+        id: the sample's name, unique in the dataset.
+        path: stored as `original_path`.
+        image: where the image's bytes are.
         fields: the other members, by extension.
         metadata: column name to value.
-        size: bytes of the image as it came; for an array, bytes of its pixels; `UNMEASURED` as
-            long as nothing has asked.
-        stored: set if the bytes at `image` are to be stored as they are.
-        probed: set if the image was looked at before planning; shapes no byte of the output.
-        typed: names of metadata whose Arrow types a schema declares (`Samples.columns`); they are
+        size: bytes of the image before it is encoded; of an array, bytes of its pixels;
+            `UNMEASURED` if not known.
+        stored: set if the image is encoded already.
+        probed: set if the image was probed; changes no byte of the output.
+        typed: names of metadata whose types a schema declares (`Samples.columns`), so that they are
             not inferred from the values.
-        earlier: set if the sample comes from an export of ours.
+        earlier: set if the sample comes from an earlier export by this tool.
     """
 
     order: bytes
@@ -175,7 +186,7 @@ class SampleRef(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A sample that is not in the export, and why (format.md, part 4.3)."""
+    """A sample that could not be exported, and why: a row of the table of failures."""
 
     image_id: str
     original_path: str
@@ -185,5 +196,5 @@ class Failure(NamedTuple):
 
 
 def failure_of(ref: SampleRef, error: SampleError) -> Failure:
-    """Returns the row of the failures table for a sample."""
+    """Returns the failure of a sample for the table of failures."""
     return Failure(printable(ref.id), printable(ref.path), error.stage, error.error, error.message)
