@@ -65,7 +65,10 @@ def _proportional(process: int) -> int:
 
 ALONE = """
 import json, pathlib, sys, time
-memory.unbounded()
+from beam_export.images import memory_budget
+from beam_export.images.encoder import EncodeSpec
+from beam_export.images.pillow_encoder import PillowEncoder
+memory_budget.unbounded()
 def resident(what):
     text = pathlib.Path("/proc/self/status").read_text()
     return int(text.partition(f"{what}:")[2].split()[0]) >> 10

@@ -255,13 +255,14 @@ def test_a_run_in_one_process_is_gone_and_the_next_one_knows_why(
 
 WATCHED = """
 import sys
-from beam_export.images import crash_guard as guard
-from beam_export.images import memory_budget as memory
+from beam_export.images import crash_guard
+from beam_export.images import memory_budget
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.shards.output import Output
 
-encoder = guard.GuardedEncoder(PillowEncoder(EncodeSpec()), Output(sys.argv[1], "token"), False)
+output = Output(sys.argv[1], "token")
+encoder = crash_guard.GuardedEncoder(PillowEncoder(EncodeSpec()), output, False)
 encoder.open()
 print("open", flush=True)
 encoder.encode_batch([sys.argv[2].encode()])
@@ -308,16 +309,16 @@ def test_a_process_that_is_stopped_or_slow_is_not_ended(evil: Path, tmp_path: Pa
 
 WAITING = """
 import sys, threading, time
-from beam_export.images import memory_budget as memory
+from beam_export.images import memory_budget
 from beam_export.images import watch
 
 watch.begin()
-memory.SMALL = 0
-with memory.shared(1):
+memory_budget.SMALL = 0
+with memory_budget.shared(1):
     def work():
-        with watch.at_work(), watch.waiting(), memory.budget().taken(1 << 50):
+        with watch.at_work(), watch.waiting(), memory_budget.budget().taken(1 << 50):
             pass
-    with memory.budget().taken(1 << 50):
+    with memory_budget.budget().taken(1 << 50):
         thread = threading.Thread(target=work)
         thread.start()
         time.sleep(3)

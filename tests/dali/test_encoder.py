@@ -24,7 +24,6 @@ from support.pictures import exif, save, smooth
 
 from beam_export.errors import RunError, SampleError
 from beam_export.images.dali import device, engine_pool
-from beam_export.images.dali import encoder as dali
 from beam_export.images.dali.encoder import DaliEncoder
 from beam_export.images.encoder import (
     EncodeSpec,
@@ -33,6 +32,8 @@ from beam_export.images.encoder import (
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 
+#: Where the encoder finds what tests replace.
+MODULE = "beam_export.images.dali.encoder"
 ALWAYS = EncodeSpec(mode="always")
 RGB = Image.fromarray(smooth())
 RGBA = Image.merge("RGBA", [*RGB.split(), RGB.getchannel(0)])
@@ -48,9 +49,9 @@ def _faked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DaliEncoder]:
     """Makes open encoders whose engine is a fake one."""
 
     def make(engine: FakeEngine, device: str = "cpu", threads: int = 1) -> DaliEncoder:
-        monkeypatch.setattr(dali, "dali_is_installed", lambda: True)
-        monkeypatch.setattr(dali, "gpu_names", lambda: ("NVIDIA Fake 9",))
-        monkeypatch.setattr(dali, "_try_out", lambda engines: None)
+        monkeypatch.setattr(f"{MODULE}.dali_is_installed", lambda: True)
+        monkeypatch.setattr(f"{MODULE}.gpu_names", lambda: ("NVIDIA Fake 9",))
+        monkeypatch.setattr(f"{MODULE}._try_out", lambda engines: None)
         encoder = DaliEncoder(ALWAYS, device, threads)
         monkeypatch.setattr(encoder, "_engine", lambda *_: engine)
         return encoder
@@ -97,17 +98,17 @@ def test_gpu_engines_are_the_processs_and_go_with_their_last_user(
 
 
 def test_a_machine_without_what_was_chosen_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dali, "dali_is_installed", lambda: False)
+    monkeypatch.setattr(f"{MODULE}.dali_is_installed", lambda: False)
     with pytest.raises(RunError, match=r"no NVIDIA DALI: pip install 'beam_export\[gpu-cu13\]'"):
         DaliEncoder(ALWAYS, "cpu").open()
-    monkeypatch.setattr(dali, "dali_is_installed", lambda: True)
-    monkeypatch.setattr(dali, "gpu_names", lambda: ())
+    monkeypatch.setattr(f"{MODULE}.dali_is_installed", lambda: True)
+    monkeypatch.setattr(f"{MODULE}.gpu_names", lambda: ())
     with pytest.raises(RunError, match="no NVIDIA GPU"):
         DaliEncoder(ALWAYS, "gpu").encode_batch([JPEG])
 
 
 def test_a_device_that_does_not_decode_is_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dali, "dali_is_installed", lambda: True)
+    monkeypatch.setattr(f"{MODULE}.dali_is_installed", lambda: True)
     encoder = DaliEncoder(ALWAYS, "cpu")
     monkeypatch.setattr(encoder, "_engine", lambda *_: FakeEngine(bad=[64]))
     with pytest.raises(RunError, match="does not decode a plain JPEG"):

@@ -12,7 +12,7 @@ import threading
 import pytest
 from support.exports import picture
 
-from beam_export.images import idle_cores as module
+from beam_export.images import idle_cores
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.idle_cores import Cores, shared
 from beam_export.images.pillow_encoder import PillowEncoder
@@ -48,12 +48,12 @@ def test_idle_cores_are_for_one_at_a_time() -> None:
 
 def test_more_at_work_than_there_are_cores_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     moments: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", moments.append)
+    monkeypatch.setattr(idle_cores.time, "sleep", moments.append)
     with shared(1) as cores, cores.at_work():
         assert moments == []
         with cores.at_work(), cores.idle() as idle:
             assert idle == 0
-        assert len(moments) == module._TRIES
+        assert len(moments) == idle_cores._TRIES
 
 
 def test_a_process_that_was_killed_is_not_at_work() -> None:

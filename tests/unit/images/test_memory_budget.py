@@ -1,4 +1,4 @@
-"""`memory`: large images of all threads and processes share a budget, and wait for it."""
+"""`beam_export.images.memory_budget`: large images share a budget, and wait for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 from support.exports import ROOT
 
-from beam_export.images import memory_budget as memory
+from beam_export.images import memory_budget
 
 MIB = 1 << 20
 #: Seconds after which something waits for ever.
@@ -25,15 +25,15 @@ LONG = 60
 @pytest.fixture
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that lets one worker have eight slots of 16 MiB, and counts everything."""
-    monkeypatch.setattr(memory, "SMALL", 1)
-    monkeypatch.setattr(memory, "A_WORKER", 128 * MIB)
+    monkeypatch.setattr(memory_budget, "SMALL", 1)
+    monkeypatch.setattr(memory_budget, "A_WORKER", 128 * MIB)
 
 
-def own(slots: int = 8) -> memory.Budget:
-    return memory.Budget(memory._OwnSlots(slots), 16 * MIB)
+def own(slots: int = 8) -> memory_budget.Budget:
+    return memory_budget.Budget(memory_budget._OwnSlots(slots), 16 * MIB)
 
 
-def most_at_once(budget: memory.Budget, sizes: list[int]) -> int:
+def most_at_once(budget: memory_budget.Budget, sizes: list[int]) -> int:
     """Takes sizes in threads that begin together; returns the most bytes that were held at once."""
     guard, held, most = threading.Lock(), 0, 0
 
@@ -61,26 +61,26 @@ SIZES = [48 * MIB, 16 * MIB, 128 * MIB, 64 * MIB, 500 * MIB, 32 * MIB] * 4
 
 def test_threads_never_hold_more_than_there_is(eight: None) -> None:
     assert most_at_once(own(), SIZES) in (128 * MIB, 500 * MIB)
-    with memory.shared(1):
-        assert most_at_once(memory.budget(), SIZES) in (128 * MIB, 500 * MIB)
+    with memory_budget.shared(1):
+        assert most_at_once(memory_budget.budget(), SIZES) in (128 * MIB, 500 * MIB)
     assert 32 * MIB < most_at_once(own(), [16 * MIB] * 8) <= 128 * MIB
 
 
 def test_what_is_more_than_there_is_runs_alone(eight: None) -> None:
-    with memory.shared(1):
-        for budget in (own(), memory.budget()):
+    with memory_budget.shared(1):
+        for budget in (own(), memory_budget.budget()):
             assert most_at_once(budget, [500 * MIB] * 3 + [MIB] * 3) == 500 * MIB
 
 
 def test_small_ones_wait_for_nobody() -> None:
     budget = own()
-    with budget.taken(1 << 40), budget.taken(memory.SMALL - 1):
+    with budget.taken(1 << 40), budget.taken(memory_budget.SMALL - 1):
         pass
 
 
 def test_a_failure_gives_back_what_it_held(eight: None) -> None:
-    with memory.shared(1):
-        for budget in (own(), memory.budget()):
+    with memory_budget.shared(1):
+        for budget in (own(), memory_budget.budget()):
             for _ in range(3):
                 with pytest.raises(KeyError), budget.taken(1 << 40):
                     raise KeyError
@@ -90,9 +90,9 @@ def test_a_failure_gives_back_what_it_held(eight: None) -> None:
 
 HOLD = """
 import sys, time
-from beam_export.images import memory_budget as memory
-memory.SMALL = 1
-with memory.budget().taken(int(sys.argv[1])):
+from beam_export.images import memory_budget
+memory_budget.SMALL = 1
+with memory_budget.budget().taken(int(sys.argv[1])):
     print("held", flush=True)
     time.sleep(1000)
 """
@@ -105,7 +105,7 @@ def holder(size: int) -> subprocess.Popen[str]:
 
 def takes(size: int) -> threading.Thread:
     def work() -> None:
-        with memory.budget().taken(size):
+        with memory_budget.budget().taken(size):
             pass
 
     thread = threading.Thread(target=work, daemon=True)
@@ -114,7 +114,7 @@ def takes(size: int) -> threading.Thread:
 
 
 def test_processes_share_and_the_dead_hold_nothing(eight: None) -> None:
-    with memory.shared(1):
+    with memory_budget.shared(1):
         first = holder(80 * MIB)
         try:
             assert first.stdout is not None
@@ -134,8 +134,8 @@ def test_processes_share_and_the_dead_hold_nothing(eight: None) -> None:
 
 
 def test_one_who_dies_while_it_waits_is_waited_for_by_nobody(eight: None) -> None:
-    with memory.shared(1):
-        with memory.budget().taken(128 * MIB):
+    with memory_budget.shared(1):
+        with memory_budget.budget().taken(128 * MIB):
             waiting = holder(128 * MIB)
             time.sleep(1.5)
             waiting.kill()
@@ -146,28 +146,32 @@ def test_one_who_dies_while_it_waits_is_waited_for_by_nobody(eight: None) -> Non
 
 
 def test_files_that_have_gone_are_not_waited_for(eight: None) -> None:
-    with memory.shared(1):
-        budget = memory.budget()
+    with memory_budget.shared(1):
+        budget = memory_budget.budget()
     with budget.taken(1 << 40), budget.taken(1 << 40):
         pass
-    assert memory.SHARED not in os.environ
+    assert memory_budget.SHARED not in os.environ
 
 
 def test_whose_process_holds_for_it_takes_nothing(
     eight: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with memory.shared(1), memory.budget().taken(1 << 40), monkeypatch.context() as patch:
-        patch.setenv(memory.SHARED, "")
-        memory.unbounded()
-        with memory.budget().taken(1 << 40):
+    with (
+        memory_budget.shared(1),
+        memory_budget.budget().taken(1 << 40),
+        monkeypatch.context() as patch,
+    ):
+        patch.setenv(memory_budget.SHARED, "")
+        memory_budget.unbounded()
+        with memory_budget.budget().taken(1 << 40):
             pass
 
 
 def test_budget_follows_workers_and_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     def size(workers: int, allowed: int) -> int:
-        monkeypatch.setattr(memory, "allowed_bytes", lambda: allowed)
-        with memory.shared(workers):
-            slot, _, folder = os.environ[memory.SHARED].partition(":")
+        monkeypatch.setattr(memory_budget, "allowed_bytes", lambda: allowed)
+        with memory_budget.shared(workers):
+            slot, _, folder = os.environ[memory_budget.SHARED].partition(":")
             return int(slot) * len(list(pathlib.Path(folder).glob("slot-*")))
 
     assert size(2, 24 << 30) == 2 << 30
@@ -211,14 +215,14 @@ def test_limits_of_groups_count(
     monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: int
 ) -> None:
     fake_files(monkeypatch, files)
-    assert memory.allowed_bytes() == expected
+    assert memory_budget.allowed_bytes() == expected
 
 
 def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory.allowed_bytes() > 64 * MIB
+    assert memory_budget.allowed_bytes() > 64 * MIB
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64 * MIB, 64 * MIB))
-    assert memory.allowed_bytes() == 64 * MIB
+    assert memory_budget.allowed_bytes() == 64 * MIB
     fake_files(monkeypatch, {})
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
-    physical: Callable[[], int] = memory._physical
-    assert memory.allowed_bytes() == physical() > 64 * MIB
+    physical: Callable[[], int] = memory_budget._physical
+    assert memory_budget.allowed_bytes() == physical() > 64 * MIB

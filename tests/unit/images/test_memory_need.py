@@ -15,8 +15,7 @@ import pytest
 from PIL import Image
 from support.exports import ROOT
 
-from beam_export.images import header
-from beam_export.images import memory_budget as memory
+from beam_export.images import header, memory_budget
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.memory_need import need_of
 
@@ -56,7 +55,7 @@ def test_estimates_follow_what_decoders_hold() -> None:
 PEAK = """
 import json, sys
 from benchmarks.robustness.large_files import make_case
-from beam_export.images import memory_budget as memory
+from beam_export.images import memory_budget
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images import header
 from beam_export.images.memory_need import need_of
@@ -64,7 +63,7 @@ from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 name, path = sys.argv[1:]
 data = open(path, "rb").read()
-memory.unbounded()
+memory_budget.unbounded()
 spec = EncodeSpec(mode="always")
 encoder = PillowEncoder(spec)
 encoder.open()
@@ -111,8 +110,8 @@ def test_what_an_image_holds_stays_below_its_estimate(name: str, tmp_path: Path)
 ALONE = """
 import sys, time
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images import pillow_encoder as pillow, tiles
-spans, load, written = [], tiles.load, pillow.PillowEncoder._written
+from beam_export.images import pillow_encoder, tiles
+spans, load, written = [], tiles.load, pillow_encoder.PillowEncoder._written
 def loading(im):
     spans.append(time.monotonic())
     return load(im)
@@ -120,8 +119,8 @@ def writing(self):
     data = written(self)
     spans.append(time.monotonic())
     return data
-tiles.load, pillow.PillowEncoder._written = loading, writing
-encoder = pillow.PillowEncoder(EncodeSpec(mode="always"))
+tiles.load, pillow_encoder.PillowEncoder._written = loading, writing
+encoder = pillow_encoder.PillowEncoder(EncodeSpec(mode="always"))
 encoder.open()
 data = open(sys.argv[1], "rb").read()
 print("ready", flush=True)
@@ -137,11 +136,11 @@ def test_large_images_of_two_processes_are_never_at_work_at_the_same_time(
 ) -> None:
     path = tmp_path / "large.webp"
     path.write_bytes(flat(3_000, "RGB", "WEBP", lossless=True))
-    monkeypatch.setattr(memory, "A_WORKER", 128 * MIB)
+    monkeypatch.setattr(memory_budget, "A_WORKER", 128 * MIB)
     assert estimate(path.read_bytes()) > 128 * MIB
     command = [sys.executable, "-c", ALONE, str(path)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with memory.shared(1):
+    with memory_budget.shared(1):
         both = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
         for one in both:
             assert one.stdout.readline() == "ready\n"

@@ -24,7 +24,7 @@ from support.pictures import (
 )
 
 from beam_export.errors import SampleError
-from beam_export.images import pillow_encoder as pillow_module
+from beam_export.images import color
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.jpeg import inspect as jpeg
 from beam_export.images.pillow_encoder import PillowEncoder
@@ -177,7 +177,7 @@ def test_lack_of_memory_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(pillow_module.color, "split_alpha", fail)
+    monkeypatch.setattr(color, "split_alpha", fail)
     with pytest.raises(MemoryError):
         encode(save(Image.fromarray(smooth()), "PNG"))
 
