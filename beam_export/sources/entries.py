@@ -39,7 +39,7 @@ IMAGE_SUFFIXES = frozenset(
     }
 )
 
-#: How files that hold many samples end, by what they are.
+#: Suffixes of files that hold many samples, by their kind.
 _SOURCES = {
     "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst"),
     "parquet": (".parquet",),
@@ -48,7 +48,7 @@ _SOURCES = {
 
 
 class Listed(NamedTuple):
-    """An image file: its path relative to the root, where it lies, and its sidecars."""
+    """An image file: its path relative to the root, the image itself, and its sidecars."""
 
     relative: str
     image: Member
@@ -56,7 +56,7 @@ class Listed(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A file of a directory: its name, where it lies (pinned), its size in bytes."""
+    """A file of a directory: its name, its pinned URI, its size in bytes."""
 
     name: str
     uri: str
@@ -69,10 +69,10 @@ class Source(NamedTuple):
     Attributes:
         kind: `webdataset` (a tar), `parquet`, or `table` (CSV, JSONL).
         relative: its path relative to the root.
-        uri: where it lies.
-        size: bytes.
-        order: its place among all inputs; what its samples' order keys begin with.
-        companions: files beside a tar that belong to it; of an export's manifest, its shards.
+        uri: of the file, pinned.
+        size: in bytes.
+        order: prefix of the order keys of its samples: its place among all inputs.
+        companions: files that belong to a tar; of an export's manifest, the shards that are there.
     """
 
     kind: str
@@ -89,7 +89,7 @@ class Source(NamedTuple):
 
     @property
     def path(self) -> str:
-        """Where it lies, without its pin."""
+        """The path of the file: its URI without the pin."""
         return unpin(self.uri)[0]
 
     @property
@@ -118,12 +118,12 @@ class Companion(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """Something that is not exported, by what it is: a suffix, or a few words in brackets."""
+    """A file that is not exported, by its kind: a suffix, or a few words in brackets."""
 
     kind: str
 
 
-#: What a listing gives: what is read, what is lost, what is left out.
+#: What a listing yields: what is read, what is lost, what is left out.
 Item = Listed | Source | Failure | Skipped
 
 
@@ -136,7 +136,7 @@ def broken_source(name: str, path: str, reason: str, error: str = "BrokenSource"
 
     Args:
         name: of the source: the `image_id` of the failure.
-        path: where it lies, without a pin.
+        path: of the source, without a pin.
         reason: one clause.
         error: class of the failure.
     """
@@ -148,7 +148,7 @@ def unreadable_source(name: str, path: str, what: str, error: OSError) -> Failur
 
     Args:
         name: of the source.
-        path: where it lies, without a pin.
+        path: of the source, without a pin.
         what: the source in words: `the table`.
         error: that was raised.
 
@@ -164,7 +164,7 @@ def unreadable_source(name: str, path: str, what: str, error: OSError) -> Failur
 
 
 def local_entry(name: str, path: str, status: os.stat_result) -> Entry:
-    """Returns a file of this machine, pinned to what it is."""
+    """Returns a file of this machine, pinned to its present size and modification time."""
     size = status.st_size
     return Entry(name, pin_file(path, size, status.st_mtime_ns), size)
 
@@ -189,7 +189,11 @@ def split(name: str) -> tuple[str, str]:
 
 
 def kind_of(name: str) -> str:
-    """Returns what a skipped file is counted as; odd suffixes can be many, and count as one."""
+    """Returns the kind that a skipped file is counted under; odd suffixes share one.
+
+    >>> kind_of("notes.TXT"), kind_of("x.a-b"), kind_of("README")
+    ('.txt', '(other suffix)', '(no suffix)')
+    """
     suffix = split(name)[1]
     if not suffix:
         return "(no suffix)"

@@ -1,4 +1,4 @@
-"""What is inside an input decides how it is read: image files, tars, or tables."""
+"""Decides by its content how an input is read: as image files, tars or tables."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _READ = {
 
 
 def choose(found: Iterable[Item], input_format: str) -> Iterator[Item]:
-    """Yields what one input is read as, in order; all else as `Skipped`.
+    """Yields the items of one input that are read, in order; all others as `Skipped`.
 
     Under `auto`, tables are read where there are neither image files nor tars: beside those they
-    say something about them, and name nothing that is not there.
+    describe them, and name no other images.
 
     Args:
         found: all that one input holds.
@@ -32,7 +32,7 @@ def choose(found: Iterable[Item], input_format: str) -> Iterator[Item]:
 
 
 def _unhidden(item: Item) -> Item:
-    """Tables in folders like `_meta` tell of a dataset, and are not its data."""
+    """Skips sources in folders like `_meta`, which describe a dataset and are not its data."""
     if isinstance(item, Source) and any(part[:1] in "._" for part in item.relative.split("/")):
         return Skipped(kind_of(item.relative))
     return item

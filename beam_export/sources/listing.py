@@ -1,7 +1,7 @@
-"""Which image files there are: one sorted pass over a pattern, the same on every storage.
+"""Lists the files behind a pattern in one sorted pass, the same on every storage.
 
-Order is that of the whole relative path, byte by byte, as object stores list. Links are followed;
-a link to a directory above itself is passed by and counted.
+The order is that of the whole relative path, byte by byte, as object stores list. Links are
+followed; a link to a directory above itself is skipped and counted.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from beam_export.storage.registry import Stat, storage_of
 from beam_export.storage.uris import is_local
 from beam_export.text import printable
 
-__all__ = ["list_images", "refuse_irregular"]
+__all__ = ["list_images", "refuse_special_file"]
 
 #: What a directory's iterator gives when it has nothing more.
 _END = ("", None)
 
 
 def list_images(pattern: Pattern, exclude: str) -> Iterator[Item]:
-    """Yields the images and sources behind a pattern, in order, and what is wrong or neither.
+    """Yields the images and sources behind a pattern, in order, with failures and skipped files.
 
     Args:
         pattern: what to list.
@@ -58,7 +58,7 @@ def list_images(pattern: Pattern, exclude: str) -> Iterator[Item]:
     return _list_remote(pattern, exclude)
 
 
-def refuse_irregular(flag: str, path: str) -> None:
+def refuse_special_file(flag: str, path: str) -> None:
     """Refuses a path of this machine that is a FIFO, a socket or a device.
 
     Args:
@@ -84,13 +84,13 @@ class _Folder(NamedTuple):
 
 
 class _Unlisted(NamedTuple):
-    """A directory that cannot be listed: what is wanted may be in it."""
+    """A directory that cannot be listed: images that are wanted may be in it."""
 
     failure: Failure
 
 
 class _Found(NamedTuple):
-    """An item and its place: the path, relative to where the walk began, that it is sorted by."""
+    """An item and its place: the relative path that it is sorted by."""
 
     place: str
     item: Item | Companion | _Folder | _Unlisted
@@ -98,31 +98,31 @@ class _Found(NamedTuple):
 
 def _list_local(pattern: Pattern, exclude: str) -> Iterator[Item]:
     path = os.path.abspath(pattern.path)
-    # What is there under just that name is meant as such: its wildcards are letters.
+    # A file of exactly that name is meant as such: its wildcards are letters.
     literal = pattern.path == pattern.given and os.path.lexists(path)
     root = os.path.abspath(pattern.root) if pattern.root and not literal else ""
     if os.path.isdir(path):
-        return _walk(_Folder(path, _below(path, root), frozenset()), exclude, None)
+        return _list_folder(_Folder(path, _below(path, root), frozenset()), exclude, None)
     if os.path.lexists(path):
-        refuse_irregular("--input", path)
+        refuse_special_file("--input", path)
         folder, name = os.path.split(path)
         place = _below(folder, root)
         if tar_stem(name) is not None:
             return _list_tar(folder, name, place)
         wanted = re.compile(re.escape(join(place, name)))
-        return _walk(_Folder(folder, place, frozenset()), exclude, wanted)
+        return _list_folder(_Folder(folder, place, frozenset()), exclude, wanted)
     if pattern.is_glob and os.path.isdir(root):
         glob = os.path.relpath(path, root)
         top = _Folder(root, "", frozenset())
-        walk = _walk(top, exclude, _or_below(glob), _folders_above(glob))
-        return _or_refuse(walk, pattern)
+        found = _list_folder(top, exclude, _or_below(glob), _folders_above(glob))
+        return _or_refuse(found, pattern)
     raise _nothing_at(pattern)
 
 
 def _list_tar(folder: str, name: str, place: str) -> Iterator[Item]:
-    """Yields a tar that is named outright, with what belongs to it.
+    """Yields a tar that is named outright, with its companions.
 
-    Ranges name tars by the thousand: to list the whole directory for each would take minutes.
+    Ranges name thousands of tars: listing the whole directory for each would take minutes.
     """
     entries = []
     for near in (name, *companion_names(name)):
@@ -136,7 +136,7 @@ def _list_tar(folder: str, name: str, place: str) -> Iterator[Item]:
 
 
 def _or_refuse(found: Iterator[Item], pattern: Pattern) -> Iterator[Item]:
-    """Yields what is found, and makes sure that it is not nothing at all."""
+    """Yields the items as they are; raises an InputError after them if there was none."""
     nothing = True
     for item in found:
         nothing = False
@@ -157,12 +157,12 @@ def _below(path: str, root: str) -> str:
 
 
 def _or_below(glob: str) -> re.Pattern[str]:
-    """Returns what matches a glob, or what lies below a directory that matches it."""
+    """Returns the expression of paths that match a glob, or are below a directory that does."""
     return re.compile(translate_glob(glob) + "(?s:/.*)?")
 
 
 def _folders_above(glob: str) -> re.Pattern[str] | None:
-    """Returns what matches the directories in which something that matches a glob may lie."""
+    """Returns the expression of directories below which a path may match a glob."""
     parts = glob.split("/")
     globs = []
     for depth, part in enumerate(parts):
@@ -174,20 +174,21 @@ def _folders_above(glob: str) -> re.Pattern[str] | None:
     return re.compile("|".join(map(translate_glob, globs))) if globs else None
 
 
-def _walk(
+def _list_folder(
     top: _Folder,
     exclude: str,
     wanted: re.Pattern[str] | None,
     above: re.Pattern[str] | None = None,
 ) -> Iterator[Item]:
-    """Walks a directory in order of whole paths; the stack holds what is open on the way down.
+    """Yields the items below a directory in the order of whole paths.
 
     Args:
-        top: where to begin.
+        top: the directory.
         exclude: real path of a directory to leave out.
-        wanted: what the relative path of a file, or of a directory above it, has to match.
-        above: what matches directories that are entered though not all in them is wanted.
+        wanted: expression that the relative path of a file, or of a directory above it, matches.
+        above: expression of directories that are entered though not all in them is wanted.
     """
+    # The directories that are open on the way down.
     stack = [_scan(top, exclude)]
     while stack:
         place, item = next(stack[-1], _END)
@@ -208,9 +209,9 @@ def _wanted_item(
     item: Item | Companion,
     wanted: re.Pattern[str] | None,
 ) -> Item | None:
-    """Returns what a file is read as whose place is wanted; None if another is read with it.
+    """Returns what a file whose place is wanted is read as; None if a tar is read with it.
 
-    Whoever names the Parquet files of an export, and not its tars, means both.
+    A pattern that matches the Parquet files of an export, and not its tars, means both.
     """
     if not isinstance(item, Companion):
         return item
@@ -238,7 +239,7 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
     below = folder.above | {me}
     for entry in entries:
         inner = join(folder.relative, entry.name)
-        found = _look(entry, inner, below)
+        found = _examine(entry, inner, below)
         if isinstance(found, Entry):
             files.append(found)
         elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == exclude):
@@ -248,11 +249,11 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
 
 
 def _sort_key(found: _Found) -> bytes:
-    """A folder sorts as the paths inside it do: as if its name ended with a slash."""
+    """Returns the bytes that an item is sorted by; a directory sorts as the paths inside it do."""
     return os.fsencode(found.place + "/" * isinstance(found.item, _Folder))
 
 
-def _look(
+def _examine(
     entry: os.DirEntry[str], inner: str, above: frozenset[tuple[int, int]]
 ) -> Entry | _Folder | Failure | Skipped:
     try:
@@ -267,7 +268,7 @@ def _look(
 
 
 def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | Skipped:
-    """What cannot be looked at is lost if it is named like an image, and skipped if not."""
+    """Returns the failure of a file without a status if it is named like an image or source."""
     if source_kind(entry.name) is not None:
         reason = f"the file cannot be read: {reason}"
         return broken_source(inner, entry.path, reason)
@@ -299,9 +300,9 @@ def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Item]:
 def _sort_remote(
     files: Iterator[Stat], pattern: Pattern, root: str, wanted: re.Pattern[str], exclude: str
 ) -> Iterator[Item]:
-    """Yields what the files are whose paths are wanted, as they are listed."""
+    """Yields the items of the files whose paths are wanted, as they are listed."""
     matched = False
-    # As of local files, the output is left out where it lies inside what is listed.
+    # As with local files, an output inside the input is left out.
     skip = exclude.rstrip("/") + "/"
     inside = skip.startswith(root) and skip != root
 
@@ -323,14 +324,14 @@ def _sort_remote(
 
 
 def _before_suffix(uri: str) -> str:
-    """Returns what the paths of a file and of its sidecars have in common."""
+    """Returns the common prefix of the paths of a file and of its sidecars."""
     folder, slash, name = uri.rpartition("/")
     stem = tar_stem(name)
     return folder + slash + (stem or (name.rpartition(".")[0] if "." in name else name))
 
 
 def _match(prefix: str) -> Iterator[Stat]:
-    """Yields all files whose path begins so; it costs a listing of those alone."""
-    # Without a bucket there is nothing in it.
+    """Yields all files whose path has a prefix, by a listing of those alone."""
+    # A bucket that does not exist holds no files.
     with contextlib.suppress(FileNotFoundError):
         yield from storage_of(prefix).list(prefix)

@@ -1,8 +1,7 @@
-"""Input and output that lie in each other: what would go wrong is refused before anything runs.
+"""Refuses inputs and outputs that overlap, before anything runs.
 
-An output inside the input is left out when the input is listed. That would lose images without a
-word if there were any in it, and where the output is what is listed, a second run would read the
-shards of the first.
+An output inside the input is left out when the input is listed. Images in it would be lost without
+a word; and if the output itself is listed, a second run would read the shards of the first.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from beam_export.text import printable
 
 __all__ = ["refuse_overlap"]
 
-#: Below an output: where this tool writes, beside its shards.
+#: Folders of an output that this tool writes to, beside its shards.
 _OURS = ("_meta", "_tmp")
 
 
 def refuse_overlap(patterns: Iterable[Pattern], output_dir: str) -> None:
-    """Makes sure that a run reads nothing that it writes, and passes no image by.
+    """Makes sure that a run reads nothing that it writes, and skips no image.
 
     An input may hold the output, and the output an input, as far as neither is the other and the
     output holds no images but those of its shards.
@@ -39,7 +38,7 @@ def refuse_overlap(patterns: Iterable[Pattern], output_dir: str) -> None:
     """
     local = is_local(output_dir)
     out = os.path.realpath(output_dir) if local else output_dir.rstrip("/")
-    looked = False
+    checked = False
     for pattern in patterns:
         if is_local(pattern.path) != local:
             continue
@@ -50,13 +49,13 @@ def refuse_overlap(patterns: Iterable[Pattern], output_dir: str) -> None:
                 "itself, so that the next run would read this one's shards: give another "
                 "--output_dir, a directory below it say."
             )
-        if not looked and _is_below(out, top):
-            looked = True
+        if not checked and _is_below(out, top):
+            checked = True
             _refuse_images(out, output_dir, local)
 
 
 def _top(pattern: Pattern, local: bool) -> tuple[str, str]:
-    """Returns the directory that is listed, and the name of the one file that is meant in it."""
+    """Returns the directory that is listed, and the name if one file of it is meant."""
     path = pattern.path.rstrip("/") or "/"
     if local and os.path.isdir(path):
         return os.path.realpath(path), ""

@@ -1,4 +1,4 @@
-"""What stands behind `--input`: patterns, their braces, and the root that ids are relative to."""
+"""Parses `--input`: commas, braces, globs, and the root that ids are relative to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from beam_export.errors import InputError
 
 __all__ = ["Pattern", "expand_braces", "parse_inputs", "split_inputs", "translate_glob"]
 
-# Braces without a comma or a range stand for themselves, as in a shell: names may have them.
+# Braces without a comma or a range are literal, as in a shell: names may have them.
 _BRACE = re.compile(r"\{([^{},]*,[^{}]*|[0-9]{1,18}\.\.[0-9]{1,18})\}")
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -25,7 +25,7 @@ class Pattern(NamedTuple):
     Attributes:
         number: its place among the inputs; the first part of order keys in source order.
         path: what is to be listed.
-        root: directory that ids are relative to; empty if only a look at the path can tell.
+        root: directory that ids are relative to; empty if it depends on whether the path is a file.
         given: what the user wrote.
     """
 
@@ -41,13 +41,13 @@ class Pattern(NamedTuple):
 
     @property
     def fixed(self) -> str:
-        """What stands before the path's first wildcard."""
+        """The path up to its first wildcard."""
         found = _WILDCARD.search(self.path)
         return self.path[: found.start()] if found else self.path
 
 
 def split_inputs(text: str) -> list[str]:
-    """Splits at commas that stand outside braces.
+    """Returns the inputs of a list: splits at commas outside braces.
 
     >>> split_inputs("a,b/{x,y}.jpg")
     ['a', 'b/{x,y}.jpg']
@@ -63,7 +63,7 @@ def split_inputs(text: str) -> list[str]:
 
 
 def expand_braces(text: str) -> Iterator[str]:
-    """Yields what a brace expression stands for, as a shell does.
+    """Yields the paths that a brace expression means, as in a shell.
 
     >>> list(expand_braces("{08..10}-{a,b}"))
     ['08-a', '08-b', '09-a', '09-b', '10-a', '10-b']
@@ -91,10 +91,10 @@ def _choices(inside: str) -> Iterator[str]:
 
 
 def translate_glob(glob: str) -> str:
-    """Returns the regular expression of the paths that a glob stands for.
+    """Returns the regular expression of the paths that a glob matches.
 
-    `*`, `?` and `[...]` stay inside one name, as in a shell; `**` does not, and `**/` stands for
-    any number of directories, none too.
+    `*`, `?` and `[...]` match within one name, as in a shell; `**` crosses directories, and `**/`
+    matches any number of directories, none included.
 
     >>> bool(re.fullmatch(translate_glob("**/x*"), "x1.jpg"))
     True
@@ -143,6 +143,9 @@ def _refuse_nested(given: str) -> None:
 
 def parse_inputs(text: str) -> list[Pattern]:
     """Returns the patterns that `--input` names, in their order.
+
+    >>> [(one.number, one.path, one.root) for one in parse_inputs("a/*.jpg,b{1,2}.tar")]
+    [(0, 'a/*.jpg', 'a/'), (1, 'b1.tar', './'), (2, 'b2.tar', './')]
 
     Raises:
         InputError: if there is none, braces are nested, or a range is absurdly long.

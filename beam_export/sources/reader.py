@@ -73,7 +73,7 @@ def coalesce(members: Iterable[tuple[int, Member]]) -> list[Span]:
         members: each with its place among those asked for, in any order.
     """
     spans: list[Span] = []
-    # What is read as a whole sorts before the ranges of the same file.
+    # A file that is read as a whole sorts before ranges of it.
     for place, member in sorted(members, key=lambda one: (one[1].uri, one[1].offset, one[1].size)):
         start, part = member.offset, (place, member)
         last = spans[-1] if spans else None
@@ -88,7 +88,7 @@ def coalesce(members: Iterable[tuple[int, Member]]) -> list[Span]:
 
 
 class Reader:
-    """Reads members; keeps a few files open, as members of one file come one after another."""
+    """Reads members; keeps a few files open, since those of one file mostly follow one another."""
 
     def __init__(self, max_bytes: int) -> None:
         """Makes a reader that refuses members of more than `max_bytes`."""
@@ -118,8 +118,8 @@ class Reader:
         """Returns a member's bytes.
 
         Raises:
-            SampleError: if they cannot be had, for good.
-            OSError: if they cannot be had at present.
+            SampleError: if they cannot be read, for good.
+            OSError: if they cannot be read at present.
         """
         (data,) = self.read_all([member])
         if isinstance(data, SampleError):
@@ -127,13 +127,13 @@ class Reader:
         return data
 
     def read_all(self, members: Sequence[Member]) -> list[bytes | SampleError]:
-        """Returns the bytes of each member, or why they cannot be had for good.
+        """Returns the bytes of each member, or the error if they cannot be read for good.
 
-        On a storage far away they are read at the same time, and ranges of one file that touch or
-        nearly touch are read together. Several threads may call this, on such a storage at once.
+        On a remote storage they are read concurrently, and ranges of one file that touch or nearly
+        touch are read together. Several threads may call this, on a remote storage concurrently.
 
         Raises:
-            OSError: if something cannot be had at present.
+            OSError: if a member cannot be read at present.
         """
         results: list[bytes | SampleError] = [self._known(one) for one in members]
         far: list[tuple[int, Member]] = []
@@ -149,7 +149,7 @@ class Reader:
         with self._lock:
             for place, member in near:
                 results[place] = self._attempt(member, functools.partial(self._read, member))
-            self._take_back(near, results)
+            self._replace_changed(near, results)
         for future in reading:
             for place, data in future.result().items():
                 results[place] = data
@@ -158,13 +158,13 @@ class Reader:
         return results
 
     def ahead(self, items: Iterable[_T], members: Callable[[_T], Iterable[Member]]) -> Iterator[_T]:
-        """Yields items, and begins to read what is far away of them before they are asked for.
+        """Yields items, while their members on a remote storage are read ahead.
 
-        Two windows of them are on their way at a time: see `_AHEAD`.
+        Two windows of items are being read at a time: see `_AHEAD`.
 
         Args:
             items: in the order in which they will be read.
-            members: returns those of an item that will be.
+            members: returns the members of an item that will be read.
         """
         windows = _windows(iter(items), members)
         now = self._expect(next(windows, []), members)
@@ -187,7 +187,7 @@ class Reader:
         return items
 
     def _known(self, member: Member) -> bytes | SampleError:
-        """Returns what is known of a member without reading it, nothing if that is nothing."""
+        """Returns a member's bytes or error where no read is needed; empty if one is."""
         if member.data is not None:
             return member.data
         if member.size <= self._max_bytes:
@@ -229,10 +229,10 @@ class Reader:
             self._open.pop(member.uri).close()
             raise
 
-    def _take_back(
+    def _replace_changed(
         self, near: list[tuple[int, Member]], results: list[bytes | SampleError]
     ) -> None:
-        """Makes failures of what was just read of files that are not what they were when opened."""
+        """Replaces results by errors, of files that have changed since they were opened."""
         ranges = [(place, one) for place, one in near if one.column is None and one.offset != WHOLE]
         for uri in {one.uri for _, one in ranges} & self._open.keys():
             self._check(uri)
@@ -243,7 +243,7 @@ class Reader:
             self._changed.clear()
 
     def _check(self, uri: str) -> None:
-        """Notes if an open file is not what it was, and lets go of it."""
+        """Notes an open file that has changed, and closes it."""
         try:
             check_unchanged(self._open[uri])
         except ReplacedError:
@@ -273,7 +273,7 @@ class Reader:
 
 @functools.cache
 def _pool() -> concurrent.futures.ThreadPoolExecutor:
-    """Returns the threads of this process that read from far away, whoever asks."""
+    """Returns the threads of this process that all readers share for remote storage."""
     return concurrent.futures.ThreadPoolExecutor(CONCURRENT_REQUESTS, "read")
 
 
@@ -295,7 +295,7 @@ def _key(member: Member) -> _Key:
 
 
 def _is_far(member: Member) -> bool:
-    """Tells whether a read waits for an answer more than it works, and needs no open file."""
+    """Returns whether a member is read by a request to a remote storage, without an open file."""
     if member.column is not None:  # such a file is held open
         return False
     storage = storage_of(member.uri)
@@ -303,7 +303,7 @@ def _is_far(member: Member) -> bool:
 
 
 def _fetch(member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
-    """Reads, again if need be; what will not go away is the sample's failure."""
+    """Reads with retries; returns a permanent error as the sample's."""
     try:
         return read() if storage_of(member.uri).ranged else with_retries(read)
     except SampleError as error:
@@ -323,7 +323,7 @@ def _replaced(member: Member) -> SampleError:
 
 
 def _part(member: Member, data: bytes | SampleError, offset: int) -> bytes | SampleError:
-    """Returns a member's bytes out of those from `offset` on."""
+    """Returns a member's bytes, out of those of its file from `offset` on."""
     if isinstance(data, SampleError):
         return data
     start = member.offset - offset

@@ -32,9 +32,9 @@ from beam_export.text import printable
 
 __all__ = ["Found", "companion_names", "group_listing", "group_siblings"]
 
-#: A place, which is the path that it is sorted by, and what lies there.
+#: A path relative to the root, which is sorted by, and the item there.
 Found = tuple[str, Item | Companion]
-#: How the names of what belongs to a tar go on after its stem: ours, DALI's, img2dataset's.
+#: Ends of the names of a tar's companions, after its stem: ours, DALI's, img2dataset's.
 _ENDS = (".parquet", ".idx", "_stats.json")
 
 
@@ -171,7 +171,7 @@ class _Exports:
         return broken_source(table.relative, table.path, reason)
 
     def manifest(self, file: Entry, folder: str) -> Source | None:
-        """Returns the manifest of an export that is here, to be held against its shards."""
+        """Returns the manifest of an export, with the shards in this directory as companions."""
         found: ParsedName | None = parse(file.name)
         if found is None or "tar" not in self._kinds[found.hash]:
             return None

@@ -1,7 +1,7 @@
-"""Images in the columns of Parquet files, read by row.
+"""Reads images out of columns of Parquet files, by row.
 
-A row group is what Parquet can read of a column. Rows mostly come in their order: a small row group
-is read once and kept until others need the room, and a large one is streamed past the rows.
+Parquet can read a column by row group only. Rows mostly come in order: a small row group is read
+once and kept until others need the memory, and a large one is streamed.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class Cells:
         return value
 
     def close(self) -> None:
-        """Closes the files, and lets go of what is kept."""
+        """Closes the files, and frees what is kept."""
         self._kept.clear()
         self._stream = None
         while self._tables:
             self._tables.popitem()[1][0].close()
 
     def forget(self, uri: str) -> None:
-        """Lets go of a file, so that it is opened again: a handle that failed may fail for ever."""
+        """Closes a file, so that it is opened again: a handle that failed may fail for ever."""
         if uri in self._tables:
             with contextlib.suppress(OSError):
                 self._tables.pop(uri)[0].close()
@@ -108,7 +108,7 @@ class Cells:
             return None
         runs, size = [], 0
         for first, data in _runs(table, key, 0):
-            # What a dictionary repeats takes more room than the file tells.
+            # Values that a dictionary repeats take more memory than the file states.
             size += data.nbytes
             if size > _KEPT_BYTES:
                 self._large.add(key)

@@ -28,7 +28,7 @@ from beam_export.sources.decompress import (
 )
 from beam_export.sources.entries import Source
 from beam_export.sources.input_format import choose
-from beam_export.sources.listing import list_images, refuse_irregular
+from beam_export.sources.listing import list_images, refuse_special_file
 from beam_export.sources.patterns import parse_inputs
 from beam_export.sources.tables.rows import (
     BadRow,
@@ -64,7 +64,7 @@ __all__ = [
 _IDS = 10_000
 #: Bytes of the number of rows, before packed rows.
 _COUNT = 8
-#: Where a Parquet file of ids has them, if not in its first column of text.
+#: Names of the column of ids in a Parquet file; else it is its first column of text.
 _ID_COLUMNS = ("image_id", "id", "key")
 
 
@@ -108,7 +108,7 @@ def list_tables(path: str) -> list[str]:
     """
     found: list[str] = []
     for pattern in parse_inputs(path):
-        refuse_irregular("--metadata", pattern.path)
+        refuse_special_file("--metadata", pattern.path)
         # A missing file is reported below, under the flag that named it.
         with contextlib.suppress(InputError):
             items = choose(list_images(pattern, ""), "table")
@@ -129,12 +129,12 @@ class TablePart(NamedTuple):
 
 
 class TableFile(NamedTuple):
-    """What is known of a file of a table before its rows are read.
+    """A file of a table, as far as it is known before its rows are read.
 
     Attributes:
         parts: its pieces.
         schema: of Parquet, its columns without the key; None for text.
-        types: of text, what the values of its columns look like; None for Parquet.
+        types: of text, the types that the values of its columns fit; None for Parquet.
     """
 
     parts: list[TablePart]
@@ -162,7 +162,7 @@ def open_table_file(uri: str, key: str) -> TableFile:
             parts = [TablePart(uri, group) for group in range(len(table.groups))]
             return TableFile(parts, schema, None)
         types = read_types(file, plain)
-    # Ids are text, whatever they look like.
+    # Ids are text, even where they look like numbers.
     types.text.add(key, "text")
     return TableFile([TablePart(uri, 0)], None, types)
 
@@ -283,7 +283,7 @@ def read_ids(path: str, flag: str) -> Iterator[bytes]:
 
 
 def _text_ids(lines: Iterable[bytes]) -> Iterator[str]:
-    """Yields the ids of a text with one a line; empty lines are none."""
+    """Yields the ids of a text with one id per line; empty lines are skipped."""
     for number, line in enumerate(lines):
         # Bytes that are no UTF-8 may be those of a file's name.
         text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape").strip()
@@ -366,5 +366,5 @@ def _opened(flag: str, uri: str) -> Iterator[BinaryIO]:
     except OSError as error:
         if not is_permanent(error):
             raise
-        refuse_irregular(flag, plain)
+        refuse_special_file(flag, plain)
         raise InputError(f"{flag}={plain} cannot be opened: give a file that is there.") from error

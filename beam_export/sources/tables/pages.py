@@ -1,8 +1,7 @@
-"""Headers of a Parquet file's pages: what they would unpack to, judged before anything does.
+"""Reads the page headers of a Parquet file, to find pages that unpack to far more than they look.
 
-Arrow takes the memory that a header asks for, and unpacks what there is. A few bytes can say that
-they are gigabytes, and be them. Headers are read here as they stand in the file, since what the
-footer says of them may be another thing.
+Arrow allocates the memory that a header asks for, and unpacks all there is: a few bytes can become
+gigabytes. The headers themselves are read, since the footer may state something else.
 
 Source: parquet-format, `parquet.thrift` (`FileMetaData`, `ColumnMetaData`, `PageHeader`).
 """
@@ -33,12 +32,12 @@ _WIDTHS = {0: 1, 1: 4, 2: 8, 3: 12, 4: 4, 5: 8}
 _ROW_GROUPS, _COLUMNS, _META_DATA = 4, 1, 3
 _TYPE, _PATH, _COMPRESSED, _DATA, _INDEX = 1, 3, 7, 9, 11
 _PAGE_TYPE, _UNCOMPRESSED_SIZE, _COMPRESSED_SIZE = 1, 2, 3
-#: Field of what is told of a page, by its type: of data, an index (nothing), a dictionary, data.
+#: Field of the header of each page type: data, index (empty), dictionary, data (version 2).
 _KINDS = {0: 5, 1: 6, 2: 7, 3: 8}
 
 
 class Chunk(NamedTuple):
-    """Where a column of a row group lies.
+    """The range of a file that holds a column of a row group.
 
     Attributes:
         path: its names, joined by dots.
@@ -53,7 +52,7 @@ class Chunk(NamedTuple):
 
 
 class Page(NamedTuple):
-    """What a page says of itself.
+    """The header of a page.
 
     Attributes:
         is_dictionary: whether it holds the values that others repeat.
@@ -68,7 +67,7 @@ class Page(NamedTuple):
 
 
 def chunks_of(fh: BinaryIO) -> list[list[Chunk]]:
-    """Returns the chunks of each row group, by the footer.
+    """Returns the column chunks of each row group, as the footer states them.
 
     Raises:
         ValueError: if the footer is none.
@@ -96,7 +95,7 @@ def _chunk(column: Struct) -> Chunk:
 
 
 def pages_of(fh: BinaryIO, chunk: Chunk) -> Iterator[Page]:
-    """Yields the pages of a chunk, without reading more than their headers.
+    """Yields the pages of a chunk; only their headers are read.
 
     Raises:
         ValueError: if the footer or a header says what cannot be, or a header is none.
@@ -134,7 +133,7 @@ def _header(fh: BinaryIO, at: int, end: int) -> tuple[Struct, int]:
 
 
 def bomb(page: Page, chunk: Chunk, is_list: bool) -> int:
-    """Returns the bytes of a page that is far larger than it looks; 0 for any other.
+    """Returns the unpacked bytes of a page that is far larger than it looks; 0 for any other.
 
     Args:
         page: of the chunk.

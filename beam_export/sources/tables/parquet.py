@@ -1,7 +1,7 @@
-"""Parquet tables: by row group, with the columns that are wanted and no others.
+"""Reads Parquet tables by row group, and only the columns that are wanted.
 
-Columns come without extension types: whether those are known depends on what a process has
-imported (Hugging Face's `Array2D` is one), and what they store is what counts.
+Columns are read as what extension types store: whether a type such as Hugging Face's `Array2D` is
+known depends on what a process has imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAX_ROWS = 1_000
 _BATCH_BYTES = 8 << 20
 #: Bytes that a batch may have at most, if all its rows held the longest value of a dictionary.
 _MOST_BYTES = 64 << 20
-#: Encodings whose values repeat what stands once.
+#: Encodings in which values repeat parts of others.
 _REPEATING = frozenset({"DELTA_BYTE_ARRAY"})
 #: What Arrow raises for what it cannot read; a name that is no UTF-8 is found by Python.
 _DAMAGE = (pa.ArrowException, UnicodeDecodeError)
@@ -44,8 +44,8 @@ class Group(NamedTuple):
 class ParquetTable:
     """A Parquet file that is read a batch of rows at a time.
 
-    What is held is a batch, and a few pages of each column. Writers may make those large: Arrow's
-    looks at a page's size once in 1,024 values, which for images can be 100 MB.
+    A batch is held in memory, and a few pages of each column. Pages may be large: Arrow's writer
+    checks a page's size once in 1,024 values, which for images can be 100 MB.
 
     Attributes:
         schema: the columns, without extension types.
@@ -68,9 +68,11 @@ class ParquetTable:
             stored = self._file.schema_arrow
             names = stored.names
         except _DAMAGE as error:
-            raise TableError(f"is not a Parquet file that can be read: {_first(error)}") from error
+            raise TableError(
+                f"is not a Parquet file that can be read: {_first_line(error)}"
+            ) from error
         except OSError as error:
-            raise _told(error) from error
+            raise _own_or_damage(error) from error
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise TableError(f"has two columns that are called {twice!r}; rename one of them")
@@ -100,7 +102,7 @@ class ParquetTable:
             return
         size = max(1, min(MAX_ROWS, _BATCH_BYTES * count // max(1, self.bytes_of(group, wanted))))
         size = max(1, min(size, _MOST_BYTES // max(1, self._repeated(group, wanted))))
-        with _telling(group):
+        with _damage_as_table_error(group):
             for batch in self._file.iter_batches(size, row_groups=[group], columns=wanted):
                 end = place + batch.num_rows
                 if end > self.groups[group].first + start:
@@ -122,7 +124,7 @@ class ParquetTable:
                 yield from pc.struct_field(batch.column(0), field).to_pylist()
             return
         size = max(1, min(MAX_ROWS, _MOST_BYTES // max(1, self._repeated(group, [path]))))
-        with _telling(group):
+        with _damage_as_table_error(group):
             for batch in self._file.iter_batches(size, row_groups=[group], columns=[path]):
                 found = batch.column(0)
                 found = found.storage if isinstance(found, pa.ExtensionArray) else found
@@ -140,41 +142,41 @@ class ParquetTable:
         return sum(chunk.total_uncompressed_size for chunk in self._chunks(group, columns))
 
     def _chunks(self, group: int, columns: Collection[str]) -> Iterator[pq.ColumnChunkMetaData]:
-        """Yields what the footer says of columns of a row group.
+        """Yields the footer's metadata of columns of a row group.
 
         Raises:
-            TableError: if it says what cannot be.
+            TableError: if it states what cannot be.
         """
         self._prove(group, columns)
         found = self._file.metadata.row_group(group)
         schema = self._file.schema
         paths = [schema.column(number).path for number in range(len(schema))]
-        with _telling(group):
+        with _damage_as_table_error(group):
             for number, path in enumerate(paths):
                 # Of no others: they are not proven, and may be large.
                 if path in columns or _top(path, columns):
                     yield found.column(number)
 
     def _prove(self, group: int, columns: Collection[str]) -> None:
-        """Has the first rows of columns of a row group read, once.
+        """Reads the first row of columns of a row group, once, to prove that the footer is right.
 
-        What is wrong with a footer ends the whole process where pyarrow is asked for it (it lets
-        C++ exceptions pass), and is an exception of Python's where it reads.
+        A damaged footer ends the whole process where pyarrow is asked for its content (C++
+        exceptions pass through), and is a Python exception where pyarrow reads rows.
         """
         asked = (group, frozenset(columns))
         if asked in self._proven:
             return
-        self._judge(group, columns)
-        with _telling(group):
+        self._check_pages(group, columns)
+        with _damage_as_table_error(group):
             for _ in self._file.iter_batches(1, row_groups=[group], columns=list(columns)):
                 break
         self._proven.add(asked)
 
-    def _judge(self, group: int, columns: Collection[str]) -> None:
-        """Looks at the headers of all pages that are to be read, before one is unpacked.
+    def _check_pages(self, group: int, columns: Collection[str]) -> None:
+        """Checks the headers of all pages that are to be read, before one is unpacked.
 
         Raises:
-            TableError: if one lies, or would be far larger than it looks.
+            TableError: if one is wrong, or would unpack to far more than it looks.
         """
         levels = [self._file.schema.column(at) for at in range(len(self._file.schema))]
         lists = {level.path for level in levels if level.max_repetition_level}
@@ -197,7 +199,7 @@ class ParquetTable:
             raise TableError(f"is damaged in row group {group}: {error}") from error
 
     def _repeated(self, group: int, columns: Collection[str]) -> int:
-        """Returns the most bytes that stand once in a row group, and may be in each of its rows.
+        """Returns the most bytes that a row group stores once and may repeat in each of its rows.
 
         A dictionary of one photograph and a million rows makes a small file of a terabyte.
 
@@ -214,13 +216,13 @@ class ParquetTable:
 
 
 @contextlib.contextmanager
-def _telling(group: int) -> Iterator[None]:
+def _damage_as_table_error(group: int) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        raise TableError(f"is damaged in row group {group}: {_first(error)}") from error
+        raise TableError(f"is damaged in row group {group}: {_first_line(error)}") from error
     except OSError as error:
-        raise _told(error, f" in row group {group}") from error
+        raise _own_or_damage(error, f" in row group {group}") from error
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -245,7 +247,7 @@ def _values(name: str, array: pa.Array) -> list[Any]:
 
 
 def _top(path: str, columns: Collection[str]) -> bool:
-    """Tells whether a leaf lies in one of the columns, whose names may have dots themselves."""
+    """Returns whether a leaf is in one of the columns, whose names may have dots themselves."""
     parts = path.split(".")
     return any(".".join(parts[:depth]) in columns for depth in range(1, len(parts)))
 
@@ -256,7 +258,7 @@ def _plain_batch(batch: pa.RecordBatch, fields: list[pa.Field]) -> pa.RecordBatc
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Returns a type with what is stored in place of extension types, at any depth."""
+    """Returns a type with extension types replaced by what they store, at any depth."""
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
     if pat.is_list(kind):
@@ -278,12 +280,12 @@ def _plain_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return array.cast(kind)
 
 
-def _told(error: OSError, where: str = "") -> Exception:
-    """Arrow's own errors have no number, and are damage; those of a disk or a network do."""
+def _own_or_damage(error: OSError, where: str = "") -> Exception:
+    """Returns a TableError for an error of Arrow's, which has no number; any other as it is."""
     if error.errno is not None:
         return error
-    return TableError(f"is damaged{where}: {_first(error)}")
+    return TableError(f"is damaged{where}: {_first_line(error)}")
 
 
-def _first(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].rstrip(". ")

@@ -187,7 +187,7 @@ def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
 
     Args:
         name: of the table: the `image_id` of the failure.
-        uri: where it lies, pinned or not.
+        uri: of the table, pinned or not.
         error: that was raised.
 
     Raises:
@@ -212,7 +212,7 @@ def measure_rows(
     """Yields rows of a row group, in order, with the size and format of their images.
 
     The column is read up to the last of the rows, a few megabytes at a time, as nothing else in a
-    Parquet file tells how long each image is; no more than that is held.
+    Parquet file states the length of each image; no more than that is held.
 
     Args:
         table: the file.

@@ -1,4 +1,4 @@
-"""Which column of a table is the image, which its path, and which the sample's id."""
+"""Finds the columns of a table that hold the image, its path and the sample's id."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from beam_export.sources.tables.formats import TableError
 
 __all__ = ["Roles", "roles_of_names", "roles_of_schema"]
 
-#: Names by which columns are found, the first first; upper case is as good as lower case.
+#: Names of columns, in order of preference; case does not matter.
 _IDS = ("image_id", "id", "key", "__key__", "sample_id", "uid")
 _IMAGES = (
     *("image", "img", "jpg", "jpeg", "png", "webp", "image_bytes", "img_bytes", "bytes"),
     *("image_data", "photo", "picture", "content", "data"),
 )
-#: Names of columns that say where an image came from; the others below may be of anything.
+#: Names of columns that only say where an image came from; those of `_PATHS` may mean more.
 _PLACES = (
     *("image_path", "img_path", "path", "file_name", "filename", "filepath", "file_path"),
     *("image_file", "original_path"),
@@ -38,8 +38,8 @@ class Roles(NamedTuple):
     Attributes:
         id: of the sample.
         image: the image's bytes, or Hugging Face's struct of `bytes` and `path`.
-        path: where the image lies; beside an image's bytes, where it came from.
-        status: tells rows of an img2dataset export that are no images.
+        path: of the image; beside an image's bytes, where it came from.
+        status: of an img2dataset export, whether the row has an image.
     """
 
     id: str = ""
@@ -98,7 +98,7 @@ def _is_image_struct(kind: pa.DataType) -> bool:
 
 
 def _refuse_companions(names: Iterable[str]) -> None:
-    """The tables that stand beside tars name members of those, not images of their own."""
+    """Raises a TableError for the tables of exports, which name members of tars, not images."""
     held = set(names)
     ours = {"tar_file", "member_name"} <= held
     if ours or ({"key", "status", "url"} <= held and not held & set(_IMAGES)):

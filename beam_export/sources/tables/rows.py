@@ -1,11 +1,11 @@
-"""Tables: Parquet, CSV and JSON lines, read a batch of rows at a time from open files.
+"""Reads tables of any format, Parquet, CSV or JSON lines, a batch of rows at a time.
 
     types = TableTypes()
     for each file: types.merge(read_types(fh, name))     # a CSV's types need all of its values
     for each file: for rows in read_rows(fh, name, types, columns): ...
 
-What a row holds are Python values. Those of Parquet lose their types on the way (a float32 is a
-float): `TableTypes.schema` keeps them, for `ColumnTypes.add_schema`.
+Rows hold Python values. Those of Parquet lose their types on the way (a float32 becomes a float):
+`TableTypes.schema` keeps them, for `ColumnTypes.add_schema`.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ Row = tuple[int, dict[str, object]] | BadRow
 
 
 class TableTypes:
-    """What is known of the columns of tables before their rows are read; picklable.
+    """The types of tables' columns, as far as they are known before rows are read; picklable.
 
     Attributes:
         schema: the columns of Parquet files, with their types.
-        text: what the values of CSV files look like.
+        text: the types that the values of CSV files fit.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class TableTypes:
         self.text = TextTypes()
 
     def merge(self, other: TableTypes) -> None:
-        """Takes in what is known of another file; columns that are there already stay."""
+        """Adds the types of another file; columns that are there already stay."""
         known = set(self.schema.names)
         new = [field for field in other.schema if field.name not in known]
         self.schema = pa.schema([*self.schema, *new])
@@ -72,14 +72,14 @@ class TableTypes:
 
 
 def read_types(fh: BinaryIO, name: str) -> TableTypes:
-    """Returns what is known of a table's columns.
+    """Returns the types of a table's columns.
 
-    A footer is read of Parquet, and nothing of JSON lines, whose values say what they are; a CSV
-    is read to its end.
+    Of Parquet the footer is read, of JSON lines nothing, since values have types; a CSV is read to
+    its end.
 
     Args:
         fh: open for reading, at its start; it can be sought in.
-        name: of the file; its suffix tells the format.
+        name: of the file, whose suffix is its format.
 
     Raises:
         TableError: if it cannot be read.
@@ -101,7 +101,7 @@ def read_rows(
 
     Args:
         fh: open for reading, at its start; it can be sought in.
-        name: of the file; its suffix tells the format.
+        name: of the file, whose suffix is its format.
         types: of all files of the input, so that a CSV column has one type in all of them.
         columns: to read; None for all. A column that the file has not is left out.
 

@@ -1,8 +1,8 @@
-"""CSV and JSON lines: read as streams, with types that follow from all of the values.
+"""Reads CSV and JSON lines as streams; the types of CSV columns follow from all of their values.
 
-A file is cut into blocks of lines, which can be looked at by whoever has time: lines are found one
-after the other, and all else is done in any order. A CSV says nothing of types, so its values are
-looked at twice: for what the columns look like, and to make rows. JSON says what each value is.
+A file is cut into blocks of lines, which any worker can process: lines are found one after the
+other, and all else is done in any order. A CSV declares no types, so its values are read twice: to
+infer the types of its columns, and to make rows. JSON values have types of their own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _Values = tuple[int, dict[str, Any]]
 
 
 class TextTypes:
-    """What the values of each CSV column look like; picklable, and merged in any order."""
+    """The types that the values of each CSV column fit; picklable, and merged in any order."""
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
@@ -58,7 +58,7 @@ class TextTypes:
         """Notes a value; an empty one is null, and fits every type."""
         seen = self._seen.setdefault(name, 0)
         if value and not seen & _BIT_TEXT:
-            self._seen[name] = seen | _look(value)
+            self._seen[name] = seen | _type_bit(value)
 
     def merge(self, other: TextTypes) -> None:
         """Notes all that `other` has noted."""
@@ -71,7 +71,7 @@ class TextTypes:
         return sorted(self._seen)
 
     def converter(self, name: str) -> Callable[[str], Any]:
-        """Returns what makes a column's values of its text."""
+        """Returns the function that converts a column's text to its values."""
         seen = self._seen.get(name, _BIT_TEXT)
         if seen == _BIT_INT:
             return int
@@ -80,9 +80,9 @@ class TextTypes:
         return _to_bool if seen == _BIT_BOOL else printable
 
 
-def _look(value: str) -> int:
+def _type_bit(value: str) -> int:
     if _INT.fullmatch(value):
-        # What 64 bits cannot hold is a name made of digits, not a number to count with.
+        # Beyond 64 bits it is a name made of digits, not a number to count with.
         return _BIT_INT if -(2**63) <= int(value) < 2**63 else _BIT_TEXT
     if _FLOAT.fullmatch(value):
         return _BIT_FLOAT
@@ -99,7 +99,11 @@ def read_header(fh: BinaryIO, name: str) -> list[str]:
     Raises:
         TableError: if it is none.
     """
-    with _telling(), _unpacked(fh, name) as plain, _csv_lines(plain, name) as (header, _):
+    with (
+        _damage_as_table_error(),
+        _unpacked(fh, name) as plain,
+        _csv_lines(plain, name) as (header, _),
+    ):
         return header
 
 
@@ -109,7 +113,7 @@ class TextBlock(NamedTuple):
     Attributes:
         first: number of the first line that is a row, from 0.
         header: names of a CSV's columns; None for JSON lines.
-        lines: values of a CSV's lines, or JSON as it stands.
+        lines: values of a CSV's lines, or JSON as text.
     """
 
     first: int
@@ -122,12 +126,12 @@ def text_blocks(fh: BinaryIO, name: str) -> Iterator[TextBlock]:
 
     Args:
         fh: open for reading, at its start.
-        name: of the file; its suffix tells the format.
+        name: of the file, whose suffix is its format.
 
     Raises:
         TableError: if it cannot be read to its end.
     """
-    with _telling(), _unpacked(fh, name) as plain:
+    with _damage_as_table_error(), _unpacked(fh, name) as plain:
         if is_json(name):
             yield from _in_blocks(None, _json_lines(plain), len)
             return
@@ -155,7 +159,7 @@ def _in_blocks(
 
 
 def types_of_text(block: TextBlock) -> TextTypes:
-    """Returns what the values of a CSV's lines look like; nothing of JSON."""
+    """Returns the types that the values of a CSV's lines fit; none for JSON."""
     types = TextTypes()
     for column in block.header or ():
         types.add(column, "")
@@ -177,7 +181,7 @@ def rows_of_text(block: TextBlock, types: TextTypes) -> list[_Values | BadRow]:
 
 
 def scan_text(fh: BinaryIO, name: str) -> TextTypes:
-    """Returns what the values of a CSV look like, for which it is read to its end.
+    """Returns the types that the values of a CSV fit; the file is read to its end.
 
     Raises:
         TableError: if it cannot be.
@@ -196,7 +200,7 @@ def read_text(
 
     Args:
         fh: open for reading, at its start.
-        name: of the file; its suffix tells the format.
+        name: of the file, whose suffix is its format.
         types: of all CSV files of the input.
         columns: to give; None for all.
 
@@ -216,8 +220,8 @@ def _only(row: _Values | BadRow, columns: Collection[str]) -> _Values | BadRow:
 
 
 @contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    """Tells damage from what may go away: errors of a disk or a network have a number."""
+def _damage_as_table_error() -> Iterator[None]:
+    """Raises damage as a TableError; errors of a disk or a network, which have a number, pass."""
     try:
         yield
     except csv.Error as error:
@@ -228,7 +232,7 @@ def _telling() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _unpacked(fh: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    """Opens what is in a file; the file itself stays open."""
+    """Opens the content of a file, which stays open itself."""
     buffered = io.BufferedReader(cast(io.RawIOBase, fh))
     try:
         if is_compressed(name):
@@ -242,7 +246,7 @@ def _unpacked(fh: BinaryIO, name: str) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _csv_lines(fh: BinaryIO, name: str) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
-    """Gives the names of the columns, and the lines after them without empty ones."""
+    """Yields once: the names of the columns, and an iterator of the lines that are not empty."""
     csv.field_size_limit(_MAX_TEXT)
     # Bytes that are no UTF-8 may be those of a file's name, which only they find.
     text = io.TextIOWrapper(fh, "utf-8-sig", "surrogateescape", newline="")

@@ -1,4 +1,4 @@
-"""Values in Thrift's compact protocol, in which Parquet tells of itself: read, and not believed.
+"""Parses Thrift's compact protocol, the form of Parquet's metadata, without trusting it.
 
 Source: Apache Thrift, compact protocol; parquet-format, `parquet.thrift`.
 """
@@ -19,7 +19,7 @@ _MOST_LEVELS = 32
 
 
 def read_struct(data: bytes, at: int = 0) -> tuple[Struct, int]:
-    """Returns a struct and where it ends.
+    """Returns a struct, and the offset of its end.
 
     Raises:
         ValueError: if there is none, or it has not come to its end.
@@ -88,7 +88,7 @@ def _taken(data: bytes, at: int, size: int) -> tuple[bytes, int]:
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
-    """Returns an integer, which is a zigzag varint, and where it ends."""
+    """Returns an integer, which is a zigzag varint, and the offset of its end."""
     value, at = _varint(data, at)
     return (value >> 1) ^ -(value & 1), at
 

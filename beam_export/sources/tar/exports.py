@@ -49,7 +49,7 @@ class EarlierRow(NamedTuple):
         metadata: column name to value.
         offset, size: of the image in the tar; -1 if the row does not say.
         failed: what went wrong and how, if the row says that the image is not there.
-        earlier: what is to be kept of its facts.
+        earlier: facts of the image that the new export keeps.
     """
 
     member: str
@@ -115,7 +115,7 @@ def read_export_table(data: bytes, tar_bytes: int = 1 << 40) -> ExportTable | No
             return None
         columns = _metadata_of(table.schema, kind)
         count = sum(group.rows for group in table.groups)
-        # img2dataset's has rows of what is not in the tar.
+        # img2dataset's has rows of images that are not in the tar.
         if count > tar_bytes // BLOCK + _MOST_LOST:
             raise ValueError(f"the Parquet beside the tar has {count} rows, more than the tar can")
         rows = [

@@ -20,7 +20,7 @@ _SPARSE_NAME = b"GNU.sparse.name"
 
 
 class HeaderError(Exception):
-    """A header, or its extended records, are not what they should be; the text says how."""
+    """A header or its extended records are damaged; the text says how."""
 
 
 class Header(NamedTuple):

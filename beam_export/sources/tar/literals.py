@@ -1,8 +1,8 @@
-"""Python's `repr` of plain values, read back without evaluating anything.
+"""Parses Python's `repr` of plain values, without evaluating anything.
 
 NeMo Curator writes metadata as `repr(dict)`. Beside Python's own literals such text has what numpy
 and datetime print: `nan`, `np.float32(0.5)`, `array([1, 2], dtype=float32)`,
-`datetime.datetime(2024, 1, 2, 3, 4)`. These are read as what they stand for; any other name or
+`datetime.datetime(2024, 1, 2, 3, 4)`. These are read as the values they mean; any other name or
 call is refused, and so is an array that numpy has shortened with `...`.
 """
 
@@ -39,7 +39,7 @@ _MODULES = ("np", "numpy", "datetime")
 
 
 def parse_literal(text: str) -> Any:
-    """Returns the value that a `repr` stands for; tuples, sets and arrays come as lists.
+    """Returns the value that a `repr` means; tuples, sets and arrays become lists.
 
     >>> parse_literal("{'score': np.float32(0.5), 'tags': ('a', 'b')}")
     {'score': 0.5, 'tags': ['a', 'b']}

@@ -254,7 +254,7 @@ def _parse_member(ext: str, offset: str, size: str, name: str) -> TarMember:
 
 
 def _gaps(members: list[TarMember], size: int) -> list[_Gap]:
-    """Returns what lies before each member.
+    """Returns the gap before each member.
 
     Raises:
         TarIndexError: if the members do not lie one after the other in whole blocks of the file.

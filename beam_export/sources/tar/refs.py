@@ -49,7 +49,7 @@ def tar_refs(
             the samples to be read later.
         table: content of the Parquet beside the tar. A row without its image is a failure, and so
             is an image without a row.
-        data_uri: where the members' data lie, if that is not the tar.
+        data_uri: of the file that holds the members' data, if that is not the tar.
     """
     alone = table is not None and table.kind == CURATOR
     samples = _single(items, uri, data_uri) if alone else group_members(items, uri, data_uri)

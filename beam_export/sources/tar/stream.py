@@ -41,10 +41,10 @@ class TarBytes(Protocol):
     offset: int
 
     def read(self, size: int) -> bytes:
-        """Returns the next `size` bytes, or what there is of them."""
+        """Returns the next `size` bytes, or fewer at the end of the file."""
 
     def skip(self, size: int) -> int:
-        """Skips `size` bytes and returns how many of them there were."""
+        """Skips `size` bytes and returns how many there were."""
 
 
 class SeekableTar:
@@ -59,7 +59,7 @@ class SeekableTar:
         self._chunk_start = start
 
     def read(self, size: int) -> bytes:
-        """Returns the next `size` bytes, or what there is of them.
+        """Returns the next `size` bytes, or fewer at the end of the file.
 
         Raises:
             BrokenTarError: if the file is shorter than it was said to be.
@@ -77,7 +77,7 @@ class SeekableTar:
         return data
 
     def skip(self, size: int) -> int:
-        """Skips `size` bytes and returns how many of them there were."""
+        """Skips `size` bytes and returns how many there were."""
         skipped = min(size, max(self._size - self.offset, 0))
         self.offset += skipped
         return skipped
@@ -97,7 +97,7 @@ class StreamedTar:
             self._chunk = b""
 
     def read(self, size: int) -> bytes:
-        """Returns the next `size` bytes, or what there is of them.
+        """Returns the next `size` bytes, or fewer at the end of the file.
 
         Raises:
             BrokenTarError: if the compression is damaged.
@@ -110,7 +110,7 @@ class StreamedTar:
         return b"".join(parts)
 
     def skip(self, size: int) -> int:
-        """Skips `size` bytes and returns how many of them there were.
+        """Skips `size` bytes and returns how many there were.
 
         Raises:
             BrokenTarError: if the compression is damaged.

@@ -71,14 +71,14 @@ class TarOther(NamedTuple):
 
 
 class TarNote(NamedTuple):
-    """Something odd that loses nothing."""
+    """An oddity of a tar that loses no data."""
 
     offset: int
     reason: str
 
 
 class TarFault(NamedTuple):
-    """Why a walk ended before the end of the file; what lies behind `offset` is not known."""
+    """The reason why a walk ended before the end of the file; the rest from `offset` is unknown."""
 
     offset: int
     reason: str
@@ -202,7 +202,7 @@ class _Headers:
         self._pending = False
 
     def items(self) -> Iterator[_Entry | TarOther | TarNote]:
-        """Yields what the headers say; of an `_Entry` the caller reads or skips the data.
+        """Yields members by their headers; the caller reads or skips the data of an `_Entry`.
 
         Raises:
             BrokenTarError: if something is neither a header nor the end.

@@ -1,4 +1,4 @@
-"""Samples of WebDataset tars: members with one key belong together.
+"""Groups the members of a tar into WebDataset samples: those with one key belong together.
 
 A member's name is split as webdataset 1.0.2 does (`tariterators.base_plus_ext`): the key is the
 path up to the first dot of the last part, the extension is the rest in lower case. Beyond what
@@ -7,7 +7,7 @@ webdataset reads, members of a key that do not lie side by side are one sample a
 - if no extension comes twice, all of a key's members in the tar are one sample;
 - if one does, each run of adjacent members is a sample, and they have the same id, provided that
   each is complete: it has an image, and no extension twice;
-- if not, nobody can tell what belongs together, and the key is one failure.
+- if not, it is not known what belongs together, and the key is one failure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WebDatasetSample(NamedTuple):
     """A sample of a tar.
 
     Attributes:
-        key: as it stands in the tar; with surrogates for bytes that are not UTF-8.
+        key: as in the tar, with surrogates for bytes that are not UTF-8.
         name: of the image's member, likewise.
         image: its `ext` is the last part of the extension: `jpg` for `left.jpg` too.
         fields: the other members, by extension.
@@ -60,7 +60,11 @@ class _Part(NamedTuple):
 
 
 def split_member(name: str) -> tuple[str, str] | None:
-    """Returns a member's key and its extension as written, or None if it belongs to no sample."""
+    """Returns a member's key and its extension as written, or None if it belongs to no sample.
+
+    >>> split_member("a.b/cat.left.jpg"), split_member("a/.hidden")
+    (('a.b/cat', 'left.jpg'), None)
+    """
     slash = name.rfind("/")
     dot = name.find(".", slash + 1)
     if dot <= slash + 1 or dot == len(name) - 1:
@@ -69,10 +73,13 @@ def split_member(name: str) -> tuple[str, str] | None:
 
 
 def image_of(exts: Iterable[str]) -> str | None:
-    """Returns which of a sample's extensions, in lower case, is its image; None if none is.
+    """Returns the extension, of a sample's in lower case, that is its image; None if none is.
 
-    It is the first of `jpg`, `jpeg`, `png`, `webp`, then by name; `left.jpg` and the like come
-    after what is an image by all of its extension.
+    It is the first of `jpg`, `jpeg`, `png`, `webp`, then by name; extensions with inner dots, such
+    as `left.jpg`, come last.
+
+    >>> image_of(["cls", "png", "jpg"]), image_of(["seg.png", "tif"]), image_of(["txt"])
+    ('jpg', 'tif', None)
     """
     ranked = [(rank, ext) for ext in exts if (rank := _image_rank(ext)) is not None]
     return min(ranked)[1] if ranked else None
@@ -89,7 +96,7 @@ def _image_rank(ext: str) -> int | None:
 def group_members(
     items: Iterable[TarItem], uri: str, data_uri: str = ""
 ) -> Iterator[WebDatasetSample | Failure | Skipped | TarNote]:
-    """Yields a tar's samples in order of their first members, and what is no sample of it.
+    """Yields a tar's samples in the order of their first members, and what is left out or lost.
 
     A tar whose walk ended with a fault gives a failure `BrokenSource`, whose `image_id` is the
     tar's name; the last sample before the fault is a failure too, as members of it may be lost.
@@ -97,7 +104,14 @@ def group_members(
     Args:
         items: a whole tar, as `walk_members` yields it.
         uri: of the tar.
-        data_uri: where the members' data lie, if that is not the tar.
+        data_uri: of the file that holds the members' data, if that is not the tar.
+
+    >>> names = ("cat.jpg", "cat.txt", "dog.png")
+    >>> items = [TarMember(name, 512 * at, 9) for at, name in enumerate(names, 1)]
+    >>> for sample in group_members(items, "t.tar"):
+    ...     print(sample.key, sample.image.ext, [field.ext for field in sample.fields])
+    cat jpg ['txt']
+    dog png []
     """
     members = _MembersByKey(uri, data_uri or uri)
     for item in items:
@@ -107,7 +121,7 @@ def group_members(
 
 
 class _Layout(NamedTuple):
-    """What members of some extensions make; it is the same for most samples of a tar.
+    """The roles of the members of a sample, by their extensions; most samples of a tar share one.
 
     Attributes:
         image: index of the image, or -1.
@@ -140,7 +154,7 @@ def _layout_of(parts: list[_Part]) -> _Layout:
 
 
 class _MembersByKey:
-    """Members by key. A tar of 10^6 samples of three members takes some 700 MB."""
+    """The members of a tar by key; 10^6 samples of three members take some 700 MB."""
 
     def __init__(self, uri: str, data_uri: str) -> None:
         self._uri, self._data_uri = uri, data_uri
@@ -152,7 +166,7 @@ class _MembersByKey:
         self._unsure = ""
 
     def add(self, item: TarItem) -> Failure | Skipped | TarNote | None:
-        """Takes an item in and returns None, or what becomes of it if it is part of no sample."""
+        """Adds an item and returns None, or returns its outcome if it is part of no sample."""
         if isinstance(item, TarNote):
             self._last = ""
             return item
@@ -180,7 +194,7 @@ class _MembersByKey:
         self._keys.setdefault(key, []).append(part)
 
     def samples(self) -> Iterator[WebDatasetSample | Failure | Skipped]:
-        """Yields all samples; what it has yielded it no longer holds."""
+        """Yields all samples, and frees the members of each."""
         later: list[tuple[int, WebDatasetSample | Failure | Skipped]] = []
         for key in list(self._keys):
             parts = self._keys.pop(key)
@@ -197,7 +211,7 @@ class _MembersByKey:
     def _outcomes(
         self, key: str, parts: list[_Part]
     ) -> list[tuple[int, WebDatasetSample | Failure | Skipped]]:
-        """Returns what a key's members make, each with the run that it begins with."""
+        """Returns the outcomes of a key's members, each with the run that it begins with."""
         start = parts[0].run
         layout = _layout_of(parts)
         if key in self._lossy:
@@ -220,10 +234,9 @@ class _MembersByKey:
         return [(start, self._failure(key, parts[0], "DuplicateMember", reason))]
 
     def _lost(self, key: str, parts: list[_Part]) -> list[Failure | Skipped]:
-        """Returns what becomes of a key that has members without data.
+        """Returns the outcomes of a key that has members without data.
 
-        If it has no more than links and devices, none of which bears an image's name, it never
-        was a sample.
+        If it has only links and devices, none of them named like an image, it never was a sample.
         """
         lost = [(part, part.lost) for part in parts if part.lost is not None]
         if len(lost) == len(parts) and all(
@@ -261,7 +274,7 @@ class _MembersByKey:
 
 
 def _skip_reason(item: TarMember | TarOther, split: tuple[str, str] | None) -> str | None:
-    """Returns what a member is counted as if it belongs to no sample, by itself."""
+    """Returns the kind that a member is skipped as, None if it belongs to a sample."""
     if isinstance(item, TarOther) and item.kind == "directory":
         return "(directory)"
     if _META.match(item.name):
