@@ -26,9 +26,9 @@ from beam_export.cli.processes import temporary_folder
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
 from beam_export.pipeline.resources import encoder_for, threads_for
-from beam_export.pipeline.source_claims import Again, Against
 from beam_export.pipeline.verify import VerifyExport
 from beam_export.pipeline.verify_foreign import VerifyForeign
+from beam_export.pipeline.verify_input import Against, Reencode
 from beam_export.shards.manifest import FROM_JSON
 from beam_export.shards.output import Output
 from beam_export.storage.registry import check_reachable
@@ -125,14 +125,14 @@ def _transform(
             found,
             images,
             against,
-            _again(command, found, pipeline),
+            _reencode(command, found, pipeline),
             place,
             progress_address,
         )
     )
 
 
-def _again(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Again | None:
+def _reencode(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Reencode | None:
     """Returns how the images of the input are encoded again; None if they are not, or cannot be."""
     if command.against is None or not command.decode or found.manifest is None:
         return None
@@ -153,7 +153,7 @@ def _again(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Ag
         # The encoder of the export is not installed; reported with what was not checked.
         return None
     failed = frozenset(row["image_id"] or "" for row in found.failures)
-    return Again(encoder, software, failed)
+    return Reencode(encoder, software, failed)
 
 
 def _image_check(command: VerifyCommand, options: dict[str, Any]) -> ImageCheck | None:

@@ -1,4 +1,4 @@
-"""Verifies an export as a pipeline: one element a shard, then what all of them together tell."""
+"""Verifies an export of ours: one element per shard, then all of them together (`verify.*`)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
 from beam_export.pipeline.progress import report
 from beam_export.pipeline.read_tars import Spills
-from beam_export.pipeline.source_claims import Again, Against, InputClaims
-from beam_export.pipeline.verify_names import SettleNames, by_bucket, one_claim
+from beam_export.pipeline.verify_input import Against, ReadInputNames, Reencode
+from beam_export.pipeline.verify_names import CheckNames
 from beam_export.shards.output import Output
 from beam_export.shards.parquet import PARQUET_ERRORS
 from beam_export.sources.tar.exports import own_columns
-from beam_export.verify.against_input import Rules, Span, rules_of
+from beam_export.verify.against_input import KeySpan, Rules, rules_of
 from beam_export.verify.dataset import Opened, read_file
-from beam_export.verify.findings import CHECK_ACCESS, Fault, Findings, in_order, reason
+from beam_export.verify.findings import CHECK_ACCESS, Fault, reason
 from beam_export.verify.members import ImageCheck, origin_of
 from beam_export.verify.shard import CheckedShard, ShardChecker
-from beam_export.verify.totals import conclude
-from beam_export.verify.unique_names import Claim, Tally
+from beam_export.verify.totals import collect_findings
+from beam_export.verify.unique_names import UnmatchedCounts, listed_failures, pack_uses
 
 __all__ = ["VerifyExport"]
 
@@ -35,12 +35,12 @@ class VerifyExport(beam.PTransform):
     """Verifies an export of ours; gives `Findings`, as one JSON text.
 
     Attributes:
-        output: where it lies.
-        opened: what was found before the shards are read.
-        images: how images are looked at, or None.
-        against: the input, or None.
-        again: how its images are encoded again, or None.
-        spills: where the members of its compressed tars go.
+        output: the directory of the export.
+        opened: its manifest and tables, read before the shards.
+        images: decodes images; None without `--decode`.
+        against: the input that it is compared with; None without `--against`.
+        reencode: how the input's images are encoded again; None if they are not.
+        spills: where the members of compressed tars of the input go.
         progress_address: address for `progress.report`.
     """
 
@@ -48,55 +48,60 @@ class VerifyExport(beam.PTransform):
     opened: Opened
     images: ImageCheck | None
     against: Against | None
-    again: Again | None
+    reencode: Reencode | None
     spills: Spills
     progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[str]:
-        opened = self.opened
-        names = _expected_names(opened)
-        shards = opened.shards or {}
-        columns, rules = pa.schema([]), None
+        opened, rules, columns = self.opened, None, pa.schema([])
         if self.against is not None:
             columns = self._columns()
             origin = origin_of(opened.manifest, opened.run)
             rules = rules_of(opened.manifest, columns.names, origin)
-        tasks = [(number, shards.get(number)) for number in opened.numbers]
-        checked = (
-            pbegin
-            | "Shards" >> beam.Create(tasks)
-            | "SpreadShards" >> beam.Reshuffle()
-            | "CheckShard"
-            >> beam.ParDo(
-                _CheckShard(self.output, opened, self.images, self.progress_address, names, rules)
-            ).with_outputs("claims", "faults", main="shards")
-        )
-        claims, others = checked.claims, pbegin | "NoOthers" >> beam.Create([], reshuffle=False)
+        checked = self._check_shards(pbegin, rules)
+        uses, codecs = checked.name_uses, pbegin | "NoOthers" >> beam.Create([], reshuffle=False)
         if rules is not None:
-            given = pbegin | "Input" >> self._input(rules, columns, names)
-            listed = pbegin | "Listed" >> beam.Create(_listed(opened, names))
-            claims = (claims, given.claims, listed) | "AllClaims" >> beam.Flatten()
-            others = given.others
-        settled = claims | "Settle" >> SettleNames(rules, opened.names, _renamed(opened), names)
-        faults = (checked.faults, settled.faults) | "AllFaults" >> beam.Flatten()
+            given = pbegin | "Input" >> self._input(rules, columns)
+            listed = pack_uses(listed_failures(opened), opened.name_count)
+            failed = pbegin | "Listed" >> beam.Create(list(listed))  # (bucket, packed NameUses)
+            uses = (uses, given.uses, failed) | "AllNames" >> beam.Flatten()
+            codecs = given.codecs  # str
+        names = uses | "CheckNames" >> CheckNames(
+            rules, opened.names, opened.renamed, opened.name_count
+        )
+        faults = (checked.faults, names.faults) | "AllFaults" >> beam.Flatten()  # Fault
         return (
             pbegin
             | "Once" >> beam.Create([0])
             | "Conclude"
             >> beam.ParDo(
-                _Conclude(
-                    opened, rules is not None, self.images is not None, self.again is not None
-                ),
+                _Conclude(self),
                 AsList(checked.shards),
                 AsList(faults),
-                AsList(settled.tallies),
-                AsList(settled.spans),
-                AsList(others),
-            ).with_output_types(str)
+                AsList(names.unmatched),
+                AsList(names.spans),
+                AsList(codecs),
+            ).with_output_types(str)  # JSON
+        )
+
+    def _check_shards(self, pbegin: beam.pvalue.PBegin, rules: Rules | None) -> Any:
+        """Checks each shard by itself; gives `shards`, `name_uses` and `faults`."""
+        shards = self.opened.shards or {}
+        tasks = [(number, shards.get(number)) for number in self.opened.numbers]
+        return (
+            pbegin
+            | "Shards" >> beam.Create(tasks)  # (shard, its row in the table of shards)
+            | "SpreadShards" >> beam.Reshuffle()
+            | "CheckShard"
+            >> beam.ParDo(_CheckShard(self, rules)).with_outputs(
+                "name_uses",  # (bucket, packed NameUses)
+                "faults",  # Fault
+                main="shards",  # CheckedShard
+            )
         )
 
     def _columns(self) -> pa.Schema:
-        """Returns the metadata columns, of the first shard that has any to show."""
+        """Returns the metadata columns, of the first shard whose Parquet can be read."""
         for number in self.opened.numbers:
             with (
                 contextlib.suppress(*PARQUET_ERRORS),
@@ -107,98 +112,36 @@ class VerifyExport(beam.PTransform):
                     return columns
         return pa.schema([])
 
-    def _input(self, rules: Rules, columns: pa.Schema, names: int) -> InputClaims:
+    def _input(self, rules: Rules, columns: pa.Schema) -> ReadInputNames:
         assert self.against is not None
-        manifest = self.opened.manifest
-        return InputClaims(
-            self.against,
-            self.output.directory,
-            manifest["options"] if manifest else {},
-            columns,
-            rules,
-            self.again,
-            names,
-            self.spills,
-            self.progress_address,
-        )
-
-
-class _Conclude(beam.DoFn):
-    """Yields the findings, as JSON, once everything was looked at."""
-
-    def __init__(self, opened: Opened, against: bool, decode: bool, again: bool) -> None:
-        self._opened, self._against = opened, against
-        self._decode, self._again = decode, again
-
-    def process(
-        self,
-        _: int,
-        shards: Sequence[CheckedShard],
-        faults: Sequence[Fault],
-        tallies: Sequence[Tally],
-        spans: Sequence[Span],
-        others: Sequence[str],
-    ) -> Iterator[str]:
-        opened = self._opened
-        checked = [CheckedShard(*shard) for shard in shards]
-        last = conclude(opened, checked, tallies if self._against else None, spans)
-        columns = [shard.columns for shard in checked if shard.columns is not None]
-        found = Findings(
-            shards=len(checked),
-            samples=sum(one["samples"] for one in columns),
-            bytes=sum(one["bytes"] + one["parquet_bytes"] for one in columns),
-            faults=in_order(Fault(*fault) for fault in (*opened.faults, *faults, *last)),
-            unchecked=list(self._unchecked(sorted(set(others)))),
-            notes=list(_differing(checked)),
-        )
-        yield found.to_json()
-
-    def _unchecked(self, others: Sequence[str]) -> Iterator[str]:
-        """Yields what could not be checked, or was not asked for and is easily thought to be."""
-        if not self._opened.whole:
-            yield "sums over the dataset: shards are missing"
-        manifest = self._opened.manifest
-        encoded = manifest["totals"].get("encoded") if manifest is not None else 0
-        if not self._against or not encoded:
-            return
-        what = f"whether the {encoded} encoded images are what the input's become"
-        if others:
-            yield f"{what}: the codecs here are not those of the export ({'; '.join(others)})"
-        elif not self._decode:
-            yield f"{what}: --decode beside --against encodes them again"
-        elif not self._again:
-            yield f"{what}: what encoded them is not here"
-
-
-def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
-    """Yields words on members that say otherwise than columns, where that is no fault."""
-    count = sum(shard.differing for shard in shards)
-    if count:
-        first = min(shards, key=lambda shard: (not shard.differing, shard.number))
-        yield (
-            f"the .json of {count} samples says otherwise than their columns (the first, "
-            f"{first.example}), and nothing tells that these were made of it; --against proves both"
+        return ReadInputNames(
+            against=self.against,
+            exclude=self.output.directory,
+            options=self.opened.options,
+            columns=columns,
+            rules=rules,
+            reencode=self.reencode,
+            name_count=self.opened.name_count,
+            spills=self.spills,
+            progress_address=self.progress_address,
         )
 
 
 class _CheckShard(beam.DoFn):
-    """Yields a `CheckedShard`, without its claims and faults, which go by themselves."""
+    """Yields a `CheckedShard`; its names and faults go by themselves."""
 
-    def __init__(
-        self,
-        output: Output,
-        opened: Opened,
-        images: ImageCheck | None,
-        progress_address: str | None,
-        names: int,
-        rules: Rules | None,
-    ) -> None:
-        self._output, self._names, self._claimants = output, opened.names, names
-        options = opened.manifest["options"] if opened.manifest else {}
-        sequential = options.get("member_names") == "sequential"
-        self._images, self._progress_address = images, progress_address
-        origin = origin_of(opened.manifest, opened.run)
-        self._checker = ShardChecker(opened.names, sequential, images, origin, rules)
+    def __init__(self, run: VerifyExport, rules: Rules | None) -> None:
+        opened = run.opened
+        self._output, self._images = run.output, run.images
+        self._progress_address = run.progress_address
+        self._names, self._name_count = opened.names, opened.name_count
+        self._checker = ShardChecker(
+            opened.names,
+            sequential=opened.options.get("member_names") == "sequential",
+            images=run.images,
+            origin=origin_of(opened.manifest, opened.run),
+            rules=rules,
+        )
 
     def setup(self) -> None:
         if self._images is not None:
@@ -212,12 +155,12 @@ class _CheckShard(beam.DoFn):
             return
         for fault in checked.faults:
             yield TaggedOutput("faults", fault)
-        for packed in by_bucket(checked.claims, self._claimants):
-            yield TaggedOutput("claims", packed)
+        for uses in pack_uses(checked.name_uses, self._name_count):
+            yield TaggedOutput("name_uses", uses)
         columns = checked.columns or {}
         counts = {"kept": columns.get("samples", 0), "bytes": columns.get("bytes", 0)}
         report(self._progress_address, counts)
-        yield checked._replace(claims=[], faults=[])
+        yield checked._replace(name_uses=[], faults=[])
 
     def _check(self, number: int, listed: dict[str, Any] | None) -> CheckedShard | Fault:
         """Checks a shard; a file that is there and cannot be read is a fault."""
@@ -233,21 +176,30 @@ class _CheckShard(beam.DoFn):
             return Fault(name, "", f"it cannot be read ({reason(error)})", CHECK_ACCESS)
 
 
-def _listed(opened: Opened, names: int) -> list[tuple[int, bytes]]:
-    """Returns the claims of the failures that the export lists."""
-    return [
-        one_claim(Claim("listed", row["image_id"] or "", opened.names.failures), names)
-        for row in opened.failures
-    ]
+class _Conclude(beam.DoFn):
+    """Yields the findings, as JSON, once everything else is checked."""
 
+    def __init__(self, run: VerifyExport) -> None:
+        self._opened, self._against = run.opened, run.against is not None
+        self._decode, self._reencode = run.images is not None, run.reencode is not None
 
-def _expected_names(opened: Opened) -> int:
-    """Returns how many names there are, about: two a sample, and another with the input's."""
-    rows = (opened.shards or {}).values()
-    samples = sum(row["samples"] for row in rows if isinstance(row["samples"], int))
-    return 3 * max(0, samples)
-
-
-def _renamed(opened: Opened) -> bool:
-    options = opened.manifest["options"] if opened.manifest else {}
-    return bool(options.get("duplicates") == "rename")
+    def process(
+        self,
+        _: int,
+        shards: Sequence[CheckedShard],
+        faults: Sequence[Fault],
+        unmatched: Sequence[UnmatchedCounts],
+        spans: Sequence[KeySpan],
+        codecs: Sequence[str],
+    ) -> Iterator[str]:
+        findings = collect_findings(
+            self._opened,
+            [CheckedShard(*shard) for shard in shards],
+            [Fault(*fault) for fault in faults],
+            unmatched=unmatched if self._against else None,
+            spans=spans,
+            codecs=codecs,
+            decode=self._decode,
+            reencode=self._reencode,
+        )
+        yield findings.to_json()

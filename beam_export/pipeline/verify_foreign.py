@@ -1,32 +1,36 @@
-"""Verifies shards that others made as a pipeline, one element a shard."""
+"""Verifies shards made by other tools, one element per shard (`verify.foreign`)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
 from beam_export.pipeline.progress import report
-from beam_export.pipeline.verify_names import SettleNames, by_bucket
+from beam_export.pipeline.verify_names import CheckNames
 from beam_export.shards.output import Output
-from beam_export.verify.findings import CHECK_ACCESS, Fault, Findings, in_order, reason
-from beam_export.verify.foreign import UNCHECKED, ForeignShard, check_foreign
+from beam_export.verify.findings import CHECK_ACCESS, Fault, reason
+from beam_export.verify.foreign import ForeignShard, check_foreign, foreign_findings
 from beam_export.verify.members import ImageCheck
+from beam_export.verify.unique_names import pack_uses
 
 __all__ = ["VerifyForeign"]
+
+#: Names per shard, about: unknown before it is read.
+_NAMES_PER_SHARD = 1000
 
 
 @dataclasses.dataclass
 class VerifyForeign(beam.PTransform):
-    """Verifies shards that others made; gives `Findings`, as one JSON text.
+    """Verifies shards made by other tools; gives `Findings`, as one JSON text.
 
     Attributes:
-        output: where they lie.
+        output: the directory of the shards.
         shards: their files.
-        images: how images are looked at, or None.
+        images: decodes images; None without `--decode`.
         progress_address: address for `progress.report`.
     """
 
@@ -36,33 +40,42 @@ class VerifyForeign(beam.PTransform):
     progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[str]:
-        names = 1000 * len(self.shards)
+        name_count = _NAMES_PER_SHARD * len(self.shards)
+        check = _CheckForeign(self.output, self.images, self.progress_address, name_count)
         checked = (
             pbegin
-            | "Shards" >> beam.Create(self.shards)
+            | "Shards" >> beam.Create(self.shards)  # ForeignShard
             | "SpreadShards" >> beam.Reshuffle()
             | "CheckShard"
-            >> beam.ParDo(
-                _CheckForeign(self.output, self.images, self.progress_address, names)
-            ).with_outputs("claims", "faults", main="shards")
+            >> beam.ParDo(check).with_outputs(
+                "name_uses",  # (bucket, packed NameUses)
+                "faults",  # Fault
+                main="shards",  # (samples, [what could not be checked, ...])
+            )
         )
-        settled = checked.claims | "Settle" >> SettleNames(None, None, False, names)
-        faults = (checked.faults, settled.faults) | "AllFaults" >> beam.Flatten()
+        names = checked.name_uses | "CheckNames" >> CheckNames(
+            rules=None, files=None, renamed=False, name_count=name_count
+        )
+        faults = (checked.faults, names.faults) | "AllFaults" >> beam.Flatten()
         return (
             pbegin
             | "Once" >> beam.Create([0])
-            | "Conclude" >> beam.Map(_conclude_foreign, AsList(checked.shards), AsList(faults))
+            | "Conclude" >> beam.Map(_conclude, AsList(checked.shards), AsList(faults))  # JSON
         )
 
 
 class _CheckForeign(beam.DoFn):
-    """Yields samples and what is unchecked of a shard; claims and faults go by themselves."""
+    """Yields (samples, what is unchecked) of a shard; names and faults go by themselves."""
 
     def __init__(
-        self, output: Output, images: ImageCheck | None, progress_address: str | None, names: int
+        self,
+        output: Output,
+        images: ImageCheck | None,
+        progress_address: str | None,
+        name_count: int,
     ) -> None:
         self._output, self._images = output, images
-        self._progress_address, self._names = progress_address, names
+        self._progress_address, self._name_count = progress_address, name_count
 
     def setup(self) -> None:
         if self._images is not None:
@@ -87,8 +100,8 @@ class _CheckForeign(beam.DoFn):
             return
         for fault in checked.faults:
             yield TaggedOutput("faults", fault)
-        for packed in by_bucket(checked.claims, self._names):
-            yield TaggedOutput("claims", packed)
+        for uses in pack_uses(checked.name_uses, self._name_count):
+            yield TaggedOutput("name_uses", uses)
         report(self._progress_address, {"kept": checked.samples})
         yield checked.samples, checked.unchecked
 
@@ -99,13 +112,5 @@ class _CheckForeign(beam.DoFn):
             return source.read()
 
 
-def _conclude_foreign(_: int, shards: list[tuple[int, list[str]]], faults: list[Fault]) -> str:
-    unchecked = {words for _, found in shards for words in found}
-    found = Findings(
-        shards=len(shards),
-        samples=sum(samples for samples, _ in shards),
-        bytes=None,
-        faults=in_order(Fault(*fault) for fault in faults),
-        unchecked=[*UNCHECKED, *sorted(unchecked)],
-    )
-    return found.to_json()
+def _conclude(_: int, shards: Sequence[tuple[int, list[str]]], faults: Sequence[Fault]) -> str:
+    return foreign_findings(shards, [Fault(*fault) for fault in faults]).to_json()

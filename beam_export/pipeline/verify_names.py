@@ -1,10 +1,8 @@
-"""Settles names bucket by bucket: what must be one in the dataset, and what became of the input."""
+"""Checks names bucket by bucket: unique in the dataset, and matched with the input's samples."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -12,133 +10,117 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.naming import ShardNames
-from beam_export.verify.against_input import Rank, Rules, Span, hold_shard
+from beam_export.packing import unpack
+from beam_export.verify.against_input import KeySpan, Rules, check_order_in_shard, pack_keys
 from beam_export.verify.findings import Fault
 from beam_export.verify.unique_names import (
-    Claim,
-    Left,
-    Tally,
-    base_of,
-    bucket_of,
-    pack,
-    settle,
-    tally,
-    unpack,
+    UnmatchedCounts,
+    check_bucket,
+    count_unmatched,
+    pack_unmatched,
 )
 
-__all__ = ["SettleNames", "Settled", "by_bucket", "one_claim"]
+__all__ = ["CheckNames", "CheckedNames"]
 
 
-class Settled(NamedTuple):
-    """Names that are not one, how much has no counterpart, and each shard's order keys."""
+class CheckedNames(NamedTuple):
+    """The outputs of `CheckNames`; the last two are empty without `--against`.
+
+    Attributes:
+        faults: duplicate names, and rows that are not what their input sample makes of them.
+        unmatched: how many ids have no counterpart, per bucket.
+        spans: smallest and largest order key, per shard.
+    """
 
     faults: PCollection[Fault]
-    tallies: PCollection[Tally]
-    spans: PCollection[Span]
+    unmatched: PCollection[UnmatchedCounts]
+    spans: PCollection[KeySpan]
 
 
 @dataclasses.dataclass
-class SettleNames(beam.PTransform):
-    """Finds equal names, and what has no counterpart in the input, bucket by bucket.
+class CheckNames(beam.PTransform):
+    """Finds duplicate names, and ids without a counterpart in the input, bucket by bucket.
 
     Attributes:
-        rules: how the export is held against the input; None if its claims are not there.
-        files: names of the export's files; None if there is no input.
-        renamed: whether the export has renamed equal ids.
-        names: how many claims there are, about.
+        rules: how rows are compared with the input; None without `--against`.
+        files: names of the export's files; None without `--against`.
+        renamed: whether the export has renamed duplicate ids.
+        name_count: about how many names there are.
     """
 
     rules: Rules | None
     files: ShardNames | None
     renamed: bool
-    names: int
+    name_count: int
 
-    def expand(self, claims: PCollection[tuple[int, bytes]]) -> Settled:
-        settled = (
-            claims
-            | "ClaimsByBucket" >> beam.GroupByKey()
-            | "SettleBucket"
-            >> beam.ParDo(_SettleBucket(self.rules, self.renamed, self.names)).with_outputs(
-                "left", "ranks", main="faults"
+    def expand(self, uses: PCollection[tuple[int, bytes]]) -> CheckedNames:
+        matched = (
+            uses  # (bucket, packed NameUses)
+            | "NamesByBucket" >> beam.GroupByKey()  # (bucket, [packed NameUses, ...])
+            | "CheckBucket"
+            >> beam.ParDo(_CheckBucket(self.rules, self.renamed, self.name_count)).with_outputs(
+                "unmatched",  # (bucket, packed Unmatched)
+                "keys",  # (shard, packed PlacedKeys)
+                main="faults",  # Fault
             )
         )
         if self.rules is None:
-            nothing = claims.pipeline | "NoInput" >> beam.Create([], reshuffle=False)
-            return Settled(settled.faults, nothing, nothing)
-        tallied = (
-            settled.left
-            | "LeftByBucket" >> beam.GroupByKey()
-            | "TallyBucket"
-            >> beam.FlatMap(_tally_bucket, self.renamed, self.rules).with_outputs(
-                "faults", "ranks", main="tallies"
+            nothing = uses.pipeline | "NoInput" >> beam.Create([], reshuffle=False)
+            return CheckedNames(matched.faults, nothing, nothing)
+        counted = (
+            matched.unmatched
+            | "UnmatchedByBucket" >> beam.GroupByKey()  # (bucket, [packed Unmatched, ...])
+            | "CountBucket"
+            >> beam.FlatMap(_count_bucket, self.renamed, self.rules).with_outputs(
+                "faults",  # Fault
+                "keys",  # (shard, packed PlacedKeys)
+                main="counts",  # UnmatchedCounts
             )
         )
-        ranked = (
-            (settled.ranks, tallied.ranks)
-            | "Ranks" >> beam.Flatten()
-            | "RanksByShard" >> beam.GroupByKey()
-            | "HoldOrder"
-            >> beam.FlatMap(_hold_order, self.files).with_outputs("faults", main="spans")
+        ordered = (
+            (matched.keys, counted.keys)
+            | "Keys" >> beam.Flatten()
+            | "KeysByShard" >> beam.GroupByKey()  # (shard, [packed PlacedKeys, ...])
+            | "CheckOrder"
+            >> beam.FlatMap(_check_order, self.files).with_outputs(
+                "faults",  # Fault
+                main="spans",  # KeySpan
+            )
         )
-        faults = (settled.faults, tallied.faults, ranked.faults) | "Faults" >> beam.Flatten()
-        return Settled(faults, tallied.tallies, ranked.spans)
+        faults = (matched.faults, counted.faults, ordered.faults) | "Faults" >> beam.Flatten()
+        return CheckedNames(faults, counted.counts, ordered.spans)
 
 
-class _SettleBucket(beam.DoFn):
-    def __init__(self, rules: Rules | None, renamed: bool, names: int) -> None:
-        self._rules, self._renamed, self._names = rules, renamed, names
+class _CheckBucket(beam.DoFn):
+    """Yields the faults of one bucket; unmatched ids and order keys go by themselves."""
+
+    def __init__(self, rules: Rules | None, renamed: bool, name_count: int) -> None:
+        self._rules, self._renamed, self._name_count = rules, renamed, name_count
 
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
-        claims = (Claim(*item) for packed in group[1] for item in unpack(packed))
-        found = settle(claims, self._rules)
+        found = check_bucket((use for packed in group[1] for use in unpack(packed)), self._rules)
         yield from found.faults
-        yield from _by_shard(found.ranks, self._rules)
-        by_bucket: dict[int, list[Left]] = {}
-        for one in found.left:
-            bucket = bucket_of(base_of(one, self._renamed), self._names)
-            by_bucket.setdefault(bucket, []).append(one)
-        for bucket, items in by_bucket.items():
-            yield TaggedOutput("left", (bucket, pack(items)))
+        for keys in pack_keys(found.keys, self._rules):
+            yield TaggedOutput("keys", keys)
+        for rest in pack_unmatched(found.unmatched, self._name_count, renamed=self._renamed):
+            yield TaggedOutput("unmatched", rest)
 
 
-def _tally_bucket(group: tuple[int, Iterable[bytes]], renamed: bool, rules: Rules) -> Iterator[Any]:
-    left = (Left(*item) for packed in group[1] for item in unpack(packed))
-    counts, found = tally(left, renamed, rules)
+def _count_bucket(group: tuple[int, Iterable[bytes]], renamed: bool, rules: Rules) -> Iterator[Any]:
+    unmatched = (one for packed in group[1] for one in unpack(packed))
+    counts, found = count_unmatched(unmatched, renamed, rules)
     yield counts
     for fault in found.faults:
         yield TaggedOutput("faults", fault)
-    yield from _by_shard(found.ranks, rules)
+    for keys in pack_keys(found.keys, rules):
+        yield TaggedOutput("keys", keys)
 
 
-def _by_shard(ranks: Iterable[Rank], rules: Rules | None) -> Iterator[TaggedOutput]:
-    """Yields (shard, its ranks packed), if the order is to be held."""
-    if rules is None or not rules.ordered:
-        return
-    shards: dict[int, list[Rank]] = {}
-    for rank in ranks:
-        shards.setdefault(rank.shard, []).append(rank)
-    for shard, items in shards.items():
-        yield TaggedOutput("ranks", (shard, zlib.compress(json.dumps(items).encode(), 1)))
-
-
-def _hold_order(group: tuple[int, Iterable[bytes]], files: ShardNames | None) -> Iterator[Any]:
+def _check_order(group: tuple[int, Iterable[bytes]], files: ShardNames | None) -> Iterator[Any]:
     assert files is not None
-    items = (item for packed in group[1] for item in json.loads(zlib.decompress(packed)))
-    span, faults = hold_shard((Rank(*item) for item in items), files)
+    span, faults = check_order_in_shard(
+        (key for packed in group[1] for key in unpack(packed)), files
+    )
     yield span
     for fault in faults:
         yield TaggedOutput("faults", fault)
-
-
-def by_bucket(claims: Iterable[Claim], names: int) -> Iterator[tuple[int, bytes]]:
-    """Yields claims packed by bucket, given how many there are in all, about."""
-    buckets: dict[int, list[Claim]] = {}
-    for claim in claims:
-        buckets.setdefault(bucket_of(claim.name, names), []).append(claim)
-    for bucket, items in buckets.items():
-        yield bucket, pack(items)
-
-
-def one_claim(claim: Claim, names: int) -> tuple[int, bytes]:
-    """Returns one claim as `by_bucket` does."""
-    return bucket_of(claim.name, names), pack([claim])

@@ -6,6 +6,7 @@ bytes. So each brings digests, short ones, as there are as many as images.
 
 from __future__ import annotations
 
+import collections
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,21 +17,24 @@ from beam_export.metadata import canonical
 from beam_export.metadata.schema import output_name
 from beam_export.metadata.to_arrow import ColumnBuilder
 from beam_export.naming import ShardNames
+from beam_export.packing import pack
 from beam_export.shards.parquet import stored_values
 from beam_export.verify.findings import Fault, Faults
 from beam_export.verify.members import MISFIT, Origin, fitted
 
 __all__ = [
-    "Proof",
-    "Rank",
+    "ColumnDigests",
+    "KeySpan",
+    "PlacedKey",
     "Rules",
-    "Span",
-    "Values",
+    "SampleDigests",
+    "check_order_in_shard",
+    "check_order_of_shards",
     "differences",
-    "hold_shard",
-    "hold_spans",
     "image_of",
     "members_of",
+    "other_codecs",
+    "pack_keys",
     "rules_of",
 ]
 
@@ -43,16 +47,16 @@ _ORDER_REMEDY = (
 )
 
 
-class Proof(NamedTuple):
-    """What a row, or a sample of the input, is held by.
+class SampleDigests(NamedTuple):
+    """Digests that a row and a sample of the input are compared by.
 
     Attributes:
-        order: hex, the order key of a sample of the input; empty of a row.
-        shard, row: where a row stands; -1 for a sample of the input.
-        image: of the image as stored (`image_of`); of a sample of the input, as it was encoded
-            again; empty if it was not.
-        members: of the other members, by extension: `txt:` and a digest, in one text.
-        columns: of the columns, in the order of `Rules.columns`: a digest each, in one text.
+        order: hex, the order key of a sample of the input; empty for a row.
+        shard, row: the place of a row; -1 for a sample of the input.
+        image: `image_of` the image as stored; of a sample of the input, as it was encoded again,
+            and empty if it was not.
+        members: `members_of` the other members.
+        columns: digests of the columns, 12 characters each, in the order of `Rules.columns`.
     """
 
     order: str = ""
@@ -64,7 +68,7 @@ class Proof(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What of an export can be held against its input.
+    """How rows of an export are compared with its input.
 
     Attributes:
         columns: names of the columns that come from the input, if a sample has them.
@@ -82,7 +86,7 @@ class Rules(NamedTuple):
 
 
 def rules_of(manifest: Mapping[str, Any] | None, columns: Iterable[str], origin: Origin) -> Rules:
-    """Returns what can be held of an export with these metadata columns."""
+    """Returns how an export with these metadata columns can be compared with its input."""
     if manifest is None:
         return Rules(ordered=False)
     options: Mapping[str, Any] = manifest["options"]
@@ -101,21 +105,29 @@ def rules_of(manifest: Mapping[str, Any] | None, columns: Iterable[str], origin:
 
 
 def members_of(members: Iterable[tuple[str, str]]) -> str:
-    """Returns `Proof.members` of (extension, hex SHA-256)."""
+    """Returns `SampleDigests.members` of (extension, hex SHA-256).
+
+    >>> members_of([("txt", "0123456789abcdef"), ("json", "fedcba9876543210")])
+    'json:fedcba987654,txt:0123456789ab'
+    """
     return ",".join(f"{ext}:{sha256[:_DIGITS]}" for ext, sha256 in sorted(members))
 
 
 def image_of(sha256: str, encoding: str, width: int | None, height: int | None) -> str:
-    """Returns `Proof.image` of an image and what its row says of it."""
+    """Returns `SampleDigests.image` of an image and what its row says of it.
+
+    >>> image_of("0123", "copied", 640, 480)
+    '0123 copied, 640 x 480'
+    """
     return f"{sha256} {encoding}, {width} x {height}"
 
 
-class Values:
-    """Digests of the columns' values, on either side.
+class ColumnDigests:
+    """Makes digests of the values of columns, of rows and of samples of the input.
 
     Args:
         columns: the metadata columns of the export.
-        rules: which of them are held.
+        rules: which of them are compared.
     """
 
     def __init__(self, columns: pa.Schema, rules: Rules) -> None:
@@ -124,11 +136,11 @@ class Values:
         self._builders = [ColumnBuilder(field) for field in fields]
 
     def of_row(self, metadata: Mapping[str, Any]) -> str:
-        """Returns `Proof.columns` of a row."""
+        """Returns `SampleDigests.columns` of a row."""
         return "".join(_digest(metadata[name]) for name in self._names)
 
     def of_input(self, metadata: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Returns `Proof.columns` of samples of the input."""
+        """Returns `SampleDigests.columns` of samples of the input."""
         columns = []
         for name, builder in zip(self._names, self._builders, strict=True):
             values = fitted(builder, stored_values(metadata, name))
@@ -152,11 +164,13 @@ def _digest(value: Any) -> str:
         return _OTHER
 
 
-def differences(row: Proof, given: Proof, rules: Rules) -> Iterator[tuple[str, bool]]:
-    """Yields in what a row is not what the input's sample makes of it.
+def differences(
+    row: SampleDigests, given: SampleDigests, rules: Rules
+) -> Iterator[tuple[str, bool]]:
+    """Yields the differences between a row and the sample of the input that it was made of.
 
     Returns:
-        Of each: what to say, and whether it is the tar's (else the Parquet's).
+        (problem in words, whether the tar is at fault and not the Parquet) of each.
     """
     nothing = _digest(None)
     for at, name in enumerate(rules.columns):
@@ -188,8 +202,8 @@ def _opened(members: str) -> dict[str, str]:
     return {ext: digest for ext, _, digest in pairs}
 
 
-class Rank(NamedTuple):
-    """Where a sample stands, and its order key.
+class PlacedKey(NamedTuple):
+    """The order key of a sample of the input, with the place of its row.
 
     Attributes:
         shard, row: its place.
@@ -203,7 +217,7 @@ class Rank(NamedTuple):
     id: str
 
 
-class Span(NamedTuple):
+class KeySpan(NamedTuple):
     """The smallest and the largest order key of a shard."""
 
     shard: int
@@ -211,21 +225,44 @@ class Span(NamedTuple):
     last: str
 
 
-def hold_shard(ranks: Iterable[Rank], names: ShardNames) -> tuple[Span, list[Fault]]:
-    """Returns the span of one shard's samples, at least one, and a fault for each out of place."""
-    placed = sorted(ranks)
+def check_order_in_shard(
+    keys: Iterable[PlacedKey], names: ShardNames
+) -> tuple[KeySpan, list[Fault]]:
+    """Returns the span of the keys of one shard, at least one, and a fault per row out of place."""
+    placed = sorted(keys)
     faults = Faults(_ORDER_REMEDY)
-    ordered = sorted(placed, key=lambda rank: rank.key)
+    ordered = sorted(placed, key=lambda placed: placed.key)
     for found, wanted in zip(placed, ordered, strict=True):
         if found.key != wanted.key:
             faults.add(
                 names.parquet(found.shard), "it does not stand where the order has it", found.id
             )
-    return Span(placed[0].shard, ordered[0].key, ordered[-1].key), faults.all()
+    return KeySpan(placed[0].shard, ordered[0].key, ordered[-1].key), faults.all()
 
 
-def hold_spans(spans: Iterable[Span], names: ShardNames) -> list[Fault]:
-    """Returns a fault for each shard that has samples of before the end of an earlier one."""
+def pack_keys(keys: Iterable[PlacedKey], rules: Rules | None) -> Iterator[tuple[int, bytes]]:
+    """Yields (shard, packed list of its keys); nothing where the order is not to be checked."""
+    if rules is None or not rules.ordered:
+        return
+    shards: dict[int, list[PlacedKey]] = collections.defaultdict(list)
+    for placed in keys:
+        shards[placed.shard].append(placed)
+    for shard, items in shards.items():
+        yield shard, pack(items)
+
+
+def other_codecs(found: Mapping[str, str], stated: Mapping[str, str]) -> str:
+    """Returns the codecs whose versions are not those that the export was made with, in words.
+
+    >>> other_codecs({"pillow": "11.1", "libjpeg": "3.0"}, {"pillow": "11.0", "libjpeg": "3.0"})
+    'pillow 11.1, not 11.0'
+    """
+    other = [name for name in sorted(found) if found[name] != stated.get(name)]
+    return ", ".join(f"{name} {found[name]}, not {stated.get(name)}" for name in other)
+
+
+def check_order_of_shards(spans: Iterable[KeySpan], names: ShardNames) -> list[Fault]:
+    """Returns a fault per shard that has samples which belong before the end of an earlier one."""
     faults = Faults(_ORDER_REMEDY)
     last = ""
     for span in sorted(spans):

@@ -17,7 +17,7 @@ from beam_export.verify.shard_parquet import read_table
 
 __all__ = ["Opened", "find_hash", "open_export", "read_file"]
 
-#: Bytes that are read of a file that should be small at any size of the dataset, and of any other.
+#: Most bytes read of a file that is small for any dataset, and of any other file.
 _SMALL, _MOST = 64 << 20, 2 << 30
 _PART = 1 << 20
 
@@ -31,7 +31,7 @@ _FIELDS = {
     "totals": dict,
     "tables": list,
 }
-#: What is in those that others look into.
+#: What else must hold of those whose content is used.
 _INSIDE: dict[str, Callable[[Any], bool]] = {
     "steps": lambda steps: all(type(one) is dict for one in steps),
     "schema": lambda schema: all(type(one) is dict for one in schema),
@@ -48,14 +48,14 @@ class Opened(NamedTuple):
 
     Attributes:
         names: names of its files.
-        manifest: its manifest, without the seal; None if it cannot be relied on.
-        shards: rows of the table of shards, by number; None if it cannot be relied on.
+        manifest: its manifest, without its digest; None if it is missing or damaged.
+        shards: rows of the table of shards, by number; None if it is missing or damaged.
         failures: rows of the table of failures.
         numbers: shards whose two files are there.
-        whole: whether all shards that there should be are there.
+        whole: whether no shard is missing.
         faults: what is wrong so far.
         notes: what is odd and no fault.
-        run: the run's own facts; None if they cannot be relied on.
+        run: the run's own facts (`run.json`); None if they are missing or damaged.
     """
 
     names: ShardNames
@@ -67,6 +67,23 @@ class Opened(NamedTuple):
     faults: list[Fault]
     notes: list[str]
     run: dict[str, Any] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that the manifest states; empty without a manifest."""
+        return self.manifest["options"] if self.manifest is not None else {}
+
+    @property
+    def renamed(self) -> bool:
+        """Whether the export has renamed duplicate ids."""
+        return bool(self.options.get("duplicates") == "rename")
+
+    @property
+    def name_count(self) -> int:
+        """About how many names there are: an id and a key per sample, and one of the input."""
+        rows = (self.shards or {}).values()
+        samples = sum(row["samples"] for row in rows if isinstance(row["samples"], int))
+        return 3 * max(0, samples)
 
 
 def find_hash(files: Collection[str], read: Callable[[str], bytes]) -> str | None:
@@ -88,23 +105,23 @@ def find_hash(files: Collection[str], read: Callable[[str], bytes]) -> str | Non
 
 
 def read_file(source: BinaryIO, name: str, stated: int | None = None) -> bytes:
-    """Returns the bytes of a file, as far as it may be held.
+    """Returns the bytes of a file, up to a limit that bounds memory.
 
-    What is larger than any such file of ours is damaged, and cut off it is so too.
+    A file larger than any such file of ours is damaged, and cut off it still is.
 
     Args:
         source: the file, at its beginning.
-        name: of it.
-        stated: how many bytes it should have.
+        name: of the file.
+        stated: bytes that it should have, if that is known.
     """
     one = parse(name)
     if one is not None and one.kind in ("manifest", "run"):
         most = _SMALL
     else:
-        # One byte more than there should be tells that it has more.
+        # One byte more than there should be shows that it has more.
         most = _MOST if stated is None else min(_MOST, max(_SMALL, stated + 1))
     parts = []
-    # Asked for more than there is, a file makes room for all of it first.
+    # Reading in one piece would allocate all that was asked for, however small the file is.
     while most and (part := source.read(min(most, _PART))):
         parts.append(part)
         most -= len(part)
@@ -119,7 +136,7 @@ def _is_ours(data: bytes) -> bool:
 
 
 def open_export(hash_: str, files: Collection[str], read: Callable[[str], bytes]) -> Opened:
-    """Looks at everything but the shards.
+    """Reads and checks everything but the shards.
 
     Args:
         hash_: as `find_hash` found it.
@@ -158,7 +175,7 @@ class _Opening:
             return None
 
     def manifest(self) -> dict[str, Any] | None:
-        """Returns the manifest, if it is one of this export."""
+        """Returns the manifest; None, with a fault, if it is not this export's."""
         name = self.names.manifest
         content = self._sealed(name)
         if content is None:
@@ -177,7 +194,7 @@ class _Opening:
         return content
 
     def run(self) -> dict[str, Any] | None:
-        """Returns the run's own facts, if they can be relied on."""
+        """Returns the run's own facts; None, with a fault, if they are damaged."""
         return self._sealed(self.names.run)
 
     def tables(
@@ -235,7 +252,7 @@ class _Opening:
             count = manifest["totals"].get("shards")
             wanted = set(range(count)) if type(count) is int and 0 <= count < 10**7 else None
         if wanted is None:
-            # Nobody can tell how many there were, but one with a higher number was.
+            # How many there were is unknown, but at least as many as the highest number says.
             wanted = set(range(1 + max(found["tar"] | found["parquet"], default=-1)))
         for number in sorted(wanted):
             for kind, name in self._pair(number):
@@ -252,7 +269,7 @@ class _Opening:
         return ("tar", self.names.tar(number)), ("parquet", self.names.parquet(number))
 
     def strays(self) -> Iterator[str]:
-        """Finds files that are not the export's; yields words on those that do no harm."""
+        """Adds faults for files that are not the export's; yields notes on harmless ones."""
         for name in sorted(self._files):
             one = parse(name)
             if one is not None:

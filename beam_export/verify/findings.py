@@ -47,7 +47,11 @@ class Fault(NamedTuple):
     remedy: str
 
     def line(self) -> str:
-        """Returns the fault as one line for people."""
+        """Returns the fault as one line for people.
+
+        >>> Fault("a.tar", "cat.jpg", "it is cut short", "restore it").line()
+        'a.tar: cat.jpg: it is cut short: restore it'
+        """
         where = f"{self.file}: {self.member}" if self.member else self.file
         return " ".join(f"{where}: {self.problem}: {self.remedy}".splitlines())
 
@@ -94,13 +98,13 @@ def reason(error: Exception) -> str:
 
 @dataclasses.dataclass(kw_only=True)
 class Findings:
-    """All that is known at the end.
+    """All findings about an export.
 
     Attributes:
-        shards, samples: how many were looked at.
+        shards, samples: how many were checked.
         bytes: of their files; None if they were not counted.
         faults: what is wrong, in order.
-        unchecked: what could not be checked, in a clause each.
+        unchecked: what could not be checked, a clause each.
         notes: what is odd and no fault.
         hash: of the export; None if it is not one of ours.
     """
@@ -128,7 +132,7 @@ class Findings:
 
     @classmethod
     def from_json(cls, text: str) -> Findings:
-        """Returns what `to_json` was called on."""
+        """Returns the findings that `to_json` has written."""
         content: dict[str, Any] = json.loads(text)
         del content["sound"]
         content["faults"] = [Fault(**fault) for fault in content["faults"]]

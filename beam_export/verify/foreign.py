@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -27,14 +27,14 @@ from beam_export.sources.tar.walk import (
     walk_members,
 )
 from beam_export.sources.tar.webdataset import WebDatasetSample, group_members
-from beam_export.verify.findings import Fault, Faults
+from beam_export.verify.findings import Fault, Faults, Findings, in_order
 from beam_export.verify.members import ImageCheck
-from beam_export.verify.unique_names import Claim
+from beam_export.verify.unique_names import NameUse
 
-__all__ = ["UNCHECKED", "CheckedForeign", "ForeignShard", "check_foreign", "find_foreign"]
+__all__ = ["CheckedForeign", "ForeignShard", "check_foreign", "find_foreign", "foreign_findings"]
 
-#: What can never be checked of an export that is not ours.
-UNCHECKED = (
+#: What can never be checked of shards made by other tools.
+_UNCHECKED = (
     "hashes and offsets: nothing in it says what they should be",
     "whether all shards are there: there is no manifest",
 )
@@ -54,18 +54,18 @@ class ForeignShard(NamedTuple):
 
 
 class CheckedForeign(NamedTuple):
-    """What a foreign shard turned out to be.
+    """What was found of a shard made by another tool.
 
     Attributes:
         samples: in its tar, or rows of its Parquet if there is no tar.
         faults: what is wrong.
-        claims: ids that must be unique over the export.
+        name_uses: ids that must be unique over the export.
         unchecked: what could not be checked of it.
     """
 
     samples: int
     faults: list[Fault]
-    claims: list[Claim]
+    name_uses: list[NameUse]
     unchecked: list[str]
 
 
@@ -85,8 +85,20 @@ def find_foreign(files: Collection[str]) -> list[ForeignShard]:
     ]
 
 
+def foreign_findings(shards: Sequence[tuple[int, list[str]]], faults: Iterable[Fault]) -> Findings:
+    """Returns all findings, of (samples, what could not be checked) per shard and the faults."""
+    unchecked = {words for _, found in shards for words in found}
+    return Findings(
+        shards=len(shards),
+        samples=sum(samples for samples, _ in shards),
+        bytes=None,
+        faults=in_order(faults),
+        unchecked=[*_UNCHECKED, *sorted(unchecked)],
+    )
+
+
 class _Row(NamedTuple):
-    """What a row says of its sample; empty where it does not."""
+    """What a row says of its sample; empty where it says nothing."""
 
     ident: str
     member: str
@@ -107,7 +119,7 @@ def check_foreign(
         shard: names of its files.
         tar: its tar, which can seek, if it has one.
         table, stats: its Parquet and its `_stats.json`, if it has them.
-        images: how each image is to be looked at; None for not at all.
+        images: decodes images; None without `--decode`.
 
     Raises:
         OSError: if the tar cannot be read at present.
@@ -118,24 +130,24 @@ def check_foreign(
     count = len(samples) if samples is not None else len(rows or ())
     unchecked = []
     if samples is not None and rows is not None:
-        _hold_rows(shard, samples, rows, faults)
+        _check_rows(shard, samples, rows, faults)
     elif samples is not None:
         unchecked.append("samples against rows: a tar has no Parquet beside it")
     if stats is not None:
-        _hold_stats(shard.stats, stats, count, rows, faults)
+        _check_stats(shard.stats, stats, count, rows, faults)
     idents = [row.ident for row in rows or () if row.ident]
-    claims = [Claim("id", ident, shard.parquet) for ident in idents]
-    if not claims:
+    uses = [NameUse("id", ident, shard.parquet) for ident in idents]
+    if not uses:
         unchecked.append("ids over the whole dataset: a shard has no column image_id or key")
-    return CheckedForeign(count, faults.all(), claims, unchecked)
+    return CheckedForeign(count, faults.all(), uses, unchecked)
 
 
 def _read_tar(
     file: str, tar: BinaryIO, faults: Faults, images: ImageCheck | None
 ) -> Iterator[WebDatasetSample]:
-    """Yields a tar's samples; whatever else is in it is a fault or does no harm."""
+    """Yields a tar's samples; all else in it is added as a fault, or does no harm."""
     plain = file.lower().endswith(".tar")
-    items = _noted(
+    items = _with_faults(
         walk_members(tar) if plain else _positions(stream_members(tar, _LARGEST)), file, faults
     )
     for item in group_members(items, file):
@@ -146,7 +158,7 @@ def _read_tar(
                 if problem is not None:
                     faults.add(file, f"it cannot be decoded ({problem})", item.name)
             yield item
-        # That a tar cannot be read on has been told with the place where it ends.
+        # That a tar breaks off was reported already, with the place.
         elif isinstance(item, Failure) and item.error != "BrokenSource":
             faults.add(file, f"it is no sample ({item.message})", item.image_id)
 
@@ -158,10 +170,10 @@ def _positions(
         yield item.member if isinstance(item, StreamedMember) else item
 
 
-def _noted(
+def _with_faults(
     items: Iterable[TarMember | TarOther | TarNote | TarFault], file: str, faults: Faults
 ) -> list[TarMember | TarOther | TarNote | TarFault]:
-    """Returns the walk, whose faults are noted. It is whole before any image is read."""
+    """Returns all items of a walk, whose faults are added; it ends before any image is read."""
     found = list(items)
     for item in found:
         if isinstance(item, (TarFault, TarNote)):
@@ -203,7 +215,7 @@ def _row(columns: dict[str, list[Any]], place: int) -> _Row:
     )
 
 
-def _hold_rows(
+def _check_rows(
     shard: ForeignShard, samples: list[WebDatasetSample], rows: list[_Row], faults: Faults
 ) -> None:
     written = [row for row in rows if not row.failed]
@@ -223,10 +235,10 @@ def _hold_rows(
             faults.add(shard.tar, "its Parquet has no such member", name)
 
 
-def _hold_stats(
+def _check_stats(
     file: str, data: bytes, count: int, rows: list[_Row] | None, faults: Faults
 ) -> None:
-    """Holds img2dataset's own counts against what is there."""
+    """Compares img2dataset's own counts with what is there."""
     try:
         stats = json.loads(data)
         successes, tried = stats["successes"], stats["count"]

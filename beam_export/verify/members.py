@@ -29,14 +29,14 @@ from beam_export.sources.entries import IMAGE_SUFFIXES
 from beam_export.sources.json_metadata import MAX_JSON
 from beam_export.sources.tar.webdataset import split_member
 from beam_export.verify.findings import Faults
-from beam_export.verify.shard_tar import TarSample
+from beam_export.verify.shard_tar import StrictSample
 
 __all__ = ["MISFIT", "ImageCheck", "MemberCheck", "Origin", "ext_of", "fitted", "origin_of", "same"]
 
-#: Samples, and bytes of JSON, that are compared together.
+#: Samples, and bytes of JSON, that are compared at once.
 _AT_ONCE = 1_000
 _BYTES = 4 << 20
-#: What no column can hold, where it was looked for.
+#: In place of a value that its column cannot hold.
 MISFIT = object()
 
 _SHORT = reprlib.Repr()
@@ -55,13 +55,13 @@ class ImageCheck:
         )
 
     def open(self) -> None:
-        """Makes Pillow ready, once a process."""
+        """Sets up Pillow, once per process."""
         lift_guards(self._spec.max_pixels)
         silence_pillow()
         watch.begin()
 
     def wants(self, name: str, size: int) -> bool:
-        """Tells whether a member is an image that may be held."""
+        """Returns whether a member is an image within the limit of bytes."""
         split = split_member(name)
         suffix = split[1].rpartition(".")[2].lower() if split else ""
         return suffix in IMAGE_SUFFIXES and size <= self._spec.max_image_bytes
@@ -120,7 +120,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(manifest: Mapping[str, Any] | None, run: Mapping[str, Any] | None) -> Origin:
-    """Returns what the manifest and the run's own facts tell; nothing is known without them."""
+    """Returns what the manifest and the run's own facts say; nothing is known without them."""
     if manifest is None:
         return Origin()
     options: Mapping[str, Any] = manifest["options"]
@@ -144,18 +144,18 @@ class MemberCheck:
     """Compares the members of one shard with its columns.
 
     Attributes:
-        differing: samples whose `.json` says otherwise than columns that need not be made of it.
+        differing: samples whose `.json` differs from columns that need not be made of it.
         example: the first difference of those, in words.
     """
 
     def __init__(self, columns: pa.Schema, origin: Origin, file: str, faults: Faults) -> None:
-        """Begins with nothing.
+        """Starts with no samples.
 
         Args:
             columns: the metadata columns of the shard's Parquet.
             origin: what they are known to be made of.
             file: name of the Parquet, for the faults.
-            faults: takes what is found.
+            faults: gets what is found.
         """
         fields = [field for field in columns if field.name not in origin.others]
         self._builders = {one.name: ColumnBuilder(one.with_nullable(True)) for one in fields}
@@ -167,13 +167,13 @@ class MemberCheck:
 
     @staticmethod
     def wants(name: str, size: int) -> bool:
-        """Tells whether a member's data are needed."""
+        """Returns whether a member's data are needed."""
         return size <= MAX_JSON and ext_of(name) == "json"
 
-    def add(self, sample: TarSample, row: Row) -> None:
-        """Takes a sample and its row; JSON is compared later, many together."""
+    def add(self, sample: StrictSample, row: Row) -> None:
+        """Adds a sample and its row; JSON is compared later, many at once."""
         if self._origin.caption is not None:
-            self._hold_caption(sample, row, self._origin.caption)
+            self._check_caption(sample, row, self._origin.caption)
         for member in sample.members[1:]:
             if member.data is not None and ext_of(member.name) == "json":
                 self._held.append((row, member.data))
@@ -182,7 +182,7 @@ class MemberCheck:
             self.flush()
 
     def flush(self) -> None:
-        """Compares what is held."""
+        """Compares the JSON that was added since the last time."""
         held, self._held, self._bytes = self._held, [], 0
         rows: list[Row] = []
         contents: list[Mapping[str, Any]] = []
@@ -200,7 +200,7 @@ class MemberCheck:
                 if self._origin.json:
                     self._faults.add(self._file, problem, rows[at].image_id)
         if self._origin.json:
-            self._hold_keys(rows, contents)
+            self._check_keys(rows, contents)
         elif differences:
             first = min(differences)
             self.example = self.example or f"{rows[first].image_id!r}: {differences[first]}"
@@ -213,7 +213,7 @@ class MemberCheck:
         rows: Sequence[Row],
         contents: Sequence[Mapping[str, Any]],
     ) -> Iterator[tuple[int, str]]:
-        """Yields which rows have another value in a column than their JSON, and what to say."""
+        """Yields (index of the row, problem) where a column has another value than the JSON."""
         given = stored_values(contents, name)
         wanted = fitted(builder, given)
         for at, (row, value) in enumerate(zip(rows, wanted, strict=True)):
@@ -225,12 +225,12 @@ class MemberCheck:
                 yield at, f"column {name!r} is {shown}, and its .json says {said}"
 
     def _binds(self, content: Mapping[str, Any], name: str) -> bool:
-        """Tells whether a key that has no value means that the column has none."""
+        """Returns whether a JSON without a value for a column means that the column has none."""
         if self._origin.json and self._origin.alone:
             return True
         return name in content or name.removeprefix("input_") in content
 
-    def _hold_keys(self, rows: Sequence[Row], contents: Sequence[Mapping[str, Any]]) -> None:
+    def _check_keys(self, rows: Sequence[Row], contents: Sequence[Mapping[str, Any]]) -> None:
         if not self._origin.alone:
             return
         for row, content in zip(rows, contents, strict=True):
@@ -239,7 +239,7 @@ class MemberCheck:
                     problem = f"its .json has the key {_SHORT.repr(key)}, and there is no column"
                     self._faults.add(self._file, problem, row.image_id)
 
-    def _hold_caption(self, sample: TarSample, row: Row, column: str) -> None:
+    def _check_caption(self, sample: StrictSample, row: Row, column: str) -> None:
         if column not in self._names:
             return
         text = str(row.metadata[column] or "").encode("utf-8", "backslashreplace")
@@ -250,7 +250,11 @@ class MemberCheck:
 
 
 def ext_of(name: str) -> str:
-    """Returns the extension of a member, by WebDataset's rule."""
+    """Returns the extension of a member, by WebDataset's rule: all behind the first dot.
+
+    >>> ext_of("a.b/cat.seg.png")
+    'seg.png'
+    """
     split = split_member(name)
     return split[1] if split else ""
 
@@ -265,7 +269,7 @@ def _content(data: bytes) -> Mapping[str, Any] | None:
 
 
 def fitted(builder: ColumnBuilder, values: Sequence[Any]) -> list[Any]:
-    """Returns values as the column stores them; `MISFIT` for those that it cannot."""
+    """Returns values as the column stores them; `MISFIT` for those that it cannot hold."""
     try:
         return to_values(builder.build(values, [""] * len(values)))
     except ValueError:
@@ -275,7 +279,7 @@ def fitted(builder: ColumnBuilder, values: Sequence[Any]) -> list[Any]:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tells whether two values of one column are the same; NaN is."""
+    """Returns whether two values of one column are the same; NaN equals NaN."""
     if one == other:
         return True
     try:

@@ -12,29 +12,35 @@ import pyarrow as pa
 from beam_export.naming import ShardNames, key_of
 from beam_export.samples import Failure
 from beam_export.shards.parquet import Row
-from beam_export.verify.against_input import Proof, Rules, Values, image_of, members_of
+from beam_export.verify.against_input import (
+    ColumnDigests,
+    Rules,
+    SampleDigests,
+    image_of,
+    members_of,
+)
 from beam_export.verify.findings import Fault, Faults
 from beam_export.verify.members import ImageCheck, MemberCheck, Origin, ext_of
 from beam_export.verify.shard_parquet import ShardFile, open_shard_file
-from beam_export.verify.shard_tar import StrictTar, TarSample
-from beam_export.verify.unique_names import Claim
+from beam_export.verify.shard_tar import StrictSample, StrictTar
+from beam_export.verify.unique_names import NameUse
 
 __all__ = ["CheckedShard", "ShardChecker"]
 
 
 class CheckedShard(NamedTuple):
-    """What a shard turned out to be.
+    """What was found of one shard.
 
     Attributes:
         number: the shard's number.
-        columns: of its row in the table of shards, as found; None if a file cannot be read.
+        columns: its row of the table of shards, as found; None if its Parquet cannot be read.
         failures: the failures that its Parquet lists.
         schema: digest of its Parquet's schema.
         described: name and type of each column.
         first, last: keys of its first and its last sample.
         faults: what is wrong.
-        claims: what it says to have.
-        differing: samples whose `.json` says otherwise than columns that need not be made of it.
+        name_uses: the ids and keys in it.
+        differing: samples whose `.json` differs from columns that need not be made of it.
         example: the first difference of those, in words.
     """
 
@@ -46,7 +52,7 @@ class CheckedShard(NamedTuple):
     first: str
     last: str
     faults: list[Fault]
-    claims: list[Claim]
+    name_uses: list[NameUse]
     differing: int = 0
     example: str = ""
 
@@ -56,10 +62,10 @@ class ShardChecker:
 
     Args:
         names: names of its files.
-        sequential: whether keys are ranks.
-        images: how each image is to be looked at; None for not at all.
+        sequential: whether keys are ranks (`--member_names=sequential`).
+        images: decodes images; None without `--decode`.
         origin: what columns and members are known to be made of.
-        rules: how rows are held against the input; None for not at all.
+        rules: how rows are compared with the input; None without `--against`.
     """
 
     def __init__(
@@ -94,18 +100,18 @@ class ShardChecker:
         if file is not None:
             members = MemberCheck(file.columns, self._origin, one.parquet, faults)
         if file is not None and self._rules is not None:
-            one.prove(file.columns, self._rules)
+            one.add_digests(file.columns, self._rules)
         columns = one.read(tar, file, self._sequential, members)
         if file is not None:
             columns["plan"] = file.facts.get("beam_export.plan")
             columns["failed"] = len(file.failures)
         columns["parquet_bytes"] = len(table)
         columns["parquet_sha256"] = hashlib.sha256(table).hexdigest()
-        one.hold_facts(columns, file)
+        one.check_facts(columns, file)
         if listed is not None:
-            one.hold_listed(columns, listed, known=file is not None)
+            one.check_listed(columns, listed, known=file is not None)
         failures = file.failures if file is not None else ()
-        one.claims.extend(Claim("failed", failed.image_id, one.parquet) for failed in failures)
+        one.name_uses.extend(NameUse("failed", failed.image_id, one.parquet) for failed in failures)
         return CheckedShard(
             number=number,
             columns=columns if file is not None else None,
@@ -115,7 +121,7 @@ class ShardChecker:
             first=one.first,
             last=one.last,
             faults=faults.all(),
-            claims=one.claims,
+            name_uses=one.name_uses,
             differing=members.differing if members else 0,
             example=members.example if members else "",
         )
@@ -135,14 +141,14 @@ class _Shard:
         self.tar, self.parquet = names.tar(number), names.parquet(number)
         self._number, self._faults, self._images = number, faults, images
         self._sequential, self._sized = False, sized
-        self._values: Values | None = None
-        self.claims: list[Claim] = []
+        self._digests: ColumnDigests | None = None
+        self.name_uses: list[NameUse] = []
         self.first = self.last = ""
 
-    def prove(self, columns: pa.Schema, rules: Rules) -> None:
-        """Has claims of rows say what they can be held against the input by."""
+    def add_digests(self, columns: pa.Schema, rules: Rules) -> None:
+        """Adds to the ids of rows the digests that they are compared with the input by."""
         if set(rules.columns) <= set(columns.names):
-            self._values = Values(columns, rules)
+            self._digests = ColumnDigests(columns, rules)
 
     def read(
         self,
@@ -151,7 +157,7 @@ class _Shard:
         sequential: bool,
         members: MemberCheck | None,
     ) -> dict[str, Any]:
-        """Reads both files in step; returns what is to be found in the table of shards."""
+        """Reads both files in step; returns what the table of shards should say of them."""
         self._sequential = sequential
         strict = StrictTar(tar, self.tar, self._faults, self._wants)
         rows = file.rows() if file is not None else iter(())
@@ -164,14 +170,14 @@ class _Shard:
                 counts["samples"] += 1
                 counts["copied"] += row.encoding == "copied"
                 counts["encoded"] += row.encoding == "encoded"
-                proof = self._proof(in_table - 1, sample, row)
+                digests = self._digests_of(in_table - 1, sample, row)
                 sha256 = row.source_sha256 or ""
-                self.claims.append(Claim("id", row.image_id, self.parquet, sha256, proof))
+                self.name_uses.append(NameUse("id", row.image_id, self.parquet, sha256, digests))
             if sample is not None:
-                self.claims.append(Claim("key", sample.key, self.tar))
-                self._pass_key(sample.key)
+                self.name_uses.append(NameUse("key", sample.key, self.tar))
+                self._note_key(sample.key)
             if sample is not None and row is not None:
-                self._hold(sample, row)
+                self._check_row(sample, row)
                 if members is not None:
                     members.add(sample, row)
         if members is not None:
@@ -184,22 +190,24 @@ class _Shard:
         names = {"shard": self._number, "tar_file": self.tar, "parquet_file": self.parquet}
         return {**names, **counts, **tar_facts}
 
-    def _proof(self, place: int, sample: TarSample | None, row: Row) -> Proof | None:
-        if self._values is None or sample is None:
+    def _digests_of(
+        self, place: int, sample: StrictSample | None, row: Row
+    ) -> SampleDigests | None:
+        if self._digests is None or sample is None:
             return None
-        return Proof(
+        return SampleDigests(
             shard=self._number,
             row=place,
             image=image_of(row.sha256, row.encoding, row.width, row.height),
             members=members_of((ext_of(one.name), one.sha256) for one in sample.members[1:]),
-            columns=self._values.of_row(row.metadata),
+            columns=self._digests.of_row(row.metadata),
         )
 
     def _wants(self, name: str, size: int) -> bool:
         image = self._images is not None and self._images.wants(name, size)
         return image or MemberCheck.wants(name, size)
 
-    def _pass_key(self, key: str) -> None:
+    def _note_key(self, key: str) -> None:
         self.first = self.first or key
         # Ranks have at least 9 digits, and no zeros before them from the tenth on.
         if self._sequential and not (
@@ -208,7 +216,7 @@ class _Shard:
             self._add(self.tar, "its name is no rank above the one before it", key)
         self.last = key
 
-    def _hold(self, sample: TarSample, row: Row) -> None:
+    def _check_row(self, sample: StrictSample, row: Row) -> None:
         """Holds a row against the sample at its place in the tar."""
         member = sample.members[0]
         found = {
@@ -245,8 +253,8 @@ class _Shard:
             for problem in self._images.problems(member.name, member.data, row.width, row.height):
                 self._add(self.tar, problem, member.name)
 
-    def hold_facts(self, columns: Mapping[str, Any], file: ShardFile | None) -> None:
-        """Holds the tar against what the Parquet's own key-values say of it."""
+    def check_facts(self, columns: Mapping[str, Any], file: ShardFile | None) -> None:
+        """Compares the tar with what the Parquet's own key-values say of it."""
         if file is None:
             return
         for fact, name in (("tar_sha256", "tar_sha256"), ("tar_bytes", "bytes")):
@@ -257,10 +265,10 @@ class _Shard:
                     f"{file.facts.get(f'beam_export.{fact}')}",
                 )
 
-    def hold_listed(
+    def check_listed(
         self, columns: Mapping[str, Any], listed: Mapping[str, Any], known: bool
     ) -> None:
-        """Holds what was found against the shard's row in the table of shards."""
+        """Compares what was found with the shard's row in the table of shards."""
         for name, stated in listed.items():
             if name not in columns or columns[name] == stated:
                 continue

@@ -42,7 +42,7 @@ class ShardFile(NamedTuple):
         schema: digest of its schema.
         described: name and type of each column.
         columns: the metadata columns.
-        faults: takes what is found while the rows are read.
+        faults: gets what is found while the rows are read.
     """
 
     file: str
@@ -55,7 +55,7 @@ class ShardFile(NamedTuple):
     faults: Faults
 
     def rows(self) -> Iterator[Row]:
-        """Yields the rows; what cannot be read is a fault, and ends them."""
+        """Yields the rows; one that cannot be read is a fault, and ends them."""
         try:
             for row in read_rows(pa.BufferReader(self.data)):
                 yield self._whole(row)
@@ -71,7 +71,7 @@ class ShardFile(NamedTuple):
 
 
 def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
-    """Opens a shard's Parquet; returns None if it is none, which is a fault then."""
+    """Returns a shard's Parquet, opened; None, with a fault, if it is damaged."""
     try:
         opened = pq.ParquetFile(pa.BufferReader(data))
         schema = opened.schema_arrow
@@ -119,7 +119,7 @@ def _failures(facts: dict[str, str], file: str, faults: Faults) -> tuple[Failure
 def read_table(
     data: bytes, file: str, schema: pa.Schema, faults: Faults
 ) -> list[dict[str, Any]] | None:
-    """Returns the rows of a table under `_meta`; None if it is not one, which is a fault then."""
+    """Returns the rows of a table under `_meta`; None, with a fault, if it is damaged."""
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         if not table.schema.equals(schema):

@@ -16,11 +16,11 @@ from beam_export.sources.tar.webdataset import split_member
 from beam_export.tar_blocks import BLOCK
 from beam_export.verify.findings import Faults
 
-__all__ = ["StrictTar", "TarImage", "TarSample"]
+__all__ = ["StrictMember", "StrictSample", "StrictTar"]
 
 _CHUNK = 1 << 20
 
-#: The fields of a header, for telling which one is wrong.
+#: The fields of a header, to name the wrong one: (name, first byte, end).
 _FIELDS = (
     ("name", 0, 100),
     ("mode", 100, 108),
@@ -41,8 +41,8 @@ _FIELDS = (
 )
 
 
-class TarImage(NamedTuple):
-    """A member as it lies in the tar; `data` only if it was asked for."""
+class StrictMember(NamedTuple):
+    """A member: where its data lie, their digest, and the data if they were asked for."""
 
     name: str
     offset: int
@@ -51,15 +51,15 @@ class TarImage(NamedTuple):
     data: bytes | None
 
 
-class TarSample(NamedTuple):
-    """Adjacent members of one key, in the tar's order; the first should be the image."""
+class StrictSample(NamedTuple):
+    """A sample of our dialect: adjacent members of one key; the first should be the image."""
 
     key: str
-    members: list[TarImage]
+    members: list[StrictMember]
 
 
 class StrictTar:
-    """Reads a tar front to back, once, and finds where it leaves the dialect.
+    """Reads a tar front to back, once, and adds a fault wherever it leaves the dialect.
 
     `sha256` and `size` are of the whole file, once `samples` has come to its end.
     """
@@ -71,12 +71,12 @@ class StrictTar:
         faults: Faults,
         wants: Callable[[str, int], bool] = lambda name, size: False,
     ) -> None:
-        """Begins at the file object's present position.
+        """Starts at the file object's present position.
 
         Args:
             fh: the tar.
             file: its name, for the faults.
-            faults: takes what is found.
+            faults: gets what is found.
             wants: whether the data of a member of that name and size are to be kept.
         """
         self._fh, self._file, self._faults, self._wants = fh, file, faults, wants
@@ -88,14 +88,14 @@ class StrictTar:
         """Hex, of what was read so far."""
         return self._hash.hexdigest()
 
-    def samples(self) -> Iterator[TarSample]:
-        """Yields the samples; faults are added while it goes.
+    def samples(self) -> Iterator[StrictSample]:
+        """Yields the samples, and adds faults on the way.
 
         Raises:
             OSError: if the file cannot be read.
         """
         seen: set[str] = set()
-        sample: TarSample | None = None
+        sample: StrictSample | None = None
         for member in self._members():
             key = (split_member(member.name) or (member.name, ""))[0]
             if sample is not None and key == sample.key:
@@ -103,13 +103,13 @@ class StrictTar:
                 continue
             if sample is not None:
                 yield self._checked(sample, seen)
-            sample = TarSample(key, [member])
+            sample = StrictSample(key, [member])
         if sample is not None:
             yield self._checked(sample, seen)
         self._drain()
 
-    def _checked(self, sample: TarSample, seen: set[str]) -> TarSample:
-        """Holds the order of a sample's members against the dialect."""
+    def _checked(self, sample: StrictSample, seen: set[str]) -> StrictSample:
+        """Checks the order of a sample's members."""
         first, *rest = [member.name for member in sample.members]
         if sample.key in seen:
             self._add("its members are not adjacent, or its key comes twice", first)
@@ -120,7 +120,7 @@ class StrictTar:
             self._add("a member comes twice", first)
         return sample
 
-    def _members(self) -> Iterator[TarImage]:
+    def _members(self) -> Iterator[StrictMember]:
         while True:
             start = self.size
             block = self._read(BLOCK)
@@ -135,15 +135,15 @@ class StrictTar:
                 return
             yield member
 
-    def _member(self, block: bytes, start: int) -> TarImage | None:
-        """Returns the member whose header that is, or None if nobody can tell where it ends."""
+    def _member(self, block: bytes, start: int) -> StrictMember | None:
+        """Returns the member of a header, or None if its end is unknown."""
         try:
             found = parse_header(block)
         except HeaderError as error:
             self._add(f"the header at byte {start} is damaged: {error}")
             return None
         name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-        self._hold_header(block, name, found.size, start)
+        self._check_header(block, name, found.size, start)
         member = self._data(name, found.size)
         if member is None:
             self._add(f"it ends within the data of the member at byte {start}", name)
@@ -152,7 +152,7 @@ class StrictTar:
             self._add("the padding behind its data is not zero", name)
         return member
 
-    def _hold_header(self, block: bytes, name: str, size: int, start: int) -> None:
+    def _check_header(self, block: bytes, name: str, size: int, start: int) -> None:
         try:
             wanted = header(name, size)
         except (ValueError, UnicodeEncodeError):
@@ -162,7 +162,7 @@ class StrictTar:
             wrong = [what for what, a, b in _FIELDS if block[a:b] != wanted[a:b]]
             self._add(f"its header at byte {start} is wrong in: {', '.join(wrong)}", name)
 
-    def _data(self, name: str, size: int) -> TarImage | None:
+    def _data(self, name: str, size: int) -> StrictMember | None:
         digest = hashlib.sha256()
         keep: list[bytes] | None = [] if self._wants(name, size) else None
         offset, left = self.size, size
@@ -175,7 +175,7 @@ class StrictTar:
             if keep is not None:
                 keep.append(data)
         whole = b"".join(keep) if keep is not None else None
-        return TarImage(name, offset, size, digest.hexdigest(), whole)
+        return StrictMember(name, offset, size, digest.hexdigest(), whole)
 
     def _end(self) -> None:
         rest = self._read(END_SIZE - BLOCK)

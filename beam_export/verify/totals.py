@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from beam_export.errors import RunError
 from beam_export.shards.manifest import Totals
-from beam_export.verify.against_input import Span, hold_spans
+from beam_export.verify.against_input import KeySpan, check_order_of_shards
 from beam_export.verify.dataset import Opened
-from beam_export.verify.findings import RESTORE, REWRITE, Fault, Faults, in_order
+from beam_export.verify.findings import RESTORE, REWRITE, Fault, Faults, Findings, in_order
 from beam_export.verify.shard import CheckedShard
-from beam_export.verify.unique_names import Tally
+from beam_export.verify.unique_names import UnmatchedCounts
 
-__all__ = ["conclude"]
+__all__ = ["check_dataset", "collect_findings"]
 
 #: Sums over the table of shards that the manifest has under the same or another name.
 _SUMS = {
@@ -37,40 +37,110 @@ _STEPS = (
 _INPUT = "give the input that was exported, as it was, or export again"
 
 
-def conclude(
+def collect_findings(
     opened: Opened,
     shards: Sequence[CheckedShard],
-    tallies: Iterable[Tally] | None = None,
-    spans: Sequence[Span] = (),
+    faults: Iterable[Fault],
+    *,
+    unmatched: Sequence[UnmatchedCounts] | None,
+    spans: Sequence[KeySpan],
+    codecs: Iterable[str],
+    decode: bool,
+    reencode: bool,
+) -> Findings:
+    """Returns all findings about a dataset: those of its parts, and of all shards together.
+
+    Args:
+        opened: what was read before the shards.
+        shards: all that were read, in any order.
+        faults: of shards and of names.
+        unmatched: ids without a counterpart, per bucket; None without `--against`.
+        spans: smallest and largest order key per shard; empty without `--against`.
+        codecs: those here that are not of the export's versions, in words.
+        decode: whether images were decoded.
+        reencode: whether the input's images could be encoded again.
+    """
+    last = check_dataset(opened, shards, unmatched, spans)
+    columns = [shard.columns for shard in shards if shard.columns is not None]
+    unchecked = _unchecked(
+        opened,
+        sorted(set(codecs)),
+        against=unmatched is not None,
+        decode=decode,
+        reencode=reencode,
+    )
+    return Findings(
+        shards=len(shards),
+        samples=sum(one["samples"] for one in columns),
+        bytes=sum(one["bytes"] + one["parquet_bytes"] for one in columns),
+        faults=in_order([*opened.faults, *faults, *last]),
+        unchecked=list(unchecked),
+        notes=list(_differing(shards)),
+    )
+
+
+def _unchecked(
+    opened: Opened, codecs: Sequence[str], *, against: bool, decode: bool, reencode: bool
+) -> Iterator[str]:
+    """Yields what could not be checked, or was not asked for and is easily thought to be."""
+    if not opened.whole:
+        yield "sums over the dataset: shards are missing"
+    encoded = opened.manifest["totals"].get("encoded") if opened.manifest is not None else 0
+    if not against or not encoded:
+        return
+    what = f"whether the {encoded} encoded images are what the input's become"
+    if codecs:
+        yield f"{what}: the codecs here are not those of the export ({'; '.join(codecs)})"
+    elif not decode:
+        yield f"{what}: --decode beside --against encodes them again"
+    elif not reencode:
+        yield f"{what}: what encoded them is not here"
+
+
+def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
+    """Yields a note on `.json` members that differ from their columns, where that is no fault."""
+    count = sum(shard.differing for shard in shards)
+    if count:
+        first = min(shards, key=lambda shard: (not shard.differing, shard.number))
+        yield (
+            f"the .json of {count} samples says otherwise than their columns (the first, "
+            f"{first.example}), and nothing tells that these were made of it; --against proves both"
+        )
+
+
+def check_dataset(
+    opened: Opened,
+    shards: Sequence[CheckedShard],
+    unmatched: Iterable[UnmatchedCounts] | None = None,
+    spans: Sequence[KeySpan] = (),
 ) -> list[Fault]:
     """Returns the faults of the dataset as a whole.
 
     Args:
-        opened: what was known before the shards were read.
-        shards: all that were read, in any order.
-        tallies: of the samples of the input that have no counterpart; None if there is no input.
-        spans: the order keys of the shards, of an input.
+        opened, shards, unmatched, spans: as of `collect_findings`.
     """
-    ending = _Ending(opened, sorted(shards, key=lambda shard: shard.number))
-    ending.hold_schemas()
-    ending.hold_ranks()
-    ending.hold_failures()
+    checks = _DatasetChecks(opened, sorted(shards, key=lambda shard: shard.number))
+    checks.check_schemas()
+    checks.check_ranks()
+    checks.check_failures()
     if opened.manifest is not None:
-        ending.hold_layout(opened.manifest["options"])
-        ending.hold_totals(opened.manifest)
-        if tallies is not None:
-            ending.hold_input(opened.manifest["totals"], list(tallies), spans)
-    return in_order([*ending.faults.all(), *hold_spans(spans, opened.names)])
+        checks.check_layout(opened.manifest["options"])
+        checks.check_totals(opened.manifest)
+        if unmatched is not None:
+            checks.check_input(opened.manifest["totals"], list(unmatched), spans)
+    return in_order([*checks.faults.all(), *check_order_of_shards(spans, opened.names)])
 
 
-class _Ending:
+class _DatasetChecks:
+    """Checks of all shards together; their faults are gathered in `faults`."""
+
     def __init__(self, opened: Opened, shards: list[CheckedShard]) -> None:
         self._opened, self._shards = opened, shards
         self._readable = [shard for shard in shards if shard.columns is not None]
         self.faults = Faults(RESTORE)
 
-    def hold_schemas(self) -> None:
-        """All shards have one schema, and it is the manifest's."""
+    def check_schemas(self) -> None:
+        """Checks that all shards have one schema, the manifest's."""
         counts = collections.Counter(shard.schema for shard in self._readable)
         if not counts:
             return
@@ -85,8 +155,8 @@ class _Ending:
         ):
             self._add_manifest("its schema is not that of the shards")
 
-    def hold_ranks(self) -> None:
-        """Ranks in names go on from shard to shard."""
+    def check_ranks(self) -> None:
+        """Checks that ranks in members' names go on from shard to shard."""
         manifest = self._opened.manifest
         if manifest is None or manifest["options"].get("member_names") != "sequential":
             return
@@ -101,8 +171,8 @@ class _Ending:
                 )
             last = shard.last
 
-    def hold_layout(self, options: Mapping[str, Any]) -> None:
-        """Every shard but the last was planned with as many samples as were asked for."""
+    def check_layout(self, options: Mapping[str, Any]) -> None:
+        """Checks that every shard but the last was planned with `--images_per_tar` samples."""
         most = options.get("images_per_tar")
         if type(most) is not int:
             self._add_manifest("its options do not have images_per_tar")
@@ -116,8 +186,8 @@ class _Ending:
                     shard.number, f"it holds or lists {planned} samples, and should {most}"
                 )
 
-    def hold_failures(self) -> None:
-        """The failures of the shards stand in the table of failures; others are from before."""
+    def check_failures(self) -> None:
+        """Checks that the failures of the shards are in the table, and counts the others."""
         names = self._opened.names
         listed = collections.Counter(tuple(row.values()) for row in self._opened.failures)
         for shard in self._readable:
@@ -134,7 +204,7 @@ class _Ending:
             return
         before = (+listed).total()
         steps: list[dict[str, Any]] = manifest["steps"]
-        # Those that the sources tell of, and those that a probe has found.
+        # Failures of reading the sources, and those found by a probe.
         stated = sum(one.get("failed", 0) for one in steps if one.get("step") in ("read", "probe"))
         if stated != before:
             self.faults.add(
@@ -142,8 +212,8 @@ class _Ending:
                 f"{before} of its failures are of no shard, and the manifest says {stated}",
             )
 
-    def hold_totals(self, manifest: Mapping[str, Any]) -> None:
-        """The manifest's sums are those of the shards, and agree with each other."""
+    def check_totals(self, manifest: Mapping[str, Any]) -> None:
+        """Checks that the manifest's sums are those of the shards, and agree with each other."""
         try:
             totals = Totals(**manifest["totals"])
             totals.check()
@@ -172,9 +242,9 @@ class _Ending:
                 )
 
     def _rows(self) -> list[Mapping[str, Any]] | None:
-        """Returns what is to be summed; None if that is not all.
+        """Returns the rows to sum up; None if some are missing.
 
-        Each shard was held against its row in the table: one fault is not to be told twice.
+        Each shard was compared with its row in the table, so one fault is not reported twice.
         """
         if self._opened.shards is not None:
             return list(self._opened.shards.values())
@@ -184,37 +254,37 @@ class _Ending:
     def _all_read(self) -> bool:
         return self._opened.whole and len(self._readable) == len(self._opened.numbers)
 
-    def hold_input(
-        self, totals: Mapping[str, Any], tallies: list[Tally], spans: Sequence[Span]
+    def check_input(
+        self, totals: Mapping[str, Any], unmatched: list[UnmatchedCounts], spans: Sequence[KeySpan]
     ) -> None:
-        """What of the input is neither in the export nor a failure was dropped, and counted."""
-        self._hold_limit(totals, tallies, spans)
-        missing = sum(one.missing for one in tallies)
-        extra = sum(one.extra for one in tallies)
+        """Checks that each sample of the input is written, failed, or counted as dropped."""
+        self._check_limit(totals, unmatched, spans)
+        missing = sum(one.missing for one in unmatched)
+        extra = sum(one.extra for one in unmatched)
         kept = ("written", "failed")
         dropped = totals.get("read", 0) - sum(totals.get(name, 0) for name in kept)
         if missing != dropped:
-            some = sorted(name for one in tallies for name in one.some_missing)[:5]
+            some = sorted(name for one in unmatched for name in one.some_missing)[:5]
             self._add_manifest(
                 f"{missing} samples of the input are neither in the export nor in its failures "
                 f"({', '.join(map(repr, some))}), and it says that {dropped} were dropped",
                 _INPUT,
             )
         if extra:
-            some = sorted(name for one in tallies for name in one.some_extra)[:5]
+            some = sorted(name for one in unmatched for name in one.some_extra)[:5]
             self._add_manifest(
                 f"{extra} samples of the export are not in the input "
                 f"({', '.join(map(repr, some))})",
                 _INPUT,
             )
 
-    def _hold_limit(
-        self, totals: Mapping[str, Any], tallies: list[Tally], spans: Sequence[Span]
+    def _check_limit(
+        self, totals: Mapping[str, Any], unmatched: list[UnmatchedCounts], spans: Sequence[KeySpan]
     ) -> None:
-        """Where nothing but the limit has left samples out, all others come before them."""
+        """Checks that what only `--limit` has left out comes after all that was written."""
         if any(totals.get(name) for name in ("filtered", "duplicate")) or not spans:
             return
-        first = min((one.first_missing for one in tallies if one.first_missing), default="")
+        first = min((one.first_missing for one in unmatched if one.first_missing), default="")
         if first and first < max(span.last for span in spans):
             self._add_manifest(
                 "samples of the input that --limit left out come before some that are here", _INPUT

@@ -53,8 +53,8 @@ from beam_export.verify.dataset import find_hash, open_export
 from beam_export.verify.findings import Fault, in_order
 from beam_export.verify.members import origin_of
 from beam_export.verify.shard import ShardChecker
-from beam_export.verify.totals import conclude
-from beam_export.verify.unique_names import settle
+from beam_export.verify.totals import check_dataset
+from beam_export.verify.unique_names import check_bucket
 from benchmarks.common import save
 
 Files = dict[str, bytes]
@@ -86,9 +86,9 @@ def check(files: Files) -> list[Fault]:
         tar, table = files[opened.names.tar(number)], files[opened.names.parquet(number)]
         listed = (opened.shards or {}).get(number)
         shards.append(checker.check(number, io.BytesIO(tar), table, listed))
-    doubles = settle([claim for shard in shards for claim in shard.claims], None).faults
+    doubles = check_bucket([use for shard in shards for use in shard.name_uses], None).faults
     found = [fault for shard in shards for fault in shard.faults]
-    return in_order([*opened.faults, *found, *doubles, *conclude(opened, shards)])
+    return in_order([*opened.faults, *found, *doubles, *check_dataset(opened, shards)])
 
 
 def make_export(folder: pathlib.Path, seed: int) -> pathlib.Path:
@@ -610,16 +610,16 @@ def measure_against(
 ) -> dict[str, Any]:
     """Returns the counts of what only the input tells; adds to `bad` what went unseen."""
     damager = Damager(files, arguments.seed)
-    proof = [f"--against={scratch / 'in'}", "--decode"]
+    flags = [f"--against={scratch / 'in'}", "--decode"]
     kinds: collections.Counter[str] = collections.Counter()
     alone = found = 0
-    if run_command(files, scratch / "whole", *proof)[0]:
+    if run_command(files, scratch / "whole", *flags)[0]:
         bad.append("undamaged: a fault, with the input at hand")
     for place in range(arguments.against):
         damage = damager.damage_against(place)
         kinds[damage.kind] += 1
         alone += bool(check(damage.files))
-        code, names = run_command(damage.files, scratch / f"against-{place}", *proof)
+        code, names = run_command(damage.files, scratch / f"against-{place}", *flags)
         hit = code == 1 and not damage.touched.isdisjoint(names)
         found += hit
         if not hit:

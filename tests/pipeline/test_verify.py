@@ -31,7 +31,7 @@ from beam_export.shards.tar import TarWriter
 from beam_export.verify.against_input import rules_of
 from beam_export.verify.findings import Findings
 from beam_export.verify.members import ImageCheck, origin_of
-from beam_export.verify.unique_names import Tally
+from beam_export.verify.unique_names import UnmatchedCounts
 
 sys.path.insert(0, str(ROOT))
 
@@ -218,8 +218,8 @@ def test_what_only_the_input_tells(tmp_path: Path, capsys: pytest.CaptureFixture
     """Every digest fits; benchmarks/robustness/damages.py makes more of them."""
     out = damages.make_export(tmp_path, seed=3)
     files = damages.read_files(out)
-    proof = (f"--against={tmp_path / 'in'}", "--decode")
-    code, findings = verify(capsys, out, *proof)
+    against = (f"--against={tmp_path / 'in'}", "--decode")
+    code, findings = verify(capsys, out, *against)
     assert (code, findings.unchecked) == (0, []), lines(findings)
     damager = damages.Damager(files, seed=1)
     told = ["its .txt is not", "its image is not", "does not stand where", "is not what the input"]
@@ -227,13 +227,13 @@ def test_what_only_the_input_tells(tmp_path: Path, capsys: pytest.CaptureFixture
         damage = damager.damage_against(place)
         assert damages.check(damage.files) == []
         damages.write_files(damage.files, tmp_path / str(place))
-        code, findings = verify(capsys, tmp_path / str(place), *proof)
+        code, findings = verify(capsys, tmp_path / str(place), *against)
         assert code == 1, damage.kind
         assert {fault.file for fault in findings.faults} <= damage.touched
         assert all(words in f.problem or "its .json is" in f.problem for f in findings.faults)
         assert all(fault.member for fault in findings.faults)
     # Without --decode no image is encoded again, and that is said.
-    code, findings = verify(capsys, tmp_path / "1", proof[0])
+    code, findings = verify(capsys, tmp_path / "1", against[0])
     assert code == 0
     assert any("encoded images" in words and "--decode" in words for words in findings.unchecked)
 
@@ -244,7 +244,7 @@ def test_codecs_of_other_versions_are_said_and_no_fault(
     out = damages.make_export(tmp_path, seed=3)
     path = next(out.glob("*-manifest.json"))
     manifest = damages.unseal(path.read_bytes())
-    proof = (f"--against={tmp_path / 'in'}", "--decode")
+    against = (f"--against={tmp_path / 'in'}", "--decode")
     for name, other, words in (
         ("pillow", "1.0", "pillow 12"),
         ("encoder", "dali", "what encoded them is not here"),
@@ -252,7 +252,7 @@ def test_codecs_of_other_versions_are_said_and_no_fault(
     ):
         software = {**manifest["software"], name: other}
         path.write_bytes(damages.seal({**manifest, "software": software}))
-        code, findings = verify(capsys, out, *proof)
+        code, findings = verify(capsys, out, *against)
         assert code == 0, lines(findings)
         assert any(words in one for one in findings.unchecked), findings.unchecked
     # An export of the first edition, whose run said nothing of its columns.
@@ -261,7 +261,7 @@ def test_codecs_of_other_versions_are_said_and_no_fault(
     facts = damages.unseal(run.read_bytes())
     del facts["columns_from_json"]
     run.write_bytes(damages.seal(facts))
-    code, findings = verify(capsys, out, *proof)
+    code, findings = verify(capsys, out, *against)
     assert (code, findings.notes) == (0, [])
     assert any("what encoded them is not here" in one for one in findings.unchecked)
 
@@ -305,14 +305,14 @@ def test_columns_of_a_table_and_captions(
     (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
     out = tmp_path / "out"
     run_export(tmp_path / "table.csv", out, images_per_tar=4, caption_column="caption")
-    proof = f"--against={tmp_path / 'table.csv'}"
-    assert verify(capsys, out, proof, "--decode")[0] == 0
+    against = f"--against={tmp_path / 'table.csv'}"
+    assert verify(capsys, out, against, "--decode")[0] == 0
     files = damages.read_files(out)
     name = next(name for name in files if name.endswith("-000001.parquet"))
     data = damages.edited(files[name], 1, "score", 0.75)
     damages.write_files(damages.reseal({**files, name: data}, name), tmp_path / "score")
     assert verify(capsys, tmp_path / "score")[0] == 0  # nothing in the export tells
-    (fault,) = verify(capsys, tmp_path / "score", proof)[1].faults
+    (fault,) = verify(capsys, tmp_path / "score", against)[1].faults
     assert "column 'score' is not what the input has" in fault.problem
     data = damages.edited(files[name], 1, "caption", "another")
     damages.write_files(damages.reseal({**files, name: data}, name), tmp_path / "caption")
@@ -342,13 +342,13 @@ def test_a_compressed_tar_is_held_too(tmp_path: Path, capsys: pytest.CaptureFixt
                 member.size = len(data)
                 tar.addfile(member, io.BytesIO(data))
     run_export(tmp_path / "in.tar.gz", tmp_path / "out", images_per_tar=4)
-    proof = f"--against={tmp_path / 'in.tar.gz'}"
-    assert verify(capsys, tmp_path / "out", proof)[0] == 0
+    against = f"--against={tmp_path / 'in.tar.gz'}"
+    assert verify(capsys, tmp_path / "out", against)[0] == 0
     files = damages.read_files(tmp_path / "out")
     damage = damages.Damager(files, seed=1).forge_sidecar()
     assert damage is not None
     damages.write_files(damage.files, tmp_path / "out")
-    (fault,) = verify(capsys, tmp_path / "out", proof)[1].faults
+    (fault,) = verify(capsys, tmp_path / "out", against)[1].faults
     assert "its .txt is not the one that the input has" in fault.problem
 
 
@@ -499,7 +499,7 @@ def test_a_manifest_may_say_anything_and_verify_ends(whole: Path) -> None:
             opened = damages.open_export(
                 content["hash"], files, {**files, name: damages.seal(changed)}.__getitem__
             )
-            damages.conclude(opened, [], [Tally(1, 1)], [])
+            damages.check_dataset(opened, [], [UnmatchedCounts(1, 1)], [])
             rules_of(opened.manifest, ["score"], origin_of(opened.manifest, opened.run))
 
 

@@ -18,11 +18,14 @@ from beam_export.samples import Failure
 from beam_export.shards.manifest import (
     FORMAT,
     Manifest,
+    SealError,
     Totals,
     describe_schema,
     failures_table,
+    seal,
     shards_table,
     totals,
+    unseal,
 )
 from beam_export.shards.parquet import FAILURES, SHARDS, STRUCTURAL, write_table
 from beam_export.shards.writer import ShardResult
@@ -229,3 +232,28 @@ def as_file(table: pa.Table) -> bytes:
 def test_tables_of_nothing() -> None:
     assert failures_table([]).num_rows == shards_table([], NAMES).num_rows == 0
     assert pq.read_table(io.BytesIO(as_file(failures_table([])))).schema == FAILURES
+
+
+CONTENT: dict[str, Any] = {"b": [1, 2.5, None, "é\ud800"], "a": {"z": True, "y": ""}}
+
+
+def test_sealed_content_comes_back() -> None:
+    assert unseal(seal(CONTENT)) == CONTENT
+
+
+@given(st.data())
+def test_any_changed_byte_of_a_sealed_file_is_seen(data: st.DataObject) -> None:
+    sealed = bytearray(seal(CONTENT))
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    sealed[place] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(SealError):
+        unseal(bytes(sealed))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"1", b"[" * 100_000, b'{"sha256": 1}', b"{}", seal({})[:-1], seal({}) + b"\n"],
+)
+def test_what_was_not_sealed_is_refused(data: bytes) -> None:
+    with pytest.raises(SealError):
+        unseal(data)

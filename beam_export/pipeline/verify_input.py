@@ -1,7 +1,7 @@
-"""What the input of an export says of itself: a claim a sample, to hold rows against.
+"""Reads the input of an export again, for digests that its rows are compared with (`--against`).
 
-The input is listed, read and, if images are decoded, encoded just as for an export; what would be
-written is digested in place of written.
+The input is listed, read and, with `--decode`, encoded just as for an export; what would be written
+is digested instead.
 """
 
 from __future__ import annotations
@@ -16,34 +16,39 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection, TaggedOutput
 
-from beam_export.errors import RunError
 from beam_export.images.encoder import Encoder
 from beam_export.pipeline.measure_images import MeasureImages
 from beam_export.pipeline.plan_shards import AssignKeys
 from beam_export.pipeline.prefetch import Loaded, encode_loaded, load
 from beam_export.pipeline.read_samples import ReadSamples
 from beam_export.pipeline.read_tars import Spills
-from beam_export.pipeline.verify_names import by_bucket, one_claim
 from beam_export.planning.blocks import open_block, unpack_ref
-from beam_export.samples import SOURCE_CHANGED, Failure
+from beam_export.samples import Failure
 from beam_export.shards.writer import ReadySample
 from beam_export.sources.patterns import parse_inputs
 from beam_export.sources.reader import Reader
 from beam_export.text import printable
-from beam_export.verify.against_input import Proof, Rules, Values, image_of, members_of
-from beam_export.verify.unique_names import Claim
+from beam_export.verify.against_input import (
+    ColumnDigests,
+    Rules,
+    SampleDigests,
+    image_of,
+    members_of,
+    other_codecs,
+)
+from beam_export.verify.unique_names import NameUse, failed_input, pack_uses
 
-__all__ = ["Again", "Against", "InputClaims", "SourceClaims"]
+__all__ = ["Against", "InputNames", "ReadInputNames", "Reencode"]
 
 
 class Against(NamedTuple):
-    """The input that an export is to be held against: `--input` and `--input_format` of it."""
+    """The input that an export is compared with: `--input` and `--input_format` of the export."""
 
     input: str
     input_format: str
 
 
-class Again(NamedTuple):
+class Reencode(NamedTuple):
     """How images are encoded again.
 
     Attributes:
@@ -58,25 +63,25 @@ class Again(NamedTuple):
     failed: frozenset[str]
 
 
-class SourceClaims(NamedTuple):
-    """Claims of the input, by bucket; and the versions of codecs that were others, in words."""
+class InputNames(NamedTuple):
+    """Names in the input, by bucket; and codecs of other versions than the export's, in words."""
 
-    claims: PCollection[tuple[int, bytes]]
-    others: PCollection[str]
+    uses: PCollection[tuple[int, bytes]]
+    codecs: PCollection[str]
 
 
 @dataclasses.dataclass
-class InputClaims(beam.PTransform):
-    """Claims all samples of an input.
+class ReadInputNames(beam.PTransform):
+    """Reads the names and digests of all samples of an input.
 
     Attributes:
         against: the input.
         exclude: a directory to leave out: the export.
         options: of the export, as its manifest has them.
         columns: the metadata columns of the export.
-        rules: how the export is held against its input.
-        again: how images are encoded again; None for not at all.
-        names: how many names there are, about.
+        rules: how rows are compared with the input.
+        reencode: how images are encoded again; None for not at all.
+        name_count: about how many names there are.
         spills: where the members of compressed tars go.
         progress_address: address for `progress.report`.
     """
@@ -86,12 +91,12 @@ class InputClaims(beam.PTransform):
     options: Mapping[str, Any]
     columns: pa.Schema
     rules: Rules
-    again: Again | None
-    names: int
+    reencode: Reencode | None
+    name_count: int
     spills: Spills
     progress_address: str | None
 
-    def expand(self, pbegin: beam.pvalue.PBegin) -> SourceClaims:
+    def expand(self, pbegin: beam.pvalue.PBegin) -> InputNames:
         samples = pbegin | "ReadSamples" >> ReadSamples(
             parse_inputs(self.against.input),
             self.exclude,
@@ -107,91 +112,85 @@ class InputClaims(beam.PTransform):
             | "PackRefs" >> AssignKeys("shuffled" if order == "shuffled" else "source", seed)
             | "MeasureImages" >> MeasureImages()
         )
-        prove = _Prove(self.columns, self.rules, self.again, self.names)
+        digest = _DigestBlock(self.columns, self.rules, self.reencode, self.name_count)
         read = (
-            measured.blocks
+            measured.blocks  # block of packed refs
             | "SpreadRefs" >> beam.Reshuffle()
-            | "ProveInput" >> beam.ParDo(prove).with_outputs("others", main="claims")
+            | "DigestBlock"
+            >> beam.ParDo(digest).with_outputs(
+                "codecs",  # str
+                main="uses",  # (bucket, packed NameUses)
+            )
         )
         failures = (samples.failures, measured.failures) | "FailuresOfInput" >> beam.Flatten()
-        names = self.names
-        lost = failures | "InputFailures" >> beam.Map(
-            lambda failure: one_claim(_lost(Failure(*failure)), names)
-        )
-        return SourceClaims((read.claims, lost) | "InputClaims" >> beam.Flatten(), read.others)
+        failed = failures | "FailedNames" >> beam.FlatMap(_pack_failed, self.name_count)
+        return InputNames((read.uses, failed) | "NamesOfInput" >> beam.Flatten(), read.codecs)
 
 
-class _Prove(beam.DoFn):
-    """Yields the claims of a block of refs, with what would be written of them."""
+def _pack_failed(failure: Failure, name_count: int) -> Iterator[tuple[int, bytes]]:
+    return pack_uses([failed_input(Failure(*failure))], name_count)
 
-    def __init__(self, columns: pa.Schema, rules: Rules, again: Again | None, names: int) -> None:
-        self._columns, self._rules, self._again, self._names = columns, rules, again, names
+
+class _DigestBlock(beam.DoFn):
+    """Yields the names of a block of refs, with digests of what would be written of them."""
+
+    def __init__(
+        self, columns: pa.Schema, rules: Rules, reencode: Reencode | None, name_count: int
+    ) -> None:
+        self._columns, self._rules = columns, rules
+        self._reencode, self._name_count = reencode, name_count
 
     def setup(self) -> None:
-        self._values = Values(self._columns, self._rules)
+        self._columns_of = ColumnDigests(self._columns, self._rules)
         self._encoder: Encoder | None = None
-        self._others = ""
-        if self._again is not None:
-            encoder, software, _ = self._again
+        self._other_codecs = ""
+        if self._reencode is not None:
+            encoder, software, _ = self._reencode
             encoder.open()
-            self._others = _others(encoder.identity(), software)
-            self._encoder = None if self._others else encoder
+            self._other_codecs = other_codecs(encoder.identity(), software)
+            self._encoder = None if self._other_codecs else encoder
 
     def teardown(self) -> None:
-        if self._again is not None:
-            self._again.encoder.close()
+        if self._reencode is not None:
+            self._reencode.encoder.close()
 
     def process(self, block: bytes) -> Iterator[Any]:
-        claims: list[Claim] = []
+        uses: list[NameUse] = []
         refs = ((unpack_ref(packed), "key") for packed in sorted(open_block(block).refs()))
         with Reader(1 << 40) as reader, contextlib.closing(load(refs, reader)) as batches:
             for batch in batches:
-                claims.extend(self._claims(batch))
-        yield from by_bucket(claims, self._names)
-        if self._others:
-            yield TaggedOutput("others", self._others)
+                uses.extend(self._names_of(batch))
+        yield from pack_uses(uses, self._name_count)
+        if self._other_codecs:
+            yield TaggedOutput("codecs", self._other_codecs)
 
-    def _claims(self, batch: Sequence[Loaded | Failure]) -> Iterator[Claim]:
+    def _names_of(self, batch: Sequence[Loaded | Failure]) -> Iterator[NameUse]:
         read = [one for one in batch if isinstance(one, Loaded)]
-        values = self._values.of_input([one.ref.metadata for one in read])
+        values = self._columns_of.of_input([one.ref.metadata for one in read])
         for one, image, columns in zip(read, self._images(read), values, strict=True):
-            proof = Proof(
+            digests = SampleDigests(
                 order=one.ref.order.hex(),
                 image=image,
                 members=members_of((ext, _sha256(data)) for ext, data in one.fields),
                 columns=columns,
             )
-            yield Claim("input", printable(one.ref.id), "", _source_sha256(one), proof)
+            yield NameUse("input", printable(one.ref.id), "", _source_sha256(one), digests)
         for failure in batch:
             if isinstance(failure, Failure):
-                yield _lost(failure)
+                yield failed_input(failure)
 
     def _images(self, read: Sequence[Loaded]) -> list[str]:
         """Returns what the images would be as stored; empty where that is not known."""
-        if self._encoder is None or self._again is None:
+        if self._encoder is None or self._reencode is None:
             return [""] * len(read)
-        tried = [one for one in read if printable(one.ref.id) not in self._again.failed]
+        tried = [one for one in read if printable(one.ref.id) not in self._reencode.failed]
         found = iter(encode_loaded(tried, self._encoder))
         sums = {
             at: _stored(next(found))
             for at, one in enumerate(read)
-            if printable(one.ref.id) not in self._again.failed
+            if printable(one.ref.id) not in self._reencode.failed
         }
         return [sums.get(at, "") for at in range(len(read))]
-
-
-def _lost(failure: Failure) -> Claim:
-    """Returns the claim of what cannot be read: it must be among the failures, and has no bytes.
-
-    Raises:
-        RunError: if it changes at this moment, so that nothing can be said of it.
-    """
-    if failure.error == SOURCE_CHANGED:
-        raise RunError(
-            f"--against: {failure.original_path} has changed while it was read: wait until nobody "
-            "writes to the input, and verify again."
-        )
-    return Claim("input", failure.image_id, "")
 
 
 def _stored(ready: ReadySample | Failure) -> str:
@@ -208,12 +207,6 @@ def _sha256(data: bytes) -> str:
 
 
 def _source_sha256(one: Loaded) -> str:
-    # Kept from the export that is the input, whose own bytes `verify` holds against it.
+    # Kept from the export that is the input, whose own bytes `verify` checks by it.
     earlier = one.ref.earlier
     return one.sha256 if earlier is None else earlier.source_sha256 or ""
-
-
-def _others(found: Mapping[str, str], stated: Mapping[str, str]) -> str:
-    """Returns the codecs that are not those of the export, in words."""
-    other = [name for name in sorted(found) if found[name] != stated.get(name)]
-    return ", ".join(f"{name} {found[name]}, not {stated.get(name)}" for name in other)
