@@ -25,8 +25,8 @@ __all__ = ["DeclaredSize", "cpu_seconds", "declared_size", "most_memory", "read_
 #: Seconds of a processor per image, per pixel, and per pixel of each further scan. A usual machine
 #: takes 0.2 microseconds per pixel, and a hundredth of that per pixel of a scan.
 SECONDS = 120
-_SECONDS_A_PIXEL = 10e-6
-_SECONDS_A_SCAN = 0.5e-6
+_SECONDS_PER_PIXEL = 10e-6
+_SECONDS_PER_SCAN = 0.5e-6
 #: Seconds between two checks of a process that encodes one image; checks in a row that find it
 #: asleep before it counts as hanging, and checks where the system does not say whether it sleeps.
 CHECK_EVERY = 1.0
@@ -34,7 +34,7 @@ MAX_ASLEEP = 120
 MAX_UNKNOWN = 36_000
 #: Bytes per image and per pixel.
 _MEMORY = 512 << 20
-_MEMORY_A_PIXEL = 40
+_MEMORY_PER_PIXEL = 40
 
 #: Entries of a TIFF's directory, and blocks before a GIF's first image, that are read at most.
 _MOST_ENTRIES = 4096
@@ -68,14 +68,14 @@ def cpu_seconds(size: DeclaredSize) -> int:
     >>> cpu_seconds(DeclaredSize(pixels=12_000_000)), cpu_seconds(DeclaredSize(12_000_000, 11))
     (240, 300)
     """
-    a_pixel = _SECONDS_A_PIXEL + _SECONDS_A_SCAN * (size.scans - 1)
-    return SECONDS + int(size.pixels * a_pixel)
+    per_pixel = _SECONDS_PER_PIXEL + _SECONDS_PER_SCAN * (size.scans - 1)
+    return SECONDS + int(size.pixels * per_pixel)
 
 
 def most_memory(image: ImageInput, spec: EncodeSpec) -> int:
     """Returns the bytes that an image may take: the least if its header cannot be read."""
     odd = isinstance(image, bytes) and read_declared_size(image) is None
-    return _MEMORY + (0 if odd else _MEMORY_A_PIXEL * declared_size(image, spec).pixels)
+    return _MEMORY + (0 if odd else _MEMORY_PER_PIXEL * declared_size(image, spec).pixels)
 
 
 def read_declared_size(data: bytes) -> DeclaredSize | None:

@@ -31,7 +31,7 @@ SHARED = "BEAM_EXPORT_MEMORY"
 #: Bytes below which an image is not counted.
 SMALL = 96 << 20
 #: Bytes per worker, unless they are together more than half of the machine's.
-A_WORKER = 1 << 30
+BYTES_PER_WORKER = 1 << 30
 #: Fewest bytes of a slot, and most slots that processes share, since each is a file.
 _SLOT = 16 << 20
 _MOST_SLOTS = 128
@@ -157,7 +157,7 @@ def _budget_by(setting: str | None) -> Budget:
     if setting is not None:
         slot, _, folder = setting.partition(":")
         return Budget(_SharedSlots(pathlib.Path(folder)), int(slot))
-    size = min(A_WORKER, allowed_bytes() // 2 // (os.cpu_count() or 1))
+    size = min(BYTES_PER_WORKER, allowed_bytes() // 2 // (os.cpu_count() or 1))
     return Budget(_OwnSlots(max(1, size // _SLOT)), _SLOT)
 
 
@@ -168,7 +168,7 @@ def shared(workers: int) -> Iterator[None]:
     Args:
         workers: processes, or threads of one.
     """
-    size = min(workers * A_WORKER, allowed_bytes() // 2)
+    size = min(workers * BYTES_PER_WORKER, allowed_bytes() // 2)
     slot = max(_SLOT, size // _MOST_SLOTS)
     before = os.environ.get(SHARED)
     with tempfile.TemporaryDirectory(prefix="beam_export-") as folder:

@@ -12,7 +12,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.geometry import plan_resize
 from beam_export.images.jpeg import segments as jpeg_segments
-from beam_export.images.tiles import SIDE, bytes_a_pixel, is_large
+from beam_export.images.tiles import SIDE, bytes_per_pixel, is_large
 
 __all__ = ["need_of"]
 
@@ -42,7 +42,7 @@ def need_of(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> int:
     pixels = im.width * im.height
     if pixels <= _FEW:
         return 0
-    stored = bytes_a_pixel(im.mode)
+    stored = bytes_per_pixel(im.mode)
     made = 1 if im.mode in ("1", "L", "LA", "La", "I") or im.mode.startswith("I;16") else 4
     if is_large(im):
         # If both take 4 bytes per pixel, one shrinks as the other grows.

@@ -87,7 +87,7 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
             converted, kept = color.to_srgb(colors, profile)
             return color.on_white(converted, alpha)
 
-        picture = tiles.remade(source, canvas, convert, orientation)
+        picture = tiles.converted_upright(source, canvas, convert, orientation)
         return Decoded(picture, kept, remarks + colors_found.remarks)
 
 
@@ -173,7 +173,7 @@ class _Kept(JpegImagePlugin.JpegImageFile):
         return data
 
 
-def _under_the_flag(method: Any) -> Any:
+def _allowing_truncated(method: Any) -> Any:
     """Returns a method of Pillow's that sees the flag set, and nobody else does."""
     names = {**method.__globals__, "LOAD_TRUNCATED_IMAGES": True}
     return types.FunctionType(
@@ -181,7 +181,7 @@ def _under_the_flag(method: Any) -> Any:
     )
 
 
-_Kept.load = _under_the_flag(ImageFile.ImageFile.load)  # type: ignore[method-assign]
+_Kept.load = _allowing_truncated(ImageFile.ImageFile.load)  # type: ignore[method-assign]
 
 
 def _check_layout(im: TiffImagePlugin.TiffImageFile) -> None:

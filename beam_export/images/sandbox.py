@@ -34,7 +34,7 @@ __all__ = ["Sandbox", "main"]
 #: Seconds between the two limits of processor time: a signal, then the end.
 _GRACE = 5
 #: Bytes per pixel that are taken from the budget of memory.
-_HELD_A_PIXEL = 20
+_HELD_PER_PIXEL = 20
 _LENGTH = struct.Struct(">BQ")
 _RESULT, _LOST = 0, 1
 _PR_SET_PDEATHSIG = 1
@@ -76,7 +76,7 @@ class Sandbox:
         """Takes an image's memory from this process's budget, since the server has none."""
         found = limits.read_declared_size(image) if isinstance(image, bytes) else None
         return budget().taken(
-            _HELD_A_PIXEL * min(found.pixels, self._spec.max_pixels) if found else 0
+            _HELD_PER_PIXEL * min(found.pixels, self._spec.max_pixels) if found else 0
         )
 
     def close(self) -> None:

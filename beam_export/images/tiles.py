@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from beam_export.images.geometry import exif_block, place_of, read_orientation, upright
 
-__all__ = ["Canvas", "bytes_a_pixel", "is_large", "load", "remade", "tiles"]
+__all__ = ["Canvas", "bytes_per_pixel", "converted_upright", "is_large", "load", "tiles"]
 
 #: Pillow's own constructors of images, which are not public.
 _core: Any = vars(Image)["core"]
@@ -51,7 +51,7 @@ class Canvas:
         Raises:
             MemoryError: if there is not enough.
         """
-        self._stride = size[0] * bytes_a_pixel(mode)
+        self._stride = size[0] * bytes_per_pixel(mode)
         try:
             self._memory = mmap.mmap(-1, self._stride * size[1], flags=mmap.MAP_PRIVATE)
         except OSError as error:
@@ -93,7 +93,7 @@ def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
         im.load_end = lambda: None  # type: ignore[method-assign]
         turned = _tiff_orientation(im)
     # An image without data must fail as it does without a canvas.
-    if is_large(im) and bytes_a_pixel(im.mode) == 4 and (im.tile or hasattr(im, "_decoder")):
+    if is_large(im) and bytes_per_pixel(im.mode) == 4 and (im.tile or hasattr(im, "_decoder")):
         canvas = Canvas(im.mode, size)
         im.im = canvas.core
     im.load()
@@ -105,7 +105,7 @@ def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
     return im, canvas, read_orientation(exif_block(im))
 
 
-def bytes_a_pixel(mode: str) -> int:
+def bytes_per_pixel(mode: str) -> int:
     """Returns the bytes that a pixel of a mode takes in Pillow's memory."""
     return _NARROW.get(mode, 4)
 
@@ -128,7 +128,7 @@ def _let_decoder_go(im: Image.Image) -> None:
         im._decoder = None
 
 
-def remade(
+def converted_upright(
     source: Image.Image,
     canvas: Canvas | None,
     convert: Callable[[Image.Image], Image.Image],

@@ -40,7 +40,10 @@ class ScanUnit(NamedTuple):
     blocks: tuple[tuple[int, int, int], ...]
 
     def units_in(self, width: int, height: int) -> int:
-        """Returns how many units an image of so many pixels has, padding included.
+        """Returns the number of units of an image, padding included.
+
+        Args:
+            width, height: pixels.
 
         >>> ScanUnit(16, 8, ()).units_in(33, 16)
         6
@@ -48,21 +51,29 @@ class ScanUnit(NamedTuple):
         return -(-width // self.width) * -(-height // self.height)
 
     def fewest_bits(self, huffman: Mapping[int, int]) -> int:
-        """Returns the bits that no unit can do without: a block takes a DC code and AC codes.
+        """Returns the fewest bits of a unit: each block takes a DC code and AC codes.
 
-        This refuses the file of some bytes that declares a huge image, and one that was cut and
-        closed again.
+        With it a file of some bytes that declares a huge image is refused, and one that was cut
+        and closed again.
+
+        Args:
+            huffman: fewest bits of a block by each table, by the table's number.
+
+        >>> ScanUnit(16, 16, ((4, 0x00, 0x10), (1, 0x01, 0x11), (1, 0x01, 0x11))).fewest_bits(
+        ...     {0x00: 2, 0x10: 4, 0x01: 2, 0x11: 2}
+        ... )  # 4:2:0: four blocks of luma, two of chroma
+        32
         """
         return sum(n * (huffman.get(dc, 0) + huffman.get(ac, 0)) for n, dc, ac in self.blocks)
 
 
 class CodedScan(NamedTuple):
-    """What a scan's data must hold.
+    """The size that a scan's data must have.
 
     Attributes:
         units: its minimum coded units, padding included.
         interval: units between two restart markers; 0 for no markers at all.
-        unit_bits: the fewest that any unit takes; 0 where many units may share one code.
+        unit_bits: fewest bits of a unit; 0 where many units may share one code.
     """
 
     units: int
@@ -70,7 +81,11 @@ class CodedScan(NamedTuple):
     unit_bits: int
 
     def fewest_bytes(self, units: int) -> int:
-        """Returns the bytes without which so many units cannot be."""
+        """Returns the fewest bytes of a number of units.
+
+        >>> CodedScan(units=100, interval=0, unit_bits=6).fewest_bytes(100)
+        75
+        """
         return max(1, -(-self.unit_bits * units // 8))
 
 

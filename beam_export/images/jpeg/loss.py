@@ -74,7 +74,7 @@ def lost_data(data: bytes) -> str | None:
         data: a JPEG, within the limits of pixels and scans.
     """
     components = frame_components(data)
-    found = _first(data, components)
+    found = _first_warning(data, components)
     if found is None:
         return _missing_scans(data)
     if _ODD_SAMPLING in found and components:
@@ -112,7 +112,7 @@ def _missing_scans(data: bytes) -> str | None:
     return None
 
 
-def _first(data: bytes, components: int) -> str | None:
+def _first_warning(data: bytes, components: int) -> str | None:
     """Returns libjpeg's first warning or error for a JPEG; None if there is none."""
     try:
         simplejpeg.decode_jpeg(
@@ -151,7 +151,9 @@ def _loss_of_scans(scans: list[Scan], components: int) -> str | None:
     rounds = min(rounds, max(4, _MOST_PIXELS_AGAIN // (scans[0].pixels * len(scans))))
     for _ in range(rounds):
         window = scans[first : first + len(_TAGS)]
-        found = _first(close(scans[:first], list(zip(window, _TAGS, strict=False))), components)
+        found = _first_warning(
+            close(scans[:first], list(zip(window, _TAGS, strict=False))), components
+        )
         if found is None or not found.startswith(_LOSSES):
             first += len(_TAGS)
             if first >= len(scans):
@@ -176,7 +178,7 @@ def _losses_of_intervals(scans: list[Scan]) -> Iterator[str]:
             if seen > _MOST_INTERVALS:
                 yield "Corrupt JPEG data: bytes too many among more intervals than are looked into"
             units = min(interval, whole.units - number * interval)
-            found = _first(one_interval(scan, part, units), scan.components)
+            found = _first_warning(one_interval(scan, part, units), scan.components)
             if found is None or found == _SOUND_INTERVAL or not found.startswith(_LOSSES):
                 continue
             extra = _EXTRA.fullmatch(found)

@@ -147,7 +147,7 @@ class Structure:
         return self.facts()
 
     def one_scan(self) -> tuple[JpegFacts, ScanUnit, int] | None:
-        """Returns facts, unit and restart interval, if the one scan so far is all to come."""
+        """Returns facts, unit and restart interval, if one scan so far is all of the image."""
         whole = self._scans == 1 and len(self._begun) == len(self._components)
         if not whole or self._process not in ("baseline", "extended"):
             return None
@@ -315,9 +315,9 @@ class Structure:
         )
 
     def _fewest_progressive(self, first: int, high: int) -> int:
-        """Returns the bits that no unit can do without: of a first pass a DC code a block.
+        """Returns the fewest bits of a unit: in a first pass, a DC code per block.
 
-        Later passes bring one bit each, and a run of blocks may have no AC codes at all.
+        Later passes bring one bit per block, and a run of blocks may have no AC codes at all.
         """
         if first:
             return 0

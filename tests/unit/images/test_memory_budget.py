@@ -26,7 +26,7 @@ LONG = 60
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that lets one worker have eight slots of 16 MiB, and counts everything."""
     monkeypatch.setattr(memory_budget, "SMALL", 1)
-    monkeypatch.setattr(memory_budget, "A_WORKER", 128 * MIB)
+    monkeypatch.setattr(memory_budget, "BYTES_PER_WORKER", 128 * MIB)
 
 
 def own(slots: int = 8) -> memory_budget.Budget:

@@ -136,7 +136,7 @@ def test_large_images_of_two_processes_are_never_at_work_at_the_same_time(
 ) -> None:
     path = tmp_path / "large.webp"
     path.write_bytes(flat(3_000, "RGB", "WEBP", lossless=True))
-    monkeypatch.setattr(memory_budget, "A_WORKER", 128 * MIB)
+    monkeypatch.setattr(memory_budget, "BYTES_PER_WORKER", 128 * MIB)
     assert estimate(path.read_bytes()) > 128 * MIB
     command = [sys.executable, "-c", ALONE, str(path)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
