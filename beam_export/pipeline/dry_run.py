@@ -43,7 +43,8 @@ class DryRun(beam.PTransform):
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         chosen = blocks | "ChooseSamples" >> ChooseSamples(self.options, 1, None, samples.columns)
         blocks = chosen.blocks
-        failures = (samples.failures, chosen.lost, chosen.failures) | "Failures" >> beam.Flatten()
+        early = (samples.failures, chosen.source_failures, chosen.probe_failures)
+        failures = early | "Failures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
             self.options, None, OnPlan(None, self.progress_address), failures=failures
         )

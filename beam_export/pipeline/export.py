@@ -58,7 +58,7 @@ class _WriteBlocks(beam.PTransform):
 
     run: ExportRun
     schema: pa.Schema | None
-    failures: PCollection[Failure]
+    source_failures: PCollection[Failure]
     skipped: PCollection[str]
     threads: int = 1
     columns: PCollection[tuple[bytes, str]] | None = None
@@ -73,8 +73,11 @@ class _WriteBlocks(beam.PTransform):
         blocks, columns = chosen.blocks, chosen.columns
         name = None if options.deterministic_name else uuid.uuid4().hex[:12]
         on_plan = OnPlan(run.output, run.progress_address, options.clean)
-        listed = (self.failures, chosen.lost) | "ListedFailures" >> beam.Flatten()
-        early = (listed, chosen.failures) | "EarlyFailures" >> beam.Flatten()
+        source_failures = (
+            self.source_failures,
+            chosen.source_failures,
+        ) | "SourceFailures" >> beam.Flatten()
+        early = (source_failures, chosen.probe_failures) | "EarlyFailures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
             options=options, name=name, on_plan=on_plan, schema=self.schema, failures=early
         )
@@ -84,14 +87,16 @@ class _WriteBlocks(beam.PTransform):
             started=time.time(),
             planned=planned,
             columns=columns,
-            failures=listed,
-            probed=chosen.failures,
+            source_failures=source_failures,
+            probe_failures=chosen.probe_failures,
             skipped=self.skipped,
             tally=chosen.tally,
             from_json=self.from_json,
         )
-        late = shards | "LateFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
-        failures = (early, late) | "AllFailures" >> beam.Flatten()
+        write_failures = shards | "WriteFailures" >> beam.FlatMap(_failures_of).with_output_types(
+            Failure
+        )
+        failures = (early, write_failures) | "AllFailures" >> beam.Flatten()
         given = (shards, failures, manifest, planned.plan)
         return ExportResult.of(given, run.output, not self.remove_image_data)
 
@@ -169,7 +174,7 @@ class ExportImages(beam.PTransform):
         return blocks | "Export" >> _WriteBlocks(
             run=run,
             schema=None,
-            failures=samples.failures,
+            source_failures=samples.failures,
             skipped=samples.skipped,
             threads=self.workers,
             columns=samples.columns,
@@ -275,7 +280,7 @@ class WriteShards(beam.PTransform):
         return blocks | "Export" >> _WriteBlocks(
             run=run,
             schema=self.schema,
-            failures=failures,
+            source_failures=failures,
             skipped=nothing,
             threads=threads,
             remove_image_data=self.remove_image_data,

@@ -59,15 +59,15 @@ class Chosen(NamedTuple):
     Attributes:
         blocks: packed refs.
         columns: metadata columns of all samples as a serialized Arrow schema, of one element.
-        lost: samples of tables that have no image.
-        failures: samples whose images proved bad.
+        source_failures: samples of tables that have no image.
+        probe_failures: samples that failed under `--probe`.
         tally: what matched and what was left out, of one element.
     """
 
     blocks: PCollection[bytes]
     columns: PCollection[bytes]
-    lost: PCollection[Failure]
-    failures: PCollection[Failure]
+    source_failures: PCollection[Failure]
+    probe_failures: PCollection[Failure]
     tally: PCollection[Tally]
 
 
@@ -104,7 +104,13 @@ class ChooseSamples(beam.PTransform):
         blocks = selected.blocks
         if not self.options.asks_sizes:
             blocks, lost = blocks | "MeasureImages" >> measure
-        return Chosen(blocks, columns, lost, probed.failures, selected.tally)
+        return Chosen(
+            blocks=blocks,
+            columns=columns,
+            source_failures=lost,
+            probe_failures=probed.failures,
+            tally=selected.tally,
+        )
 
 
 @dataclasses.dataclass

@@ -1,0 +1,161 @@
+"""What an export has come to when its shards are written: its totals and its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+import pyarrow as pa
+
+from beam_export._version import __version__
+from beam_export.errors import RunError
+from beam_export.options import ExportOptions
+from beam_export.planning.duplicates import Decisions
+from beam_export.planning.join import Tally
+from beam_export.planning.plan import Plan
+from beam_export.planning.steps import processing_steps
+from beam_export.samples import SOURCE_CHANGED, Failure
+from beam_export.shards.manifest import (
+    Manifest,
+    Totals,
+    describe_schema,
+    has_damage,
+    remarks,
+    totals,
+)
+from beam_export.shards.writer import ShardResult
+
+__all__ = ["Outcome", "check_sources", "make_manifest", "name_devices"]
+
+#: Failures of whole sources, whose samples nobody can count: of samples, no other stage has these.
+_LOST_SOURCES = frozenset({("list", "BrokenSource"), ("list", SOURCE_CHANGED)})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the steps of an export have found out and done.
+
+    Attributes:
+        results: one per shard, by number.
+        layout: the plan.
+        decisions: on equal ids.
+        counted: samples that came to planning.
+        ranked: those of them that were ranked; of these, `--limit` may leave some out.
+        source_failures: samples that their sources list and could not give.
+        probe_failures: samples that failed under `--probe`.
+        skipped: files that are no samples, counted by what they are.
+        tally: what tables matched, and what was left out before planning.
+    """
+
+    results: Sequence[ShardResult]
+    layout: Plan
+    decisions: Decisions
+    counted: int
+    ranked: int
+    source_failures: Sequence[Failure]
+    probe_failures: Sequence[Failure]
+    skipped: Mapping[str, int]
+    tally: Tally
+
+    @property
+    def early(self) -> int:
+        """How many samples failed before planning."""
+        return len(self.source_failures) + len(self.probe_failures)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """All failures: of sources, of the probe, and of the shards as they were written."""
+        write_failures = [one for result in self.results for one in result.failures]
+        return [*self.source_failures, *self.probe_failures, *write_failures]
+
+    def totals(self) -> Totals:
+        """Returns the sums over the dataset."""
+        return totals(
+            self.results,
+            self.early,
+            counted=self.counted,
+            filtered=self.tally.dropped,
+            duplicate=len(self.decisions.dropped),
+            limited=self.ranked - self.layout.total,
+        )
+
+
+def check_sources(source_failures: Sequence[Failure], *, allow_broken: bool) -> None:
+    """Makes sure that every source was read to its end.
+
+    Args:
+        source_failures: of the export.
+        allow_broken: whether sources may be broken (`--allow_broken_sources`).
+
+    Raises:
+        RunError: if one was not, and none may be broken.
+    """
+    broken = [one for one in source_failures if (one.stage, one.error) in _LOST_SOURCES]
+    if broken and not allow_broken:
+        raise RunError(
+            f"{len(broken)} sources cannot be read to their end, the first is "
+            f"{broken[0].original_path} ({broken[0].message}): mend them, or give "
+            "--allow_broken_sources to do without what they hold."
+        )
+
+
+def name_devices(identity: Mapping[str, str], results: Sequence[ShardResult]) -> dict[str, str]:
+    """Returns the encoder's identity with the devices of the workers that encoded.
+
+    The step that asks may run where no GPU is. Workers with GPUs of several models are all named.
+    """
+    devices = sorted({result.device for result in results})
+    return {**identity, "device": ", ".join(devices)}
+
+
+def make_manifest(
+    outcome: Outcome,
+    options: ExportOptions,
+    *,
+    identity: Mapping[str, str],
+    columns: pa.Schema,
+    tables: Sequence[Mapping[str, str]],
+) -> Manifest:
+    """Returns the manifest of an export.
+
+    Args:
+        outcome: what the steps have found out and done.
+        options: of the export.
+        identity: of the encoder, with its devices (`name_devices`).
+        columns: metadata columns of the dataset.
+        tables: name and sha256 of the tables under `_meta`.
+    """
+    sums = outcome.totals()
+    return Manifest(
+        hash=outcome.layout.hash,
+        options=options.shaping(),
+        software=_software(outcome.results, options, identity),
+        steps=processing_steps(
+            options,
+            sums,
+            outcome.tally,
+            skipped=outcome.skipped,
+            unread=len(outcome.source_failures),
+            probed=len(outcome.probe_failures),
+            renamed=len(outcome.decisions.renamed),
+            remarks=remarks(outcome.results),
+        ),
+        schema=describe_schema(columns),
+        totals=sums,
+        tables=tables,
+    )
+
+
+def _software(
+    results: Sequence[ShardResult], options: ExportOptions, identity: Mapping[str, str]
+) -> dict[str, str]:
+    """Returns the versions of all that shapes bytes."""
+    return {
+        "beam_export": __version__,
+        "pyarrow": pa.__version__,
+        # Decides which samples there are, where it decides anything.
+        **({"duckdb": version("duckdb")} if options.filter is not None else {}),
+        **({"simplejpeg": version("simplejpeg")} if has_damage(results) else {}),
+        **identity,
+    }

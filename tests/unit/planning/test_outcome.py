@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from beam_export.errors import RunError
+from beam_export.options import ExportOptions
+from beam_export.planning.duplicates import Decisions
+from beam_export.planning.join import Tally
+from beam_export.planning.outcome import Outcome, check_sources, make_manifest, name_devices
+from beam_export.planning.plan import make_plan, segments
+from beam_export.samples import DAMAGED_IMAGE, SOURCE_CHANGED, Failure
+from beam_export.shards.writer import ShardResult
+
+IDENTITY = {"encoder": "pillow", "device": "cpu"}
+
+
+def failure(ident: str, stage: str = "decode", error: str = "ValueError") -> Failure:
+    return Failure(ident, f"/in/{ident}.jpg", stage, error, "no image")
+
+
+def shard(number: int, failed: int = 0, error: str = "ValueError", **more: Any) -> ShardResult:
+    return ShardResult(
+        number=number,
+        samples=5 - failed,
+        copied=5 - failed,
+        encoded=0,
+        bytes=1000,
+        parquet_bytes=100,
+        tar_sha256="a" * 64,
+        parquet_sha256="b" * 64,
+        plan="c" * 64,
+        failures=tuple(failure(f"s{number}-{one}", error=error) for one in range(failed)),
+        **more,
+    )
+
+
+def outcome(**given: Any) -> Outcome:
+    """Returns an outcome whose sums agree: 16 came to planning, of 10 that are planned 9 stand."""
+    tally = Tally()
+    tally.add("filter_dropped", 4)
+    pairs = [(bytes([number]), bytes([number]) * 32) for number in range(10)]
+    values: dict[str, Any] = {
+        "results": [shard(0), shard(1, failed=1)],
+        "layout": make_plan(segments(pairs, 0, 5, None), b"", None),
+        "decisions": Decisions(dropped=frozenset([b"x", b"y"]), renamed={b"z": "z-1"}),
+        "counted": 16,
+        "ranked": 14,
+        "source_failures": [failure("listed", "list")],
+        "probe_failures": [failure("probed"), failure("probed2")],
+        "skipped": {".txt": 3},
+        "tally": tally,
+    }
+    return Outcome(**{**values, **given})
+
+
+def test_every_sample_is_in_one_of_the_sums() -> None:
+    totals = outcome().totals()
+    totals.check()
+    assert (totals.read, totals.written, totals.shards) == (23, 9, 2)
+    assert (totals.failed, totals.filtered, totals.duplicate, totals.limited) == (4, 4, 2, 4)
+
+
+def test_failures_of_all_three_stages_are_given() -> None:
+    found = outcome()
+    assert [one.image_id for one in found.failures] == ["listed", "probed", "probed2", "s1-0"]
+    assert found.early == 3
+
+
+def test_a_shard_too_many_is_noticed() -> None:
+    with pytest.raises(RunError, match="the input has changed"):
+        outcome(results=[shard(0), shard(1), shard(2)]).totals().check()
+
+
+@pytest.mark.parametrize("error", ["BrokenSource", SOURCE_CHANGED])
+def test_a_broken_source_ends_the_run_unless_it_may(error: str) -> None:
+    broken = [failure("a", "list"), failure("b", "list", error)]
+    with pytest.raises(RunError, match=r"^1 sources cannot be read.*/in/b.jpg \(no image\)"):
+        check_sources(broken, allow_broken=False)
+    check_sources(broken, allow_broken=True)
+    check_sources([failure("a", "list"), failure("b", "read", error)], allow_broken=False)
+
+
+def test_devices_of_all_workers_are_named() -> None:
+    results = [shard(0, device="L4"), shard(1, device="A100"), shard(2, device="L4")]
+    assert name_devices(IDENTITY, results) == {"encoder": "pillow", "device": "A100, L4"}
+
+
+def test_the_manifest_names_options_steps_and_sums() -> None:
+    options = ExportOptions(output_dir="o", images_per_tar=5)
+    found = outcome()
+    manifest = make_manifest(
+        found,
+        options,
+        identity=IDENTITY,
+        columns=pa.schema([("score", pa.float64())]),
+        tables=[{"name": "t", "sha256": "d"}],
+    )
+    assert manifest.hash == found.layout.hash
+    assert manifest.options == options.shaping()
+    assert manifest.totals == found.totals()
+    assert manifest.schema[-1] == {"name": "score", "type": "double"}
+    steps = {one["step"]: one for one in manifest.steps}
+    assert (steps["read"]["failed"], steps["probe"]["failed"], steps["encode"]["failed"]) == (
+        *(1, 2, 1),
+    )
+    assert steps["settle equal ids"]["renamed"] == 1
+    assert set(manifest.software) == {"beam_export", "pyarrow", "encoder", "device"}
+
+
+def test_software_is_named_that_decided_something() -> None:
+    options = ExportOptions(output_dir="o", filter="score > 1")
+    damaged = outcome(results=[shard(0), shard(1, failed=1, error=DAMAGED_IMAGE)])
+    given: dict[str, Any] = {"identity": IDENTITY, "columns": pa.schema([]), "tables": []}
+    assert "duckdb" in make_manifest(outcome(), options, **given).software
+    assert "simplejpeg" in make_manifest(damaged, options, **given).software

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from beam_export.naming import ShardNames
+from beam_export.samples import Failure
+from beam_export.shards.card import dataset_card
+from beam_export.shards.leftovers import CARD
+from beam_export.shards.manifest import FROM_JSON, Manifest, Totals, unseal
+from beam_export.shards.meta_files import MetaFiles
+from beam_export.shards.output import Output
+
+NAMES = ShardNames("0123456789ab")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    made = Output(str(tmp_path / "out"), "token")
+    made.prepare()
+    return made
+
+
+def manifest(**given: Any) -> Manifest:
+    zeros = {field.name: 0 for field in dataclasses.fields(Totals)}
+    values: dict[str, Any] = {
+        "hash": NAMES.hash,
+        "options": {"images_per_tar": 5},
+        "software": {"pyarrow": "1", "beam_export": "2"},
+        "steps": [{"step": "write"}],
+        "schema": [{"name": "image_id", "type": "string"}],
+        "totals": Totals(**{**zeros, "written": 7}),
+        "tables": [],
+    }
+    return Manifest(**{**values, **given})
+
+
+def put_last(files: MetaFiles, made: Manifest, **given: Any) -> None:
+    values = {"identity": {"device": "cpu"}, "from_json": True, "started": 0.0, "unchanged": False}
+    files.put_last(made, **{**values, **given})
+
+
+def content(output: Output, name: str) -> bytes:
+    return (Path(output.directory) / name).read_bytes()
+
+
+def facts(output: Output) -> dict[str, Any]:
+    return unseal(content(output, NAMES.run))
+
+
+def test_failures_are_a_table_whose_digest_is_given(output: Output) -> None:
+    files = MetaFiles(output, NAMES)
+    lost = [Failure("b", "/b.jpg", "decode", "ValueError", "no image")]
+    (named,) = files.put_failures(lost)
+    data = content(output, NAMES.failures)
+    assert named == {"name": NAMES.failures, "sha256": hashlib.sha256(data).hexdigest()}
+    table = pq.read_table(Path(output.directory) / NAMES.failures)
+    assert table.column("image_id").to_pylist() == ["b"]
+    assert files.written == 1
+
+
+def test_without_failures_a_table_of_an_earlier_attempt_goes(output: Output) -> None:
+    files = MetaFiles(output, NAMES)
+    files.put_failures([Failure("b", "/b.jpg", "decode", "ValueError", "no image")])
+    assert files.put_failures([]) == []
+    assert not (Path(output.directory) / NAMES.failures).exists()
+
+
+def test_card_manifest_and_facts_are_written_last(output: Output) -> None:
+    files, made = MetaFiles(output, NAMES), manifest()
+    put_last(files, made)
+    assert content(output, NAMES.manifest) == made.to_json()
+    assert content(output, CARD) == dataset_card(made)
+    found = facts(output)
+    assert found["started"] == "1970-01-01T00:00:00Z"
+    assert (found["device"], found[FROM_JSON]) == ("cpu", True)
+    assert found["card_sha256"] == hashlib.sha256(dataset_card(made)).hexdigest()
+    assert files.written == 3
+
+
+def test_a_run_that_changes_nothing_leaves_the_facts_of_the_first(output: Output) -> None:
+    put_last(MetaFiles(output, NAMES), manifest())
+    files = MetaFiles(output, NAMES)
+    put_last(files, manifest(), unchanged=True, started=5.0)
+    assert files.written == 0
+    assert facts(output)["started"] == "1970-01-01T00:00:00Z"
+
+
+def test_a_run_that_has_written_shards_writes_its_own_facts(output: Output) -> None:
+    put_last(MetaFiles(output, NAMES), manifest())
+    put_last(MetaFiles(output, NAMES), manifest(), started=5.0)
+    assert facts(output)["started"] == "1970-01-01T00:00:05Z"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", None])
+def test_facts_that_are_damaged_or_gone_are_written_again(
+    output: Output, damage: bytes | None
+) -> None:
+    put_last(MetaFiles(output, NAMES), manifest())
+    path = Path(output.directory) / NAMES.run
+    path.unlink() if damage is None else path.write_bytes(damage)
+    later = Output(output.directory, "later")
+    later.prepare()
+    put_last(MetaFiles(later, NAMES), manifest(), unchanged=True, started=5.0)
+    assert facts(output)["started"] == "1970-01-01T00:00:05Z"
+
+
+def test_a_readme_of_somebody_else_is_kept(
+    output: Output, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(output.directory) / CARD
+    path.write_bytes(b"# Mine\n")
+    with caplog.at_level(logging.WARNING):
+        put_last(MetaFiles(output, NAMES), manifest())
+    assert path.read_bytes() == b"# Mine\n"
+    assert "it is kept" in caplog.text
+    assert content(output, NAMES.manifest) == manifest().to_json()
