@@ -15,7 +15,7 @@ from support.gcs import Emulator
 
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
-from beam_export.sources import reader as reading
+from beam_export.sources import reader as reader_module
 from beam_export.sources.reader import Reader, locate
 from beam_export.storage.open_files import open_source
 from beam_export.storage.registry import ReplacedError, storage_of
@@ -271,7 +271,7 @@ def test_reads_begin_before_they_are_asked_for(bucket: str, emulator: Emulator) 
 def test_reading_ahead_is_bounded(
     bucket: str, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "_AHEAD", (2000, 1024))
+    monkeypatch.setattr(reader_module, "_AHEAD", (2000, 1024))
     emulator.put(f"{bucket}/x", bytes(1000))
     member = Member("jpg", f"{bucket}/x", WHOLE, 1000)
     taken = 0

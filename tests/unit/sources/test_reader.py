@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
-from beam_export.sources import reader as reading
+from beam_export.sources import reader as reader_module
 from beam_export.sources.reader import Reader, Span, coalesce
 from beam_export.storage import local, local_file
 from beam_export.storage.base import read_up_to
@@ -200,7 +200,7 @@ def test_few_files_are_open_at_a_time_and_none_afterwards(
             assert reader.read(Member("jpg", str(path), 5, 5)) == bytes([number]) * 5
             # The first is asked for all the time, so it is never the one to go.
             assert reader.read(Member("jpg", str(paths[0]), 0, 2)) == b"\0\0"
-            assert sum(not one.closed for one in opened) <= reading._OPEN_FILES
+            assert sum(not one.closed for one in opened) <= reader_module._OPEN_FILES
     assert len(opened) == len(paths)
     assert all(one.closed for one in opened)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ def test_rows_come_back(rows: list[Row]) -> None:
         ("i.txt", b"\xef\xbb\xbfa\r\n b \n\n\nc/d.jpg", ["a", "b", "c/d.jpg"]),
         ("i.txt", "räk\n".encode() + b"\xff", ["räk", "\\xff"]),
         ("i.txt.gz", gzip.compress(b"a\nb\n", mtime=0), ["a", "b"]),
+        ("i.txt.zst", zstandard.compress(b"a\nb\n"), ["a", "b"]),
         ("i.txt", b"", []),
         ("i.parquet", parquet(n=[1, 2, 3], image_id=["a", None, "c"]), ["a", "c"]),
         ("i.parquet", parquet(x=["no", "no", "no"], key=[7, 8, 9]), ["7", "8", "9"]),

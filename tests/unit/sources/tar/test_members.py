@@ -1,21 +1,35 @@
-"""Tests of indexes: they give what a walk gives, or say why not."""
+"""The members of a tar by an index or a Parquet are those of a walk, or neither is used."""
 
 from __future__ import annotations
 
 import io
 import tarfile
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from support.exports import SHARED
+from support.foreign_tars import TRIPLES, make_tar, own_table
 
-from beam_export.sources.tar.members import TarIndexError, dali_members
+from beam_export.naming import ShardNames
+from beam_export.sources.entries import BrokenSourceError, Entry, Source
+from beam_export.sources.tar.exports import read_export_table
+from beam_export.sources.tar.members import (
+    TarIndexError,
+    dali_members,
+    find_members,
+    missing_shards,
+    own_members,
+    read_companion,
+)
 from beam_export.sources.tar.walk import TarMember, walk_members
 
 TARS = SHARED / "data" / "webdataset"
+HASH = "0123456789ab"
 NAMES = ["a.jpg", "a.json", "b.jpg", "b.json", "c.jpg", "c.json"]
 
 
-def make_tar(names: list[str], fmt: int = tarfile.USTAR_FORMAT, mtime: float = 0) -> bytes:
+def tar_of_names(names: list[str], fmt: int = tarfile.USTAR_FORMAT, mtime: float = 0) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=fmt) as tar:
         for number, name in enumerate(names):
@@ -44,7 +58,7 @@ def read(index: bytes, tar: bytes) -> list[TarMember]:
     return dali_members(io.BytesIO(index), io.BytesIO(tar), len(tar))
 
 
-TAR = make_tar(NAMES)
+TAR = tar_of_names(NAMES)
 MEMBERS = members_of(TAR)
 INDEX = make_index(MEMBERS)
 
@@ -75,17 +89,17 @@ def test_an_index_of_dali_gives_what_the_walk_gives(number: int) -> None:
     [(tarfile.USTAR_FORMAT, 0), (tarfile.GNU_FORMAT, 0), (tarfile.PAX_FORMAT, 1.5)],
 )
 def test_indexes_of_any_dialect(fmt: int, mtime: float) -> None:
-    tar = make_tar(NAMES, fmt, mtime)
+    tar = tar_of_names(NAMES, fmt, mtime)
     assert read(make_index(members_of(tar)), tar) == members_of(tar)
 
 
 def test_long_names_with_right_offsets() -> None:
-    tar = make_tar([*NAMES, 120 * "d" + ".jpg", "e.jpg"], tarfile.GNU_FORMAT)
+    tar = tar_of_names([*NAMES, 120 * "d" + ".jpg", "e.jpg"], tarfile.GNU_FORMAT)
     assert read(make_index(members_of(tar)), tar) == members_of(tar)
 
 
 def test_offsets_that_wds2idx_gets_wrong_for_long_names() -> None:
-    tar = make_tar([*NAMES, 120 * "d" + ".jpg", "e.jpg"], tarfile.GNU_FORMAT)
+    tar = tar_of_names([*NAMES, 120 * "d" + ".jpg", "e.jpg"], tarfile.GNU_FORMAT)
     wrong = members_of(tar)
     wrong[6] = wrong[6]._replace(offset=wrong[6].offset - 1024)
     with pytest.raises(TarIndexError, match="no such member"):
@@ -101,14 +115,14 @@ def test_a_member_that_is_left_out_is_seen(left_out: int) -> None:
 
 @pytest.mark.parametrize("place", range(len(NAMES) + 1))
 def test_a_link_that_the_index_does_not_list_is_seen(place: int) -> None:
-    tar = make_tar([*NAMES[:place], "link.jpg", *NAMES[place:]])
+    tar = tar_of_names([*NAMES[:place], "link.jpg", *NAMES[place:]])
     with pytest.raises(TarIndexError):
         read(make_index(members_of(tar)), tar)
 
 
 def test_an_index_of_another_tar_is_seen() -> None:
     with pytest.raises(TarIndexError, match="no such member"):
-        read(INDEX, make_tar(["x" + name for name in NAMES]))
+        read(INDEX, tar_of_names(["x" + name for name in NAMES]))
 
 
 def test_an_index_of_a_tar_that_was_cut_is_seen() -> None:
@@ -118,7 +132,7 @@ def test_an_index_of_a_tar_that_was_cut_is_seen() -> None:
 
 def test_a_tar_that_goes_on_is_seen() -> None:
     with pytest.raises(TarIndexError, match="goes on"):
-        read(INDEX, TAR + make_tar(["z.jpg"]))
+        read(INDEX, TAR + tar_of_names(["z.jpg"]))
 
 
 def line(text: str) -> bytes:
@@ -151,3 +165,84 @@ def line(text: str) -> bytes:
 def test_what_is_wrong_is_said(index: bytes, match: str) -> None:
     with pytest.raises(TarIndexError, match=match):
         read(index, TAR)
+
+
+# The Parquet of an export of ours.
+
+
+@pytest.mark.parametrize("ext", ["jpg", "txt"])
+def test_its_parquet_spares_the_walk_and_finds_the_same_members(ext: str) -> None:
+    tar = make_tar([member for member in TRIPLES if ext == "txt" or member[0].endswith("jpg")])
+    beside = read_export_table(own_table(tar, {}, pa.schema([])))
+    assert beside is not None
+    reads: list[int] = []
+
+    class Counted(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reads.append(self.tell())
+            return super().read(size)
+
+    found = own_members(Counted(tar), len(tar), beside)
+    assert found is not None
+    assert list(found) == list(walk_members(io.BytesIO(tar)))
+
+
+@pytest.mark.parametrize("change", ["size", "offset", "name", "order"])
+def test_a_parquet_that_does_not_fit_its_tar_is_not_believed(change: str) -> None:
+    tar = make_tar(TRIPLES)
+    beside = read_export_table(own_table(tar, {}, pa.schema([])))
+    assert beside is not None
+    first, *rest = beside.rows
+    if change == "size":
+        beside = beside._replace(tar_bytes=len(tar) - 1)
+    elif change == "offset":
+        beside = beside._replace(rows=[first._replace(offset=1024), *rest])
+    elif change == "name":
+        beside = beside._replace(rows=[first._replace(member="z.jpg"), *rest])
+    else:
+        beside = beside._replace(rows=[first._replace(size=10_000), *rest])
+    assert own_members(io.BytesIO(tar), len(tar), beside) is None
+
+
+# What the manifest of an export counts, and what the Parquet beside a tar is.
+
+
+def manifest(tmp_path: Path, text: str, *names: str) -> Source:
+    path = tmp_path / f"images-{HASH}-manifest.json"
+    path.write_text(text)
+    there = tuple(Entry(name, "", 0) for name in names)
+    return Source("webdataset", path.name, str(path), path.stat().st_size, companions=there)
+
+
+def test_a_shard_that_the_manifest_counts_and_that_is_not_there_is_a_failure(
+    tmp_path: Path,
+) -> None:
+    names = ShardNames(HASH)
+    source = manifest(tmp_path, '{"totals": {"shards": 3}}', names.tar(0), names.parquet(2))
+    (failure,) = missing_shards(source)
+    assert (failure.image_id, failure.error) == (names.tar(1), "BrokenSource")
+    assert failure.original_path == str(tmp_path / names.tar(1))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"totals": {"shards": "x"}}'])
+def test_a_damaged_manifest_is_a_broken_source(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BrokenSourceError, match="the manifest of an export is damaged"):
+        list(missing_shards(manifest(tmp_path, text)))
+
+
+def test_a_companion_is_read_if_an_export_wrote_it(tmp_path: Path) -> None:
+    tar = make_tar(TRIPLES)
+    (tmp_path / "t.tar").write_bytes(tar)
+    source = Source("webdataset", "t.tar", str(tmp_path / "t.tar"), len(tar))
+    assert read_companion(source) is None
+    path = tmp_path / "t.parquet"
+    source = source._replace(companions=(Entry("t.parquet", str(path), 0),))
+    path.write_bytes(own_table(tar, {}, pa.schema([])))
+    found = read_companion(source)
+    assert found is not None
+    assert found.tar_bytes == len(tar)
+    with open(source.uri, "rb") as file:
+        assert list(find_members(file, source, found)) == list(walk_members(file))
+    path.write_bytes(b"no Parquet")
+    with pytest.raises(BrokenSourceError, match="damaged"):
+        read_companion(source)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from support.foreign_tars import TRIPLES, make_tar, own_table, table
 
-from beam_export.metadata.schema import STRUCTURAL
 from beam_export.samples import Earlier, Failure, Member, SampleRef
 from beam_export.sources.entries import Skipped
 from beam_export.sources.json_metadata import MAX_JSON
@@ -23,28 +20,10 @@ from beam_export.sources.tar.exports import (
     ExportTable,
     read_export_table,
 )
-from beam_export.sources.tar.members import own_members
 from beam_export.sources.tar.refs import Outcome, Spill, tar_refs
 from beam_export.sources.tar.walk import stream_members, walk_members
 
 URI = "dir/x.tar"
-
-
-def make_tar(members: Iterable[tuple[str, bytes]], kind: int = tarfile.USTAR_FORMAT) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-    return file.getvalue()
-
-
-def table(rows: Sequence[dict[str, Any]], schema: pa.Schema | None = None, **facts: str) -> bytes:
-    file = io.BytesIO()
-    made = pa.Table.from_pylist(list(rows), schema)
-    pq.write_table(made.replace_schema_metadata(facts), file)
-    return file.getvalue()
 
 
 def refs_of(tar: bytes, beside: ExportTable | None = None) -> list[Outcome]:
@@ -53,34 +32,6 @@ def refs_of(tar: bytes, beside: ExportTable | None = None) -> list[Outcome]:
         return tar[member.offset : member.offset + member.size]
 
     return list(tar_refs(walk_members(io.BytesIO(tar)), URI, read, beside))
-
-
-def own_table(tar: bytes, metadata: dict[str, dict[str, Any]], schema: pa.Schema) -> bytes:
-    """Returns what an export of ours writes beside a tar: a row an image."""
-    with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
-        rows = [
-            {
-                **dict.fromkeys(STRUCTURAL.names),
-                "image_id": f"id of {info.name}",
-                "member_name": info.name,
-                "original_path": f"from/{info.name}",
-                "offset": info.offset_data,
-                "size": info.size,
-                "source_sha256": "ab" * 32,
-                **metadata.get(info.name, {}),
-            }
-            for info in opened
-            if info.name.endswith(".jpg")
-        ]
-    whole = pa.schema([*STRUCTURAL, *schema])
-    return table(rows, whole, **{"beam_export.tar_bytes": str(len(tar))})
-
-
-TRIPLES = [
-    (f"{key}.{ext}", f"{key} {ext}".encode() * length)
-    for key, length in (("a", 1), ("b/c", 100), ("d", 700))
-    for ext in ("jpg", "cls", "txt")
-]
 
 
 def test_refs_say_where_all_members_lie_and_json_is_metadata() -> None:
@@ -135,40 +86,6 @@ def test_an_export_of_ours_comes_back_with_ids_paths_types_and_hashes() -> None:
     assert last.typed == ("score", "input_width")
     assert last.earlier == Earlier("ab" * 32)
     assert [field.ext for field in last.fields] == ["cls", "json", "txt"]
-
-
-@pytest.mark.parametrize("ext", ["jpg", "txt"])
-def test_its_parquet_spares_the_walk_and_finds_the_same_members(ext: str) -> None:
-    tar = make_tar([member for member in TRIPLES if ext == "txt" or member[0].endswith("jpg")])
-    beside = read_export_table(own_table(tar, {}, pa.schema([])))
-    assert beside is not None
-    reads: list[int] = []
-
-    class Counted(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            reads.append(self.tell())
-            return super().read(size)
-
-    found = own_members(Counted(tar), len(tar), beside)
-    assert found is not None
-    assert list(found) == list(walk_members(io.BytesIO(tar)))
-
-
-@pytest.mark.parametrize("change", ["size", "offset", "name", "order"])
-def test_a_parquet_that_does_not_fit_its_tar_is_not_believed(change: str) -> None:
-    tar = make_tar(TRIPLES)
-    beside = read_export_table(own_table(tar, {}, pa.schema([])))
-    assert beside is not None
-    first, *rest = beside.rows
-    if change == "size":
-        beside = beside._replace(tar_bytes=len(tar) - 1)
-    elif change == "offset":
-        beside = beside._replace(rows=[first._replace(offset=1024), *rest])
-    elif change == "name":
-        beside = beside._replace(rows=[first._replace(member="z.jpg"), *rest])
-    else:
-        beside = beside._replace(rows=[first._replace(size=10_000), *rest])
-    assert own_members(io.BytesIO(tar), len(tar), beside) is None
 
 
 def test_rows_without_image_and_images_without_row_are_failures() -> None:
