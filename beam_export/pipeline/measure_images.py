@@ -147,7 +147,9 @@ class _MeasureRows(beam.DoFn):
         try:
             with open_source(uri) as file:
                 try:
-                    for row, image in measure_rows(ParquetTable(file), group, column, refs):
+                    for row, image in measure_rows(
+                        ParquetTable(file), group, column=column, wanted=refs
+                    ):
                         found[row] = image
                 finally:
                     # Of a file that was replaced meanwhile, no size is of use.

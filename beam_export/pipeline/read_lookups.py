@@ -1,4 +1,4 @@
-"""Tables and lists that samples are looked up in: `--metadata`, `--ids`, `--exclude_ids`."""
+"""ReadTable, ReadIds: the tables and lists of `--metadata`, `--ids` and `--exclude_ids`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ReadIds", "ReadTable", "Table"]
 
 
 class Table(NamedTuple):
-    """A table, read.
+    """The content of a table.
 
     Attributes:
         rows: packed rows (`lookup.pack_rows`).
@@ -49,8 +49,9 @@ class ReadTable(beam.PTransform):
         files = (
             pbegin
             | "Path" >> beam.Create([self.path])
-            | "ListFiles" >> beam.FlatMap(list_tables).with_output_types(str)
+            | "ListFiles" >> beam.FlatMap(list_tables).with_output_types(str)  # pinned URI
             | "SpreadFiles" >> beam.Reshuffle()
+            # parts: TablePart; types: TableTypes; columns: (serialized Arrow schema, path)
             | "LookAtFiles"
             >> beam.ParDo(_DescribeFile(self.key)).with_outputs("types", "columns", main="parts")
         )
@@ -58,6 +59,7 @@ class ReadTable(beam.PTransform):
         rows = (
             files.parts
             | "SpreadParts" >> beam.Reshuffle()
+            # rows, packed
             | "ReadParts"
             >> beam.FlatMap(read_part, AsSingleton(types), self.key).with_output_types(bytes)
         )
@@ -66,11 +68,11 @@ class ReadTable(beam.PTransform):
 
 @dataclasses.dataclass
 class ReadIds(beam.PTransform):
-    """Reads a list of ids; gives packed rows that are keys alone.
+    """Reads a list of ids, as packed rows that are keys alone.
 
     Attributes:
         flag: that gave the path.
-        path: a text file with an id a line, or a Parquet file with a column of them.
+        path: a text file with one id per line, or a Parquet file with a column of ids.
     """
 
     flag: str
@@ -86,7 +88,7 @@ class ReadIds(beam.PTransform):
 
 
 class _DescribeFile(beam.DoFn):
-    """Yields the parts of a file; as `columns` or `types`, what it says of its columns."""
+    """Yields the parts of a file; tagged `columns` or `types`, the types of its columns."""
 
     def __init__(self, key: str) -> None:
         self._key = key

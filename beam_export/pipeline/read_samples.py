@@ -95,14 +95,18 @@ class ReadSamples(beam.PTransform):
             self.spills, self.max_bytes, self.progress_address
         )
         failures = (listed.failures, files.failures, tables["failures"], tars["failures"])
-        return Samples(
-            (files.refs, *tables["refs"], *tars["refs"]),
-            failures | "ListFailures" >> beam.Flatten(),
-            (listed.skipped, tars["skipped"]) | "Skipped" >> beam.Flatten(),
-            (tables["columns"], tars["columns"]) | "Columns" >> beam.Flatten(),
+        # One bool: whether no tar has columns of its own.
+        from_json = (
             tars["columns"]
             | "CountBeside" >> beam.combiners.Count.Globally()
-            | "FromJson" >> beam.Map(lambda count: count == 0).with_output_types(bool),
+            | "FromJson" >> beam.Map(lambda count: count == 0).with_output_types(bool)
+        )
+        return Samples(
+            refs=(files.refs, *tables["refs"], *tars["refs"]),
+            failures=failures | "ListFailures" >> beam.Flatten(),
+            skipped=(listed.skipped, tars["skipped"]) | "Skipped" >> beam.Flatten(),
+            columns=(tables["columns"], tars["columns"]) | "Columns" >> beam.Flatten(),
+            from_json=from_json,
         )
 
 
@@ -156,7 +160,7 @@ class _MakeRefs(beam.DoFn):
     def process(self, packed: bytes) -> Iterator[Any]:
         number, position, plain = pickle.loads(packed)
         refs = [
-            _make_ref(source_key(number, place), relative, Member(*image), fields)
+            _make_ref(source_key(number, place), relative, image=Member(*image), fields=fields)
             for place, (relative, image, fields) in enumerate(plain, position)
         ]
         with Reader(MAX_JSON) as reader:

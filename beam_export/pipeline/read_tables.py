@@ -141,7 +141,8 @@ class _ReadGroup(beam.DoFn):
             with open_source(source.uri) as file:
                 table = ParquetTable(file)
                 roles = roles_of_schema(table.schema)
-                for found in unchanged(file, group_refs(table, group, roles, place_of(source))):
+                refs = group_refs(table, group, roles=roles, place=place_of(source))
+                for found in unchanged(file, refs):
                     yield from _reported(found, self._progress_address)
         except (TableError, OSError) as error:
             yield _broken(source, error)

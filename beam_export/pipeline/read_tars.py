@@ -112,7 +112,7 @@ class _ReadTar(beam.DoFn):
             yield TaggedOutput("failures", broken_source(source.name, source.path, str(error)))
         except OSError as error:
             what = "the tar or the Parquet beside it"
-            failure = unreadable_source(source.name, source.path, what, error)
+            failure = unreadable_source(source.name, source.path, what=what, error=error)
             yield TaggedOutput("failures", failure)
 
     def _read(self, source: Source) -> Iterator[Any]:

@@ -157,7 +157,7 @@ def unreadable_source(name: str, path: str, what: str, error: OSError) -> Failur
     """
     if isinstance(error, ReplacedError):
         reason = f"{what} has been replaced since it was listed"
-        return broken_source(name, path, reason, SOURCE_CHANGED)
+        return broken_source(name, path, reason, error=SOURCE_CHANGED)
     if not is_permanent(error):
         raise error
     return broken_source(name, path, f"{what} cannot be read: {error.strerror}")

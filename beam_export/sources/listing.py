@@ -114,7 +114,7 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[Item]:
     if pattern.is_glob and os.path.isdir(root):
         glob = os.path.relpath(path, root)
         top = _Folder(root, "", frozenset())
-        found = _list_folder(top, exclude, _or_below(glob), _folders_above(glob))
+        found = _list_folder(top, exclude, wanted=_or_below(glob), above=_folders_above(glob))
         return _or_refuse(found, pattern)
     raise _nothing_at(pattern)
 
@@ -285,16 +285,18 @@ def _list_remote(pattern: Pattern, exclude: str) -> Iterator[Item]:
     path = pattern.path
     if pattern.is_glob:
         files, wanted = _match(_before_suffix(pattern.fixed)), _or_below(path)
-        return _sort_remote(files, pattern, pattern.root, wanted, exclude)
+        return _sort_remote(files, pattern, root=pattern.root, wanted=wanted, exclude=exclude)
     folder = path.rstrip("/") + "/"
     files = _match(folder)
     if (first := next(files, None)) is not None:
         everything = re.compile("(?s:.*)")
         files = itertools.chain([first], files)
-        return _sort_remote(files, pattern, pattern.root or folder, everything, exclude)
+        return _sort_remote(
+            files, pattern, root=pattern.root or folder, wanted=everything, exclude=exclude
+        )
     root = pattern.root or path[: path.rfind("/") + 1]
     files, wanted = _match(_before_suffix(path)), re.compile(re.escape(path))
-    return _sort_remote(files, pattern, root, wanted, exclude)
+    return _sort_remote(files, pattern, root=root, wanted=wanted, exclude=exclude)
 
 
 def _sort_remote(

@@ -184,10 +184,10 @@ def read_part(part: TablePart, types: TableTypes, key: str) -> Iterator[bytes]:
     with _opened("--metadata", uri) as file:
         if is_parquet(plain):
             for first, rows in ParquetTable(file).rows(group):
-                yield pack_rows(keyed_rows(enumerate(rows, first), key, True, plain))
+                yield pack_rows(keyed_rows(enumerate(rows, first), key, typed=True, uri=plain))
         else:
             for texts in read_rows(file, plain, types):
-                yield pack_rows(keyed_rows(texts, key, False, plain))
+                yield pack_rows(keyed_rows(texts, key, typed=False, uri=plain))
 
 
 def check_key(schema: pa.Schema, key: str, uri: str) -> None:
@@ -231,7 +231,7 @@ def keyed_rows(
     Raises:
         InputError: if a row cannot be read, or has no id.
     """
-    return [_keyed_row(row, key, typed, uri) for row in rows]
+    return [_keyed_row(row, key, typed=typed, uri=uri) for row in rows]
 
 
 def _keyed_row(row: tuple[int, dict[str, Any]] | BadRow, key: str, typed: bool, uri: str) -> Row:

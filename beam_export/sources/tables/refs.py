@@ -99,7 +99,16 @@ def group_refs(
         # Rows first: a path more would be drawn, and lost, at the end of each batch.
         rows = zip(enumerate(rows_of(batch), first), paths, strict=False)
         yield [
-            _failed(row, roles, place) or _ref(row, number, group, roles, place, path, typed)
+            _failed(row, roles, place)
+            or _ref(
+                row,
+                number,
+                group=group,
+                roles=roles,
+                place=place,
+                beside=path,
+                typed=typed,
+            )
             for (number, row), path in rows
         ]
 
@@ -166,7 +175,7 @@ def _text_ref(row: Any, place: Place) -> SampleRef | Failure | TableError | BadR
         roles = roles_of_names(tuple(values))
     except TableError as error:
         return error
-    return row_ref(values, number, roles, place)
+    return row_ref(values, number, roles=roles, place=place)
 
 
 def _lost_row(row: Any, why: Failure | TableError | BadRow, source: Source) -> Failure:
@@ -195,7 +204,7 @@ def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
     """
     path = unpin(uri)[0]
     if isinstance(error, OSError):
-        return unreadable_source(name, path, "the table", error)
+        return unreadable_source(name, path, what="the table", error=error)
     return broken_source(name, path, f"the table {error}")
 
 
@@ -277,7 +286,7 @@ def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | Non
 
 def row_ref(row: Mapping[str, Any], number: int, roles: Roles, place: Place) -> SampleRef | Failure:
     """Returns the sample of a row that names its image's path; its size is `UNMEASURED`."""
-    return _ref(row, number, 0, roles, place, None)
+    return _ref(row, number, group=0, roles=roles, place=place, beside=None)
 
 
 def _ref(

@@ -109,7 +109,7 @@ def read_rows(
         TableError: if the file cannot be read to its end.
     """
     if not is_parquet(name):
-        yield from read_text(fh, name, types.text, columns)
+        yield from read_text(fh, name, types=types.text, columns=columns)
         return
     table = ParquetTable(fh)
     for group in range(len(table.groups)):

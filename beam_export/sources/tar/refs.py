@@ -56,7 +56,7 @@ def tar_refs(
     rows = None if table is None else _Rows(table, uri)
     for found in samples:
         if isinstance(found, WebDatasetSample):
-            yield _outcome(found, uri, read, rows)
+            yield _outcome(found, uri, read=read, rows=rows)
         elif not isinstance(found, TarNote):
             if rows is not None and isinstance(found, Failure):
                 rows.forget(found)
