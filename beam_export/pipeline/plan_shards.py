@@ -1,4 +1,4 @@
-"""From refs to the plan: only keys move, and each ref is looked at where it is.
+"""AssignKeys and PlanShards: order keys, exact ranks and shard boundaries; only keys move.
 
 Every step reads blocks (`blocks.pack_block`): a bundle's keys travel together, one value for each
 bucket that they fall into.
@@ -20,7 +20,15 @@ from beam_export.metadata import canonical
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
 from beam_export.pipeline.beam_utils import MergeAll
-from beam_export.planning import cut_by_size
+from beam_export.planning.cut_by_size import (
+    Bounds,
+    Entry,
+    Summary,
+    Weighed,
+    compose,
+    cut,
+    summarise,
+)
 from beam_export.planning.duplicates import clashes_in, duplicate_ids, name_rows, pack_decisions
 from beam_export.planning.empty_plan import nothing_to_plan
 from beam_export.planning.order import KeySample, assign_keys, bucket_offsets
@@ -62,7 +70,7 @@ class AssignKeys(beam.PTransform):
 
 
 class Planned(NamedTuple):
-    """What planning has found out; each of one element.
+    """What planning gives; each PCollection has one element.
 
     Attributes:
         plan: packed `Plan`.
@@ -77,7 +85,13 @@ class Planned(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class OnPlan:
-    """What is done with a finished plan, before anything is written."""
+    """Reports a finished plan, and checks what stands in the output, before anything is written.
+
+    Attributes:
+        output: the output directory; None in a dry run.
+        progress_address: where the plan is reported to; None if nobody listens.
+        clean: whether leftovers of earlier runs are removed (`--clean`), not refused.
+    """
 
     output: Output | None
     progress_address: str | None
@@ -99,7 +113,7 @@ class PlanShards(beam.PTransform):
         name: names the files instead of the content's hash, if given.
         on_plan: called with the finished plan before anything is written.
         schema: the metadata columns, if they are declared.
-        failures: samples that are lost already: told of if no other is left.
+        failures: samples that failed before planning: named in the error if no other is left.
     """
 
     options: ExportOptions
@@ -109,46 +123,51 @@ class PlanShards(beam.PTransform):
     failures: PCollection[Failure] | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> Planned:
+        # PCollection[bytes], of one element: the packed sample of order keys.
         sample = blocks | "SampleKeys" >> beam.CombineGlobally(
             MergeAll(KeySample, KeySample.add_block, KeySample.pack)
         )
         decisions = blocks | "ResolveDuplicateIds" >> _ResolveDuplicateIds(
             self.options.duplicates, sample
         )
+        keys = beam.FlatMap(
+            bucket_keys,
+            sample=AsSingleton(sample),
+            decisions=AsSingleton(decisions),
+            weighed=self.options.max_tar_bytes is not None,
+        )
+        # PCollection[tuple[int, Iterable[bytes]]]: bucket, and packed lists of the tuples (order
+        # key, digest, bytes in the tar) that fell into it, without bytes if none are asked for.
         ranked = (
             blocks
-            | "BucketKeys"
-            >> beam.FlatMap(
-                bucket_keys,
-                AsSingleton(sample),
-                AsSingleton(decisions),
-                self.options.max_tar_bytes is not None,
-            ).with_output_types(tuple[int, bytes])
+            | "BucketKeys" >> keys.with_output_types(tuple[int, bytes])
             | "GroupKeys" >> beam.GroupByKey()
-        )  # (bucket, [packed tuples of order key, digest and maybe bytes])
+        )
+        # PCollection[dict[int, int]], of one element: number of keys by bucket.
         counts = (
             ranked
             | "CountKeys" >> beam.MapTuple(_count_keys).with_output_types(tuple[int, int])
             | "Counts" >> beam.combiners.ToDict()
         )
+        # PCollection[Segment]: the part of a shard that lies in one bucket.
+        parts = ranked | "CutShards" >> CutShards(
+            counts=counts,
+            images_per_tar=self.options.images_per_tar,
+            limit=self.options.limit,
+            max_tar_bytes=self.options.max_tar_bytes,
+        )
+        # PCollection[bytes], of one element: the packed plan.
         plan = (
-            ranked
-            | "CutShards"
-            >> CutShards(
-                counts,
-                self.options.images_per_tar,
-                self.options.limit,
-                self.options.max_tar_bytes,
-            )
+            parts
             | "Segments" >> beam.combiners.ToList()
             | "MakePlan"
             >> beam.Map(
                 _make_plan,
-                self._digest(),
-                self.name,
-                self.on_plan,
-                self.options.selects,
-                () if self.failures is None else AsIter(self.failures),
+                digest=self._digest(),
+                name=self.name,
+                on_plan=self.on_plan,
+                selects=self.options.selects,
+                failures=() if self.failures is None else AsIter(self.failures),
             )
         )
         sample_counts = counts | "SampleCounts" >> beam.Map(count_samples, AsSingleton(sample))
@@ -165,28 +184,38 @@ class PlanShards(beam.PTransform):
 
 @dataclasses.dataclass
 class _ResolveDuplicateIds(beam.PTransform):
-    """Finds ids that come more than once, and decides what becomes of them."""
+    """Finds ids that come more than once; gives packed `Decisions`.
+
+    Attributes:
+        policy: as `--duplicates`.
+        sample: packed `KeySample`, whose number of buckets is used.
+    """
 
     policy: str
     sample: PCollection[bytes]
 
     def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
-        clashes = (
+        name_hashes = beam.FlatMap(name_rows, AsSingleton(self.sample))
+        # PCollection[tuple[int, Iterable[bytes]]]: bucket, and packed rows of `name_row`.
+        names = (
             blocks
-            | "NameRows"
-            >> beam.FlatMap(name_rows, AsSingleton(self.sample)).with_output_types(
-                tuple[int, bytes]
-            )
+            | "NameRows" >> name_hashes.with_output_types(tuple[int, bytes])
             | "GroupNames" >> beam.GroupByKey()
+        )
+        # PCollection[list[bytes]], of one element: hashes of keys that come more than once.
+        clashes = (
+            names
             | "FindClashes" >> beam.FlatMapTuple(clashes_in).with_output_types(bytes)
             | "Clashes" >> beam.combiners.ToList()
         )
-        return (
+        # PCollection[list[DuplicateId]], of one element.
+        found = (
             blocks
             | "DuplicateIds" >> beam.FlatMap(duplicate_ids, AsSingleton(clashes), self.policy)
             | "AllDuplicateIds" >> beam.combiners.ToList()
-            | "Decide" >> beam.Map(pack_decisions, self.policy).with_output_types(bytes)
         )
+        # PCollection[bytes], of one element: the packed decisions.
+        return found | "Decide" >> beam.Map(pack_decisions, self.policy).with_output_types(bytes)
 
 
 def _count_keys(bucket: int, packed: Iterable[bytes]) -> tuple[int, int]:
@@ -195,6 +224,7 @@ def _count_keys(bucket: int, packed: Iterable[bytes]) -> tuple[int, int]:
 
 def _make_plan(
     parts: list[Segment],
+    *,
     digest: bytes,
     name: str | None,
     on_plan: OnPlan,
@@ -203,7 +233,7 @@ def _make_plan(
 ) -> bytes:
     plan = make_plan(parts, digest, name)
     if not parts:
-        raise nothing_to_plan(failures, selects, on_plan.output, plan.hash)
+        raise nothing_to_plan(failures, selects, output=on_plan.output, hash_=plan.hash)
     Metrics.counter("beam_export", "planned-samples").inc(plan.total)
     on_plan(plan)
     return plan.pack()
@@ -229,17 +259,23 @@ class CutShards(beam.PTransform):
         counts = AsSingleton(self.counts)
         if self.max_tar_bytes is None:
             return ranked | "CutSegments" >> beam.FlatMap(
-                _cut_by_count, counts, self.images_per_tar, self.limit
+                _cut_by_count, counts=counts, per_shard=self.images_per_tar, limit=self.limit
             )
-        most, room = self.images_per_tar, self.max_tar_bytes - END_SIZE
+        bounds = Bounds(self.images_per_tar, self.max_tar_bytes - END_SIZE)
+        # PCollection[dict[int, Entry]], of one element: how each bucket begins.
         entries = (
             ranked
-            | "Summarise" >> beam.FlatMap(_summarise, counts, most, room, self.limit)
+            | "Summarise"
+            >> beam.FlatMap(_summarise, counts=counts, bounds=bounds, limit=self.limit)
             | "Summaries" >> beam.combiners.ToList()
-            | "Compose" >> beam.Map(cut_by_size.compose, most, room)
+            | "Compose" >> beam.Map(compose, bounds)
         )
         return ranked | "CutBySize" >> beam.FlatMap(
-            _cut_by_size, counts, AsSingleton(entries), most, room, self.limit
+            _cut_by_size,
+            counts=counts,
+            entries=AsSingleton(entries),
+            bounds=bounds,
+            limit=self.limit,
         )
 
 
@@ -248,10 +284,10 @@ def _cut_by_count(
 ) -> list[Segment]:
     bucket, packed = group
     offset = bucket_offsets(counts)[bucket]
-    return segments(unpack(packed), offset, per_shard, limit)
+    return segments(unpack(packed), offset=offset, per_shard=per_shard, limit=limit)
 
 
-def _within(group: _Group, counts: dict[int, int], limit: int | None) -> list[cut_by_size.Weighed]:
+def _within(group: _Group, counts: dict[int, int], limit: int | None) -> list[Weighed]:
     """Returns a bucket's samples in order, those beyond the limit left out."""
     bucket, packed = group
     ordered = sorted(unpack(packed))
@@ -261,20 +297,20 @@ def _within(group: _Group, counts: dict[int, int], limit: int | None) -> list[cu
 
 
 def _summarise(
-    group: _Group, counts: dict[int, int], most: int, room: int, limit: int | None
-) -> Iterator[cut_by_size.Summary]:
+    group: _Group, counts: dict[int, int], bounds: Bounds, limit: int | None
+) -> Iterator[Summary]:
     ordered = _within(group, counts, limit)
     if ordered:
-        yield cut_by_size.summarise(group[0], [size for _, _, size in ordered], most, room)
+        yield summarise(group[0], [size for _, _, size in ordered], bounds)
 
 
 def _cut_by_size(
     group: _Group,
+    *,
     counts: dict[int, int],
-    entries: dict[int, cut_by_size.Entry],
-    most: int,
-    room: int,
+    entries: dict[int, Entry],
+    bounds: Bounds,
     limit: int | None,
 ) -> list[Segment]:
     ordered = _within(group, counts, limit)
-    return cut_by_size.cut(ordered, entries[group[0]], most, room) if ordered else []
+    return cut(ordered, entries[group[0]], bounds) if ordered else []

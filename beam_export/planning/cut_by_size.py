@@ -1,4 +1,4 @@
-"""Shards that close at a size: greedy in order, and yet worked out a bucket at a time.
+"""Shard boundaries by bytes (`--max_tar_bytes`): greedy in order, yet computed bucket by bucket.
 
 A shard closes when the next sample would make it too large or too many. Where that happens in a
 bucket depends on what the buckets before have left open, and on nothing else of them. So each
@@ -16,10 +16,22 @@ import numpy as np
 
 from beam_export.planning.plan import Segment, digest_sum
 
-__all__ = ["Entry", "Summary", "compose", "cut", "summarise"]
+__all__ = ["Bounds", "Entry", "Summary", "Weighed", "compose", "cut", "summarise"]
 
 #: A planned sample: order key, digest, bytes that it takes in its shard.
 Weighed = tuple[bytes, bytes, int]
+
+
+class Bounds(NamedTuple):
+    """What a shard holds at most.
+
+    Attributes:
+        samples: in number.
+        bytes: of its samples in the tar; a sample that alone has more is a shard of its own.
+    """
+
+    samples: int
+    bytes: int
 
 
 class Summary(NamedTuple):
@@ -55,26 +67,29 @@ def _sums(sizes: Iterable[int]) -> np.ndarray:
     return np.concatenate(([0], np.cumsum(np.fromiter(sizes, np.int64))))
 
 
-def _stops(sums: np.ndarray, most: int, room: int) -> np.ndarray:
+def _stops(sums: np.ndarray, bounds: Bounds) -> np.ndarray:
     """Returns, for each sample, where a shard that begins with it ends in this bucket."""
     count = len(sums) - 1
     starts = np.arange(count)
-    fitting = np.searchsorted(sums, sums[:-1] + room, side="right") - 1
-    return np.minimum(np.maximum(starts + 1, np.minimum(starts + most, fitting)), count)
+    fitting = np.searchsorted(sums, sums[:-1] + bounds.bytes, side="right") - 1
+    return np.minimum(np.maximum(starts + 1, np.minimum(starts + bounds.samples, fitting)), count)
 
 
-def summarise(bucket: int, sizes: Sequence[int], most: int, room: int) -> Summary:
-    """Returns what a bucket does to whatever is open when it begins.
+def summarise(bucket: int, sizes: Sequence[int], bounds: Bounds) -> Summary:
+    """Returns what a bucket does to the shard that is open when it begins.
+
+    >>> one = summarise(0, [4, 4, 4, 4, 4], Bounds(samples=9, bytes=10))
+    >>> one.total, one.opened.tolist(), one.closed.tolist()
+    (20, [4, 3, 4, 3, 4, 5], [2, 1, 1, 0, 0, 0])
 
     Args:
         bucket: its number.
         sizes: bytes of its samples, in order; at least one.
-        most: samples a shard, at most.
-        room: bytes a shard, at most, unless one sample alone has more.
+        bounds: of a shard.
     """
     sums = _sums(sizes)
     count = len(sizes)
-    stops = _stops(sums, most, room)
+    stops = _stops(sums, bounds)
     # A place at the very end: nothing of the bucket lies behind the first cut.
     closed, opened = np.zeros(count + 1, np.int64), np.full(count + 1, count)
     for start in range(count - 1, -1, -1):
@@ -82,23 +97,35 @@ def summarise(bucket: int, sizes: Sequence[int], most: int, room: int) -> Summar
         whole = stop < count
         closed[start] = closed[stop] + 1 if whole else 0
         opened[start] = opened[stop] if whole else start
-    places = min(most, count) + 1
+    places = min(bounds.samples, count) + 1
     kept = opened[:places]
-    return Summary(bucket, count, int(sums[-1]), sums[:places], closed[:places], kept, sums[kept])
+    return Summary(
+        bucket=bucket,
+        samples=count,
+        total=int(sums[-1]),
+        sums=sums[:places],
+        closed=closed[:places],
+        opened=kept,
+        opened_sums=sums[kept],
+    )
 
 
-def compose(summaries: Iterable[Summary], most: int, room: int) -> dict[int, Entry]:
+def compose(summaries: Iterable[Summary], bounds: Bounds) -> dict[int, Entry]:
     """Returns how each bucket begins; the summaries may come in any order.
+
+    >>> bounds = Bounds(samples=9, bytes=10)
+    >>> compose([summarise(1, [4, 4], bounds), summarise(0, [4, 4, 4], bounds)], bounds)
+    {0: Entry(shard=0, first=2), 1: Entry(shard=1, first=1)}
 
     Args:
         summaries: one a bucket that is not empty.
-        most, room: as in `summarise`.
+        bounds: of a shard.
     """
     entries: dict[int, Entry] = {}
     shard = held = weight = 0
     for one in sorted(summaries, key=lambda one: one.bucket):
-        fitting = int(np.searchsorted(one.sums, room - weight, side="right")) - 1
-        first = max(int(not held), min(fitting, most - held))
+        fitting = int(np.searchsorted(one.sums, bounds.bytes - weight, side="right")) - 1
+        first = max(int(not held), min(fitting, bounds.samples - held))
         entries[one.bucket] = Entry(shard, first)
         if first == one.samples:
             held, weight = held + first, weight + one.total
@@ -109,23 +136,37 @@ def compose(summaries: Iterable[Summary], most: int, room: int) -> dict[int, Ent
     return entries
 
 
-def cut(samples: Iterable[Weighed], entry: Entry, most: int, room: int) -> list[Segment]:
-    """Cuts a bucket into segments.
+def cut(samples: Iterable[Weighed], entry: Entry, bounds: Bounds) -> list[Segment]:
+    """Returns the segments of a bucket.
+
+    >>> samples = [(b"a", b"", 4), (b"b", b"", 4), (b"c", b"", 4)]
+    >>> for part in cut(samples, Entry(shard=3, first=1), Bounds(samples=9, bytes=8)):
+    ...     print(part.shard, part.first, part.last, part.samples)
+    3 b'a' b'a' 1
+    4 b'b' b'c' 2
 
     Args:
         samples: the bucket's, in any order.
         entry: how it begins.
-        most, room: as in `summarise`.
+        bounds: of a shard.
     """
     ordered = sorted(samples)
-    stops = _stops(_sums(size for _, _, size in ordered), most, room)
+    stops = _stops(_sums(size for _, _, size in ordered), bounds)
     found: list[Segment] = []
     start, stop, shard = 0, entry.first, entry.shard
     while start < len(ordered):
         if stop > start:
             part = ordered[start:stop]
             digest = digest_sum(digest for _, digest, _ in part)
-            found.append(Segment(shard, part[0][0], part[-1][0], len(part), digest))
+            found.append(
+                Segment(
+                    shard=shard,
+                    first=part[0][0],
+                    last=part[-1][0],
+                    samples=len(part),
+                    digest=digest,
+                )
+            )
         start, shard = stop, shard + 1
         stop = int(stops[start]) if start < len(ordered) else start
     return found

@@ -20,7 +20,7 @@ _KINDS = 3
 
 
 def nothing_to_plan(
-    failures: Iterable[Failure], selects: bool, output: Output | None, hash_: str
+    failures: Iterable[Failure], selects: bool, *, output: Output | None, hash_: str
 ) -> InputError:
     """Returns what to say of an input of which no sample is left.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.exports import check_export, make_images
 from support.runs import run_export
 
-from beam_export.planning.cut_by_size import Weighed, compose, cut, summarise
+from beam_export.planning.cut_by_size import Bounds, Weighed, compose, cut, summarise
 from beam_export.planning.plan import make_plan
 
 
@@ -41,16 +41,16 @@ def by_buckets(sizes: list[int], cuts: list[int], most: int, room: int) -> list[
         number: samples[start:stop]
         for number, (start, stop) in enumerate(itertools.pairwise(edges))
     }
+    bounds = Bounds(most, room)
     summaries = [
-        summarise(number, [size for _, _, size in part], most, room)
-        for number, part in buckets.items()
+        summarise(number, [size for _, _, size in part], bounds) for number, part in buckets.items()
     ]
     random.Random(len(sizes)).shuffle(summaries)
-    entries = compose(summaries, most, room)
+    entries = compose(summaries, bounds)
     parts = [
         segment
         for number, part in buckets.items()
-        for segment in cut(part[::-1], entries[number], most, room)
+        for segment in cut(part[::-1], entries[number], bounds)
     ]
     plan = make_plan(parts, b"", None)
     assert plan.total == len(sizes)
