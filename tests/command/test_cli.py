@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 from support.exports import check_export, left_over, make_images, picture, read_export
 
-from beam_export.cli import main as cli
+from beam_export.cli.main import main
 from beam_export.storage import registry
 
 IN_MEMORY = "--direct_num_workers=1"
@@ -84,7 +84,7 @@ def test_wrong_flags(
     words: str,
 ) -> None:
     out = tmp_path / "out"
-    assert cli.main(["export", f"--input={images}", f"--output_dir={out}", *flags]) == 2
+    assert main(["export", f"--input={images}", f"--output_dir={out}", *flags]) == 2
     said = capsys.readouterr().err
     assert is_one_sentence(said)
     assert words in said
@@ -93,14 +93,14 @@ def test_wrong_flags(
 
 @pytest.mark.parametrize("given", [["--output_dir=x"], ["--input=x"]])
 def test_missing_flag(capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
-    assert cli.main(given) == 2
+    assert main(given) == 2
     said = capsys.readouterr().err
     assert is_one_sentence(said)
     assert "required" in said
 
 
 def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["exprot", "--input=x"]) == 2
+    assert main(["exprot", "--input=x"]) == 2
     assert "'exprot' is no command" in capsys.readouterr().err
 
 
@@ -109,7 +109,7 @@ def test_no_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
     (tmp_path / "empty").mkdir()
     source = str(tmp_path / given) if given else ""
     out = tmp_path / "out"
-    assert cli.main(["--input", source, "--output_dir", str(out), IN_MEMORY]) == 2
+    assert main(["--input", source, "--output_dir", str(out), IN_MEMORY]) == 2
     said = capsys.readouterr().err
     assert is_one_sentence(said)
     assert not list(out.glob("*"))
@@ -120,7 +120,7 @@ def test_output_that_cannot_be_written_to(
 ) -> None:
     (tmp_path / "file").write_text("")
     out = tmp_path / "file" / "out"
-    assert cli.main(["--input", str(images), "--output_dir", str(out), IN_MEMORY]) == 2
+    assert main(["--input", str(images), "--output_dir", str(out), IN_MEMORY]) == 2
     said = capsys.readouterr().err
     assert is_one_sentence(said)
     assert str(out) in said
@@ -137,7 +137,7 @@ def test_cloud_storage_without_its_extra(
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
     given = {"--input": str(images), "--output_dir": str(tmp_path / "out"), flag: "gs://b/x"}
     flags = [f"{name}={value}" for name, value in given.items()]
-    assert cli.main([*flags, IN_MEMORY]) == 2
+    assert main([*flags, IN_MEMORY]) == 2
     said = capsys.readouterr().err
     assert is_one_sentence(said)
     assert f"{flag}=gs://b/x" in said
@@ -185,12 +185,12 @@ def test_too_many_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     (folder / "bad.jpg").write_bytes(b"bad")
     out = tmp_path / "out"
     flags = ["--input", str(folder), "--output_dir", str(out), IN_MEMORY]
-    assert cli.main(flags) == 1
+    assert main(flags) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("beam-export: 1 of 4 images failed")
     assert list(out.glob("_meta/*failures.parquet"))
     assert left_over(out) == []
-    assert cli.main([*flags, "--max_failed_fraction=0.5"]) == 0
+    assert main([*flags, "--max_failed_fraction=0.5"]) == 0
     assert "failures.parquet" in capsys.readouterr().out
 
 
@@ -199,7 +199,7 @@ def test_verbose_tells_of_every_shard(
 ) -> None:
     flags = ["--input", str(images), "--output_dir", str(tmp_path / "out"), IN_MEMORY]
     for found in ("", ", finished before"):
-        assert cli.main([*flags, "--images_per_tar=4", "--verbose"]) == 0
+        assert main([*flags, "--images_per_tar=4", "--verbose"]) == 0
         said = capsys.readouterr().err
         assert re.search(rf"^shard 000000: 4 images, [\d.]+ kB{found}$", said, re.MULTILINE)
         assert re.search(rf"^shard 000001: 3 images, [\d.]+ kB{found}$", said, re.MULTILINE)
@@ -210,7 +210,7 @@ def test_dry_run_writes_nothing(
 ) -> None:
     out = tmp_path / "below" / "out"
     flags = ["--input", str(images), "--output_dir", str(out), "--images_per_tar=3"]
-    assert cli.main([*flags, "--dry_run"]) == 0
+    assert main([*flags, "--dry_run"]) == 0
     said = capsys.readouterr().out
     for words in ("7 images in 3 shards", "6 copied", "1 encoded", "nothing was written"):
         assert words in said
@@ -219,7 +219,7 @@ def test_dry_run_writes_nothing(
 
 def test_runner_by_its_usual_name(images: Path, tmp_path: Path) -> None:
     flags = ["--input", str(images), "--output_dir", str(tmp_path / "out"), IN_MEMORY]
-    assert cli.main([*flags, "--runner", "DirectRunner"]) == 0
+    assert main([*flags, "--runner", "DirectRunner"]) == 0
     assert len(read_export(tmp_path / "out").rows) == 7
 
 

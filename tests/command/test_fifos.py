@@ -14,7 +14,7 @@ from support.exports import ROOT, Export, directory_hashes, make_images, read_ex
 from support.runs import run_export
 from support.waiting import time_limit
 
-from beam_export.cli import main as cli
+from beam_export.cli.main import main
 
 IN_MEMORY = "--direct_running_mode=in_memory"
 #: Seconds that only a run which hangs takes.
@@ -61,7 +61,7 @@ def test_what_is_named_outright_is_refused_in_a_sentence(
     else:
         path.symlink_to("/dev/zero")
     given = [f"--{flag}={path}", *([] if flag == "input" else [f"--input={images}"])]
-    assert cli.main(["export", *given, f"--output_dir={tmp_path / 'out'}", IN_MEMORY]) == 2
+    assert main(["export", *given, f"--output_dir={tmp_path / 'out'}", IN_MEMORY]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert said == (
         f"beam-export: --{flag}={path} is a {kind}, which is never read: give a regular file."
@@ -112,7 +112,7 @@ def test_verify_tells_of_a_file_that_is_none(
 ) -> None:
     (victim,) = exported.glob(name)
     make(victim)
-    code = cli.main(["verify", str(exported), "--decode", "--direct_num_workers=1"])
+    code = main(["verify", str(exported), "--decode", "--direct_num_workers=1"])
     assert code in (1, 2)
     assert victim.name in "".join(capsys.readouterr()) or code == 2
 
@@ -127,7 +127,7 @@ def test_verify_of_what_others_made(
         content = plain.shards[0].tar.with_suffix(f".{end}").read_bytes()
         (made / f"x.{end}").write_bytes(content)
     fifo(made / name)
-    assert cli.main(["verify", str(made), "--direct_num_workers=1"]) == 1
+    assert main(["verify", str(made), "--direct_num_workers=1"]) == 1
     assert f"{name}: it cannot be read (it is a FIFO, and not a regular file)" in "".join(
         capsys.readouterr()
     )
@@ -142,5 +142,5 @@ def test_a_run_into_an_export_of_which_a_file_is_none_ends(
     (victim,) = exported.glob(name)
     fifo(victim)
     given = [f"--input={images}", f"--output_dir={exported}", "--images_per_tar=2", IN_MEMORY]
-    if cli.main(["export", *given]) == 0:
+    if main(["export", *given]) == 0:
         assert directory_hashes(exported) == before

@@ -277,7 +277,7 @@ def test_a_process_that_may_not_have_enough(
 
 WORKERS = """
 import logging, sys
-from beam_export.cli import main as cli
+from beam_export.cli.main import main
 # As the command does: Beam, which it loads later, says there what is not installed.
 logging.basicConfig(level=logging.CRITICAL)
 from beam_export.cli import local
@@ -287,7 +287,7 @@ watchdog.SILENT, watchdog.STOPPED, watchdog.GRACE = 3, 1, 1
 command, *rest = sys.argv[1:]
 sys.argv[1:] = rest
 local.command_line = lambda: command
-sys.exit(cli.main())
+sys.exit(main())
 """
 
 

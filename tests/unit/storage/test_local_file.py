@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.changing_files import CONTENT, later, pinned
 from support.waiting import time_limit
 
 from beam_export.errors import SampleError
@@ -18,10 +19,9 @@ from beam_export.samples import WHOLE, Member
 from beam_export.sources.reader import Reader
 from beam_export.storage import local_file
 from beam_export.storage.local_file import LocalFile, check_unchanged, read_range
-from beam_export.storage.open_files import open_source, open_with_retries, unchanged
+from beam_export.storage.open_files import open_source, open_with_retries
 from beam_export.storage.registry import IrregularError, ReplacedError, storage_of
 
-CONTENT = bytes(range(200))
 CHANGED = "the .jpg has been replaced since it was listed"
 
 
@@ -36,20 +36,6 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "x.jpg"
     path.write_bytes(CONTENT)
     return path
-
-
-def pinned(path: Path) -> str:
-    found = storage_of(str(path)).stat(str(path))
-    assert found is not None
-    return found.pinned
-
-
-def later(path: Path, content: bytes | None = None) -> None:
-    """Writes a file anew, if there is a content, and has it be changed a nanosecond later."""
-    moment = path.stat().st_mtime_ns + 1
-    if content is not None:
-        path.write_bytes(content)
-    os.utime(path, ns=(moment, moment))
 
 
 @contextlib.contextmanager
@@ -251,42 +237,6 @@ def test_a_file_that_is_gone_from_a_network_while_it_is_open(
         patch.setattr(local_file.os, "fstat", stale)
         with pytest.raises(ReplacedError):
             file.check()
-
-
-def test_nothing_is_handed_on_that_was_made_of_a_changed_file(path: Path) -> None:
-    with open_source(pinned(path)) as file:
-        made = unchanged(file, (file.read(50) for _ in range(4)))
-        assert next(made) == CONTENT[:50]
-        later(path, CONTENT[::-1])
-        with pytest.raises(ReplacedError):
-            next(made)
-
-
-def test_damage_of_a_changed_file_is_that_it_has_changed(path: Path) -> None:
-    def damaged() -> Iterator[bytes]:
-        yield b""
-        raise ValueError("half of one file and half of another")
-
-    for change, error in (lambda: None, ValueError), (lambda: later(path), ReplacedError):
-        with storage_of(str(path)).open(pinned(path)) as file:
-            made = unchanged(file, damaged())
-            next(made)
-            change()
-            with pytest.raises(error):
-                next(made)
-
-
-def test_a_file_that_is_opened_again_is_the_same(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("beam_export.storage.retry.time.sleep", lambda _: None)
-    with open_with_retries(str(path)) as file:
-        assert file.read(10) == CONTENT[:10]
-        later(path, CONTENT[::-1])
-        file.raw.close()  # as after an error  # type: ignore[attr-defined]
-        file._drop()  # type: ignore[attr-defined]
-        with pytest.raises(ReplacedError):
-            file.read(10)
 
 
 def test_files_far_away_are_held_to_their_pin_elsewhere(path: Path) -> None:
