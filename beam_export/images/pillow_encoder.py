@@ -21,13 +21,7 @@ from PIL import __version__ as pillow_version
 
 from beam_export.errors import SampleError
 from beam_export.images import color, header, watch
-from beam_export.images.encoder import (
-    EncodeSpec,
-    ImageInput,
-    Result,
-    array_fault,
-    is_on_device,
-)
+from beam_export.images.encoder import EncodeSpec, ImageInput, Result, array_fault, is_on_device
 from beam_export.images.geometry import ResizePlan, plan_resize
 from beam_export.images.idle_cores import Cores
 from beam_export.images.jpeg.inspect import MAX_SIDE

@@ -9,8 +9,6 @@ from __future__ import annotations
 import functools
 import io
 import math
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin, features
 from support.devices import need_dali, need_gpu
+from support.pictures import exif, png, save
 
 from beam_export.errors import SampleError
 from beam_export.images.dali.encoder import DaliEncoder
@@ -88,30 +87,6 @@ def smooth(width: int = 96, height: int = 64) -> np.ndarray:
     """Returns pixels (H, W, 3) that JPEG keeps within a few levels and no turn leaves as is."""
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     return (np.stack([x, y * 1.2, 0.2 + (x + y) / 3], axis=2) * 200).astype(np.uint8)
-
-
-def save(im: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    im.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def exif(orientation: int) -> bytes:
-    block = Image.Exif()
-    block[0x0112] = orientation
-    return block.tobytes()
-
-
-def png(depth: int, kind: int, rows: list[bytes], width: int) -> bytes:
-    """Returns a PNG of a depth that Pillow does not write."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + content))
-        return struct.pack(">I", len(content)) + name + content + check
-
-    head = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
 RGB = smooth()

@@ -25,10 +25,7 @@ from support.pictures import exif, save, smooth
 from beam_export.errors import RunError, SampleError
 from beam_export.images.dali import device, engine_pool
 from beam_export.images.dali.encoder import DaliEncoder
-from beam_export.images.encoder import (
-    EncodeSpec,
-    Result,
-)
+from beam_export.images.encoder import EncodeSpec, Result
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.samples import EncodedImage
 

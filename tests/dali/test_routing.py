@@ -11,9 +11,7 @@ from support.pictures import OnDevice, exif, save, smooth
 
 from beam_export.errors import SampleError
 from beam_export.images.dali.routing import Job, route
-from beam_export.images.encoder import (
-    EncodeSpec,
-)
+from beam_export.images.encoder import EncodeSpec
 from beam_export.images.pillow_encoder import PillowEncoder
 
 ALWAYS = EncodeSpec(mode="always")

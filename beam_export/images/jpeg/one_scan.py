@@ -16,12 +16,7 @@ from typing import NamedTuple
 
 from beam_export.images.jpeg.intervals import CodedScan, ScanUnit, check_coded, fewest_code_bits
 from beam_export.images.jpeg.segments import EOI, FRAMES, SOS, next_marker, u16, walk
-from beam_export.images.jpeg.structure import (
-    LEAVES,
-    SKIPPED,
-    JpegFacts,
-    Structure,
-)
+from beam_export.images.jpeg.structure import LEAVES, SKIPPED, JpegFacts, Structure
 
 __all__ = ["facts_of_one_scan"]
 

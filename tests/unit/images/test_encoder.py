@@ -6,13 +6,7 @@ from typing import Any
 
 from support.pictures import OnDevice, smooth
 
-from beam_export.images.encoder import (
-    array_fault,
-    array_shape,
-    is_array,
-    is_on_device,
-    nbytes,
-)
+from beam_export.images.encoder import array_fault, array_shape, is_array, is_on_device, nbytes
 
 
 class OnHost:

@@ -6,9 +6,7 @@ import pytest
 
 from beam_export.errors import InputError
 from beam_export.images import factory
-from beam_export.images.encoder import (
-    EncodeSpec,
-)
+from beam_export.images.encoder import EncodeSpec
 from beam_export.images.factory import choose_encoder
 from beam_export.images.pillow_encoder import PillowEncoder
 

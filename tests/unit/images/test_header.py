@@ -11,13 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from support.exports import ROOT
-from support.pictures import (
-    encode,
-    failed,
-    png,
-    save,
-    smooth,
-)
+from support.pictures import encode, failed, png, save, smooth
 
 from beam_export.errors import SampleError
 from beam_export.images import header

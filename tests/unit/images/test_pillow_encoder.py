@@ -12,16 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from support.exports import PHOTOS
-from support.pictures import (
-    EXACT,
-    assert_close,
-    encode,
-    encoded,
-    failed,
-    pixels,
-    save,
-    smooth,
-)
+from support.pictures import EXACT, assert_close, encode, encoded, failed, pixels, save, smooth
 
 from beam_export.errors import SampleError
 from beam_export.images import color

@@ -8,14 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 from support.exports import PHOTOS
-from support.pictures import (
-    exif,
-    failed,
-    needs_avif,
-    png,
-    save,
-    smooth,
-)
+from support.pictures import exif, failed, needs_avif, png, save, smooth
 
 from beam_export.errors import SampleError
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result
