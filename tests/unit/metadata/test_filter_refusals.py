@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
-
 import pytest
 from support.filter_rows import ROWS, TYPES, kept
 
 from beam_export.errors import InputError
-from beam_export.metadata import filter as filter_module
-from beam_export.metadata import sql
 from beam_export.metadata.filter import Filter
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_database() -> Iterator[None]:
-    """Opens one database for all filters: opening it takes ten times as long as evaluating one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filter_module, "connect", functools.cache(sql.connect))
-        yield
-
 
 #: Said before any row is looked at.
 REFUSED = [
