@@ -1,4 +1,4 @@
-"""What an export would do: its plan, and what would be copied and encoded."""
+"""DryRun: makes the plan of an export and counts what would be copied and encoded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ __all__ = ["DryRun"]
 
 @dataclasses.dataclass
 class DryRun(beam.PTransform):
-    """Makes the plan and tells it to whoever watches; writes nothing."""
+    """Makes the plan and reports it; writes nothing.
+
+    Attributes:
+        input: as `--input`.
+        options: of the export.
+        progress_address: where the plan and the counts are reported to; None if nobody listens.
+    """
 
     input: str
     options: ExportOptions
@@ -41,19 +47,28 @@ class DryRun(beam.PTransform):
             patterns, self.options.output_dir, input_format=self.options.input_format
         )
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
-        chosen = blocks | "ChooseSamples" >> ChooseSamples(self.options, 1, None, samples.columns)
+        chosen = blocks | "ChooseSamples" >> ChooseSamples(
+            options=self.options, threads=1, schema=None, columns=samples.columns
+        )
         blocks = chosen.blocks
         early = (samples.failures, chosen.source_failures, chosen.probe_failures)
         failures = early | "Failures" >> beam.Flatten()
         planned = blocks | "PlanShards" >> PlanShards(
-            self.options, None, OnPlan(None, self.progress_address), failures=failures
+            options=self.options,
+            name=None,
+            on_plan=OnPlan(None, self.progress_address),
+            failures=failures,
         )
         return (
             blocks
             | "Weigh"
             >> beam.FlatMap(
-                _weigh, AsSingleton(planned.plan), AsSingleton(planned.decisions), self.options
+                _weigh,
+                plan=AsSingleton(planned.plan),
+                decisions=AsSingleton(planned.decisions),
+                options=self.options,
             )
+            # PCollection[tuple[str, int]]: name of a count, count.
             | "Sum" >> beam.CombinePerKey(sum)
             | "Sums" >> beam.combiners.ToDict()
             | "Report" >> beam.Map(_report, AsSingleton(chosen.tally), self.progress_address)
@@ -79,7 +94,7 @@ def _weigh(
 
 
 def _looks_copied(ext: str, options: ExportOptions) -> bool:
-    """Tells, by the suffix alone, whether an image would be copied."""
+    """Returns, by the suffix alone, whether an image would be copied."""
     jpeg = ext in ("jpg", "jpeg", "jpe", "jfif")
     return options.encode == "never" or (
         options.encode == "auto" and jpeg and not options.spec().resizes

@@ -1,4 +1,4 @@
-"""The chain, wired: each step is a thin transform over functions of other modules.
+"""ExportImages and WriteShards: the whole pipeline, each step a transform of another module.
 
 ReadSamples      -> refs                      no pixels
 AssignKeys       -> blocks of (key, ref)
@@ -54,7 +54,7 @@ __all__ = ["ExportImages", "ExportResult", "WriteShards"]
 
 @dataclasses.dataclass
 class _WriteBlocks(beam.PTransform):
-    """Plans and writes what is in blocks of refs: the part that every way in shares."""
+    """Plans and writes the samples in blocks of refs: the part that both transforms share."""
 
     run: ExportRun
     schema: pa.Schema | None
@@ -70,6 +70,7 @@ class _WriteBlocks(beam.PTransform):
         chosen = blocks | "ChooseSamples" >> ChooseSamples(
             options=options, threads=self.threads, schema=self.schema, columns=self.columns
         )
+        # PCollection[bytes]: packed refs; of one element: the serialized schema of their columns.
         blocks, columns = chosen.blocks, chosen.columns
         name = None if options.deterministic_name else uuid.uuid4().hex[:12]
         on_plan = OnPlan(run.output, run.progress_address, options.clean)
@@ -81,6 +82,7 @@ class _WriteBlocks(beam.PTransform):
         planned = blocks | "PlanShards" >> PlanShards(
             options=options, name=name, on_plan=on_plan, schema=self.schema, failures=early
         )
+        # PCollection[ShardResult]: one per shard.
         shards = self._write(blocks, planned, columns)
         manifest = shards | "WriteManifest" >> WriteManifest(
             run=run,
@@ -136,7 +138,7 @@ class ExportImages(beam.PTransform):
         options: of the export.
         workers: threads that encode in each worker process; with `cores`, the most of them.
         progress_address: address for `progress.report`.
-        output: claimed already.
+        output: the output directory, locked for this run already; else it is prepared here.
         cautious: whether each image is decoded in a process of its own.
         cores: what the worker processes share, if they are of this machine.
     """
@@ -193,13 +195,13 @@ class WriteShards(beam.PTransform):
 
     Args:
         output_dir: local directory, or one on any file system that Beam knows.
-        images_per_tar: samples a shard.
+        images_per_tar: samples per shard.
         deterministic_name: whether `{hash}` is made of the content; else of a random token.
         remove_image_data: whether `result.samples` come without their image.
         resume: whether shards that an earlier run of the same samples and options has finished are
             kept; if not, and there are any, that is an error.
         clean: whether what earlier runs have left in `output_dir` is removed.
-        verbose: whether to log a line a shard, at level INFO.
+        verbose: whether to log one line per shard, at level INFO.
         schema: types of the metadata columns, in their order; None infers them from all samples.
 
     Raises:
@@ -288,11 +290,11 @@ class WriteShards(beam.PTransform):
 
 
 def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
-    """Returns the claimed output of a pipeline that nobody watches."""
+    """Returns the output directory, locked for a pipeline of a user's own."""
     spare_this_machine()
     local = runs_locally(pipeline)
     output = prepare_output(options, bound=local)
-    # A `with` block tells when its pipeline has ended, however it did; else the next run sweeps.
+    # At the end of a `with` block the pipeline has ended, however it did; else the next run sweeps.
     ends = getattr(pipeline, "_extra_context", None)
     if local and ends is not None:
         ends.callback(_end, output)
@@ -300,6 +302,6 @@ def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
 
 
 def _end(output: Output) -> None:
-    # Notes that are left tell the next run which images may have ended a worker of this one.
+    # Notes that are left name the images that may have ended a worker, for the next run.
     if not any(output.notes()):
         release(output)

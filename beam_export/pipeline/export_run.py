@@ -1,4 +1,4 @@
-"""What every step of one export knows of it."""
+"""ExportRun: options, output, encoder and progress address of one run, for every writing step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata columns of the whole dataset: declared, or inferred from all of its samples."""
+"""FindColumns: the schema of the metadata columns, declared or inferred from all samples."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class FindColumns(beam.PTransform):
         if self.schema is not None:
             declared = check_declared(self.schema).serialize().to_pybytes()
             return blocks.pipeline | "Declared" >> beam.Create([declared])
+        # PCollection[ColumnTypes], of one element.
         inferred = blocks | "InferColumns" >> beam.CombineGlobally(MergeAll(ColumnTypes, _infer))
         if self.columns is None:
             return inferred | "Finish" >> beam.Map(_finish)

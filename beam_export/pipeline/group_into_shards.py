@@ -1,4 +1,4 @@
-"""From planned refs to groups, one a shard: the step that moves every ref once."""
+"""GroupIntoShards: brings the refs of each shard together, the step that moves every ref once."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ class GroupIntoShards(beam.PTransform):
     images_per_tar: int
 
     def expand(self, blocks: PCollection[bytes]) -> PCollection[tuple[int, list[bytes]]]:
+        # PCollection[tuple[int, bytes]]: shard number, packed refs of one bundle.
         assigned = blocks | "AssignShards" >> beam.ParDo(
             GroupInBundle(_assign_shards, pack_sorted),
             AsSingleton(self.plan),
@@ -45,9 +46,10 @@ class GroupIntoShards(beam.PTransform):
             grouped = assigned | "GroupByShard" >> beam.GroupByKey()
         else:
             grouped = assigned | "GroupIntoBatches" >> beam.GroupIntoBatches(self.images_per_tar)
+        # PCollection[tuple[int, list[bytes]]]: shard number, all blocks of its refs.
         # A stage with state runs on one worker of the local runner, and all that is fused to it;
         # this lets the shards spread again.
-        return grouped | "SpreadShards" >> beam.Reshuffle()  # (shard, [block, ...])
+        return grouped | "SpreadShards" >> beam.Reshuffle()
 
 
 def _assign_shards(block: bytes, plan: bytes, decisions: bytes) -> Iterator[tuple[int, PackedRef]]:

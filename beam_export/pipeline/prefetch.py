@@ -1,4 +1,4 @@
-"""From refs to samples whose bytes are at hand: read ahead, encode in batches, in order."""
+"""Reads samples ahead and encodes them in batches, in order."""
 
 from __future__ import annotations
 

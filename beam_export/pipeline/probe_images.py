@@ -1,4 +1,4 @@
-"""A look at every image before planning, so that shards are exact over those that can be had."""
+"""ProbeImages: checks every image before planning (`--probe`), so that bad ones take no place."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProbedBlocks(NamedTuple):
 
 @dataclasses.dataclass
 class ProbeImages(beam.PTransform):
-    """Looks at the images of blocks: not at all, at their headers, or at all of their pixels.
+    """Checks the images of blocks: not at all, by their headers, or by all of their pixels.
 
     Attributes:
         options: of the export; `probe` says which.
@@ -53,6 +53,7 @@ class ProbeImages(beam.PTransform):
             nothing = blocks.pipeline | "NotProbed" >> beam.Create([], reshuffle=False)
             return ProbedBlocks(blocks, nothing)
         probe = _Probe(self.options.spec(), self.options.probe == "full", self.threads)
+        # blocks: PCollection[bytes], packed refs; failures: PCollection[Failure].
         probed = blocks | "Probe" >> beam.ParDo(probe).with_outputs("failures", main="blocks")
         # A checkpoint: images are looked at once, whatever the number of steps to come.
         return ProbedBlocks(
@@ -62,7 +63,7 @@ class ProbeImages(beam.PTransform):
 
 
 class _Probe(beam.DoFn):
-    """Yields a block with what was found of each image; outputs `failures` beside it."""
+    """Yields a block with the size and format of each image; outputs `failures` beside it."""
 
     def __init__(self, spec: EncodeSpec, full: bool, threads: int) -> None:
         self._spec, self._full = spec, full

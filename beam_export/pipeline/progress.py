@@ -1,4 +1,4 @@
-"""How far a run is: small datagrams from the workers of one machine to whoever watches.
+"""Progress counts, sent from the workers of one machine to the command by small datagrams.
 
 The local runner's metrics come when it is over. So workers send their counts to a Unix socket;
 a datagram that cannot be sent at once is dropped, as a count shown late is no harm. Elsewhere
@@ -23,7 +23,7 @@ _LONGEST_FOLDER = 70
 
 
 def report(address: str | None, counts: Mapping[str, int]) -> None:
-    """Sends counts to who listens at `address`; never waits, and never fails.
+    """Sends counts to the listener at `address`; never waits, and never fails.
 
     Args:
         address: path of the socket, or None if nobody listens.
@@ -31,7 +31,7 @@ def report(address: str | None, counts: Mapping[str, int]) -> None:
     """
     if address is None:
         return
-    # Whoever watches may have gone, or be slow: neither is the writer's concern.
+    # The listener may have gone, or be slow: neither is the writer's concern.
     with (
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,

@@ -1,4 +1,4 @@
-"""Proxies: what this machine's processes say to each other goes through none."""
+"""Keeps gRPC between the processes of this machine away from proxies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What workers a pipeline has, and the encoder that suits them: threads, cores, GPUs.
+"""Chooses encoder, threads and GPU hints by the workers that a pipeline has.
 
 A GPU is asked for in one of two ways, never both: as a hint of the step that writes, so that
 planning stays on plain workers ("right fitting"), or for every worker, as a service option. The
@@ -57,7 +57,7 @@ _LOCAL = ("Direct", "FnApi", "Prism", "Interactive")
 def encoder_for(
     options: ExportOptions, pipeline: beam.Pipeline, threads: int, cores: Cores | None = None
 ) -> Encoder:
-    """Returns the encoder of an export, with `auto` settled.
+    """Returns the encoder of an export, with `auto` resolved.
 
     Args:
         options: of the export.
@@ -114,7 +114,7 @@ def runs_locally(pipeline: beam.Pipeline) -> bool:
 
 
 def accelerator(gpu: str) -> str:
-    """Returns Dataflow's words for a GPU.
+    """Returns a GPU in the form that Dataflow expects.
 
     >>> accelerator("nvidia-l4")
     'type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver'
@@ -137,7 +137,7 @@ def accelerator(gpu: str) -> str:
 
 
 def asks_for_gpu(options: PipelineOptions) -> bool:
-    """Tells whether GPUs are asked for by Beam's own flags, for every worker or every step."""
+    """Returns whether Beam's own flags ask for GPUs, for every worker or every step."""
     values = [
         *(options.view_as(GoogleCloudOptions).dataflow_service_options or ()),
         *(options.view_as(DebugOptions).experiments or ()),

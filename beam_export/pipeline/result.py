@@ -1,4 +1,4 @@
-"""What an export gives to the pipeline that it is part of."""
+"""ExportResult: the PCollections that an export returns."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class _Outputs(NamedTuple):
 
 
 class ExportResult(_Outputs):
-    """What an export gives.
+    """The PCollections that an export returns.
 
     Attributes:
-        shards: a `ShardResult` a shard.
+        shards: one `ShardResult` per shard.
         failures: every sample that is not in the export, and why.
         manifest: one `Manifest`, when everything is written.
         plan: the layout, packed.
@@ -55,7 +55,10 @@ class ExportResult(_Outputs):
         """
         if self._samples is None:
             self._samples = self.shards | "ReadBack" >> beam.FlatMap(
-                _read_back, AsSingleton(self.plan), self._output, self._with_images
+                _read_back,
+                plan=AsSingleton(self.plan),
+                output=self._output,
+                with_images=self._with_images,
             ).with_output_types(Sample)
         return self._samples
 

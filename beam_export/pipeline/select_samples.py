@@ -1,4 +1,4 @@
-"""ChooseSamples: joins tables, looks at images, and leaves samples out, before the plan is made."""
+"""ChooseSamples: joins tables, measures or probes images, and filters samples, before the plan."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ class Chosen(NamedTuple):
 
 @dataclasses.dataclass
 class ChooseSamples(beam.PTransform):
-    """Joins tables, looks at images and leaves samples out, each if it is asked for.
+    """Joins tables, measures or probes images and filters samples, each if it is asked for.
 
-    In this order: no image is looked at that `--ids` leaves out, and a filter knows all columns,
+    In this order: no image is read that `--ids` leaves out, and a filter knows all columns,
     with the types that they have over the whole of the input. Images of tables are measured after
     the filter, unless it or a probe asks for that.
 
@@ -92,6 +92,7 @@ class ChooseSamples(beam.PTransform):
     columns: PCollection[tuple[bytes, str]] | None
 
     def expand(self, blocks: PCollection[bytes]) -> Chosen:
+        # PCollection[bytes] throughout: packed blocks of refs.
         joined = blocks | "JoinTables" >> JoinTables(self.options, self.columns)
         columns = joined.blocks | "FindColumns" >> FindColumns(self.schema, joined.columns)
         measure, blocks = MeasureImages(), joined.blocks
@@ -135,26 +136,31 @@ class JoinTables(beam.PTransform):
             "refs": blocks | "CountRefs" >> beam.Map(lambda block: len(open_block(block).ids)),
             **{name: rows | f"Count_{name}" >> beam.Map(count_of) for name, rows in tables.items()},
         }
+        # PCollection[int], of one element each: samples, and rows of each table.
         sums = [
             counts | f"Sum_{name}" >> beam.CombineGlobally(sum) for name, counts in counted.items()
         ]
+        # PCollection[int], of one element: number of buckets.
         buckets = (
             sums
             | "Sums" >> beam.Flatten()
             | "AllSums" >> beam.combiners.ToList()
             | "Buckets" >> beam.Map(bucket_count)
         )
+        # PCollection[tuple[int, bytes]] each: bucket, packed refs or rows.
         deal = beam.ParDo(GroupInBundle(_deal_refs, _pack_refs), AsSingleton(buckets))
         dealt = {"refs": blocks | "DealRefs" >> deal.with_output_types(tuple[int, bytes])}
         deal = beam.ParDo(GroupInBundle(_deal_rows, _pack_rows), AsSingleton(buckets))
         for name, rows in tables.items():
             labelled = f"DealRows_{name}" >> deal.with_output_types(tuple[int, bytes])
             dealt[name] = rows | labelled
+        # blocks: PCollection[bytes], packed refs; tally: PCollection[Tally], one per bucket.
         joined = (
             dealt
             | "Meet" >> beam.CoGroupByKey()
             | "JoinBucket" >> beam.FlatMapTuple(_join).with_outputs("tally", main="blocks")
         )
+        # PCollection[Tally], of one element.
         tally = (
             joined.tally
             | "AllTallies" >> beam.CombineGlobally(MergeAll(Tally))
@@ -232,9 +238,11 @@ class SelectSamples(beam.PTransform):
         if self.options.filter is None and self.options.caption_column is None:
             return Selected(blocks, self.tally)
         filter_samples = _FilterSamples(self.options.filter, self.options.caption_column)
+        # blocks: PCollection[bytes], packed refs; tally: PCollection[Tally], one per block.
         filtered = blocks | "FilterSamples" >> beam.ParDo(
             filter_samples, AsSingleton(self.columns)
         ).with_outputs("tally", main="blocks")
+        # PCollection[Tally], of one element.
         tally = (
             (self.tally, filtered.tally)
             | "Tallies" >> beam.Flatten()

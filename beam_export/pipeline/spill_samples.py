@@ -1,4 +1,4 @@
-"""Samples of a user's own pipeline: encoded in batches and spilled, so that only refs go on.
+"""SpillSamples: encodes a user's samples and spills them to files, so that only refs go on.
 
 An image that a pipeline has in memory would otherwise travel through every shuffle. Here it is
 encoded where it is, appended to a temporary file, and stands there until its shard is written.
@@ -116,7 +116,7 @@ class SpillSamples(beam.DoFn):
             yield pack_block(refs)
 
     def _keyed(self, sample: Sample, image: EncodedImage | None) -> PackedRef:
-        """Returns a sample's ref; what follows the order key tells equal ids apart."""
+        """Returns a sample's ref; what follows the order key keeps equal ids apart."""
         ref = self._ref(sample, image)
         key = id_key(ref.id) if self._order == "source" else shuffle_key(self._seed, ref.id)
         packed = pack_ref(ref._replace(order=key))

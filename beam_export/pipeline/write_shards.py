@@ -1,4 +1,4 @@
-"""From planned refs to shards: read, encode and write each in one loop."""
+"""WriteEachShard: reads, encodes and writes each shard in one loop, or finds it finished."""
 
 from __future__ import annotations
 

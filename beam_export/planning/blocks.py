@@ -1,7 +1,7 @@
-"""Blocks: many refs as one `bytes` value, in columns.
+"""Blocks: many packed refs as one `bytes` value, in columns.
 
-A runner shuffles and holds a block without knowing what is inside, at a tenth of the cost of an
-element a ref. Most steps look at one or two columns, and the refs' own content stays packed until
+A runner shuffles and holds a block without knowing what is inside, at a tenth of the cost of one
+element per ref. Most steps look at one or two columns, and the refs' own content stays packed until
 the writer needs it.
 """
 
@@ -56,7 +56,7 @@ class PackedRef(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The columns of a block, each with an item a ref."""
+    """The columns of a block, each with one item per ref."""
 
     orders: tuple[bytes, ...]
     digests: tuple[bytes, ...]
@@ -70,7 +70,7 @@ class Block(NamedTuple):
 
 
 def sample_digest(ref: SampleRef) -> bytes:
-    """Returns 32 bytes that change with whatever of a sample can change its shard's bytes.
+    """Returns the SHA-256 of all of a sample that can change its shard's bytes.
 
     These are its order key, id, sizes, the names of its members and its metadata; never a path,
     so that the same samples have the same digests wherever they lie.
@@ -91,9 +91,10 @@ def _made_of(member: Member) -> str:
 
 
 def pack_ref(ref: SampleRef) -> PackedRef:
-    """Packs one ref; `unpack_ref` brings the whole back.
+    """Returns a packed ref; `unpack_ref` brings the whole back.
 
-    Whatever is put behind its order key afterwards tells refs apart, and is no part of its digest.
+    What is appended to its order key afterwards keeps equal ids apart, and is no part of its
+    digest.
     """
     key = len(ref.order)
     return PackedRef(ref.order, _digest(ref, key), ref.id, _body(ref, key), _weight(ref))
@@ -155,7 +156,7 @@ def with_change(packed: PackedRef, ref: SampleRef) -> PackedRef:
 
 
 def with_probed(packed: PackedRef, probed: Probed) -> PackedRef:
-    """Returns a packed ref that knows what a look at its image has found; all else stays."""
+    """Returns a packed ref with what was measured of its image; all else stays."""
     key = pickle.loads(packed.body)[0]
     return packed._replace(body=_body(unpack_ref(packed)._replace(probed=probed), key))
 
@@ -187,7 +188,7 @@ def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
 
 
 def is_measured(block: bytes) -> bool:
-    """Tells whether the sizes of all images are known, without opening the block."""
+    """Returns whether the sizes of all images are known, without opening the block."""
     measured: bool = _HEAD.unpack_from(block)[0]
     return measured
 
@@ -199,7 +200,7 @@ def open_block(block: bytes) -> Block:
 
 
 def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
-    """Yields the refs of blocks in order; a block is opened when its turn comes.
+    """Yields the refs of blocks in order (a k-way merge); a block is opened when its turn comes.
 
     Blocks that follow one another are open one at a time, however many there are; in all, as many
     as overlap.

@@ -62,7 +62,11 @@ class Decisions:
 
 
 def name_row(ident: str) -> bytes:
-    """Returns 24 bytes: 16 of the key's hash, by which equal keys meet, and 8 of the id's."""
+    """Returns 24 bytes: 16 of the tar key's hash, by which equal keys meet, and 8 of the id's.
+
+    >>> name_row("a b")[:16] == name_row("a b")[:16] != name_row("a c")[:16]
+    True
+    """
     key = key_of(ident)
     hashed = hashlib.sha256(key.encode()).digest()[:16]
     if key == ident:
@@ -71,7 +75,11 @@ def name_row(ident: str) -> bytes:
 
 
 def find_clashes(rows: Iterable[bytes]) -> list[bytes]:
-    """Returns the first 16 bytes of those rows whose key comes more than once, each once."""
+    """Returns the key's hash of the rows whose key comes more than once, each once.
+
+    >>> find_clashes([name_row("a"), name_row("b"), name_row("a")]) == [name_row("a")[:16]]
+    True
+    """
     ordered = sorted(rows)
     clashes: list[bytes] = []
     for before, row in itertools.pairwise(ordered):
@@ -81,7 +89,12 @@ def find_clashes(rows: Iterable[bytes]) -> list[bytes]:
 
 
 def is_concerned(ident: str, clashes: Collection[bytes], renaming: bool) -> bool:
-    """Tells whether an id clashes, or is a name that renaming must not give a second time."""
+    """Returns whether an id clashes, or is a name that renaming must not give a second time.
+
+    >>> clashes = {name_row("a")[:16]}
+    >>> [is_concerned(ident, clashes, renaming=True) for ident in ("a", "a-1", "a-0", "b-1")]
+    [True, True, False, False]
+    """
     if name_row(ident)[:16] in clashes:
         return True
     numbered = _NUMBERED.match(ident) if renaming else None
@@ -89,7 +102,14 @@ def is_concerned(ident: str, clashes: Collection[bytes], renaming: bool) -> bool
 
 
 def decide(found: Collection[DuplicateId], policy: str) -> Decisions:
-    """Decides what becomes of the samples whose ids are equal.
+    """Returns what becomes of the samples whose ids are equal: the first of each keeps its id.
+
+    >>> found = [DuplicateId(b"1", "a", "x"), DuplicateId(b"2", "a", "y"),
+    ...          DuplicateId(b"3", "a-1", "z")]
+    >>> decide(found, "first").dropped
+    frozenset({b'2'})
+    >>> decide(found, "rename").renamed
+    {b'2': 'a-2'}
 
     Args:
         found: every sample that `is_concerned`, in any order.
@@ -155,7 +175,7 @@ def _describe(doubled: dict[str, list[DuplicateId]]) -> str:
 
 
 def name_rows(block: bytes, sample: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields (bucket, rows of `name_row`), a value a bucket."""
+    """Yields (bucket, rows of `name_row`), one value per bucket."""
     buckets = open_sample(sample)[1]
     found: dict[int, list[bytes]] = collections.defaultdict(list)
     for ident in open_block(block).ids:
@@ -182,7 +202,7 @@ def duplicate_ids(block: bytes, clashes: list[bytes], policy: str) -> Iterator[D
 
 
 def pack_decisions(found: list[DuplicateId], policy: str) -> bytes:
-    """Returns what `decide` decides as one value, for a side input; see `open_decisions`."""
+    """Returns the packed decisions (`decide`), for a side input; see `open_decisions`."""
     return pickle.dumps(decide(found, policy), protocol=5)
 
 

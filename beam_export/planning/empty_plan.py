@@ -1,4 +1,4 @@
-"""Why there is nothing to plan: what was asked for, or what has become of every sample."""
+"""The error when no sample is left to export: it says why, and lists the failures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from beam_export.shards.parquet import write_table
 
 __all__ = ["nothing_to_plan"]
 
-#: Kinds of failures that are told; the rest are counted.
+#: Kinds of failures that are named; the rest are counted.
 _KINDS = 3
 
 
 def nothing_to_plan(
     failures: Iterable[Failure], selects: bool, *, output: Output | None, hash_: str
 ) -> InputError:
-    """Returns what to say of an input of which no sample is left.
+    """Returns the error for an input of which no sample is left.
 
     The failures are listed in the output, which holds nothing else then: not beside a dataset.
 

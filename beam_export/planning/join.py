@@ -1,4 +1,4 @@
-"""Samples meet what is told of them by id: rows of a table, ids to keep, ids to leave out.
+"""Joins samples by id with rows of a table, ids to keep and ids to leave out.
 
 All are dealt into buckets by a hash of the id, each small enough for one worker's memory however
 large the whole is. In a bucket it is a plain look-up; what a bucket counts, adds up in any order.
@@ -35,12 +35,20 @@ _BUCKET = 10_000
 
 
 def bucket_count(counts: Iterable[int]) -> int:
-    """Returns how many buckets keep each kind of row, of these counts, few in each."""
+    """Returns the number of buckets, so that the largest input has some 10,000 rows per bucket.
+
+    >>> bucket_count([25_000, 3]), bucket_count([])
+    (3, 1)
+    """
     return max(1, -(-max(counts, default=0) // _BUCKET))
 
 
 def bucket_of(ident: str, buckets: int) -> int:
-    """Returns the bucket of an id or key; those that may match are in the same one."""
+    """Returns the bucket of an id or key; those that may match are in the same one.
+
+    >>> bucket_of("cat.jpg", 1000) == bucket_of("cat", 1000)
+    True
+    """
     name = (_without_suffix(ident) or ident).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % buckets
 

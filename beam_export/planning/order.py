@@ -1,4 +1,4 @@
-"""Order keys: where each sample comes, and the buckets in which keys are sorted.
+"""Order keys: bytes that give every sample its place, and the buckets in which they are sorted.
 
 A key is bytes that sort as the samples do: the same on every run and every runner. Keys fall into
 buckets by splitters taken from a sample of them; the sample decides how the work is spread, and can
@@ -27,7 +27,7 @@ __all__ = [
     "splitters",
 ]
 
-#: Keys a bucket should hold, and the most buckets there are.
+#: Keys per bucket, about, and the largest number of buckets.
 _BUCKET_KEYS = 50_000
 _MAX_BUCKETS = 4096
 #: Keys in a sample: four a bucket keep the largest of 4096 buckets near three times the mean.
@@ -44,16 +44,27 @@ def source_key(source: int, position: int) -> bytes:
 
 
 def shuffle_key(seed: int, ident: str) -> bytes:
-    """Returns the order key of an id in the permutation that `seed` names."""
+    """Returns the order key of an id in the permutation of a seed (`--order=shuffled`).
+
+    >>> shuffle_key(0, "cat") == shuffle_key(0, "cat") != shuffle_key(1, "cat")
+    True
+    >>> len(shuffle_key(0, "cat"))
+    16
+    """
     name = ident.encode("utf-8", "surrogatepass")
     return hashlib.sha256(b"%d:%s" % (seed, name)).digest()[:16]
 
 
 def id_key(ident: str) -> bytes:
-    """Returns the order key that sorts by id; no id's key is the start of another's.
+    r"""Returns the order key that sorts by id; no id's key is the start of another's.
 
     So whatever is put behind a key cannot change the order of different ids. A zero byte ends the
-    key, and those of the id are written in a way that sorts alike.
+    key, and those of the id are escaped in a way that sorts alike.
+
+    >>> id_key("cat"), id_key("c\0t"), id_key("c\1t")
+    (b'cat\x00', b'c\x01\x01t\x00', b'c\x01\x02t\x00')
+    >>> sorted(["b", "a/1", "a"], key=id_key)
+    ['a', 'a/1', 'b']
     """
     name = ident.encode("utf-8", "surrogatepass")
     if b"\0" in name or b"\1" in name:
@@ -62,7 +73,13 @@ def id_key(ident: str) -> bytes:
 
 
 def assign_keys(refs: list[SampleRef], order: str, seed: int) -> bytes:
-    """Returns a block of refs with their order keys."""
+    """Returns a block of refs with their order keys.
+
+    Args:
+        refs: with their place in the source as `order`.
+        order: as `--order`.
+        seed: of the shuffle.
+    """
     if order == "source":
         return pack_block(map(pack_ref, refs))
     return pack_block(_shuffled(ref, seed) for ref in refs)
@@ -75,9 +92,10 @@ def _shuffled(ref: SampleRef, seed: int) -> PackedRef:
 
 @dataclasses.dataclass
 class KeySample:
-    """A count and a deterministic sample of order keys; samples merge in any order.
+    """A count of order keys and a deterministic sample of them, merged in any order.
 
-    The keys with the smallest digests are kept, so that who met whom first makes no difference.
+    The keys with the smallest digests are kept (bottom-k sampling), so the order of merging makes
+    no difference.
     """
 
     count: int = 0
@@ -114,7 +132,11 @@ class KeySample:
         return pickle.dumps((self.count, self.buckets(), self.keys()), protocol=5)
 
     def buckets(self) -> int:
-        """Returns how many buckets such a number of keys wants."""
+        """Returns the number of buckets for so many keys.
+
+        >>> [KeySample(count).buckets() for count in (0, 50_000, 50_001, 10**12)]
+        [1, 1, 2, 4096]
+        """
         return min(_MAX_BUCKETS, max(1, -(-self.count // _BUCKET_KEYS)))
 
     def keys(self) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The plan: which sample goes into which shard, from order keys alone.
+"""The plan: shard boundaries and exact ranks, from order keys alone.
 
 Inside each bucket of `order` keys are sorted; the counts of the buckets before give every key its
 exact rank.
@@ -58,12 +58,18 @@ class Segment(NamedTuple):
 def segments(
     keyed: Iterable[tuple[bytes, bytes]], offset: int, per_shard: int, limit: int | None
 ) -> list[Segment]:
-    """Cuts a bucket into segments.
+    """Returns the segments of a bucket: its part of each shard.
+
+    >>> pairs = [(b"a", b""), (b"b", b""), (b"c", b""), (b"d", b"")]
+    >>> for part in segments(pairs, offset=3, per_shard=5, limit=None):
+    ...     print(part.shard, part.first, part.last, part.samples)
+    0 b'a' b'b' 2
+    1 b'c' b'd' 2
 
     Args:
         keyed: the bucket's (order key, digest) pairs, in any order.
         offset: rank of the bucket's first key.
-        per_shard: samples a shard.
+        per_shard: samples per shard.
         limit: ranks from here on are left out.
     """
     ordered = sorted(keyed)
@@ -75,7 +81,11 @@ def segments(
         stop = min(len(ordered), (shard + 1) * per_shard - offset)
         part = ordered[start:stop]
         total = digest_sum(digest for _, digest in part)
-        found.append(Segment(shard, part[0][0], part[-1][0], len(part), total))
+        found.append(
+            Segment(
+                shard=shard, first=part[0][0], last=part[-1][0], samples=len(part), digest=total
+            )
+        )
         start = stop
     return found
 
@@ -97,7 +107,7 @@ def bucket_keys(
 
 
 def unpack(packed: Iterable[bytes]) -> Iterator[Any]:
-    """Yields what fell into a bucket: (order key, digest), and bytes if they are asked for."""
+    """Yields the tuples of a bucket: (order key, digest), and bytes if they were asked for."""
     for items in packed:
         yield from pickle.loads(items)
 
@@ -123,7 +133,14 @@ class Plan:
     total: int
 
     def shard_of(self, key: bytes) -> int | None:
-        """Returns the number of the shard that a key belongs to, None beyond the last."""
+        """Returns the number of the shard that a key belongs to, None beyond the last.
+
+        >>> plan = Plan("", [b"a", b"c"], b"d", [0, 2], [0, 0], 4)
+        >>> [plan.shard_of(key) for key in (b"a", b"b", b"c", b"d", b"e")]
+        [0, 0, 1, 1, None]
+        >>> plan.count(0), plan.count(1)
+        (2, 2)
+        """
         if key > self.last:
             return None
         return max(0, bisect.bisect_right(self.firsts, key) - 1)
@@ -134,7 +151,7 @@ class Plan:
         return stop - self.starts[shard]
 
     def agrees(self, shard: int, count: int, digest: int) -> bool:
-        """Tells whether so many samples, with that sum of digests, are what was planned."""
+        """Returns whether samples, by their number and their sum of digests, are those planned."""
         return count == self.count(shard) and digest % _MOD_64 == self.checks[shard]
 
     def pack(self) -> bytes:
@@ -148,7 +165,13 @@ class Plan:
 
 
 def make_plan(parts: Iterable[Segment], options_digest: bytes, name: str | None) -> Plan:
-    """Joins the buckets' segments, in any order, into the plan.
+    """Returns the plan that the segments of all buckets make, in whatever order they come.
+
+    >>> parts = [Segment(1, b"c", b"d", 2, 7), Segment(0, b"a", b"a", 1, 5),
+    ...          Segment(0, b"b", b"b", 1, 6)]
+    >>> plan = make_plan(parts, b"", None)
+    >>> plan.firsts, plan.starts, plan.checks, plan.last, plan.total
+    ([b'a', b'c'], [0, 2], [11, 7], b'd', 4)
 
     Args:
         parts: the segments of all buckets.
@@ -160,11 +183,11 @@ def make_plan(parts: Iterable[Segment], options_digest: bytes, name: str | None)
         if shards and shards[-1].shard == part.shard:
             joined = shards.pop()
             part = Segment(
-                part.shard,
-                joined.first,
-                part.last,
-                joined.samples + part.samples,
-                (joined.digest + part.digest) % _MOD_256,
+                shard=part.shard,
+                first=joined.first,
+                last=part.last,
+                samples=joined.samples + part.samples,
+                digest=(joined.digest + part.digest) % _MOD_256,
             )
         shards.append(part)
     starts, total = [], 0

@@ -1,4 +1,4 @@
-"""Which columns samples will have, as far as that is known before anything runs.
+"""Checks filter, caption and key against the columns that are known before anything runs.
 
 Footers of Parquet files, of ours beside tars too, and headers of CSV files name all columns of
 their rows: what a filter asks for is held against them while the pipeline is built. JSON says what
@@ -49,7 +49,7 @@ __all__ = ["check_columns", "check_schema", "preview_columns"]
 _MOST_LISTED = 20_000
 _MOST_OPENED = 2_000
 _AT_ONCE = 16
-#: What ends a look at a file, and is told by the pipeline, which lists it.
+#: What makes a file unreadable here; the pipeline, which reads it too, reports it.
 _UNREADABLE = (OSError, TableError, pa.ArrowException)
 
 _T = TypeVar("_T")
@@ -78,7 +78,7 @@ def check_columns(patterns: Sequence[Pattern], options: ExportOptions) -> None:
 
 
 def check_schema(schema: pa.Schema | None, options: ExportOptions) -> None:
-    """Does the same for samples whose columns are declared, or are not known at all (None).
+    """Checks as `check_columns` does, for columns that are declared or not known at all (None).
 
     Raises:
         InputError: if something that is asked for is not there, or is of another type.

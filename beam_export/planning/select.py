@@ -1,4 +1,4 @@
-"""What one sample is asked: whether the filter keeps it, and what its caption is."""
+"""SampleFilter: applies the filter and the caption column to blocks of samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ __all__ = ["SampleFilter", "check_asked"]
 
 
 class SampleFilter:
-    """Picks samples of blocks, whose metadata has the types of the whole dataset.
+    """Keeps the samples that a filter keeps, and gives them captions.
+
+    Args:
+        schema: metadata columns of the whole dataset.
+        filter: as `--filter`.
+        caption: name of the column with the captions.
 
     Raises:
         InputError: if the filter or the caption's column does not fit those.
@@ -81,7 +86,7 @@ class SampleFilter:
 def check_asked(
     types: Mapping[str, pa.DataType | None], filter: str | None, caption: str | None
 ) -> None:
-    """Makes sure that columns fit what is asked of them.
+    """Checks that columns fit the filter and the caption.
 
     Args:
         types: of all metadata columns; None where a type is not known yet.
