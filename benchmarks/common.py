@@ -14,8 +14,10 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -29,7 +31,10 @@ __all__ = [
     "median",
     "process_tree",
     "save",
+    "watched_export",
 ]
+
+_Watch = TypeVar("_Watch")
 
 _SIZE = (640, 480)
 _TARGET = 50_000
@@ -187,6 +192,37 @@ def _resident(process: int) -> int:
     except OSError:  # it has ended since
         return 0
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def watched_export(
+    flags: Sequence[str],
+    watch: Callable[[int], AbstractContextManager[_Watch]],
+    *,
+    timeout: float,
+    cwd: pathlib.Path | None = None,
+) -> tuple[dict[str, Any], _Watch]:
+    """Runs `export` of this repository; returns exit code and seconds, and what watched it.
+
+    Args:
+        flags: of the command.
+        watch: called with the process's id; entered while the command runs.
+        timeout: seconds.
+        cwd: its working directory.
+    """
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "beam_export", "export", *flags],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with watch(process.pid) as watched:
+        said = process.communicate(timeout=timeout)[0]
+    if process.returncode:
+        print(said.decode(errors="replace"))
+    seconds = round(time.monotonic() - began, 1)
+    return {"exit": process.returncode, "seconds": seconds}, watched
 
 
 def in_fresh_process(script: str, arguments: Sequence[str], watch: Callable[[int], Any]) -> str:

@@ -256,17 +256,14 @@ class Damager:
     def double(self) -> Damage | None:
         name = self._any()
         new = self._other_name(name)
-        if new in self._whole:
-            return None
-        return Damage("doubled file", frozenset({new}), {**self._whole, new: self._whole[name]})
+        files = {**self._whole, new: self._whole[name]}
+        return None if new in self._whole else Damage("doubled file", frozenset({new}), files)
 
     def rename(self) -> Damage | None:
         name = self._any()
         new = self._other_name(name)
-        if new in self._whole:
-            return None
         files = {new if key == name else key: data for key, data in self._whole.items()}
-        return Damage("renamed file", frozenset({name, new}), files)
+        return None if new in self._whole else Damage("renamed file", frozenset({name, new}), files)
 
     def _edited(self, name: str, columns: tuple[str, ...] = ()) -> bytes:
         """Returns a Parquet with one value changed, written as the package itself does."""
@@ -308,8 +305,7 @@ class Damager:
 
     def forge_row(self) -> Damage | None:
         """A row that tells of its image what is not so, with every digest made to fit."""
-        shards = [name for name in self._whole if "_meta" not in name and name.endswith(".parquet")]
-        name = self._dice.choice(shards)
+        name = self._a_shard()
         data = self._edited(name, _PROVEN)
         if pq.read_table(io.BytesIO(data)).equals(pq.read_table(io.BytesIO(self._whole[name]))):
             return None
@@ -322,24 +318,24 @@ class Damager:
 
     def forge_json(self) -> Damage | None:
         """Another value in the `.json` of a sample, with every digest made to fit."""
+        return self._forged("forged JSON", _has_json, self._change_json)
 
-        def change(sample: Sample) -> None:
-            content = json.loads(sample.members["json"])
-            key = self._dice.choice(_scalars(content))
-            content[key] = self._another(content[key])
-            sample.members["json"] = json.dumps(content).encode()
-
-        return self._forged("forged JSON", lambda sample: "json" in sample.members, change)
+    def _change_json(self, sample: Sample) -> dict[str, Any]:
+        """Changes a value in the `.json` of a sample; returns it with its key."""
+        content = json.loads(sample.members["json"])
+        key = self._dice.choice(_scalars(content))
+        content[key] = self._another(content[key])
+        sample.members["json"] = json.dumps(content).encode()
+        return {key: content[key]}
 
     def forge_column(self) -> Damage | None:
         """Another value in a column that was made of JSON, with every digest made to fit."""
 
         def change(sample: Sample) -> None:
             key = self._dice.choice(_scalars(sample.row.metadata))
-            value = self._another(sample.row.metadata[key])
-            sample.row = sample.row._replace(metadata={**sample.row.metadata, key: value})
+            _set_columns(sample, {key: self._another(sample.row.metadata[key])})
 
-        return self._forged("forged column", lambda sample: "json" in sample.members, change)
+        return self._forged("forged column", _has_json, change)
 
     def forge_sidecar(self) -> Damage | None:
         """Another text in the `.txt` of a sample, with every digest made to fit."""
@@ -376,17 +372,12 @@ class Damager:
         """Another value in a `.json` and in its column."""
 
         def change(sample: Sample) -> None:
-            content = json.loads(sample.members["json"])
-            key = self._dice.choice(_scalars(content))
-            content[key] = self._another(content[key])
-            sample.members["json"] = json.dumps(content).encode()
-            metadata = {**sample.row.metadata, key: content[key]}
-            sample.row = sample.row._replace(metadata=metadata)
+            _set_columns(sample, self._change_json(sample))
 
-        return self._forged("forged JSON and column", lambda one: "json" in one.members, change)
+        return self._forged("forged JSON and column", _has_json, change)
 
     def _forged(
-        self, kind: str, fits: Callable[[Sample], bool], change: Callable[[Sample], None]
+        self, kind: str, fits: Callable[[Sample], bool], change: Callable[[Sample], object]
     ) -> Damage | None:
         """Changes one sample of those of a shard that fit; None if none does."""
         name = self._a_shard()
@@ -404,6 +395,14 @@ class Sample:
 
     row: Row
     members: dict[str, bytes]
+
+
+def _has_json(sample: Sample) -> bool:
+    return "json" in sample.members
+
+
+def _set_columns(sample: Sample, values: Mapping[str, Any]) -> None:
+    sample.row = sample.row._replace(metadata={**sample.row.metadata, **values})
 
 
 def _scalars(content: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.common import PeakMemory, save
+from benchmarks.common import PeakMemory, save, watched_export
 from benchmarks.robustness.torture_archives import CANARY, Sizes, accounted, make_archives
 from benchmarks.robustness.torture_files import make_files, unpack_images
 
@@ -78,16 +78,9 @@ def export(source: str, out: pathlib.Path, here: pathlib.Path, *flags: str) -> d
         here: its working directory, in which a pickle would leave its mark.
         flags: beside the usual ones.
     """
-    command = [sys.executable, "-m", "beam_export", "export", f"--input={source}"]
-    command += [f"--output_dir={out}", "--max_failed_fraction=1", *flags]
-    began = time.monotonic()
-    process = subprocess.Popen(command, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with PeakMemory(process.pid) as memory:
-        said = process.communicate(timeout=_SECONDS_FOR_ALL)[0]
-    if process.returncode:
-        print(said.decode(errors="replace"))
-    seconds = round(time.monotonic() - began, 1)
-    return {"exit": process.returncode, "seconds": seconds, "peak_mib": memory.peak >> 20}
+    all_flags = [f"--input={source}", f"--output_dir={out}", "--max_failed_fraction=1", *flags]
+    facts, memory = watched_export(all_flags, PeakMemory, timeout=_SECONDS_FOR_ALL, cwd=here)
+    return {**facts, "peak_mib": memory.peak >> 20}
 
 
 def outcomes(out: pathlib.Path) -> dict[str, list[str]]:

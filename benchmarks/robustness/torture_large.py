@@ -17,7 +17,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 from typing import Any
 
 import pyarrow.dataset as ds
@@ -28,7 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from beam_export.images import header
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.memory_need import need_of
-from benchmarks.common import PeakMemory, process_tree, save
+from benchmarks.common import PeakMemory, process_tree, save, watched_export
 from benchmarks.robustness.large_files import CASES, make_case
 
 _MOST, _MOST_TOGETHER, _ESTIMATED = 2048, 3072, 1.2
@@ -111,19 +110,11 @@ def make(folder: pathlib.Path, megapixels: int) -> list[str]:
 
 def export(source: pathlib.Path, out: pathlib.Path) -> dict[str, Any]:
     """Exports with two workers; returns the exit code, seconds, and peaks in MiB."""
-    command = [sys.executable, "-m", "beam_export", "export", f"--input={source}"]
-    command += [f"--output_dir={out}", "--encode=always", "--direct_num_workers=2"]
-    command += ["--images_per_tar=4", "--order=shuffled", "--max_failed_fraction=1"]
-    command += ["--duplicates=rename"]
-    began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with Held(process.pid) as held:
-        said = process.communicate(timeout=_SECONDS)[0]
-    if process.returncode:
-        print(said.decode(errors="replace"))
-    seconds = round(time.monotonic() - began, 1)
-    peaks = {"peak_mib": held.peak, "together_mib": held.together}
-    return {"exit": process.returncode, "seconds": seconds, **peaks}
+    flags = [f"--input={source}", f"--output_dir={out}", "--encode=always"]
+    flags += ["--direct_num_workers=2", "--images_per_tar=4", "--order=shuffled"]
+    flags += ["--max_failed_fraction=1", "--duplicates=rename"]
+    facts, held = watched_export(flags, Held, timeout=_SECONDS)
+    return {**facts, "peak_mib": held.peak, "together_mib": held.together}
 
 
 def exported(out: pathlib.Path) -> set[str]:
