@@ -184,7 +184,7 @@ def _refuse_unknown(command: str, rest: Sequence[str]) -> None:
     """Refuses flags that Beam does not know either, which it would ignore with a warning."""
     if not rest:
         return
-    # Loaded for flags that are not ours alone: a mistake in ours is told at once.
+    # Loaded only if there are other flags, so that a mistake in ours is reported at once.
     from apache_beam.options.pipeline_options import PipelineOptions
 
     parser = _Parser(prog=f"beam-export {command}", allow_abbrev=False, add_help=False)

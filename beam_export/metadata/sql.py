@@ -210,7 +210,7 @@ def _cut(tree: Any, levels: int, deep: dict[int, tuple[str, Node]]) -> Any:
         return tree
     if tree.get("class", "TYPE") not in LEAVES:
         if levels == 0:
-            # The name holds the node's address, which no text of a filter knows.
+            # No filter can hold this name, with an address in it: replacing it would never end.
             name, _ = deep.setdefault(id(tree), (f"beam_export part {id(tree)}", tree))
             part = {"class": "COLUMN_REF", "type": "COLUMN_REF", "column_names": [name]}
             return {**part, "alias": tree["alias"]}

@@ -1,4 +1,4 @@
-"""Writing to each kind of storage: whole or not at all; on Google Cloud Storage, on terms."""
+"""Writing to each kind of storage: complete or not at all; on Google Cloud, on a condition."""
 
 from __future__ import annotations
 
