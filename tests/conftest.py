@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -70,6 +71,14 @@ def _package_on_path() -> None:
     """Lets processes that tests start find the package, wherever pytest was started from."""
     paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fewer_searches_for_cycles() -> None:
+    """Saves a fifth: what was imported to be tested is no garbage, and need not be searched."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)
