@@ -138,7 +138,7 @@ def _dry_run(command: ExportCommand, flags: list[str]) -> None:
 
 
 def _summary(output: Output, found: display.Found, seconds: float) -> str:
-    standing = output.standing()
+    standing = output.list_files()
     name = next(name for name in standing if name.endswith("-manifest.json"))
     with output.read(name) as source:
         manifest: dict[str, Any] = json.loads(source.read())

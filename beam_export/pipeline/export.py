@@ -44,7 +44,7 @@ from beam_export.planning.preflight import check_columns, check_schema
 from beam_export.samples import Failure, Sample
 from beam_export.shards.lock import prepare_output, release
 from beam_export.shards.output import Output
-from beam_export.shards.resume import take_stock
+from beam_export.shards.resume import list_finished
 from beam_export.shards.writer import ShardResult
 from beam_export.sources.overlap import refuse_overlap
 from beam_export.sources.patterns import parse_inputs
@@ -105,7 +105,7 @@ class _WriteBlocks(beam.PTransform):
     def _write(
         self, blocks: PCollection[bytes], planned: Planned, columns: PCollection[bytes]
     ) -> PCollection[ShardResult]:
-        stock = planned.plan | "TakeStock" >> beam.Map(_take_stock, self.run.output)
+        finished = planned.plan | "ListFinished" >> beam.Map(_list_finished, self.run.output)
         per_shard = self.run.options.images_per_tar
         return (
             blocks
@@ -116,13 +116,13 @@ class _WriteBlocks(beam.PTransform):
                 plan=planned.plan,
                 decisions=planned.decisions,
                 columns=columns,
-                stock=stock,
+                finished=finished,
             )
         )
 
 
-def _take_stock(plan: bytes, output: Output) -> bytes:
-    return take_stock(output, ShardNames(open_plan(plan).hash)).pack()
+def _list_finished(plan: bytes, output: Output) -> bytes:
+    return list_finished(output, ShardNames(open_plan(plan).hash)).pack()
 
 
 def _failures_of(result: ShardResult) -> tuple[Failure, ...]:

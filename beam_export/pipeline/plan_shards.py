@@ -42,7 +42,7 @@ from beam_export.planning.plan import (
     unpack,
 )
 from beam_export.samples import Failure, SampleRef
-from beam_export.shards.leftovers import settle_leftovers
+from beam_export.shards.leftovers import remove_or_refuse
 from beam_export.shards.output import Output
 from beam_export.shards.tar import END_SIZE
 
@@ -99,7 +99,7 @@ class OnPlan:
 
     def __call__(self, plan: Plan) -> None:
         if self.output is not None:
-            settle_leftovers(self.output, plan.hash, len(plan.firsts), clean=self.clean)
+            remove_or_refuse(self.output, plan.hash, len(plan.firsts), clean=self.clean)
         facts = {"planned": plan.total, "planned_shards": len(plan.firsts)}
         progress.report(self.progress_address, facts)
 

@@ -27,7 +27,7 @@ from beam_export.planning.plan import Plan, open_plan
 from beam_export.planning.shard import keyed_refs, shard_digest, spilled_content, weigh
 from beam_export.samples import Failure, SampleRef
 from beam_export.shards.publish import publish_shard
-from beam_export.shards.resume import Stock, find_finished
+from beam_export.shards.resume import FinishedShards, find_finished
 from beam_export.shards.writer import ReadySample, ShardResult
 from beam_export.sources.reader import Reader
 
@@ -48,14 +48,14 @@ class WriteEachShard(beam.PTransform):
         plan: packed `Plan`, of one element.
         decisions: packed `Decisions`, of one element.
         columns: metadata columns as a serialized Arrow schema, of one element.
-        stock: packed `Stock`, of one element.
+        finished: packed `FinishedShards`, of one element.
     """
 
     run: ExportRun
     plan: PCollection[bytes]
     decisions: PCollection[bytes]
     columns: PCollection[bytes]
-    stock: PCollection[bytes]
+    finished: PCollection[bytes]
 
     def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
         write = beam.ParDo(
@@ -63,7 +63,7 @@ class WriteEachShard(beam.PTransform):
             AsSingleton(self.plan),
             AsSingleton(self.decisions),
             AsSingleton(self.columns),
-            AsSingleton(self.stock),
+            AsSingleton(self.finished),
         ).with_output_types(ShardResult)
         return groups | "WriteShard" >> on_gpu_workers(write, self.run.options, groups.pipeline)
 
@@ -86,7 +86,7 @@ class _WriteShard(beam.DoFn):
         plan: bytes,
         decisions: bytes,
         columns: bytes,
-        stock: bytes,
+        finished: bytes,
     ) -> Iterator[ShardResult]:
         number, blocks = group
         result = write_or_find_shard(
@@ -96,7 +96,7 @@ class _WriteShard(beam.DoFn):
             layout=open_plan(plan),
             renamed=open_decisions(decisions).renamed,
             columns=columns,
-            stock=_open_stock(stock),
+            finished=_open_finished(finished),
         )
         _count(result)
         count_ways(self._run.encoder)
@@ -104,8 +104,8 @@ class _WriteShard(beam.DoFn):
 
 
 @functools.lru_cache(maxsize=2)
-def _open_stock(packed: bytes) -> Stock:
-    return Stock.unpack(packed)
+def _open_finished(packed: bytes) -> FinishedShards:
+    return FinishedShards.unpack(packed)
 
 
 def write_or_find_shard(
@@ -116,7 +116,7 @@ def write_or_find_shard(
     layout: Plan,
     renamed: Mapping[bytes, str],
     columns: bytes,
-    stock: Stock,
+    finished: FinishedShards,
 ) -> ShardResult:
     """Returns the result of a shard: found finished in the output, else written.
 
@@ -127,7 +127,7 @@ def write_or_find_shard(
         layout: of the dataset.
         renamed: new ids by order key.
         columns: metadata columns as a serialized Arrow schema.
-        stock: what stood in the output when the plan was made.
+        finished: what stood in the output when the plan was made.
 
     Raises:
         RunError: if the refs are not those that were planned, or every sample fails.
@@ -155,7 +155,7 @@ def write_or_find_shard(
         plan=plan,
         count=count,
         refs=map(unpack_ref, merged(blocks)),
-        stock=stock,
+        finished=finished,
     )
     if result is None:
         keyed = keyed_refs(
@@ -165,7 +165,7 @@ def write_or_find_shard(
             sequential=run.options.member_names == "sequential",
         )
         result = _write(run, keyed, number=number, names=names, columns=columns, plan=plan)
-        if stock.knows(number):
+        if finished.includes(number):
             report(run.progress_address, {"mended_shards": 1})
     _report_shard(run, result)
     return result._replace(device=run.encoder.identity()["device"])

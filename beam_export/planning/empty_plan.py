@@ -60,7 +60,7 @@ def _list(failures: Sequence[Failure], output: Output | None, hash_: str) -> str
     if output is None:
         return None
     names = ShardNames(hash_)
-    standing = output.standing()
+    standing = output.list_files()
     if any(name != names.failures for name in standing):
         return None
     if standing and not output.ownership(hash_, standing).owns(names.failures):

@@ -127,7 +127,11 @@ def _rows(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _size_category(samples: int) -> str:
-    """Returns the hub's own word for a dataset's size."""
+    """Returns the hub's term for a dataset's size.
+
+    >>> _size_category(999), _size_category(25_000)
+    ('n<1K', '10K<n<100K')
+    """
     if samples < 1_000:
         return "n<1K"
     words = ("1K", "10K", "100K", "1M", "10M", "100M", "1B")
@@ -143,16 +147,16 @@ def _per_shard(options: Mapping[str, Any]) -> str:
 
 
 def describe_step(step: Mapping[str, Any]) -> str:
-    """Returns what a step of the manifest did, for people: Markdown for a cell of a table."""
-    tell = _TOLD.get(step["step"])
-    if tell is not None:
-        return tell(step)
+    """Returns a step of the manifest in words: Markdown for a cell of a table."""
+    describe = _DESCRIPTIONS.get(step["step"])
+    if describe is not None:
+        return describe(step)
     return ", ".join(
-        f"{plain(name)}: {_told(value)}" for name, value in step.items() if name != "step"
+        f"{plain(name)}: {_value(value)}" for name, value in step.items() if name != "step"
     )
 
 
-def _told(value: Any) -> str:
+def _value(value: Any) -> str:
     if not isinstance(value, Mapping):
         return plain(str(value))
     items = [f"{plain(repr(name))}: {count}" for name, count in list(value.items())[:_MOST_KINDS]]
@@ -160,11 +164,11 @@ def _told(value: Any) -> str:
     return f"{{{', '.join([*items, *([f'{left_out:,} more'] if left_out else [])])}}}"
 
 
-def _tell_kept(step: Mapping[str, Any]) -> str:
+def _describe_kept(step: Mapping[str, Any]) -> str:
     return f"kept only the {_ids(step)}; left out {_count(step['dropped'], 'sample')}"
 
 
-def _tell_left_out(step: Mapping[str, Any]) -> str:
+def _describe_left_out(step: Mapping[str, Any]) -> str:
     return f"left out {_count(step['dropped'], 'sample')} by the {_ids(step)}"
 
 
@@ -174,7 +178,7 @@ def _ids(step: Mapping[str, Any]) -> str:
     return f"{_count(step['ids'], 'id')} of {plain(step['file'])}{none}"
 
 
-def _tell_join(step: Mapping[str, Any]) -> str:
+def _describe_join(step: Mapping[str, Any]) -> str:
     return (
         f"joined the columns of {plain(step['table'])} ({_count(step['rows'], 'row')}) by "
         f"{plain(step['key'])}: "
@@ -193,21 +197,21 @@ def _like(step: Mapping[str, Any], what: str) -> str:
     return f", like {', '.join(map(plain, shown[:3]))}" if shown else ""
 
 
-def _tell_filter(step: Mapping[str, Any]) -> str:
+def _describe_filter(step: Mapping[str, Any]) -> str:
     kept = plain(step["filter"], _LONGEST_FILTER)
     return f"kept where {kept}; left out {_count(step['dropped'], 'sample')}"
 
 
-def _tell_caption(step: Mapping[str, Any]) -> str:
+def _describe_caption(step: Mapping[str, Any]) -> str:
     return f"wrote column {plain(step['column'])} as each sample's .txt, empty where there is none"
 
 
-_TOLD = {
-    "keep ids": _tell_kept,
-    "leave out ids": _tell_left_out,
-    "join": _tell_join,
-    "filter": _tell_filter,
-    "caption": _tell_caption,
+_DESCRIPTIONS = {
+    "keep ids": _describe_kept,
+    "leave out ids": _describe_left_out,
+    "join": _describe_join,
+    "filter": _describe_filter,
+    "caption": _describe_caption,
 }
 
 
@@ -235,7 +239,7 @@ def code(text: str, most: int = 200) -> str:
 
 
 def is_card(content: bytes, digests: Iterable[str]) -> bool:
-    """Tells whether a README is a card as this tool has written it, and nobody has edited since.
+    """Returns whether a README is a card that this tool has written and nobody has edited.
 
     Args:
         content: of the README.

@@ -9,21 +9,21 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from beam_export.naming import parse
-from beam_export.shards.ownership import Standing
+from beam_export.shards.ownership import FileInfo
 from beam_export.storage.local_file import file_kind
 from beam_export.storage.registry import Stat, Storage, storage_of
 from beam_export.storage.uris import is_local
 
-__all__ = ["Directory", "Seen"]
+__all__ = ["Directory", "Snapshot"]
 
 
 @dataclasses.dataclass
-class Seen:
-    """What stood under a name when it was looked at: what a writer may put its own in place of.
+class Snapshot:
+    """The state of a name at one moment, which a later write or removal may replace.
 
     Attributes:
         name: in the output directory.
-        stat: None if nothing stood there, or it was removed since by whoever looked.
+        stat: None if there was no file, or this run has removed it since.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Seen:
 
 
 class Directory:
-    """A directory on any storage, looked at."""
+    """An output directory on any storage, for reading."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory.rstrip("/") or "/"
@@ -39,7 +39,7 @@ class Directory:
 
     @property
     def is_local(self) -> bool:
-        """Whether the directory is on this machine, or looks as if it were."""
+        """Whether the directory is a local path, as opposed to a URI."""
         return self._local
 
     @property
@@ -50,47 +50,45 @@ class Directory:
         """Returns the path of a file in the output directory."""
         return f"{self.directory}/{name}"
 
-    def standing(self) -> dict[str, Standing]:
-        """Returns what stands in the directory under this tool's names, of whatever kind."""
+    def list_files(self) -> dict[str, FileInfo]:
+        """Returns what the directory holds under names of an export's files, sorted by name."""
         if self._local:
             found = {**self._entries(""), **self._entries("_meta/")}
         else:
             found = {**self._list("images-"), **self._list("_meta/images-")}
         return {name: found[name] for name in sorted(found) if parse(name) is not None}
 
-    def _entries(self, below: str) -> dict[str, Standing]:
+    def _entries(self, below: str) -> dict[str, FileInfo]:
         found = {}
         with (
             contextlib.suppress(FileNotFoundError, NotADirectoryError),
             os.scandir(self.path(below)) as entries,
         ):
             for entry in entries:
-                # Who else works there may have removed it since.
+                # Another process may have removed it since.
                 with contextlib.suppress(FileNotFoundError):
                     status = entry.stat(follow_symlinks=False)
-                    known = Standing(status.st_size, status.st_mtime, file_kind(status))
+                    known = FileInfo(status.st_size, status.st_mtime, file_kind(status))
                     found[below + entry.name] = known
         return found
 
-    def _list(self, start: str) -> dict[str, Standing]:
-        """Returns the files whose names begin so, and go on through no further directory."""
+    def _list(self, start: str) -> dict[str, FileInfo]:
+        """Returns the files whose names start so, but for those in further directories."""
         length = len(self.path(""))
-        found = (
-            (file.uri[length:], _standing(file)) for file in self._storage.list(self.path(start))
-        )
+        found = ((file.uri[length:], _info(file)) for file in self._storage.list(self.path(start)))
         return {name: one for name, one in found if name.count("/") == start.count("/")}
 
-    def look(self, name: str) -> Standing | None:
-        """Returns what stands under a name at this moment, None if nothing does."""
+    def info(self, name: str) -> FileInfo | None:
+        """Returns what a name holds at present, None if nothing."""
         found = self._storage.stat(self.path(name))
-        return None if found is None else _standing(found)
+        return None if found is None else _info(found)
 
-    def see(self, name: str) -> Seen:
-        """Looks at a name that is going to be written to."""
-        return Seen(name, self._storage.stat(self.path(name)))
+    def snapshot(self, name: str) -> Snapshot:
+        """Returns the present state of a name that is going to be written to."""
+        return Snapshot(name, self._storage.stat(self.path(name)))
 
     def files(self) -> list[str]:
-        """Returns the names of all files in the directory and in its `_meta`, ours or not."""
+        """Returns the names of all files in the directory and its `_meta`, whoever made them."""
         if self._local:
             return sorted(_files_in(self.directory, ""))
         start = len(self.path(""))
@@ -98,31 +96,28 @@ class Directory:
         return sorted(name for name in names if "/" not in name.removeprefix("_meta/"))
 
     def exists(self, name: str) -> bool:
-        """Tells whether a file is there, whole."""
-        return self.look(name) is not None
+        """Returns whether a file is there, whole."""
+        return self.info(name) is not None
 
     def read(self, name: str) -> BinaryIO:
         """Opens a file for reading.
 
         Raises:
             FileNotFoundError: if there is none.
-            OSError: if something else stands there: a pipe is not waited for.
+            OSError: if it is no file; a pipe is not waited for.
         """
         return self._storage.open(self.path(name))
 
     def holds(self, name: str, content: bytes) -> bool:
-        """Tells whether a file is there and has just that content."""
-        known = self.look(name)
+        """Returns whether a file is there with exactly that content."""
+        known = self.info(name)
         if known is None or known.size != len(content) or self.kind(name) != "file":
             return False
         with self.read(name) as source:
             return source.read() == content
 
     def kind(self, name: str) -> str:
-        """Returns what stands under a name (`Entry.kind`), as it is and not what a link leads to.
-
-        Empty if nothing does.
-        """
+        """Returns the kind of what a name holds (`Entry.kind`), a link being a link; or `""`."""
         if not self._local:
             return "file" if self.exists(name) else ""
         try:
@@ -131,8 +126,8 @@ class Directory:
             return ""
 
 
-def _standing(file: Stat) -> Standing:
-    return Standing(file.size, file.updated, "file", file.owner)
+def _info(file: Stat) -> FileInfo:
+    return FileInfo(file.size, file.updated, "file", file.owner)
 
 
 def _files_in(folder: str, before: str) -> Iterator[str]:
@@ -147,5 +142,5 @@ def _files_in(folder: str, before: str) -> Iterator[str]:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: who opens it is told
+    except OSError:  # a link to itself, which cannot be opened
         return False

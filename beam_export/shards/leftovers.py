@@ -11,10 +11,10 @@ from beam_export.naming import ParsedName, ShardNames, parse
 from beam_export.shards.card import is_card
 from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.output import Output
-from beam_export.shards.ownership import Standing
+from beam_export.shards.ownership import FileInfo
 from beam_export.storage.registry import CONCURRENT_REQUESTS
 
-__all__ = ["CARD", "find_card", "refuse_existing", "settle_leftovers"]
+__all__ = ["CARD", "find_card", "refuse_existing", "remove_or_refuse"]
 
 #: The dataset card.
 CARD = "README.md"
@@ -23,51 +23,51 @@ _REMOVAL = ("manifest", "run", "shards", "failures", "parquet", "tar")
 
 
 def refuse_existing(output: Output) -> None:
-    """Makes sure that no dataset of this tool stands in the output: `--resume=false`.
+    """Refuses an output that holds a dataset of this tool (`--resume=false`).
 
     Raises:
         InputError: if one does.
     """
-    found = output.standing()
+    found = output.list_files()
     ours = _find_ours(output, found)
-    standing = [name for name in found if name in ours and name not in _lists_alone(found)]
+    standing = [name for name in found if name in ours and name not in _lone_failure_lists(found)]
     if standing:
         raise InputError(
             f"--resume=false was given and --output_dir={output.directory} holds "
-            f"{_told(standing)} of an earlier run: give another directory, or --clean to remove "
+            f"{_summary(standing)} of an earlier run: give another directory, or --clean to remove "
             "them."
         )
 
 
-def settle_leftovers(output: Output, hash_: str, shards: int, *, clean: bool) -> None:
-    """Makes sure that nothing stands beside, or in place of, the dataset that is to be written.
+def remove_or_refuse(output: Output, hash_: str, shards: int, *, clean: bool) -> None:
+    """Removes what earlier exports left, or refuses the output if that is not to be removed.
 
-    Nothing is removed before all of it is known to be in order.
+    Nothing is removed before everything is checked.
 
     Args:
-        output: where to look.
+        output: the output directory.
         hash_: of the dataset to be written.
         shards: how many it has.
-        clean: whether what earlier runs have left is removed, of that hash too.
+        clean: whether files of earlier runs are removed, those of that hash too.
 
     Raises:
-        InputError: if there is another dataset that is not to be removed, or anything in the way
-            that this tool has not made.
+        InputError: if there is another dataset that is not to be removed, or a file that this
+            tool has not made where one is to be written.
     """
-    standing = output.standing()
+    standing = output.list_files()
     ours = _find_ours(output, standing)
-    _refuse_strangers(output, hash_, shards, standing, ours)
+    _refuse_foreign(output, hash_, shards, standing, ours)
     others = [name for name in standing if _parsed(name).hash != hash_]
-    alone = [name for name in _lists_alone(others) if name in ours]
+    alone = [name for name in _lone_failure_lists(others) if name in ours]
     if beside := [name for name in others if name not in alone and not (clean and name in ours)]:
-        raise InputError(_beside(output, hash_, beside, ours))
+        raise InputError(_refusal(output, hash_, beside, ours))
     if not clean:
         for name in alone:
             output.remove(name)
         return
-    # What is younger was written by this run, should this step be tried twice.
+    # Younger files are this run's own, from an earlier attempt at this step.
     gone = [name for name in ours if standing[name].updated <= output.since]
-    # While the runs can be read that have written it.
+    # Checked while `run.json` of the run that wrote it is still there.
     card = gone and find_card(output) == "ours"
     for name in sorted(gone, key=_removal_rank):
         output.remove(name)
@@ -75,8 +75,8 @@ def settle_leftovers(output: Output, hash_: str, shards: int, *, clean: bool) ->
         output.remove(CARD)
 
 
-def _find_ours(output: Output, standing: dict[str, Standing]) -> set[str]:
-    """Returns which of the files are this tool's."""
+def _find_ours(output: Output, standing: dict[str, FileInfo]) -> set[str]:
+    """Returns the names of the files that this tool has made."""
     hashes = {_parsed(name).hash for name in standing}
     owners = {one: output.ownership(one, standing) for one in hashes}
     with concurrent.futures.ThreadPoolExecutor(
@@ -86,10 +86,10 @@ def _find_ours(output: Output, standing: dict[str, Standing]) -> set[str]:
     return {name for name, is_ours in zip(standing, owned, strict=True) if is_ours}
 
 
-def _refuse_strangers(
-    output: Output, hash_: str, shards: int, standing: dict[str, Standing], ours: Collection[str]
+def _refuse_foreign(
+    output: Output, hash_: str, shards: int, standing: dict[str, FileInfo], ours: Collection[str]
 ) -> None:
-    """Makes sure that each name that may be written to is free, or that of a file of ours."""
+    """Refuses the output if a file of others has a name that is to be written."""
     for name, file in standing.items():
         parsed = _parsed(name)
         if parsed.hash == hash_ and (parsed.number or 0) < shards and name not in ours:
@@ -101,26 +101,27 @@ def _refuse_strangers(
             )
 
 
-def _beside(output: Output, hash_: str, names: Collection[str], ours: Collection[str]) -> str:
-    told = f"--output_dir={output.directory} holds {_told(names)} of another dataset"
+def _refusal(output: Output, hash_: str, names: Collection[str], ours: Collection[str]) -> str:
+    found = f"--output_dir={output.directory} holds {_summary(names)} of another dataset"
     if not all(name in ours for name in names):
         return (
-            f"{told}, which this tool has not made: --clean leaves them, so give another directory."
+            f"{found}, which this tool has not made: --clean leaves them, so give another "
+            "directory."
         )
     return (
-        f"{told} (this one is {hash_}, as its input or options are others): give another "
+        f"{found} (this one is {hash_}, as its input or options are others): give another "
         "directory, or --clean to remove what earlier runs have left."
     )
 
 
-def _lists_alone(names: Collection[str]) -> list[str]:
-    """Returns the lists of failures of runs that had nothing but failures: of no dataset."""
+def _lone_failure_lists(names: Collection[str]) -> list[str]:
+    """Returns the tables of failures that stand alone: of runs in which all samples failed."""
     counts = collections.Counter(_parsed(name).hash for name in names)
     lists = {ShardNames(hash_).failures for hash_, count in counts.items() if count == 1}
     return [name for name in names if name in lists]
 
 
-def _told(names: Collection[str]) -> str:
+def _summary(names: Collection[str]) -> str:
     ordered = sorted(names, key=lambda name: (name.startswith("_meta/"), name))
     if len(ordered) == 1:
         return f"1 file ({ordered[0]})"
@@ -138,9 +139,9 @@ def _removal_rank(name: str) -> tuple[int, str]:
 
 
 def find_card(output: Output) -> str:
-    """Returns whose `README.md` stands in the output: `ours`, `kept`, or nothing.
+    """Returns `ours` if the output's README.md is a card of this tool, `kept` if not, `""` if none.
 
-    What is no file, was not written by this tool, or was edited since is kept.
+    A card that was edited since is kept too, and so is what is no file.
     """
     kind = output.kind(CARD)
     if kind != "file":
@@ -152,7 +153,7 @@ def find_card(output: Output) -> str:
 
 def _card_digests(output: Output) -> Iterable[str]:
     """Yields the SHA-256, in hex, of the cards that earlier runs have written."""
-    for name, file in output.standing().items():
+    for name, file in output.list_files().items():
         if _parsed(name).kind != "run" or file.kind != "file":
             continue
         with output.read(name) as source:

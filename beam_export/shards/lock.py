@@ -27,13 +27,13 @@ from beam_export.shards.workspace import LOCK
 
 __all__ = ["prepare_output", "release"]
 
-#: Seconds after which temporary files are of a dead run, where nothing else tells.
+#: Seconds after which temporary files count as a dead run's, where there is no lock.
 _OLD = 7 * 24 * 3600
 _TRIES = 5
 
 
 class _Held:
-    """A lock that this process holds by a descriptor, and the runs that it is held for."""
+    """A lock that this process holds by a file descriptor, and the runs that share it."""
 
     def __init__(self, lock: int) -> None:
         self.lock = lock
@@ -45,7 +45,7 @@ _guard = threading.RLock()
 
 
 def prepare_output(options: ExportOptions, *, bound: bool) -> Output:
-    """Returns the output of a new run: made, claimed, and swept of what dead runs have left.
+    """Returns the output directory of a new run: created, locked, rid of files of dead runs.
 
     Args:
         options: of the export.
@@ -58,7 +58,7 @@ def prepare_output(options: ExportOptions, *, bound: bool) -> Output:
     output = Output(options.output_dir, uuid.uuid4().hex)
     try:
         output.prepare()
-        _claim(output, bound=bound)
+        _reserve(output, bound=bound)
         if not (options.resume or options.clean):
             refuse_existing(output)
     except BaseException:
@@ -70,8 +70,8 @@ def prepare_output(options: ExportOptions, *, bound: bool) -> Output:
     return output
 
 
-def _claim(output: Output, *, bound: bool) -> None:
-    """Claims a prepared directory for a run, and sweeps what dead runs have left in it.
+def _reserve(output: Output, *, bound: bool) -> None:
+    """Locks a prepared directory for a run, and removes temporary files of dead runs.
 
     Args:
         output: of the run.
@@ -107,7 +107,7 @@ def _key(output: Output) -> str:
 
 
 def _hold(output: Output) -> bool:
-    """Gets the lock, which runs of one process share; False where files cannot be locked."""
+    """Takes the lock, which runs of one process share; returns False where there are no locks."""
     key, path = _key(output), output.path(f"_tmp/{LOCK}")
     held = _held.get(key)
     if held is None or not _stands(held.lock, path):
@@ -118,13 +118,13 @@ def _hold(output: Output) -> bool:
             os.close(held.lock)
         held = _held[key] = _Held(lock)
     held.runs.add(output)
-    # A pipeline that was built and never run, or failed, lets go when nobody holds it any more.
+    # A pipeline that was built and never run, or failed, releases it when it is collected.
     weakref.finalize(output, _let_go, key)
     return True
 
 
 def _lock(output: Output, path: str) -> int | None:
-    """Returns a descriptor that holds the lock, None on a file system without locks."""
+    """Returns a file descriptor that holds the lock; None on a file system without locks."""
     for _ in range(_TRIES):
         try:
             lock = output.open_lock()
@@ -160,7 +160,7 @@ def _stands(lock: int, path: str) -> bool:
 
 
 def _let_go(key: str) -> None:
-    """Closes a lock that no run needs any more."""
+    """Releases a lock that no run needs any more."""
     with _guard:
         held = _held.get(key)
         # Not by its length, in which one that is just dying still counts.

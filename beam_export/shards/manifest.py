@@ -49,7 +49,7 @@ _SEAL_FIELD = "sha256"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Totals:
-    """Where every sample that was read has gone.
+    """Sums over the dataset: what became of every sample that was read.
 
     Attributes:
         read: samples that the inputs held.
@@ -75,7 +75,7 @@ class Totals:
     parquet_bytes: int
 
     def check(self) -> None:
-        """Makes sure that no sample is lost or counted twice.
+        """Checks that no sample is lost or counted twice.
 
         Raises:
             RunError: if the sums disagree.
@@ -95,10 +95,10 @@ class Totals:
             )
 
     def check_budget(self, most: float) -> None:
-        """Makes sure that no more samples failed than may.
+        """Checks that no more samples failed than `--max_failed_fraction` allows.
 
         Raises:
-            RunError: if the share of failures is above `most`.
+            RunError: if the fraction of failures is above `most`.
         """
         tried = self.failed + self.written
         if tried and self.failed / tried > most:
@@ -110,7 +110,7 @@ class Totals:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What stands in `images-{hash}-manifest.json`.
+    """The content of `images-{hash}-manifest.json`.
 
     Attributes:
         hash: 12 hex digits, or a token if names are not deterministic.
@@ -144,10 +144,10 @@ def totals(
     duplicate: int,
     limited: int,
 ) -> Totals:
-    """Sums over the shards.
+    """Returns the sums over the dataset.
 
     Args:
-        results: one a shard.
+        results: one per shard.
         listed: failures from before planning.
         counted: samples that came to planning, as counted there.
         filtered: samples that were left out before.
@@ -171,7 +171,7 @@ def totals(
 
 
 def remarks(results: Iterable[ShardResult]) -> dict[str, int]:
-    """Returns how many samples there are to each remark; those that failed for damage are one."""
+    """Returns the number of samples per remark; `failed_damaged` counts failures by damage."""
     counts: collections.Counter[str] = collections.Counter()
     for result in results:
         counts.update(dict(result.remarks))
@@ -180,7 +180,7 @@ def remarks(results: Iterable[ShardResult]) -> dict[str, int]:
 
 
 def has_damage(results: Iterable[ShardResult]) -> bool:
-    """Tells whether a sample was kept, or failed, as damaged."""
+    """Returns whether a sample was kept, or failed, as damaged."""
     return not {"damaged", "failed_damaged"}.isdisjoint(remarks(results))
 
 

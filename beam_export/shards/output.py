@@ -13,37 +13,37 @@ from typing import BinaryIO
 
 from beam_export.errors import InputError, RunError
 from beam_export.naming import parse
-from beam_export.shards.directory import Directory, Seen
-from beam_export.shards.ownership import Ownership, Standing, sha256_of
+from beam_export.shards.directory import Directory, Snapshot
+from beam_export.shards.ownership import FileInfo, Ownership, sha256_of
 from beam_export.shards.workspace import LOCK, LOCK_CONTENT, Workspace
 from beam_export.storage.base import Folders, InTheWayError, StorageWriter, WriteCondition
 from beam_export.storage.registry import ReplacedError, Stat, check_reachable, folders_of, writer_of
 
-__all__ = ["Output", "Seen", "Standing"]
+__all__ = ["FileInfo", "Output", "Snapshot"]
 
-#: The last is said of who may write no more than so much (`ulimit -f`).
+#: The last is raised at a limit of file sizes (`ulimit -f`).
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Output(Directory):
     """The output directory, on any storage.
 
-    Nothing half-written ever stands under a final name: where files can be seen while they are
+    Nothing half-written ever stands under a final name: where files can be snapshot while they are
     written they have names under `_tmp/{token}/` until they are whole. Two workers that write the
-    same file write the same bytes, and like is replaced by like. Where a storage can tell one
-    content of a name from another, what is replaced is only what the writer has seen there, and
-    never what another run has put there since this one began, unless that is the same: so two runs
-    at the same time, or a worker thought dead, never mix what they write.
+    same file write the same bytes, and identical files replace each other. Where a storage numbers
+    the contents of a name (generations), a writer replaces only the content that it knows, and
+    never what another run has put there since this one began, unless that is identical: so two
+    runs at the same time, or a worker thought dead, never mix what they write.
     """
 
     def __init__(self, directory: str, token: str) -> None:
         super().__init__(directory)
         self.token = token
-        #: When the run began, by the clock of the storage; what is older is of another run.
+        #: When the run began, by the clock of the storage; older files are of other runs.
         self.since = 0.0
-        #: Whether it was found that it can be written to.
+        #: Whether a test has shown that it can be written to.
         self.is_ready = False
-        #: Directories that this run has made to lie in, inner first.
+        #: Directories that this run has made above its files, inner first.
         self._made: list[str] = []
 
     @property
@@ -56,7 +56,7 @@ class Output(Directory):
 
     @property
     def work(self) -> Workspace:
-        """This run's temporary files, and those of others."""
+        """The temporary files of this run."""
         return Workspace(self.directory, self.token, self._target, self._storage, self._folders)
 
     @property
@@ -65,7 +65,7 @@ class Output(Directory):
         return self.work.path()
 
     def prepare(self) -> None:
-        """Makes the directory, and makes sure that it can be written to.
+        """Makes the directory, and checks that it can be written to.
 
         Raises:
             InputError: if it cannot, or if what is no directory stands where one is needed.
@@ -96,9 +96,9 @@ class Output(Directory):
                 )
 
     def open_lock(self) -> int:
-        """Opens the file that a run on this machine locks, made if it is not there.
+        """Opens the file that a local run locks, and makes it if it is not there.
 
-        An empty one is taken as it is: earlier versions made such, and others may have.
+        An empty file is accepted: earlier versions made such.
 
         Returns:
             A descriptor of it.
@@ -123,21 +123,21 @@ class Output(Directory):
         )
 
     def put(self, name: str, content: bytes) -> bool:
-        """Writes a file, unless it is there with that content; tells whether it wrote."""
-        seen = self.see(name)
+        """Writes a file, unless it is there with that content; returns whether it wrote."""
+        snapshot = self.snapshot(name)
         if self.holds(name, content):
             return False
-        with self.writing(name, seen) as target:
+        with self.writing(name, snapshot) as target:
             target.write(content)
         return True
 
     @contextlib.contextmanager
-    def writing(self, name: str, seen: Seen | None = None) -> Iterator[BinaryIO]:
+    def writing(self, name: str, snapshot: Snapshot | None = None) -> Iterator[BinaryIO]:
         """Opens a file for writing that takes its name when the block ends without an error.
 
         Args:
             name: of the file.
-            seen: what it may take the place of; None is whatever stands there then.
+            snapshot: what it may take the place of; None is whatever stands there then.
 
         Raises:
             RunError: if another run, or somebody else, has put something else there, or there is
@@ -147,10 +147,10 @@ class Output(Directory):
         try:
             with (
                 self._having_room(),
-                self._target.publish(path, self.work.new(), self._condition(seen)) as target,
+                self._target.publish(path, self.work.new(), self._condition(snapshot)) as target,
             ):
                 yield target
-                self._check_place(name, seen)
+                self._check_place(name, snapshot)
         except InTheWayError as error:
             where = str(error.filename).removeprefix(self.path(""))
             raise self._stranger(where, error.kind) from error
@@ -158,17 +158,17 @@ class Output(Directory):
             # One of a source, which is read inside the block, has another name.
             raise (self._conflict(name) if error.filename == path else error) from error
 
-    def _check_place(self, name: str, seen: Seen | None) -> None:
-        """Makes sure that what came to stand under a name since the run began is ours.
+    def _check_place(self, name: str, snapshot: Snapshot | None) -> None:
+        """Checks that what came to have a name since the run began is ours.
 
-        What stood there before was looked at when the plan was made (`leftovers`).
+        Files from before were checked when the plan was made (`leftovers`).
         """
         parsed, now = parse(name), self._storage.stat(self.path(name))
         if parsed is None or now is None or self._target.keeps_owner:
             return
-        if now.updated <= self.since and (seen is None or seen.stat == now):
+        if now.updated <= self.since and (snapshot is None or snapshot.stat == now):
             return
-        standing = self.standing()
+        standing = self.list_files()
         if name in standing and not self.ownership(parsed.hash, standing).owns(name):
             raise self._stranger(name, standing[name].kind)
 
@@ -178,16 +178,16 @@ class Output(Directory):
             "came there meanwhile: move it away and run again, or give another directory."
         )
 
-    def _condition(self, seen: Seen | None) -> WriteCondition:
-        if seen is None:
+    def _condition(self, snapshot: Snapshot | None) -> WriteCondition:
+        if snapshot is None:
             return WriteCondition(self.token)
-        if seen.stat is None or self._is_others(seen.stat):
-            # What another run writes at this moment may be found there, and nothing else.
+        if snapshot.stat is None or self._is_others(snapshot.stat):
+            # Only what another run writes at this moment may be there.
             return WriteCondition(self.token, 0)
-        return WriteCondition(self.token, seen.stat.generation)
+        return WriteCondition(self.token, snapshot.stat.generation)
 
     def _is_others(self, file: Stat) -> bool:
-        """Tells whether another run has written a file since this one began."""
+        """Returns whether another run has written a file since this one began."""
         return bool(file.generation) and file.owner != self.token and file.updated > self.since
 
     def _conflict(self, name: str) -> RunError:
@@ -216,43 +216,43 @@ class Output(Directory):
             with self._target.create(path, self.token) as target:
                 yield path, target
 
-    def remove(self, name: str, seen: Seen | None = None) -> None:
+    def remove(self, name: str, snapshot: Snapshot | None = None) -> None:
         """Removes a file, if it is there.
 
         Args:
             name: of the file.
-            seen: what it has to be, else what stands there now is looked at.
+            snapshot: what it has to be, else what stands there now is looked at.
 
         Raises:
             RunError: if another run has put it there, or put another in its place.
         """
-        seen = seen or self.see(name)
-        if seen.stat is None:
+        snapshot = snapshot or self.snapshot(name)
+        if snapshot.stat is None:
             return
         try:
-            if self._is_others(seen.stat):
+            if self._is_others(snapshot.stat):
                 raise self._conflict(name)
-            self._target.delete_if_unchanged(seen.stat)
+            self._target.delete_if_unchanged(snapshot.stat)
         except ReplacedError as error:
             raise self._conflict(name) from error
-        seen.stat = None
+        snapshot.stat = None
 
-    def ownership(self, hash_: str, standing: dict[str, Standing]) -> Ownership:
-        """Returns what tells of the files of one hash whether they are this tool's."""
+    def ownership(self, hash_: str, standing: dict[str, FileInfo]) -> Ownership:
+        """Returns what decides whether the files of one hash are this tool's."""
         return Ownership(hash_, standing, self)
 
-    def claims(self) -> set[tuple[str, str]]:
-        """Returns (name, SHA-256 in hex) of the tars that runs have kept a record of."""
+    def recorded_tars(self) -> set[tuple[str, str]]:
+        """Returns (name, SHA-256 in hex) of the tars that runs have recorded."""
         work = self.work
         tokens = {self.token, *work.others()}
-        return {claim for token in tokens for claim in work.of(token).claims()}
+        return {claim for token in tokens for claim in work.of(token).recorded_tars()}
 
-    def claim(self, name: str, sha256: str | None = None) -> None:
-        """Keeps a record that a tar is ours, for as long as no Parquet beside it tells.
+    def record_tar(self, name: str, sha256: str | None = None) -> None:
+        """Records that a tar is ours, until a Parquet beside it shows it.
 
         Args:
             name: of the tar.
-            sha256: hex, of what is about to take the name; None for what stands there.
+            sha256: hex, of the file that is about to take the name; None for the one there.
         """
         if self._target.keeps_owner or (sha256 is None and self.kind(name) != "file"):
             return
@@ -260,20 +260,20 @@ class Output(Directory):
             with self.read(name) as source:
                 sha256 = sha256_of(source)
         with self._having_room():
-            self.work.claim(name, sha256)
+            self.work.record_tar(name, sha256)
 
-    def disclaim(self, sha256: str) -> None:
-        """Removes the record of a tar whose Parquet stands."""
+    def forget_tar(self, sha256: str) -> None:
+        """Removes the record of a tar whose Parquet is there."""
         if not self._target.keeps_owner:
-            self.work.disclaim(sha256)
+            self.work.forget_tar(sha256)
 
     def sweep(self) -> None:
         """Removes this run's temporary files, and the directories that it made and are empty.
 
-        A tar that took its name and whose Parquet did not goes too: nobody could tell whose it is.
+        A tar whose Parquet never took its name goes too, as nothing would show whose it is.
         """
-        for name, _ in self.work.claims():
-            parsed, standing = parse(name), self.standing()
+        for name, _ in self.work.recorded_tars():
+            parsed, standing = parse(name), self.list_files()
             alone = name.removesuffix(".tar") + ".parquet" not in standing
             if (
                 parsed is not None
@@ -288,7 +288,7 @@ class Output(Directory):
                 self._target.remove_if_empty(folder)
 
     def note(self, name: str, content: bytes) -> str:
-        """Keeps a note in the run's workspace, for whoever comes after; returns its name."""
+        """Keeps a note in the run's workspace, for later processes; returns its name."""
         with self._having_room():
             return self.work.note(name, content)
 

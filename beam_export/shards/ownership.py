@@ -4,7 +4,7 @@ Other tools name their shards alike (NeMo Curator's are `images-{hash}-000000.ta
 bears the mark of a run is ours, where a storage keeps marks. Elsewhere a manifest, `run.json`, the
 tables and the shards' Parquet files are known by what is in them. A tar has the bytes that any
 writer of tars may write: it is ours beside a Parquet of ours, by the manifest or the table of
-shards, or by the record that a run keeps of it until its Parquet is there (`Output.claim`).
+shards, or by the record that a run keeps of it until its Parquet is there (`Output.record_tar`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from beam_export.naming import ParsedName, ShardNames, parse
 from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
 
-__all__ = ["Ownership", "Place", "Standing", "sha256_of"]
+__all__ = ["FileInfo", "Ownership", "Place", "sha256_of"]
 
 #: How our manifests begin, and Parquet files: of damaged ones this much may be left.
 _MANIFEST = r'\{\n  "format": [0-9]+,\n  "hash": "%s",\n'
@@ -33,8 +33,8 @@ _MOST_FIELDS = 4
 _PIECE = 1 << 20
 
 
-class Standing(NamedTuple):
-    """What stands under a name.
+class FileInfo(NamedTuple):
+    """A file in the output directory, or what else has its name.
 
     Attributes:
         size: in bytes.
@@ -50,31 +50,31 @@ class Standing(NamedTuple):
 
 
 class Place(Protocol):
-    """Where the files stand."""
+    """The directory of the files."""
 
     def read(self, name: str) -> BinaryIO:
         """Opens a file for reading."""
 
-    def claims(self) -> Collection[tuple[str, str]]:
+    def recorded_tars(self) -> Collection[tuple[str, str]]:
         """Returns (name, SHA-256 in hex) of the tars that runs have kept a record of."""
 
 
 class Ownership:
-    """Tells of the files of one hash whether this tool has made them."""
+    """Decides for the files of one hash whether this tool has made them."""
 
-    def __init__(self, hash_: str, standing: Mapping[str, Standing], place: Place) -> None:
-        """Makes ready to tell; files are read where they are asked for.
+    def __init__(self, hash_: str, standing: Mapping[str, FileInfo], place: Place) -> None:
+        """Reads nothing yet; files are read when they are asked for.
 
         Args:
             hash_: in the names of the files.
-            standing: what stands in the output, by name.
-            place: where to read it.
+            standing: what the output holds, by name.
+            place: the output.
         """
         self._names, self._standing, self._place = ShardNames(hash_), standing, place
         self._known: dict[str, bool] = {}
 
     def owns(self, name: str) -> bool:
-        """Tells whether a file is ours; what is no plain file never is.
+        """Returns whether this tool has made a file; never true of what is no plain file.
 
         Raises:
             OSError: if it cannot be read at present.
@@ -90,11 +90,11 @@ class Ownership:
         if file.owner:
             return True
         try:
-            return self._tell(name, parsed)
-        except FileNotFoundError:  # whoever removed it: it is in nobody's way
+            return self._has_our_content(name, parsed)
+        except FileNotFoundError:  # removed meanwhile, so not in the way
             return True
 
-    def _tell(self, name: str, parsed: ParsedName) -> bool:
+    def _has_our_content(self, name: str, parsed: ParsedName) -> bool:
         match parsed.kind:
             case "manifest":
                 pattern = (_MANIFEST % self._names.hash).encode()
@@ -110,15 +110,15 @@ class Ownership:
         if parsed.kind == "parquet":
             return _is_of_shard(self._read(name), self._names.tar(number))
         table = self._names.parquet(number)
-        return (table in self._standing and self.owns(table)) or self._is_claimed(name)
+        return (table in self._standing and self.owns(table)) or self._is_recorded(name)
 
     def _is_listed(self, number: int) -> bool:
-        """Tells whether the manifest or the table of shards knows of a shard."""
+        """Returns whether the manifest or the table of shards lists a shard."""
         return number < self._counted or number in self._listed
 
     @functools.cached_property
     def _counted(self) -> int:
-        """How many shards the manifest tells of, if it can be relied on."""
+        """Shards by the manifest; 0 if it is damaged."""
         shards = self._manifest.get("totals", {}).get("shards", 0)
         return shards if isinstance(shards, int) else 0
 
@@ -135,7 +135,7 @@ class Ownership:
 
     @functools.cached_property
     def _listed(self) -> frozenset[int]:
-        """Numbers of the shards that the table tells of, if it can be relied on."""
+        """Numbers of the shards in the table of shards; none if it is damaged."""
         name = self._names.shards
         if not self._is_file(name):
             return frozenset()
@@ -156,7 +156,7 @@ class Ownership:
             return data.startswith(_PARQUET) and self._has_anchor()
 
     def _has_anchor(self) -> bool:
-        """Tells whether there is something of ours beside a table that cannot be read."""
+        """Returns whether other files show that a damaged table is ours."""
         tables = [name for name in self._standing if self._is_shard_table(name)]
         return bool(self._manifest) or any(map(self.owns, tables))
 
@@ -164,8 +164,8 @@ class Ownership:
         parsed = parse(name)
         return parsed is not None and parsed[:2] == (self._names.hash, "parquet")
 
-    def _is_claimed(self, name: str) -> bool:
-        claimed = {sha256 for one, sha256 in self._place.claims() if one == name}
+    def _is_recorded(self, name: str) -> bool:
+        claimed = {sha256 for one, sha256 in self._place.recorded_tars() if one == name}
         if not claimed:
             return False
         with self._place.read(name) as source:
@@ -188,13 +188,13 @@ def sha256_of(source: BinaryIO) -> str:
 
 
 def _is_run(data: bytes) -> bool:
-    """Tells whether a file is a `run.json`, be it damaged: most of its fields have their names."""
+    """Returns whether a file is a `run.json`, damaged or not: it has most of the fields."""
     named = sum(f'\n  "{field}": '.encode() in data for field in _RUN_FIELDS)
     return data.startswith(b"{\n") and named >= _MOST_FIELDS
 
 
 def _is_of_shard(data: bytes, tar_file: str) -> bool:
-    """Tells whether a Parquet file describes that tar, and is of this tool."""
+    """Returns whether a Parquet file is of this tool and describes that tar."""
     try:
         if "beam_export.plan" not in read_facts(pa.BufferReader(data)):
             return False

@@ -41,7 +41,7 @@ _PREFIX = "beam_export."
 #: about the bytes then, not about a disk.
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError, MemoryError)
 
-#: `_meta/images-{hash}-shards.parquet`: one row a shard, by number.
+#: `_meta/images-{hash}-shards.parquet`: one row per shard, by number.
 SHARDS: pa.Schema = pa.schema(
     [
         ("shard", pa.int32()),
@@ -59,12 +59,12 @@ SHARDS: pa.Schema = pa.schema(
     ]
 )
 
-#: `_meta/images-{hash}-failures.parquet`: one row a failure (format.md, part 4.3).
+#: `_meta/images-{hash}-failures.parquet`: one row per failure (format.md, part 4.3).
 FAILURES: pa.Schema = pa.schema(
     [(name, pa.string()) for name in ("image_id", "original_path", "stage", "error", "message")]
 )
 
-#: Columns whose values hardly ever come twice: a dictionary would only be built and thrown away.
+#: Columns whose values hardly ever repeat: a dictionary would be built and thrown away.
 _UNIQUE = frozenset(
     {
         *("image_id", "member_name", "original_path", "offset", "size", "sha256"),
@@ -113,7 +113,7 @@ class ShardTable:
         self._room = _ROWS_PER_BATCH
         self._batches: list[pa.RecordBatch] = []
         self._held = 0
-        # Made late: a writer that is given up writes a footer when it is collected.
+        # Made late: a writer that is abandoned writes a footer when it is collected.
         self._writer: pq.ParquetWriter | None = None
 
     def append(self, row: Row) -> None:
@@ -190,7 +190,7 @@ def _writer(fh: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _repeats(field: pa.Field) -> bool:
-    """Tells whether a dictionary is worth a try: flat text and whole numbers that are no names."""
+    """Returns whether a dictionary may pay: for text and whole numbers that repeat."""
     plain = is_text(field.type) or pat.is_integer(field.type) or pat.is_dictionary(field.type)
     return bool(plain and field.name not in _UNIQUE)
 
@@ -210,10 +210,10 @@ def read_facts(fh: BinaryIO) -> dict[str, str]:
 
 
 def check_pages(fh: BinaryIO) -> None:
-    """Reads every page of a Parquet file, and holds each against its checksum.
+    """Reads every page of a Parquet file and checks its checksum.
 
     Raises:
-        OSError: if one does not fit, or cannot be read; pyarrow has other errors too for that.
+        OSError: if a checksum is wrong or a page cannot be read; or another of `PARQUET_ERRORS`.
     """
     file = pq.ParquetFile(fh, page_checksum_verification=True)
     for _ in file.iter_batches(batch_size=_ROWS_PER_BATCH):
@@ -221,13 +221,13 @@ def check_pages(fh: BinaryIO) -> None:
 
 
 def read_encodings(fh: BinaryIO) -> list[str]:
-    """Returns, for each row of a shard's Parquet, what became of its image."""
+    """Returns `copied` or `encoded` for each row of a shard's Parquet."""
     encodings: list[str] = pq.read_table(fh, columns=["encoding"])["encoding"].to_pylist()
     return encodings
 
 
 def read_rows(fh: BinaryIO) -> Iterator[Row]:
-    """Gives the rows of a shard's Parquet, a batch of them in memory at a time.
+    """Yields the rows of a shard's Parquet, with one batch of them in memory at a time.
 
     `metadata` has every metadata column, None where it is null.
 

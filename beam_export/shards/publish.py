@@ -14,7 +14,7 @@ import pyarrow as pa
 from beam_export.errors import RunError
 from beam_export.naming import ShardNames
 from beam_export.samples import SOURCE_CHANGED, Failure
-from beam_export.shards.output import Output, Seen
+from beam_export.shards.output import Output, Snapshot
 from beam_export.shards.writer import ReadySample, ShardResult, write_shard
 
 __all__ = ["publish_shard"]
@@ -43,25 +43,27 @@ def publish_shard(
         InputError: if a value does not fit its column.
         RunError: if every sample failed, or the files cannot be published.
     """
-    seen = output.see(names.parquet(number)), output.see(names.tar(number))
+    snapshots = output.snapshot(names.parquet(number)), output.snapshot(names.tar(number))
     with (
-        output.writing(names.parquet(number), seen[0]) as parquet,
+        output.writing(names.parquet(number), snapshots[0]) as parquet,
         # Left first, the tar takes its name first: a shard whose Parquet is there is finished.
-        output.writing(names.tar(number), seen[1]) as tar,
+        output.writing(names.tar(number), snapshots[1]) as tar,
     ):
         result = write_shard(
             samples, tar, parquet, number=number, names=names, columns=columns, plan=plan
         )
         if result.samples == 0:
             raise RunError(_all_failed(result))
-        _make_way(output, names, result, seen[0])
-        # Until the Parquet stands, nothing else tells whose the tar is.
-        output.claim(names.tar(number), result.tar_sha256)
-    output.disclaim(result.tar_sha256)
+        _unpublish_old(output, names, result, snapshots[0])
+        # Until the Parquet is there, nothing else shows whose the tar is.
+        output.record_tar(names.tar(number), result.tar_sha256)
+    output.forget_tar(result.tar_sha256)
     return result
 
 
-def _make_way(output: Output, names: ShardNames, result: ShardResult, seen: Seen) -> None:
+def _unpublish_old(
+    output: Output, names: ShardNames, result: ShardResult, snapshot: Snapshot
+) -> None:
     """Removes the Parquet that marks a shard as finished, just before another takes its place.
 
     A tar beside the Parquet of another would pass for finished if the run ended between the two.
@@ -69,15 +71,15 @@ def _make_way(output: Output, names: ShardNames, result: ShardResult, seen: Seen
     manifest that may stand by then stays.
     """
     name = names.parquet(result.number)
-    standing = output.look(name)
-    if standing is not None and standing.size == result.parquet_bytes:
+    info = output.info(name)
+    if info is not None and info.size == result.parquet_bytes:
         with output.read(name) as source:
             if hashlib.sha256(source.read()).hexdigest() == result.parquet_sha256:
                 return
-    if standing is not None:
-        output.claim(names.tar(result.number))
+    if info is not None:
+        output.record_tar(names.tar(result.number))
     output.remove(names.manifest)
-    output.remove(name, seen)
+    output.remove(name, snapshot)
 
 
 def _all_failed(result: ShardResult) -> str:

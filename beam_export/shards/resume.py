@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 from beam_export.naming import ShardNames, parse
 from beam_export.samples import SOURCE_CHANGED, SampleRef
 from beam_export.shards.manifest import SealError, unseal
-from beam_export.shards.output import Output, Standing
+from beam_export.shards.output import FileInfo, Output
 from beam_export.shards.parquet import check_pages, read_encodings, read_facts
 from beam_export.shards.writer import REMARKS, ShardResult, failures_from_json, remarks_from_json
 from beam_export.storage.registry import CONCURRENT_REQUESTS, storage_of
 from beam_export.storage.uris import is_local
 
-__all__ = ["Stock", "find_finished", "take_stock"]
+__all__ = ["FinishedShards", "find_finished", "list_finished"]
 
 #: What damaged bytes make of their readers: such a file is written again.
 _DAMAGED = (
@@ -33,58 +33,57 @@ _DAMAGED = (
 )
 
 
-class _Pair(NamedTuple):
+class _ShardFiles(NamedTuple):
     """The files of a shard that has both."""
 
-    tar: Standing
-    parquet: Standing
+    tar: FileInfo
+    parquet: FileInfo
 
 
 @dataclasses.dataclass(frozen=True)
-class Stock:
-    """What stood in the output when the plan was made, by one listing.
+class FinishedShards:
+    """Shards that the output held when the plan was made, by one listing.
 
     Attributes:
         pairs: the shards that have both their files, by number.
-        sha256: of the shards' Parquet files, as a complete export's table tells.
+        sha256: of the shards' Parquet files, by the table of a complete export.
     """
 
-    pairs: dict[int, _Pair]
+    pairs: dict[int, _ShardFiles]
     sha256: dict[int, str]
 
-    def knows(self, number: int) -> bool:
-        """Tells whether a shard stood there, or should have."""
+    def includes(self, number: int) -> bool:
+        """Returns whether a shard was there, or should have been."""
         return number in self.pairs or number in self.sha256
 
     def pack(self) -> bytes:
-        """Returns the stock as one value, for a side input."""
+        """Returns all of it as one value, for a side input."""
         return pickle.dumps((self.pairs, self.sha256), protocol=5)
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Stock:
-        """Returns the stock that `pack` packed."""
+    def unpack(cls, packed: bytes) -> FinishedShards:
+        """Returns what `pack` packed."""
         return cls(*pickle.loads(packed))
 
 
-def take_stock(output: Output, names: ShardNames) -> Stock:
-    """Lists the output once, and returns what stands there of a dataset."""
-    standing = output.standing()
+def list_finished(output: Output, names: ShardNames) -> FinishedShards:
+    """Returns the shards of a dataset that the output holds, by one listing."""
+    standing = output.list_files()
     pairs = {}
     for name, file in standing.items():
         parsed = parse(name)
         if parsed is not None and parsed.kind == "parquet" and parsed.hash == names.hash:
             number = parsed.number or 0
             if names.tar(number) in standing:
-                pairs[number] = _Pair(standing[names.tar(number)], file)
-    return Stock(pairs, _known(output, names) if names.shards in standing else {})
+                pairs[number] = _ShardFiles(standing[names.tar(number)], file)
+    return FinishedShards(pairs, _known_digests(output, names) if names.shards in standing else {})
 
 
-def _known(output: Output, names: ShardNames) -> dict[int, str]:
-    """Returns the hashes of the Parquet files as the table of shards tells; none if it is damaged.
+def _known_digests(output: Output, names: ShardNames) -> dict[int, str]:
+    """Returns the SHA-256 of the Parquet files by the table of shards; none if it is damaged.
 
-    The manifest tells whether the table is what was written. Where the manifest itself is damaged
-    or gone, the table is believed: a shard that it tells wrong of is written again, and no worse
-    for it.
+    The manifest has the digest of the table. If the manifest is damaged or gone, the table is
+    trusted: a wrong entry only has its shard written again.
     """
     try:
         with output.read(names.shards) as source:
@@ -103,7 +102,7 @@ def _known(output: Output, names: ShardNames) -> dict[int, str]:
 
 
 def _stated(output: Output, names: ShardNames) -> str | None:
-    """Returns the hash of the table of shards as the manifest has it; None if it is damaged."""
+    """Returns the SHA-256 of the table of shards by the manifest; None if that is damaged."""
     try:
         with output.read(names.manifest) as source:
             manifest = unseal(source.read())
@@ -119,26 +118,28 @@ def find_finished(
     plan: str,
     count: int,
     refs: Iterable[SampleRef],
-    stock: Stock,
+    finished: FinishedShards,
 ) -> ShardResult | None:
-    """Returns the result of a shard that an earlier attempt, of this run or another, has finished.
+    """Returns the result of a shard that is finished already; None if it is to be written.
+
+    An earlier attempt, of this run or another, may have written it.
 
     Args:
-        output: where to look.
+        output: the output directory.
         names: names of the export's files.
         number: the shard's number.
         plan: digest of what the shard is to hold; a shard of another plan is not kept.
         count: samples that it is to hold, or to list as failures.
-        refs: the shard's samples; a shard is not kept if the file of one is newer.
-        stock: what was there when the plan was made.
+        refs: the shard's samples; a shard is not kept if the source of one is newer.
+        finished: what the output held when the plan was made.
     """
-    files = stock.pairs.get(number) or _look(output, names, number)
+    files = finished.pairs.get(number) or _info_of(output, names, number)
     if files is None:
         return None
     try:
         with output.read(names.parquet(number)) as source:
             data = source.read()
-        known = stock.sha256.get(number)
+        known = finished.sha256.get(number)
         if known is not None and known != hashlib.sha256(data).hexdigest():
             return None
         result = _read_result(number, data, whole=known is None)
@@ -155,20 +156,20 @@ def find_finished(
     return None if _changed_since(files.parquet.updated, refs, output.workspace) else result
 
 
-def _look(output: Output, names: ShardNames, number: int) -> _Pair | None:
-    """Returns a shard's files as they are now: a bundle that is tried again finds its own."""
-    parquet = output.look(names.parquet(number))
-    tar = None if parquet is None else output.look(names.tar(number))
-    return None if parquet is None or tar is None else _Pair(tar, parquet)
+def _info_of(output: Output, names: ShardNames, number: int) -> _ShardFiles | None:
+    """Returns a shard's files as they are now; a bundle that is retried finds its own."""
+    parquet = output.info(names.parquet(number))
+    tar = None if parquet is None else output.info(names.tar(number))
+    return None if parquet is None or tar is None else _ShardFiles(tar, parquet)
 
 
 def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
-    """Returns what a shard's Parquet says of it.
+    """Returns the result of a shard as its Parquet describes it.
 
     Args:
         number: the shard's number.
         data: the file.
-        whole: whether all of its pages are held against their checksums, as no digest was.
+        whole: whether the checksums of all its pages are checked, as its digest is unknown.
 
     Raises:
         ValueError: if it is damaged; others of `_DAMAGED` too.
@@ -194,23 +195,23 @@ def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
 
 
 def _changed_since(moment: float, refs: Iterable[SampleRef], workspace: str) -> bool:
-    """Tells whether a file of the samples is newer: its size, in the plan, may be the same.
+    """Returns whether a source of the samples is newer; the plan knows sizes, which may be equal.
 
-    What was spilled is always newer. Of samples that a pipeline has spilled the plan knows the
-    content; those of a compressed tar are as old as the tar.
+    Spilled files are always newer, and left out: samples that a pipeline has spilled are in the
+    plan by their content, and those of a compressed tar are as old as the tar.
     """
     uris, tars = _sources(refs, f"{workspace}/")
     if any(map(_is_newer_tar, tars, itertools.repeat(moment))):
         return True
     if all(map(is_local, uris)):
         return any(_last_updated(uri) > moment for uri in uris)
-    # A request each, which waits for an answer more than it works.
+    # One request per source, which mostly waits.
     with concurrent.futures.ThreadPoolExecutor(CONCURRENT_REQUESTS, "look") as lanes:
         return any(updated > moment for updated in lanes.map(_last_updated, uris))
 
 
 def _sources(refs: Iterable[SampleRef], spilled: str) -> tuple[set[str], set[str]]:
-    """Returns (the files of samples, what may be the tar that others were spilled from)."""
+    """Returns (files of samples, paths that may be the tars of spilled samples)."""
     uris: set[str] = set()
     tars: set[str] = set()
     for ref in refs:
@@ -218,7 +219,7 @@ def _sources(refs: Iterable[SampleRef], spilled: str) -> tuple[set[str], set[str
         read = {uri for uri in members if not uri.startswith(spilled)}
         uris |= read
         if read != members:
-            # Both the path of a tar and the name in it may hold the sign that joins them.
+            # Both the path of a tar and the name in it may contain the `#` that joins them.
             parts = ref.path.split("#")
             tars.update("#".join(parts[:count]) for count in range(1, len(parts)))
     return uris, tars
@@ -233,7 +234,7 @@ def _is_newer_tar(uri: str, moment: float) -> bool:
 
 
 def _last_updated(uri: str) -> float:
-    # Gone, or hidden: writing the shard again tells what has become of it.
+    # Gone, or hidden: writing the shard again shows what has become of it.
     with contextlib.suppress(OSError):
         found = storage_of(uri).stat(uri)
         return float("inf") if found is None else found.updated

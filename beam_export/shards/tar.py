@@ -94,12 +94,20 @@ class TarWriter:
 
 
 def padded(size: int) -> int:
-    """Returns the bytes that a member of `size` bytes takes: header, data and padding."""
+    """Returns the bytes that a member of `size` bytes takes: header, data and padding.
+
+    >>> padded(0), padded(1), padded(512), padded(513)
+    (512, 1024, 1024, 1536)
+    """
     return BLOCK + whole_blocks(size)
 
 
 def header(name: str, size: int) -> bytes:
-    """Returns the one header that a member of that name and size has: 512 bytes.
+    r"""Returns the one header that a member of that name and size has: 512 bytes.
+
+    >>> head = header("cat.jpg", 700)
+    >>> head[:7], head[124:136], len(head)
+    (b'cat.jpg', b'00000001274\x00', 512)
 
     Raises:
         ValueError: if the name is not of the dialect, or the size above `MAX_SIZE`.

@@ -1,9 +1,9 @@
 """The temporary files of one run, in `OUT/_tmp/{token}/`: made, recognised, and removed.
 
-A workspace bears a file that names its run (`run`), made before all else in it; a directory without
-is somebody else's and stays, whatever its name. Of the files in it those are swept that have names
-as they are made here; others stay, and their directory with them. On Google Cloud Storage each
-object bears the mark of its run instead.
+A workspace has a file that names its run (`run`), made before all else in it; a directory without
+one is not this tool's and stays, whatever its name. In it, only files with names as made here are
+removed; others stay, and their directory with them. On Google Cloud Storage each object bears the
+mark of its run instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MARKER = "run"
 #: Stands in a `_tmp` that this tool has made, and has to remove.
 _BASE = "beam_export"
 _BASE_CONTENT = b"made by beam_export for temporary files, and removed with the last of them\n"
-#: Of a run whose workers may outlive the process that started it.
+#: Marks a run whose workers may outlive the process that started it.
 _ELSEWHERE = "elsewhere"
 _NOTE, _SPILL, _CLAIM = "note-", "spill-", "claim-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
@@ -43,13 +43,13 @@ _MOST = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Workspace:
-    """The temporary files of a run in an output directory, and how it finds those of others.
+    """The temporary files of a run in an output directory; it also finds those of other runs.
 
     Attributes:
         directory: the output.
         token: of the run.
-        target, storage: what writes and reads there.
-        folders: what makes directories there, if there are such.
+        target, storage: write and read there.
+        folders: makes directories there; None on an object store.
     """
 
     directory: str
@@ -67,20 +67,20 @@ class Workspace:
         return f"{self._base}/{self.token}" + (f"/{name}" if name else "")
 
     def new(self, kind: str = "") -> str:
-        """Returns a path that nobody else uses, in a workspace that is there."""
+        """Returns a new path in the workspace, which is made if it is not there."""
         self.enter()
         return self.path(f"{kind}{uuid.uuid4().hex}")
 
     def spill(self) -> str:
-        """Returns a path for what stays until the end of the run."""
+        """Returns a new path for a file that stays until the end of the run."""
         return self.new(_SPILL)
 
     def enter(self) -> None:
-        """Makes the workspace where there are directories: it may have been swept meanwhile.
+        """Makes the workspace where there are directories; it may have been removed meanwhile.
 
         Raises:
             InTheWayError: if something else stands in its place.
-            RunError: if the run has ended, and a thread of it goes on.
+            RunError: if the run has ended and this is a thread of it that goes on.
         """
         if self.token in _ended:
             raise RunError("the run has ended, and writes no more: run again.")
@@ -92,16 +92,16 @@ class Workspace:
             self.mark()
 
     def end(self) -> None:
-        """Has threads of this process that go on write no more: who would sweep it?"""
+        """Stops threads of this process that go on from writing files that nothing would remove."""
         _ended.add(self.token)
 
     def mark(self) -> str:
-        """Makes the file that tells whose the workspace is; returns its path."""
+        """Makes the file that names the run of the workspace; returns its path."""
         self._make(self.path(_MARKER), _marker(self.token))
         return self.path(_MARKER)
 
     def mark_elsewhere(self) -> None:
-        """Tells later runs that the workers of this one may live though its process has ended."""
+        """Marks that the workers of this run may live on when its process has ended."""
         self.enter()
         self._make(self.path(_ELSEWHERE), b"")
 
@@ -111,7 +111,7 @@ class Workspace:
             target.write(content)
 
     def note(self, name: str, content: bytes) -> str:
-        """Keeps a note for whoever comes after; returns its name in the output."""
+        """Keeps a note for later processes; returns its name in the output."""
         self.enter()
         self._make(self.path(_NOTE + name), content)
         return f"_tmp/{self.token}/{_NOTE}{name}"
@@ -120,8 +120,8 @@ class Workspace:
         """Returns the notes of the run."""
         return [content for _, content in self._contents(_NOTE)]
 
-    def claim(self, name: str, sha256: str) -> None:
-        """Keeps a record of a tar: it will take its name a while before what tells that it is ours.
+    def record_tar(self, name: str, sha256: str) -> None:
+        """Records a tar, which takes its name before the Parquet that shows that it is ours.
 
         Args:
             name: in the output.
@@ -130,27 +130,27 @@ class Workspace:
         self.enter()
         self._make(self.path(_CLAIM + sha256), name.encode())
 
-    def disclaim(self, sha256: str) -> None:
-        """Removes the record of a tar."""
+    def forget_tar(self, sha256: str) -> None:
+        """Removes the record of a tar (`record_tar`)."""
         self.target.delete([self.path(_CLAIM + sha256)])
 
-    def claims(self) -> list[tuple[str, str]]:
-        """Returns (name, sha256) of the tars that the run has kept a record of."""
+    def recorded_tars(self) -> list[tuple[str, str]]:
+        """Returns (name, SHA-256 in hex) of the tars that the run has recorded."""
         found = self._contents(_CLAIM)
         return [(content.decode(), name.removeprefix(_CLAIM)) for name, content in found]
 
     def _contents(self, start: str) -> Iterator[tuple[str, bytes]]:
         for file in self.storage.list(self.path(start)):
-            # Whoever made it may be done.
+            # Its run may be removing it.
             with contextlib.suppress(OSError):
                 yield file.uri.rpartition("/")[2], self.storage.read(file.uri, 0, _MOST)
 
     def is_elsewhere(self) -> bool:
-        """Tells whether the workers of the run may live though its process has ended."""
+        """Returns whether the workers of the run may live on when its process has ended."""
         return self.storage.stat(self.path(_ELSEWHERE)) is not None
 
     def others(self) -> dict[str, float]:
-        """Returns the runs that have a workspace in the output, with when each last wrote there.
+        """Returns the runs with a workspace in the output, and when each last wrote there.
 
         Seconds since the epoch, by token; this run is among them.
         """
@@ -169,7 +169,7 @@ class Workspace:
         if self.folders is None:
             yield from self.storage.list(f"{self._base}/")
             return
-        # What else is there may be much, and is nobody's concern.
+        # Other entries may be many, and do not matter.
         for entry in self.folders.entries(self._base):
             if _is_workspace(entry):
                 yield from self.storage.list(f"{self._base}/{entry.name}/")
@@ -184,7 +184,7 @@ class Workspace:
         return self._holds(self.path(_MARKER), _marker(self.token))
 
     def _holds(self, path: str, content: bytes) -> bool:
-        """Tells whether a plain file has just that content."""
+        """Returns whether a plain file has exactly that content."""
         if self.folders is not None and self.folders.kind(path) != "file":
             return False
         try:
@@ -193,20 +193,20 @@ class Workspace:
             return False
 
     def adopt(self, token: str) -> None:
-        """Takes over what a dead run knew, before it is swept: its notes and records."""
+        """Takes over the notes and records of a dead run, before its files are removed."""
         other = self.of(token)
         for number, content in enumerate(other.notes()):
             self.note(f"{uuid.uuid5(uuid.UUID(token), str(number)).hex}", content)
-        for name, sha256 in other.claims():
-            self.claim(name, sha256)
+        for name, sha256 in other.recorded_tars():
+            self.record_tar(name, sha256)
 
     def sweep(self) -> None:
-        """Removes the files of the run, and the directories that are empty then and ours."""
+        """Removes the files of the run, and the directories of ours that are empty then."""
         files = [file for file in self.storage.list(self.path() + "/") if self._is_temporary(file)]
         marker = [file for file in files if file.uri == self.path(_MARKER)]
-        # The marker goes last: without it nobody would know that the others are ours.
+        # The marker goes last: it shows that the others are ours.
         for some in ([file for file in files if file not in marker], marker):
-            # Of objects, just those that were listed.
+            # Of objects, only the generations that were listed.
             self.target.delete(file.pinned if file.generation else file.uri for file in some)
         self.target.remove_if_empty(self.path())
         if self.folders is not None:
@@ -232,7 +232,7 @@ class Workspace:
 
 
 def _is_workspace(entry: Entry) -> bool:
-    """Tells whether a directory may be a run's, by its name."""
+    """Returns whether a directory has the name of a run's workspace."""
     return entry.kind == "directory" and _TOKEN.fullmatch(entry.name) is not None
 
 

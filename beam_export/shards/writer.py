@@ -38,7 +38,7 @@ REMARKS = "beam_export.remarks"
 
 
 class ReadySample(NamedTuple):
-    """A sample as it will be stored: all its bytes are at hand.
+    """A sample as it will be stored, with all its bytes.
 
     Attributes:
         ref: where it came from.
@@ -59,7 +59,7 @@ class ReadySample(NamedTuple):
 
 
 class ShardResult(NamedTuple):
-    """What became of one shard; small, so that the manifest can be made of many.
+    """The outcome of one shard; small, as the manifest is made of all of them at once.
 
     Attributes:
         number: the shard's number.
@@ -68,8 +68,8 @@ class ShardResult(NamedTuple):
         tar_sha256, parquet_sha256: hex.
         plan: hex digest of what the shard was to hold.
         failures: samples that were planned and are not in it.
-        kept: whether it stood there already, finished by an earlier attempt.
-        device: what encoded it: `cpu`, or the model of the GPU, which only its worker knows.
+        kept: whether an earlier attempt had finished it.
+        device: what encoded it: `cpu`, or the model of the GPU, known only to its worker.
         remarks: (remark, count of samples with it) of `EncodedImage.remarks`, sorted.
     """
 
@@ -89,7 +89,7 @@ class ShardResult(NamedTuple):
 
 
 class HashingFile:
-    """A file object for writing that knows the SHA-256 and the size of what went through it."""
+    """A file object for writing that computes SHA-256 and size of what is written."""
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
@@ -123,7 +123,7 @@ class HashingFile:
 
 
 class _Members:
-    """The members of a shard, one sample after the other, and a row for each."""
+    """Writes samples one by one: their members to the tar, a row each to the table."""
 
     def __init__(self, tar: TarWriter, table: ShardTable, tar_file: str) -> None:
         self._tar, self._table, self._tar_file = tar, table, tar_file
@@ -155,7 +155,7 @@ class _Members:
             encoding=image.encoding,
             metadata=ref.metadata,
         )
-        with _fitting():
+        with _misfits_as_input_errors():
             self._table.append(row)
         self.copied += copied
         self.encoded += not copied
@@ -172,7 +172,7 @@ def write_shard(
     columns: pa.Schema,
     plan: str,
 ) -> ShardResult:
-    """Writes a shard's two files.
+    """Writes a shard's tar and Parquet to two open files.
 
     Args:
         samples: the shard's samples in order, and the failures among them.
@@ -196,7 +196,7 @@ def write_shard(
             members.add(sample)
     tar.close()
     failures.sort()
-    with _fitting():
+    with _misfits_as_input_errors():
         table.close(_facts(plan, tar_out, failures, members.remarks))
     return ShardResult(
         number=number,
@@ -214,8 +214,8 @@ def write_shard(
 
 
 @contextlib.contextmanager
-def _fitting() -> Iterator[None]:
-    """Turns a value that does not fit its column into the fault of whoever declared the column."""
+def _misfits_as_input_errors() -> Iterator[None]:
+    """Raises a value that does not fit its column as an InputError: the column was declared so."""
     try:
         yield
     except ValueError as error:
@@ -234,7 +234,7 @@ def _facts(
         "beam_export.tar_sha256": tar.hexdigest(),
         "beam_export.tar_bytes": str(tar.size),
         "beam_export.failures": json.dumps([one._asdict() for one in failures], sort_keys=True),
-        # Not where there is nothing to remark, as ever before.
+        # Left out if there are none, so that such shards have the bytes that they always had.
         **({REMARKS: json.dumps(dict(remarks), sort_keys=True)} if remarks else {}),
     }
 

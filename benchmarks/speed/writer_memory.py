@@ -52,7 +52,7 @@ def write(folder: str, count: int) -> None:
     from beam_export.planning.plan import Segment, digest_sum, make_plan
     from beam_export.samples import Member, SampleRef
     from beam_export.shards.output import Output
-    from beam_export.shards.resume import Stock
+    from beam_export.shards.resume import FinishedShards
 
     source = pathlib.Path(folder, "images.bin")
     if not source.exists():
@@ -90,8 +90,8 @@ def write(folder: str, count: int) -> None:
     step = _WriteShard(ExportRun(options=options, output=output, encoder=encoder))
     step.setup()
     columns = pa.schema([]).serialize().to_pybytes()
-    decisions, stock = pickle.dumps(Decisions()), Stock({}, {}).pack()
-    (result,) = step.process((0, packed), layout.pack(), decisions, columns, stock)
+    decisions, finished = pickle.dumps(Decisions()), FinishedShards({}, {}).pack()
+    (result,) = step.process((0, packed), layout.pack(), decisions, columns, finished)
     step.teardown()
     assert result.samples == count, result
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

@@ -250,7 +250,7 @@ def test_what_an_earlier_run_left_is_replaced(bucket: str, run: Output) -> None:
     assert later.put("x", b"new")
     assert not later.put("x", b"new")
     assert content(later.path("x")) == b"new"
-    seen = later.see("x")
+    seen = later.snapshot("x")
     later.remove("x", seen)
     assert not later.exists("x")
     with later.writing("x", seen) as target:
@@ -259,7 +259,7 @@ def test_what_an_earlier_run_left_is_replaced(bucket: str, run: Output) -> None:
 
 def test_two_runs_at_once_may_write_the_same(bucket: str, run: Output) -> None:
     other = begin(bucket, OTHER)
-    seen = run.see("x"), other.see("x")
+    seen = run.snapshot("x"), other.snapshot("x")
     for output, one in zip((run, other), seen, strict=True):
         with output.writing("x", one) as target:
             target.write(b"same")
@@ -272,10 +272,10 @@ def test_two_runs_at_once_may_write_the_same(bucket: str, run: Output) -> None:
 @pytest.mark.parametrize("sees_it", [False, True])
 def test_two_runs_at_once_never_mix(bucket: str, run: Output, sees_it: bool) -> None:
     other = begin(bucket, OTHER)
-    seen = other.see("x")
+    seen = other.snapshot("x")
     run.put("x", b"of one")
     if sees_it:
-        seen = other.see("x")
+        seen = other.snapshot("x")
     with (
         pytest.raises(RunError, match=r"is being written to by another run, whose x is not the"),
         other.writing("x", seen) as target,
@@ -290,7 +290,7 @@ def test_two_runs_at_once_never_mix(bucket: str, run: Output, sees_it: bool) -> 
 
 
 def test_a_worker_thought_dead_does_not_write_over_who_took_its_place(run: Output) -> None:
-    late = run.see("x")
+    late = run.snapshot("x")
     run.put("x", b"of who took its place")
     with pytest.raises(RunError, match="another run"), run.writing("x", late) as target:
         target.write(b"of the late one")
@@ -304,7 +304,7 @@ def test_an_output_directory(bucket: str, run: Output, emulator: Emulator) -> No
     emulator.put(f"{bucket}/out/images-{hash_}/deeper.tar", b"")
     with run.spilling() as (place, target):
         target.write(b"spilled")
-    assert list(run.standing()) == [
+    assert list(run.list_files()) == [
         f"_meta/images-{hash_}-run.json",
         f"images-{hash_}-000000.tar",
     ]
@@ -317,7 +317,7 @@ def test_an_output_directory(bucket: str, run: Output, emulator: Emulator) -> No
     assert list(run.work.others()) == [RUN]
     run.sweep()
     assert run.work.others() == {}
-    assert run.look("mine.txt") is not None
+    assert run.info("mine.txt") is not None
 
 
 def test_an_output_directory_that_cannot_be_written_to(bucket: str, emulator: Emulator) -> None:

@@ -33,9 +33,9 @@ from beam_export.errors import InputError, RunError
 from beam_export.options import ExportOptions
 from beam_export.shards import lock as claims
 from beam_export.shards.card import MARK
-from beam_export.shards.leftovers import find_card, settle_leftovers
+from beam_export.shards.leftovers import find_card, remove_or_refuse
 from beam_export.shards.manifest import seal, unseal
-from beam_export.shards.output import Output, Seen
+from beam_export.shards.output import Output, Snapshot
 
 IN_MEMORY = "--direct_running_mode=in_memory"
 #: Names as this tool makes them at random.
@@ -291,7 +291,7 @@ def test_a_stranger_in_the_way_is_refused_before_anything_is_written(
     before = identities(tmp_path)
     output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match="where this export is to be written") as caught:
-        settle_leftovers(output, CURATOR, 3, clean=clean)
+        remove_or_refuse(output, CURATOR, 3, clean=clean)
     assert f"holds {name}" in caught.value.sentence
     claims.release(output)
     assert identities(tmp_path) == before
@@ -323,7 +323,7 @@ def test_what_no_shard_of_this_export_is_called_is_in_nobodys_way(
     stranger = tar_of_another_tool(out / f"images-{plain.hash}-000007.tar")
     before = identity(stranger)
     output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
-    settle_leftovers(output, plain.hash, 3, clean=True)
+    remove_or_refuse(output, plain.hash, 3, clean=True)
     claims.release(output)
     # All else was ours.
     assert [path.name for path in out.iterdir()] == [stranger.name, "_meta"]
@@ -339,7 +339,7 @@ def test_shards_of_another_tool_are_no_export_to_clean(
     before = identities(out)
     output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match=r"which this tool has not made: --clean leaves them"):
-        settle_leftovers(output, plain.hash, 3, clean=clean)
+        remove_or_refuse(output, plain.hash, 3, clean=clean)
     claims.release(output)
     assert identities(out) == before
 
@@ -349,7 +349,7 @@ def test_a_stranger_that_comes_meanwhile_ends_the_run(tmp_path: Path) -> None:
     output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     name, home = f"images-{CURATOR}-000000.tar", write(tmp_path / "home" / "thesis.txt")
 
-    def write_late(seen: Seen, make: str) -> dict[str, tuple[Any, ...]]:
+    def write_late(seen: Snapshot, make: str) -> dict[str, tuple[Any, ...]]:
         with output.writing(name, seen) as target:
             target.write(b"ours")
             MAKE[make](out / name, home.parent)
@@ -358,7 +358,7 @@ def test_a_stranger_that_comes_meanwhile_ends_the_run(tmp_path: Path) -> None:
 
     for make in ("file", "tar", "link", "dangling link", "directory", "pipe"):
         before: dict[str, tuple[Any, ...]] = {}
-        seen = output.see(name)
+        seen = output.snapshot(name)
         time.sleep(0.01)
         with pytest.raises(RunError, match=f"holds {name}, a .*not this tool's") as caught:
             write_late(seen, make)
@@ -409,14 +409,14 @@ def test_a_tar_alone_is_known_by_the_record_of_the_run_that_made_it(
     dead = Output(str(out), TOKEN)
     dead.prepare()
     shutil.copy(plain.shards[0].tar, out / name)
-    dead.claim(name, hashlib.sha256(plain.shards[0].tar.read_bytes()).hexdigest())
+    dead.record_tar(name, hashlib.sha256(plain.shards[0].tar.read_bytes()).hexdigest())
     if again:
         later = Output(str(out), OTHER)
         later.prepare()
         later.work.adopt(TOKEN)
         later.work.of(TOKEN).sweep()
     output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
-    settle_leftovers(output, plain.hash, 3, clean=False)
+    remove_or_refuse(output, plain.hash, 3, clean=False)
     assert (out / name).exists()
     # A run that ends there takes it along: without the record nobody would know whose it is.
     claims.release(output)
@@ -430,12 +430,12 @@ def test_a_tar_that_only_has_the_name_of_a_record_is_a_strangers(
     name = plain.shards[0].tar.name
     dead = Output(str(out), TOKEN)
     dead.prepare()
-    dead.claim(name, "0" * 64)
+    dead.record_tar(name, "0" * 64)
     tar_of_another_tool(out / name)
     before = identity(out / name)
     output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match="a file that is not this tool's"):
-        settle_leftovers(output, plain.hash, 3, clean=False)
+        remove_or_refuse(output, plain.hash, 3, clean=False)
     claims.release(output)
     assert identity(out / name) == before
 
@@ -465,7 +465,7 @@ def test_a_card_that_somebody_edited_is_kept(
     before = identity(card)
     output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     assert find_card(output) == ("kept" if edited else "ours")
-    settle_leftovers(output, plain.hash, 3, clean=True)
+    remove_or_refuse(output, plain.hash, 3, clean=True)
     claims.release(output)
     assert card.exists() == edited
     assert not edited or identity(card) == before
@@ -633,7 +633,7 @@ def test_an_object_in_the_way_is_refused_before_anything_is_written(
     before = emulator.list(f"{out}/")
     output = claims.prepare_output(ExportOptions(output_dir=out), bound=False)
     with pytest.raises(InputError, match="where this export is to be written"):
-        settle_leftovers(output, CURATOR, 3, clean=clean)
+        remove_or_refuse(output, CURATOR, 3, clean=clean)
     claims.release(output)
     assert emulator.list(f"{out}/") == before
 
@@ -649,11 +649,11 @@ def test_objects_of_ours_are_known_by_their_mark_or_their_content(
     with marked.writing(f"images-{plain.hash}-000009.tar") as target:
         target.write(b"a tar alone")
     output = claims.prepare_output(ExportOptions(output_dir=out), bound=False)
-    standing = output.standing()
+    standing = output.list_files()
     assert len(standing) == 10
     ownership = output.ownership(plain.hash, standing)
     assert all(map(ownership.owns, standing))
-    settle_leftovers(output, plain.hash, 3, clean=True)
+    remove_or_refuse(output, plain.hash, 3, clean=True)
     claims.release(output)
     marked.sweep()
     assert emulator.list(f"{out}/") == {}

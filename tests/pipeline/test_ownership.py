@@ -14,7 +14,7 @@ from support.exports import Export, make_images
 from support.runs import run_export
 
 from beam_export.naming import ShardNames
-from beam_export.shards.ownership import Ownership, Standing
+from beam_export.shards.ownership import FileInfo, Ownership
 
 KINDS = ("tar", "parquet", "manifest", "shards", "failures", "run")
 
@@ -53,12 +53,12 @@ class Shelf:
             raise FileNotFoundError(name)
         return io.BytesIO(self.files[name])
 
-    def claims(self) -> set[tuple[str, str]]:
+    def recorded_tars(self) -> set[tuple[str, str]]:
         return self.records
 
     def owned(self, kind: str) -> bool:
         standing = {
-            name: Standing(len(data), 1.0, self.kinds.get(name, "file"), self.owners.get(name, ""))
+            name: FileInfo(len(data), 1.0, self.kinds.get(name, "file"), self.owners.get(name, ""))
             for name, data in self.files.items()
         }
         return Ownership(self.hash, standing, self).owns(self.names[kind])
@@ -168,6 +168,6 @@ def test_a_parquet_of_another_shard_is_not_this_ones(shelf: Shelf) -> None:
 
 
 def test_what_was_removed_meanwhile_is_in_nobodys_way(shelf: Shelf, tmp_path: Path) -> None:
-    standing = {shelf.names["parquet"]: Standing(1, 1.0)}
+    standing = {shelf.names["parquet"]: FileInfo(1, 1.0)}
     shelf.files.clear()
     assert Ownership(shelf.hash, standing, shelf).owns(shelf.names["parquet"])

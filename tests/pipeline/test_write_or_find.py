@@ -19,7 +19,7 @@ from beam_export.planning.order import source_key
 from beam_export.planning.plan import Plan, make_plan, segments
 from beam_export.samples import WHOLE, Member, SampleRef
 from beam_export.shards.output import Output
-from beam_export.shards.resume import take_stock
+from beam_export.shards.resume import list_finished
 from beam_export.shards.writer import ShardResult
 
 COUNT = 5
@@ -58,10 +58,10 @@ def plan_of(refs: list[SampleRef]) -> Plan:
 
 
 def write(run: ExportRun, layout: Plan, refs: list[SampleRef]) -> ShardResult:
-    stock = take_stock(run.output, ShardNames(layout.hash))
+    finished = list_finished(run.output, ShardNames(layout.hash))
     halves = [pack_block(map(pack_ref, half)) for half in (refs[3:], refs[:3])]
     return write_or_find_shard(
-        run, 0, halves, layout=layout, renamed={}, columns=NO_COLUMNS, stock=stock
+        run, 0, halves, layout=layout, renamed={}, columns=NO_COLUMNS, finished=finished
     )
 
 
@@ -92,7 +92,7 @@ def test_equal_ids_go_by_the_names_that_were_decided(tmp_path: Path, refs: list[
         layout=layout,
         renamed={refs[2].order: "other"},
         columns=NO_COLUMNS,
-        stock=take_stock(run.output, ShardNames(layout.hash)),
+        finished=list_finished(run.output, ShardNames(layout.hash)),
     )
     tar = (tmp_path / "out" / ShardNames(layout.hash).tar(0)).read_bytes()
     assert b"other.jpg\0" in tar

@@ -56,7 +56,7 @@ def test_both_files_stand_and_are_what_the_result_says(output: Output) -> None:
         assert [row.image_id for row in read_rows(source)] == ["0", "1", "2"]
     with output.read(PARQUET) as source:
         assert read_facts(source)["beam_export.plan"] == "ab" * 32
-    assert output.claims() == set()
+    assert output.recorded_tars() == set()
 
 
 @pytest.mark.parametrize(

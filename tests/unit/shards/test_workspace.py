@@ -33,7 +33,7 @@ def test_all_of_a_run_goes_and_nothing_else(tmp_path: Path) -> None:
     run = begin(out)
     spill(run)
     run.note(OTHER, b"n")
-    run.claim("images-0123456789ab-000000.tar", "ab" * 32)
+    run.record_tar("images-0123456789ab-000000.tar", "ab" * 32)
     run.work.mark_elsewhere()
     run.sweep()
     # What the run has made to lie in goes with it.
@@ -85,14 +85,14 @@ def test_tmp_goes_only_if_it_was_made_here(tmp_path: Path) -> None:
 def test_what_a_dead_run_knew_is_taken_over(tmp_path: Path) -> None:
     dead, run = begin(tmp_path), begin(tmp_path, OTHER)
     dead.note(OTHER, b"suspects")
-    dead.claim("images-0123456789ab-000000.tar", "ab" * 32)
+    dead.record_tar("images-0123456789ab-000000.tar", "ab" * 32)
     for _ in range(2):  # it may be tried twice
         run.work.adopt(RUN)
     dead.work.sweep()
     assert run.notes() == [b"suspects"]
-    assert run.claims() == {("images-0123456789ab-000000.tar", "ab" * 32)}
-    run.disclaim("ab" * 32)
-    assert run.claims() == set()
+    assert run.recorded_tars() == {("images-0123456789ab-000000.tar", "ab" * 32)}
+    run.forget_tar("ab" * 32)
+    assert run.recorded_tars() == set()
 
 
 def test_a_workspace_that_was_swept_is_marked_again(tmp_path: Path) -> None:
