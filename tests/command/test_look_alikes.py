@@ -25,22 +25,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.exports import Export, directory_hashes, left_over, make_images
-from support.gcs import Emulator
+from support.look_alikes import CURATOR, IN_MEMORY, ONE, OTHER, README, SHARD, TOKEN
 from support.runs import run_export
 
 from beam_export.cli import main as cli
 from beam_export.errors import InputError, RunError
 from beam_export.options import ExportOptions
-from beam_export.shards import lock as claims
-from beam_export.shards.card import MARK
+from beam_export.shards import lock
 from beam_export.shards.leftovers import find_card, remove_or_refuse
 from beam_export.shards.manifest import seal, unseal
 from beam_export.shards.output import Output, Snapshot
-
-IN_MEMORY = "--direct_running_mode=in_memory"
-#: Names as this tool makes them at random.
-TOKEN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
-CURATOR = "0123456789ab"
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +119,6 @@ def strangers_beside(out: Path, home: Path) -> None:
     (out / "dangling").symlink_to("gone")
     os.mkfifo(out / "pipe")
     os.link(home / "thesis.txt", out / "hard-link.txt")
-
-
-README = f"# Mine\n\nA card of beam_export holds `{MARK}`, and this is none.\n\n{MARK}\n"
 
 
 def dead_run(out: Path) -> Output:
@@ -234,8 +225,6 @@ MAKE: dict[str, Callable[[Path, Path], object]] = {
     "table": lambda path, home: pq.write_table(pa.table({"image_id": ["x"]}), path),
     "json": lambda path, home: write(path, json.dumps({"hash": path.name[7:19]})),
 }
-SHARD = ("images-{}-000000.tar", "images-{}-000000.parquet")
-ONE = ("images-{}-manifest.json", "_meta/images-{}-shards.parquet", "_meta/images-{}-run.json")
 AT_LAUNCH = [
     *((name, kind) for name in ("_tmp", "_meta") for kind in ("link to a home", "file")),
     *(
@@ -289,11 +278,11 @@ def test_a_stranger_in_the_way_is_refused_before_anything_is_written(
     out = tmp_path / "out"
     name = put_in_the_way(out, CURATOR, name, kind)
     before = identities(tmp_path)
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match="where this export is to be written") as caught:
         remove_or_refuse(output, CURATOR, 3, clean=clean)
     assert f"holds {name}" in caught.value.sentence
-    claims.release(output)
+    lock.release(output)
     assert identities(tmp_path) == before
 
 
@@ -322,9 +311,9 @@ def test_what_no_shard_of_this_export_is_called_is_in_nobodys_way(
     out = shutil.copytree(plain.out, tmp_path / "out")
     stranger = tar_of_another_tool(out / f"images-{plain.hash}-000007.tar")
     before = identity(stranger)
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     remove_or_refuse(output, plain.hash, 3, clean=True)
-    claims.release(output)
+    lock.release(output)
     # All else was ours.
     assert [path.name for path in out.iterdir()] == [stranger.name, "_meta"]
     assert identity(stranger) == before
@@ -337,16 +326,16 @@ def test_shards_of_another_tool_are_no_export_to_clean(
     out = shutil.copytree(plain.out, tmp_path / "out")
     tar_of_another_tool(out / f"images-{CURATOR}-000000.tar")
     before = identities(out)
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match=r"which this tool has not made: --clean leaves them"):
         remove_or_refuse(output, plain.hash, 3, clean=clean)
-    claims.release(output)
+    lock.release(output)
     assert identities(out) == before
 
 
 def test_a_stranger_that_comes_meanwhile_ends_the_run(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     name, home = f"images-{CURATOR}-000000.tar", write(tmp_path / "home" / "thesis.txt")
 
     def write_late(seen: Snapshot, make: str) -> dict[str, tuple[Any, ...]]:
@@ -368,14 +357,14 @@ def test_a_stranger_that_comes_meanwhile_ends_the_run(tmp_path: Path) -> None:
             path: one for path, one in before.items() if "/_tmp/" not in path
         }
         (shutil.rmtree if (out / name).is_dir() else os.unlink)(out / name)
-    claims.release(output)
+    lock.release(output)
     assert not out.exists()
 
 
 def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
     """Between two looks: nothing is made, replaced or removed behind it."""
     out, home = tmp_path / "out", tmp_path / "home"
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     shutil.copytree(out / "_tmp", home)
     shutil.move(out / "_tmp", tmp_path / "moved")
     (out / "_tmp").symlink_to(home)
@@ -384,7 +373,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None
         target.write(b"x")
     with pytest.raises(OSError, match="symbolic link"):
         output.note(TOKEN, b"x")
-    claims.release(output)
+    lock.release(output)
     assert identities(home) == before
 
 
@@ -415,11 +404,11 @@ def test_a_tar_alone_is_known_by_the_record_of_the_run_that_made_it(
         later.prepare()
         later.work.adopt(TOKEN)
         later.work.of(TOKEN).sweep()
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     remove_or_refuse(output, plain.hash, 3, clean=False)
     assert (out / name).exists()
     # A run that ends there takes it along: without the record nobody would know whose it is.
-    claims.release(output)
+    lock.release(output)
     assert not out.exists() or not list(out.iterdir())
 
 
@@ -433,10 +422,10 @@ def test_a_tar_that_only_has_the_name_of_a_record_is_a_strangers(
     dead.record_tar(name, "0" * 64)
     tar_of_another_tool(out / name)
     before = identity(out / name)
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match="a file that is not this tool's"):
         remove_or_refuse(output, plain.hash, 3, clean=False)
-    claims.release(output)
+    lock.release(output)
     assert identity(out / name) == before
 
 
@@ -463,10 +452,10 @@ def test_a_card_that_somebody_edited_is_kept(
     if edited:
         card.write_text(card.read_text() + "\nPhotographed by me.\n")
     before = identity(card)
-    output = claims.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
+    output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     assert find_card(output) == ("kept" if edited else "ours")
     remove_or_refuse(output, plain.hash, 3, clean=True)
-    claims.release(output)
+    lock.release(output)
     assert card.exists() == edited
     assert not edited or identity(card) == before
 
@@ -567,93 +556,3 @@ def test_what_comes_to_nothing_leaves_no_directory(
     before = identities(tmp_path)
     assert export(images, tmp_path / "here", *flags) == 2
     assert identities(tmp_path) == before
-
-
-# On Google Cloud Storage.
-
-
-def strangers_in(emulator: Emulator, out: str) -> dict[str, dict[str, Any]]:
-    """Puts objects into an output that are nobody's but their owner's; returns what is there."""
-    names = [
-        "_tmp/mydata/thesis.txt",
-        *(f"_tmp/{TOKEN}/{name}" for name in (OTHER, f"spill-{OTHER}", "run", "thesis.txt")),
-        f"_tmp/{OTHER}/note-{TOKEN}",
-        "_tmp/lock",
-        "_meta/mine.parquet",
-        "_meta/images-notes.json",
-        "images-0123456789ab-00000.tar",
-        "images-0123456789ab-000000.tar.bak",
-        "backup/images-0123456789ab-manifest.json",
-        "README.md",
-    ]
-    for name in names:
-        emulator.put(f"{out}/{name}", README.encode())
-    return emulator.list(f"{out}/")
-
-
-@pytest.mark.parametrize("flags", [[], ["--clean"]])
-def test_no_object_beside_an_export_comes_to_harm(
-    images: Path,
-    emulator: Emulator,
-    bucket: str,
-    flags: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    out = f"{bucket}/out"
-    before = strangers_in(emulator, out)
-    dead = Output(out, "00112233445566778899aabbccddeeff")
-    dead.prepare()
-    with dead.spilling() as (spilled, target):
-        target.write(b"spilled")
-    emulator.put(f"{dead.workspace}/{OTHER}", b"a name as ours, and no mark")
-    strangers = {**before, **emulator.list(f"{dead.workspace}/{OTHER}")}
-    # Temporary objects are swept when they are a week old.
-    monkeypatch.setattr(claims, "_OLD", -1)
-    given = [f"--input={images}", f"--output_dir={out}", "--images_per_tar=3", IN_MEMORY]
-    assert cli.main([*given, *flags]) == 0, capsys.readouterr().err
-    assert "README.md is not this tool's" in capsys.readouterr().out
-    after = emulator.list(f"{out}/")
-    assert {uri: after.get(uri) for uri in strangers} == strangers
-    assert spilled not in after
-    assert {uri for uri in after if "/_tmp/" in uri} <= set(strangers)
-    if flags:
-        assert cli.main([*given, *flags]) == 0
-        after = emulator.list(f"{out}/")
-        assert {uri: after.get(uri) for uri in strangers} == strangers
-
-
-@pytest.mark.parametrize("clean", [False, True])
-@pytest.mark.parametrize("name", [*SHARD, *ONE])
-def test_an_object_in_the_way_is_refused_before_anything_is_written(
-    emulator: Emulator, bucket: str, name: str, clean: bool
-) -> None:
-    out = f"{bucket}/out"
-    emulator.put(f"{out}/{name.format(CURATOR)}", b"mine")
-    before = emulator.list(f"{out}/")
-    output = claims.prepare_output(ExportOptions(output_dir=out), bound=False)
-    with pytest.raises(InputError, match="where this export is to be written"):
-        remove_or_refuse(output, CURATOR, 3, clean=clean)
-    claims.release(output)
-    assert emulator.list(f"{out}/") == before
-
-
-def test_objects_of_ours_are_known_by_their_mark_or_their_content(
-    plain: Export, emulator: Emulator, bucket: str
-) -> None:
-    out = f"{bucket}/out"
-    # Copied there by another program: without a mark.
-    emulator.upload(plain.out, out)
-    marked = Output(out, TOKEN)
-    marked.prepare()
-    with marked.writing(f"images-{plain.hash}-000009.tar") as target:
-        target.write(b"a tar alone")
-    output = claims.prepare_output(ExportOptions(output_dir=out), bound=False)
-    standing = output.list_files()
-    assert len(standing) == 10
-    ownership = output.ownership(plain.hash, standing)
-    assert all(map(ownership.owns, standing))
-    remove_or_refuse(output, plain.hash, 3, clean=True)
-    claims.release(output)
-    marked.sweep()
-    assert emulator.list(f"{out}/") == {}

@@ -33,7 +33,7 @@ from support.runs import run_export, run_pipeline
 import beam_export
 from beam_export.cli import main as cli
 from beam_export.errors import InputError
-from beam_export.shards import lock as claims
+from beam_export.shards import lock
 from beam_export.shards.output import Output
 
 sys.path.insert(0, str(ROOT))
@@ -300,12 +300,12 @@ def test_a_mistyped_input_cleans_nothing(out: Path) -> None:
 
 def hold(out: str, ready: Any, done: Any) -> None:
     options = beam_export.ExportOptions(output_dir=out)
-    output = claims.prepare_output(options, bound=True)
+    output = lock.prepare_output(options, bound=True)
     with output.spilling() as (_, target):
         target.write(b"alive")
     ready.set()
     done.wait(60)
-    claims.release(output)
+    lock.release(output)
 
 
 def test_a_second_run_refuses_and_leaves_the_first_alone(
@@ -335,28 +335,28 @@ def test_a_second_run_refuses_and_leaves_the_first_alone(
 
 def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
     options = beam_export.ExportOptions(output_dir=str(tmp_path))
-    first = claims.prepare_output(options, bound=True)
+    first = lock.prepare_output(options, bound=True)
     (tmp_path / "_tmp" / "lock").unlink()
-    second = claims.prepare_output(options, bound=True)
-    with (tmp_path / "_tmp" / "lock").open("rb") as lock, pytest.raises(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    claims.release(first)
-    claims.release(second)
+    second = lock.prepare_output(options, bound=True)
+    with (tmp_path / "_tmp" / "lock").open("rb") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock.release(first)
+    lock.release(second)
     assert left_over(tmp_path) == []
 
 
 def test_runs_of_other_machines_are_dead_when_they_are_old(tmp_path: Path) -> None:
     options = beam_export.ExportOptions(output_dir=str(tmp_path))
-    elsewhere = claims.prepare_output(options, bound=False)
+    elsewhere = lock.prepare_output(options, bound=False)
     (marked,) = tmp_path.glob("_tmp/*/elsewhere")
-    here = claims.prepare_output(options, bound=True)
+    here = lock.prepare_output(options, bound=True)
     assert marked.exists()
-    claims.release(here)
+    lock.release(here)
     for path in marked.parent.iterdir():
         os.utime(path, (1, time.time() - 8 * 24 * 3600))
-    claims.release(claims.prepare_output(options, bound=True))
+    lock.release(lock.prepare_output(options, bound=True))
     assert left_over(tmp_path) == []
-    claims.release(elsewhere)
+    lock.release(elsewhere)
 
 
 # A pipeline of one's own.
