@@ -18,7 +18,8 @@ __all__ = ["CARD", "find_card", "refuse_existing", "remove_or_refuse"]
 
 #: The dataset card.
 CARD = "README.md"
-#: A manifest goes first, so that what is half removed never looks complete, and a tar last.
+#: Order of removal: the manifest first, so that a half removed dataset is never taken for a
+#: complete one, and tars last.
 _REMOVAL = ("manifest", "run", "shards", "failures", "parquet", "tar")
 
 

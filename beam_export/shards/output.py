@@ -221,7 +221,7 @@ class Output(Directory):
 
         Args:
             name: of the file.
-            snapshot: what it has to be, else what stands there now is looked at.
+            snapshot: the state that is removed; None for the present one.
 
         Raises:
             RunError: if another run has put it there, or put another in its place.
@@ -245,7 +245,7 @@ class Output(Directory):
         """Returns (name, SHA-256 in hex) of the tars that runs have recorded."""
         work = self.work
         tokens = {self.token, *work.others()}
-        return {claim for token in tokens for claim in work.of(token).recorded_tars()}
+        return {tar for token in tokens for tar in work.of(token).recorded_tars()}
 
     def record_tar(self, name: str, sha256: str | None = None) -> None:
         """Records that a tar is ours, until a Parquet beside it shows it.

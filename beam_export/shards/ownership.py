@@ -165,11 +165,11 @@ class Ownership:
         return parsed is not None and parsed[:2] == (self._names.hash, "parquet")
 
     def _is_recorded(self, name: str) -> bool:
-        claimed = {sha256 for one, sha256 in self._place.recorded_tars() if one == name}
-        if not claimed:
+        recorded = {sha256 for one, sha256 in self._place.recorded_tars() if one == name}
+        if not recorded:
             return False
         with self._place.read(name) as source:
-            return sha256_of(source) in claimed
+            return sha256_of(source) in recorded
 
     def _is_file(self, name: str) -> bool:
         return name in self._standing and self._standing[name].kind == "file"

@@ -165,7 +165,11 @@ class ShardTable:
 
 
 def stored_values(metadata: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
-    """Returns what each sample's metadata has for the column of that name in the export."""
+    """Returns what each sample's metadata has for the column of that name in the export.
+
+    >>> stored_values([{"width": 3}, {"input_width": 4, "width": 5}, {}], "input_width")
+    [3, 5, None]
+    """
     input_name = _INPUT_NAMES.get(name)
     if input_name is None:
         return [one.get(name) for one in metadata]

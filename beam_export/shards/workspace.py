@@ -30,10 +30,10 @@ _BASE = "beam_export"
 _BASE_CONTENT = b"made by beam_export for temporary files, and removed with the last of them\n"
 #: Marks a run whose workers may outlive the process that started it.
 _ELSEWHERE = "elsewhere"
-_NOTE, _SPILL, _CLAIM = "note-", "spill-", "claim-"
+_NOTE, _SPILL, _TAR = "note-", "spill-", "claim-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 _TEMPORARY = re.compile(
-    rf"(?:{_NOTE}|{_SPILL})?[0-9a-f]{{32}}|{_CLAIM}[0-9a-f]{{64}}|{_ELSEWHERE}|{_MARKER}"
+    rf"(?:{_NOTE}|{_SPILL})?[0-9a-f]{{32}}|{_TAR}[0-9a-f]{{64}}|{_ELSEWHERE}|{_MARKER}"
 )
 #: Runs of this process that have ended.
 _ended: set[str] = set()
@@ -128,16 +128,16 @@ class Workspace:
             sha256: hex, of its content.
         """
         self.enter()
-        self._make(self.path(_CLAIM + sha256), name.encode())
+        self._make(self.path(_TAR + sha256), name.encode())
 
     def forget_tar(self, sha256: str) -> None:
         """Removes the record of a tar (`record_tar`)."""
-        self.target.delete([self.path(_CLAIM + sha256)])
+        self.target.delete([self.path(_TAR + sha256)])
 
     def recorded_tars(self) -> list[tuple[str, str]]:
         """Returns (name, SHA-256 in hex) of the tars that the run has recorded."""
-        found = self._contents(_CLAIM)
-        return [(content.decode(), name.removeprefix(_CLAIM)) for name, content in found]
+        found = self._contents(_TAR)
+        return [(content.decode(), name.removeprefix(_TAR)) for name, content in found]
 
     def _contents(self, start: str) -> Iterator[tuple[str, bytes]]:
         for file in self.storage.list(self.path(start)):
