@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,6 +90,18 @@ def test_every_part_of_the_contract_that_is_cited_is_there() -> None:
     for path in [*(ROOT / "beam_export").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
         for cited in re.findall(r"format\.md,\s+part ([0-9]+(?:\.[0-9]+)?)", path.read_text()):
             assert cited in there, f"{path}: part {cited}"
+
+
+def test_the_picture_of_the_rooms_has_the_layers_that_import_linter_holds() -> None:
+    """Each layer is a line of the picture, from the top down."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    (contract,) = [one for one in config["contracts"] if one["id"] == "layers"]
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    picture = page.split("\n## The rooms\n")[1].split("```")[1]
+    rooms = [re.findall(r"\w+", line) for line in picture.splitlines()]
+    layers = [layer.split(" | ") for layer in contract["layers"]]
+    found = [next(at for at, line in enumerate(rooms) if line[: len(one)] == one) for one in layers]
+    assert found == sorted(found)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
