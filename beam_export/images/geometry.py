@@ -12,7 +12,7 @@ Source: CIPA DC-008 (Exif 2.32) 4.6.2 and 4.6.5; TIFF 6.0, section 2.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -25,6 +25,8 @@ __all__ = [
     "read_orientation",
     "upright",
 ]
+
+_Number = TypeVar("_Number", int, float)
 
 MODES = ("no", "keep_ratio", "keep_ratio_largest", "center_crop", "border")
 
@@ -164,8 +166,8 @@ def upright(im: Image.Image, orientation: int) -> Image.Image:
 
 
 def place_of(
-    box: tuple[int, int, int, int], size: tuple[int, int], orientation: int
-) -> tuple[int, int]:
+    box: tuple[_Number, _Number, _Number, _Number], size: tuple[int, int], orientation: int
+) -> tuple[_Number, _Number]:
     """Returns (left, top) of a box of the stored image within the upright one.
 
     Args:

@@ -17,22 +17,27 @@ from __future__ import annotations
 import contextlib
 import io
 import types
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from beam_export.errors import SampleError
 from beam_export.images import color, header, limits, png_color, tiles, watch
 from beam_export.images.encoder import EncodeSpec
+from beam_export.images.geometry import exif_block, read_orientation
+from beam_export.images.jpeg.decoder import decode_sound
 from beam_export.images.jpeg.loss import lost_data
 from beam_export.images.memory_budget import budget
 from beam_export.images.memory_need import need_of
+from beam_export.images.resize import Reduced, reduced_by, reduction
 from beam_export.samples import DAMAGED_IMAGE
 
 __all__ = ["DAMAGED", "Decoded", "Loaded", "decode", "load"]
 
 #: Remark on a damaged JPEG that was kept.
 DAMAGED = "damaged"
+
+_Jpeg = TypeVar("_Jpeg", bound=JpegImagePlugin.JpegImageFile)
 
 _END = b"\xff\xd9"
 
@@ -51,11 +56,18 @@ class Decoded(NamedTuple):
         picture: upright, `L` or `RGB`.
         profile: ICC profile for its JPEG; None for sRGB.
         remarks: words that the summary counts, such as `damaged`.
+        reduced: what it was reduced from; None for a picture of all pixels.
     """
 
     picture: Image.Image
     profile: bytes | None = None
     remarks: tuple[str, ...] = ()
+    reduced: Reduced | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Pixels (width, height) of the upright image, before any reduction."""
+        return self.picture.size if self.reduced is None else self.reduced.size
 
 
 def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded:
@@ -74,7 +86,8 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
     header.check_bytes(data, spec)
     with header.open_image(data, spec) as opened:
         _take(held, opened, data, spec)
-        im, source, canvas, orientation, remarks = load(opened, data, spec)
+        whole, scale = opened.size, _scale(opened, spec)
+        im, source, canvas, orientation, remarks = load(opened, data, spec, scale)
         # A GIF or AVIF frame may turn out larger than its header said.
         header.check_pixels(source.width * source.height, spec)
         facts = color.facts_of(im, data)
@@ -88,7 +101,8 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
             return color.on_white(converted, alpha)
 
         picture = tiles.converted_upright(source, canvas, convert, orientation)
-        return Decoded(picture, kept, remarks + colors_found.remarks)
+        reduced = reduction(whole, scale, orientation) if scale > 1 else None
+        return Decoded(picture, kept, remarks + colors_found.remarks, reduced)
 
 
 def _take(
@@ -100,6 +114,14 @@ def _take(
         watch.set_limit(limits.cpu_seconds(limits.declared_size(data, spec)))
         with watch.waiting():
             held.enter_context(budget().taken(need))
+
+
+def _scale(im: ImageFile.ImageFile, spec: EncodeSpec) -> int:
+    """Returns by what an image's sides are divided as it is decoded."""
+    if not isinstance(im, JpegImagePlugin.JpegImageFile):
+        return 1
+    turned = read_orientation(exif_block(im)) >= 5
+    return reduced_by(im.size[::-1] if turned else im.size, spec)
 
 
 class Loaded(NamedTuple):
@@ -120,13 +142,14 @@ class Loaded(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
+def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec, scale: int = 1) -> Loaded:
     """Returns an image decoded as stored; refuses what Pillow would decode wrongly.
 
     Args:
         im: opened, and within the limits.
         data: the bytes it was opened from.
         spec: whether damaged JPEGs are kept.
+        scale: by what the sides of a JPEG are divided; 1 for all other images.
 
     Raises:
         SampleError: if it has lost data, and `spec.damaged` is `fail`.
@@ -136,10 +159,13 @@ def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
         _check_layout(im)
     if not isinstance(im, JpegImagePlugin.JpegImageFile):
         return Loaded(im, *tiles.load(im))
+    # Large ones are decoded into memory that is given back a tile at a time.
+    if scale > 1 or not tiles.is_large(im):
+        pixels = decode_sound(im, data, scale)
+        if pixels is not None:
+            return Loaded(im, pixels, None, read_orientation(exif_block(im)))
     lost = lost_data(data)
-    if spec.damaged == "fail":
-        if lost is None:
-            return Loaded(im, *tiles.load(im))
+    if lost is not None and spec.damaged == "fail":
         raise SampleError(
             "decode",
             DAMAGED_IMAGE,
@@ -147,11 +173,20 @@ def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> Loaded:
         )
     if lost is None:
         try:
-            return Loaded(im, *tiles.load(im))
+            return Loaded(im, *tiles.load(_reduced(im, scale)))
         except OSError:
-            pass  # libjpeg gave up in the middle: that is damage too
-    kept = _Kept(io.BytesIO(data))
+            if spec.damaged == "fail":
+                raise
+            # libjpeg gave up in the middle: that is damage too.
+    kept = _reduced(_Kept(io.BytesIO(data)), scale)
     return Loaded(kept, *tiles.load(kept), (DAMAGED,))
+
+
+def _reduced(im: _Jpeg, scale: int) -> _Jpeg:
+    """Returns a JPEG that Pillow is to decode with both sides divided, and rounded up."""
+    if scale > 1:
+        im.draft(None, (im.width // scale, im.height // scale))
+    return im
 
 
 class _Kept(JpegImagePlugin.JpegImageFile):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import importlib.metadata
 import io
 import os
 import threading
@@ -19,16 +20,15 @@ import numpy as np
 from PIL import Image, features
 from PIL import __version__ as pillow_version
 
-from beam_export.errors import SampleError
 from beam_export.images import color, header, watch
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result, array_fault, is_on_device
-from beam_export.images.geometry import ResizePlan, plan_resize
+from beam_export.images.geometry import plan_resize
 from beam_export.images.idle_cores import Cores
-from beam_export.images.jpeg.inspect import MAX_SIDE
 from beam_export.images.pillow_decoder import Decoded, decode
+from beam_export.images.resize import planned_resize, resize
 from beam_export.samples import EncodedImage
 
-__all__ = ["PillowEncoder", "planned_resize"]
+__all__ = ["PillowEncoder"]
 
 _SUBSAMPLINGS = {"444": "4:4:4", "422": "4:2:2", "420": "4:2:0"}
 _CODECS = {
@@ -107,6 +107,7 @@ class PillowEncoder:
             "encoder": "pillow",
             "device": "cpu",
             "pillow": pillow_version,
+            "simplejpeg": importlib.metadata.version("simplejpeg"),
             **{name: version or "none" for name, version in versions.items()},
         }
 
@@ -140,14 +141,18 @@ class PillowEncoder:
         try:
             with watch.at_work(), contextlib.ExitStack() as held:
                 if isinstance(image, bytes):
-                    picture, profile, remarks = decode(image, self.spec, held)
+                    decoded = decode(image, self.spec, held)
                 else:
-                    picture, profile, remarks = Decoded(_from_array(image, self.spec))
+                    decoded = Decoded(_from_array(image, self.spec))
                 stage = "encode"
-                picture = self._resize(picture)
+                plan = planned_resize(decoded.size, self.spec)
+                picture, profile, remarks, reduced = decoded
+                # Freed first: a large image and its copy would be too much at once.
+                del decoded
+                picture = resize(picture, plan, reduced)
                 size = picture.size
                 self._write(picture, profile)
-                # Freed first: a large image and two copies of its JPEG would be too much at once.
+                # Likewise: before two copies of its JPEG.
                 del picture
                 data = self._written()
         except MemoryError:
@@ -155,10 +160,6 @@ class PillowEncoder:
         except Exception as error:
             return header.failure(stage, error, image if isinstance(image, bytes) else b"")
         return EncodedImage(data, "jpg", *size, "encoded", remarks)
-
-    def _resize(self, im: Image.Image) -> Image.Image:
-        plan = planned_resize(im.size, self.spec)
-        return im if plan is None else _apply(plan, im)
 
     def _write(self, im: Image.Image, profile: bytes | None) -> None:
         """Saves the image as a baseline JPEG without metadata but a profile, if it has one."""
@@ -189,28 +190,6 @@ class PillowEncoder:
         return data
 
 
-def planned_resize(size: tuple[int, int], spec: EncodeSpec) -> ResizePlan | None:
-    """Returns how an upright image of a size (width, height) is resized; None if it is not.
-
-    Raises:
-        SampleError: if the result would be over a limit, or larger than a JPEG can be.
-    """
-    plan = None
-    if spec.resize is not None:
-        plan = plan_resize(*size, spec.resize, spec.resize_mode)
-        # A strip of 1 x 60,000 pixels may be scaled to gigapixels.
-        header.check_pixels(plan.scaled_width * plan.scaled_height, spec, "encode")
-        size = (plan.width, plan.height)
-    if max(size) > MAX_SIDE:
-        raise SampleError(
-            "encode",
-            "ValueError",
-            f"the image has {size[0]} x {size[1]} pixels, and a side of a JPEG has at most "
-            f"{MAX_SIDE}",
-        )
-    return plan
-
-
 def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
     """Returns an array as an `L` or `RGB` image.
 
@@ -236,18 +215,6 @@ def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
         return im
     *colors, alpha = im.split()
     return color.on_white(Image.merge("RGB", colors), alpha)
-
-
-def _apply(plan: ResizePlan, im: Image.Image) -> Image.Image:
-    """Returns the image as planned: scaled, then its window taken, white outside."""
-    scaled = (plan.scaled_width, plan.scaled_height)
-    if scaled != im.size:
-        im = im.resize(scaled, Image.Resampling.LANCZOS)
-    if (plan.left, plan.top, plan.width, plan.height) == (0, 0, *scaled):
-        return im
-    window = Image.new(im.mode, (plan.width, plan.height), "white")
-    window.paste(im, (-plan.left, -plan.top))
-    return window
 
 
 class _MemoryFile(io.FileIO):

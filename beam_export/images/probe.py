@@ -10,7 +10,7 @@ import contextlib
 from beam_export.images import header, watch
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.pillow_decoder import decode
-from beam_export.images.pillow_encoder import planned_resize
+from beam_export.images.resize import planned_resize
 from beam_export.samples import Probed
 
 __all__ = ["HEAD_BYTES", "probe_head", "probe_pixels"]
@@ -49,11 +49,10 @@ def probe_pixels(data: bytes, spec: EncodeSpec) -> Probed:
     stage = "decode"
     try:
         with watch.at_work(), contextlib.ExitStack() as held:
-            picture = decode(data, spec, held).picture
+            size = decode(data, spec, held).size
             stage = "encode"
             if spec.mode != "never":
-                planned_resize(picture.size, spec)
-            del picture
+                planned_resize(size, spec)
     except MemoryError:
         raise
     except Exception as error:

@@ -30,7 +30,7 @@ from beam_export.images.jpeg.scans import Scan, close, one_interval, open_scans
 from beam_export.images.jpeg.segments import frame_components
 from beam_export.images.jpeg.structure import MissingScansError
 
-__all__ = ["MOST_EXTRA", "lost_data"]
+__all__ = ["MOST_EXTRA", "lost_data", "missing_scans"]
 
 #: Most bytes too many before a marker that are no loss (format.md, part 5).
 MOST_EXTRA = 16
@@ -76,7 +76,7 @@ def lost_data(data: bytes) -> str | None:
     components = frame_components(data)
     found = _first_warning(data, components)
     if found is None:
-        return _missing_scans(data)
+        return missing_scans(data)
     if _ODD_SAMPLING in found and components:
         return _loss_of_odd(data)
     if not found.startswith((*_LOSSES, *_REMARKS)):
@@ -101,7 +101,7 @@ def _loss_of_odd(data: bytes) -> str | None:
     return _loss_at_tails(scans, MOST_EXTRA)
 
 
-def _missing_scans(data: bytes) -> str | None:
+def missing_scans(data: bytes) -> str | None:
     """Returns which scans are missing of a JPEG that ends between two, which no decoder reports."""
     try:
         inspect(data)

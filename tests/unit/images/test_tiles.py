@@ -55,7 +55,7 @@ def in_tiles(data: bytes, tile: int, side: int, patch: pytest.MonkeyPatch) -> tu
 
 def decoded(data: bytes) -> tuple[Any, ...]:
     with contextlib.ExitStack() as held:
-        picture, profile, _ = decode(data, SPEC, held)
+        picture, profile, *_ = decode(data, SPEC, held)
         return picture.mode, picture.size, picture.tobytes(), profile
 
 
