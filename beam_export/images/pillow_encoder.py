@@ -103,13 +103,16 @@ class PillowEncoder:
     def identity(self) -> dict[str, str]:
         """Returns what shapes the bytes: the versions of Pillow and of the codecs in its build."""
         versions = {name: features.version(feature) for name, feature in _CODECS.items()}
-        return {
+        found = {
             "encoder": "pillow",
             "device": "cpu",
             "pillow": pillow_version,
-            "simplejpeg": importlib.metadata.version("simplejpeg"),
             **{name: version or "none" for name, version in versions.items()},
         }
+        if self.spec.resize is not None:
+            # Decodes at a fraction of the size; in full, its pixels are those of Pillow's libjpeg.
+            found["simplejpeg"] = importlib.metadata.version("simplejpeg")
+        return found
 
     def take_counts(self) -> dict[str, int]:
         """Returns no counts: all images go one way."""
