@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.exports import ROOT, check_export, left_over, make_images, picture, read_export
 
+from beam_export.cli.worker import QUIET
 from beam_export.errors import SampleError
 from beam_export.images.crash_guard import GuardedEncoder, _digest, guarded
 from beam_export.images.encoder import EncodeSpec
@@ -75,6 +76,8 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "sitecustomize.py").write_text(EVIL)
     paths = [str(folder), str(ROOT), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    # A command that ran in this process has left it, and then no process says where it hangs.
+    monkeypatch.delenv(QUIET, raising=False)
     return folder
 
 
