@@ -29,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.options import ExportOptions
 from beam_export.planning import duplicates, order
-from beam_export.planning import plan as planning
+from beam_export.planning import plan as plans
 from beam_export.planning.blocks import open_block, pack_sorted
 from beam_export.samples import WHOLE, Member, SampleRef
 from beam_export.shards.writer import ShardResult
@@ -85,7 +85,7 @@ def measure(keys: int) -> dict[str, Any]:
     decisions = _settle(blocks, sample, clock, shuffled)
     segments = _rank(blocks, sample, decisions, options, clock, shuffled)
     began = time.process_time()
-    plan = planning.make_plan(segments, options.digest(), None)
+    plan = plans.make_plan(segments, options.digest(), None)
     packed = plan.pack()
     clock.seconds["make plan"] = time.process_time() - began
     counts = _assign(blocks, packed, clock, shuffled)
@@ -93,9 +93,9 @@ def measure(keys: int) -> dict[str, Any]:
         [keys % _PER_SHARD] if keys % _PER_SHARD else []
     )
     began = time.process_time()
-    planning.Plan.unpack(packed)
+    plans.Plan.unpack(packed)
     opened = time.process_time() - began
-    held = _held(lambda: planning.Plan.unpack(packed))
+    held = _held(lambda: plans.Plan.unpack(packed))
     packed_results = pickle.dumps([_result(number) for number in range(1000)])
     return {
         "keys": keys,
@@ -154,21 +154,17 @@ def _rank(
     options: ExportOptions,
     clock: Clock,
     shuffled: collections.Counter[str],
-) -> list[planning.Segment]:
+) -> list[plans.Segment]:
     pairs = clock.timed(
         "bucket keys",
-        (
-            pair
-            for block in blocks
-            for pair in planning.bucket_keys(block, sample, decisions, False)
-        ),
+        (pair for block in blocks for pair in plans.bucket_keys(block, sample, decisions, False)),
     )
     groups = _group(pairs, shuffled, "keys")
-    sizes = (sum(1 for _ in planning.unpack(parts)) for parts in groups.values())
+    sizes = (sum(1 for _ in plans.unpack(parts)) for parts in groups.values())
     counts = dict(zip(groups, clock.timed("count keys", sizes), strict=True))
     cut = (
-        planning.segments(
-            planning.unpack(parts),
+        plans.segments(
+            plans.unpack(parts),
             order.bucket_offsets(counts)[bucket],
             options.images_per_tar,
             None,
@@ -182,7 +178,7 @@ def _assign(
     blocks: list[bytes], packed: bytes, clock: Clock, shuffled: collections.Counter[str]
 ) -> dict[int, int]:
     """Sends every ref to its shard, 50 blocks a bundle; returns how many each shard got."""
-    shard_of = planning.open_plan(packed).shard_of
+    shard_of = plans.open_plan(packed).shard_of
     counts: collections.Counter[int] = collections.Counter()
 
     def bundle(some: list[bytes]) -> int:
@@ -221,7 +217,7 @@ def _bucket_held() -> float:
     """Returns the bytes a key of a bucket that is sorted and cut."""
     pairs = [(os.urandom(28), os.urandom(32)) for _ in range(50_000)]
     packed = [pickle.dumps(pairs[at : at + 1000]) for at in range(0, len(pairs), 1000)]
-    return round(_held(lambda: sorted(planning.unpack(packed))) / len(pairs), 1)
+    return round(_held(lambda: sorted(plans.unpack(packed))) / len(pairs), 1)
 
 
 def encoding_rate(cores: int) -> float:

@@ -596,14 +596,14 @@ def test_an_input_that_changes_while_it_is_verified(
 SITE = """
 import os, pathlib, time
 folder = pathlib.Path(os.environ["BEAM_EXPORT_TEST_PAUSE"])
-from beam_export.pipeline import write_shards as writing
-plain = writing.find_finished
+from beam_export.pipeline import write_shards
+plain = write_shards.find_finished
 def paused(*given, **named):
     (folder / "reached").touch()
     while not (folder / "go").exists():
         time.sleep(0.01)
     return plain(*given, **named)
-writing.find_finished = paused
+write_shards.find_finished = paused
 """
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from beam_export.errors import SampleError
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result
-from beam_export.pipeline import prefetch as feeding
+from beam_export.pipeline import prefetch
 from beam_export.pipeline.prefetch import load_and_encode
 from beam_export.samples import EncodedImage, Failure, Member, SampleRef, Stored
 from beam_export.shards.writer import ReadySample
@@ -108,7 +108,7 @@ def test_a_sample_is_ready_with_all_that_belongs_to_it() -> None:
 def test_order_is_kept_and_failures_stand_in_their_places(kinds: list[str], most: int) -> None:
     refs = [ref(f"{kind}{number}") for number, kind in enumerate(kinds)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feeding, "BATCH_SAMPLES", most)
+        patch.setattr(prefetch, "BATCH_SAMPLES", most)
         found = fed(refs)
     assert len(found) == len(refs)
     for kind, given_ref, one in zip(kinds, refs, found, strict=True):
@@ -139,11 +139,11 @@ def test_batches_are_bounded_by_number_and_bytes(
         for size in sizes
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feeding, "BATCH_SAMPLES", most)
-        patch.setattr(feeding, "BATCH_BYTES", most_bytes)
+        patch.setattr(prefetch, "BATCH_SAMPLES", most)
+        patch.setattr(prefetch, "BATCH_BYTES", most_bytes)
         batches = [
             [given_ref.image.size + given_ref.fields[0].size for given_ref, _ in batch]
-            for batch in feeding._batches((one, "") for one in refs)
+            for batch in prefetch._batches((one, "") for one in refs)
         ]
     assert [size for batch in batches for size in batch] == sizes
     for batch, following in zip(batches, [*batches[1:], None], strict=False):
@@ -155,7 +155,7 @@ def test_batches_are_bounded_by_number_and_bytes(
 
 
 def test_an_encoder_gets_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
+    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 4)
     encoder = FakeEncoder()
     fed([ref(str(number)) for number in range(10)], encoder=encoder)
     assert encoder.batches == [4, 4, 2]
@@ -163,7 +163,7 @@ def test_an_encoder_gets_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("device", "ahead"), [("cpu", 1), ("L4", 2)])
 def test_few_batches_are_ahead(device: str, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
+    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 4)
     taken: list[str] = []
 
     def keyed() -> Iterator[tuple[SampleRef, str]]:
@@ -186,7 +186,7 @@ def test_few_batches_are_ahead(device: str, ahead: int, monkeypatch: pytest.Monk
 def test_a_batch_is_read_while_another_is_used_where_reading_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
+    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 4)
     read_ahead = threading.Event()
 
     class Reader(FakeReader):
@@ -207,7 +207,7 @@ def test_a_batch_is_read_while_another_is_used_where_reading_waits(
 def test_what_is_far_away_is_read_ahead_from_the_first_batch_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 4)
+    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 4)
     read_ahead = threading.Event()
 
     class Reader(FakeReader):
@@ -234,7 +234,7 @@ def _clocks(monkeypatch: pytest.MonkeyPatch, *, worked: float) -> None:
     clocks = types.SimpleNamespace(
         perf_counter=lambda: next(wall), thread_time=lambda: worked * next(processor)
     )
-    monkeypatch.setattr(feeding, "time", clocks)
+    monkeypatch.setattr(prefetch, "time", clocks)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def _clocks(monkeypatch: pytest.MonkeyPatch, *, worked: float) -> None:
 def test_where_reading_only_works_no_thread_does_it(
     worked: float, here: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 1)
+    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 1)
     _clocks(monkeypatch, worked=worked)
     reader = FakeReader()
     names = [str(number) for number in range(20)]
@@ -258,7 +258,7 @@ def test_where_reading_only_works_no_thread_does_it(
 
 
 def test_a_device_encodes_a_batch_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 2)
+    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 2)
     second = threading.Event()
 
     class Encoder(FakeEncoder):
@@ -277,7 +277,7 @@ def test_a_device_encodes_a_batch_while_another_is_used(monkeypatch: pytest.Monk
 def test_an_error_of_the_machine_is_raised_and_the_samples_before_it_are_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feeding, "BATCH_SAMPLES", 2)
+    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 2)
     refs = [ref(name) for name in ("a", "b", "c", "gone", "e")]
     stream = load_and_encode(((one, "") for one in refs), FakeReader(), FakeEncoder())  # type: ignore[arg-type]
     assert [next(stream).ref.id, next(stream).ref.id] == ["a", "b"]  # type: ignore[union-attr]

@@ -21,7 +21,7 @@ from support.runs import run_pipeline as run_in_pipeline
 import beam_export
 from beam_export.cli import main as cli
 from beam_export.errors import InputError
-from beam_export.pipeline import select_samples as selecting
+from beam_export.pipeline import select_samples
 
 COUNT = 24
 IDS = [f"part{number % 2}/img{number:02d}" for number in range(COUNT)]
@@ -313,7 +313,7 @@ def test_nothing_is_added_to_a_run_that_selects_nothing() -> None:
     options = beam_export.ExportOptions(output_dir="out")
     pipeline = beam.Pipeline()
     blocks = pipeline | beam.Create([b""])
-    joined = blocks | selecting.JoinTables(options, None)
-    selected = joined.blocks | selecting.SelectSamples(options, blocks, joined.tally)
+    joined = blocks | select_samples.JoinTables(options, None)
+    selected = joined.blocks | select_samples.SelectSamples(options, blocks, joined.tally)
     assert selected.blocks is joined.blocks is blocks
     assert selected.tally is joined.tally
