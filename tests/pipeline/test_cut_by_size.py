@@ -13,7 +13,7 @@ def test_copied_tars_are_as_large_as_planned(tmp_path: Path) -> None:
     (folder / "img00000.txt").write_text("a caption")
     most = 6000
     export = run_export(
-        folder, tmp_path / "out", workers=2, encode="never", images_per_tar=6, max_tar_bytes=most
+        folder, tmp_path / "out", encode="never", images_per_tar=6, max_tar_bytes=most
     )
     tars = [shard.tar.stat().st_size for shard in export.shards]
     assert sum(export.sizes) == 20

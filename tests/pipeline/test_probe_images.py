@@ -171,14 +171,15 @@ def spoiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("probe", "sizes", "lost"), [("header", [4, 3, 3], 1), ("full", [4, 4, 2], 2)]
+    ("probe", "workers", "sizes", "lost"),
+    [("header", 1, [4, 3, 3], 1), ("full", 2, [4, 4, 2], 2)],
 )
 def test_shards_are_exact_over_what_can_be_read(
-    spoiled: Path, tmp_path: Path, probe: str, sizes: list[int], lost: int
+    spoiled: Path, tmp_path: Path, probe: str, workers: int, sizes: list[int], lost: int
 ) -> None:
     out = tmp_path / "out"
     export = run_export(
-        spoiled, out, workers=2, images_per_tar=4, probe=probe, max_failed_fraction=0.5
+        spoiled, out, workers=workers, images_per_tar=4, probe=probe, max_failed_fraction=0.5
     )
     assert export.sizes == sizes
     assert len(export.failures) == 2
