@@ -1,4 +1,4 @@
-"""Whose a file is that bears a name of ours."""
+"""Whether a file with a name of ours is ours, on files in memory."""
 
 from __future__ import annotations
 

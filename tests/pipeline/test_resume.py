@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import hashlib
 import io
 import multiprocessing
@@ -331,32 +330,6 @@ def test_a_second_run_refuses_and_leaves_the_first_alone(
     assert first.exitcode == 0
     assert export(images, out) == 0
     assert left_over(out) == []
-
-
-def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
-    options = beam_export.ExportOptions(output_dir=str(tmp_path))
-    first = lock.prepare_output(options, bound=True)
-    (tmp_path / "_tmp" / "lock").unlink()
-    second = lock.prepare_output(options, bound=True)
-    with (tmp_path / "_tmp" / "lock").open("rb") as file, pytest.raises(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    lock.release(first)
-    lock.release(second)
-    assert left_over(tmp_path) == []
-
-
-def test_runs_of_other_machines_are_dead_when_they_are_old(tmp_path: Path) -> None:
-    options = beam_export.ExportOptions(output_dir=str(tmp_path))
-    elsewhere = lock.prepare_output(options, bound=False)
-    (marked,) = tmp_path.glob("_tmp/*/elsewhere")
-    here = lock.prepare_output(options, bound=True)
-    assert marked.exists()
-    lock.release(here)
-    for path in marked.parent.iterdir():
-        os.utime(path, (1, time.time() - 8 * 24 * 3600))
-    lock.release(lock.prepare_output(options, bound=True))
-    assert left_over(tmp_path) == []
-    lock.release(elsewhere)
 
 
 # A pipeline of one's own.

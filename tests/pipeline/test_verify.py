@@ -30,7 +30,7 @@ from beam_export.shards.parquet import STRUCTURAL, Row, ShardTable
 from beam_export.shards.tar import TarWriter
 from beam_export.verify.against_input import rules_of
 from beam_export.verify.findings import Findings
-from beam_export.verify.members import ImageCheck, origin_of
+from beam_export.verify.members import origin_of
 from beam_export.verify.unique_names import UnmatchedCounts
 
 sys.path.insert(0, str(ROOT))
@@ -541,9 +541,3 @@ def test_json_has_all(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = {"sound", "faults", "unchecked", "notes", "samples", "shards", "bytes", "hash"}
     assert set(content) == names
     assert content["sound"] is True
-
-
-def test_image_check_judges_by_the_limits() -> None:
-    check = ImageCheck(max_pixels=10, max_image_bytes=10**6)
-    assert "pixels" in str(check.fault(picture(1)))
-    assert list(check.problems("a.jpg", b"no image", None, None)) == []

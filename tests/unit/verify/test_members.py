@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.exports import picture
 
 from beam_export.errors import InputError
 from beam_export.metadata.schema import ColumnTypes, output_name
@@ -19,7 +20,7 @@ from beam_export.naming import ShardNames
 from beam_export.samples import EncodedImage, Member, SampleRef
 from beam_export.shards.writer import ReadySample, write_shard
 from beam_export.sources.json_metadata import with_content
-from beam_export.verify.members import Origin, origin_of
+from beam_export.verify.members import ImageCheck, Origin, origin_of
 from beam_export.verify.shard import CheckedShard, ShardChecker
 
 NAMES = ShardNames("0123456789ab")
@@ -204,3 +205,9 @@ def test_what_the_manifest_tells_of_columns() -> None:
     assert not origin_of({**manifest, "options": {"json_columns": "all"}}, run).json
     asked = {**manifest, "options": {"caption_column": "text", "labels": "folder"}}
     assert origin_of(asked, run) == Origin(True, True, "text", frozenset({"label", "cls"}))
+
+
+def test_image_check_judges_by_the_limits() -> None:
+    check = ImageCheck(max_pixels=10, max_image_bytes=10**6)
+    assert "pixels" in str(check.fault(picture(1)))
+    assert list(check.problems("a.jpg", b"no image", None, None)) == []

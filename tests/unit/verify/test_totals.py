@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from beam_export.naming import ShardNames
+from beam_export.verify.dataset import Opened
+from beam_export.verify.findings import Fault, Findings
+from beam_export.verify.shard import CheckedShard
+from beam_export.verify.totals import collect_findings
+
+NAMES = ShardNames("0123456789ab")
+
+
+def shard(number: int, **given: Any) -> CheckedShard:
+    columns = {"samples": 3, "copied": 1, "encoded": 2, "bytes": 100, "parquet_bytes": 10}
+    values: dict[str, Any] = {"columns": columns, "failures": (), "schema": "s", "described": ()}
+    values |= {"first": "a", "last": "c", "faults": [], "name_uses": []}
+    return CheckedShard(number=number, **{**values, **given})
+
+
+def manifest(**totals: int) -> dict[str, Any]:
+    counts = {"read": 6, "filtered": 0, "duplicate": 0, "limited": 0, "failed": 0, "written": 6}
+    counts |= {"copied": 2, "encoded": 4, "shards": 2, "bytes": 200, "parquet_bytes": 20}
+    content = {"options": {"images_per_tar": 3}, "steps": [], "schema": []}
+    return {**content, "totals": {**counts, **totals}}
+
+
+def findings(
+    shards: list[CheckedShard], faults: tuple[Fault, ...] = (), whole: bool = True, **given: Any
+) -> Findings:
+    content = given.pop("manifest", manifest())
+    opened = Opened(NAMES, content, None, [], [0, 1], whole, [], [])
+    values = {"unmatched": None, "spans": (), "codecs": (), "decode": False, "reencode": False}
+    return collect_findings(opened, shards, faults, **{**values, **given})
+
+
+def test_shards_that_add_up_are_sound_and_counted() -> None:
+    found = findings([shard(1), shard(0)])
+    assert (found.sound, found.shards, found.samples, found.bytes) == (True, 2, 6, 220)
+    assert found.unchecked == found.notes == []
+
+
+def test_faults_of_parts_and_of_the_whole_stand_together_in_order() -> None:
+    part = Fault(NAMES.tar(1), "", "it is cut short", "restore it")
+    found = findings([shard(0), shard(1)], (part,), manifest=manifest(bytes=201))
+    assert [fault.file for fault in found.faults] == [NAMES.tar(1), NAMES.manifest]
+    assert "its total bytes is 201, and the shards have 200" in found.faults[1].problem
+
+
+def test_a_shard_of_other_columns_or_too_many_samples_is_named() -> None:
+    columns = {**(shard(1).columns or {}), "samples": 4}
+    found = findings([shard(0), shard(1, schema="t", columns=columns)])
+    problems = [fault.problem for fault in found.faults if fault.file == NAMES.parquet(1)]
+    assert problems == [
+        "it holds or lists 4 samples, and should 3",
+        "its columns are not those of the other shards",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "--decode beside --against encodes them again"),
+        ({"decode": True}, "what encoded them is not here"),
+        ({"codecs": ["pillow 2, not 1"] * 2}, "not those of the export (pillow 2, not 1)"),
+    ],
+)
+def test_why_encoded_images_were_not_compared_with_the_input(
+    given: dict[str, Any], words: str
+) -> None:
+    (unchecked,) = findings([shard(0), shard(1)], unmatched=[], **given).unchecked
+    assert unchecked.startswith("whether the 4 encoded images are what the input's become")
+    assert words in unchecked
+    done = findings([shard(0), shard(1)], unmatched=[], decode=True, reencode=True)
+    assert done.unchecked == []
+
+
+def test_sums_are_not_checked_where_shards_are_missing() -> None:
+    assert findings([shard(0)], whole=False).unchecked == [
+        "sums over the dataset: shards are missing"
+    ]
+
+
+def test_json_that_differs_from_columns_is_a_note() -> None:
+    differing = shard(1, differing=2, example="'a': column 'x' is 1, and its .json says 2")
+    (note,) = findings([differing, shard(0)]).notes
+    assert note.startswith(
+        "the .json of 2 samples says otherwise than their columns (the first, 'a'"
+    )
