@@ -18,7 +18,7 @@ from support.runs import run_export
 
 import beam_export
 from beam_export.cli import main as cli
-from beam_export.cli import remote as elsewhere
+from beam_export.cli import remote
 from beam_export.cli.flags import parse_export
 from beam_export.errors import InputError
 from beam_export.pipeline import resources
@@ -196,7 +196,7 @@ def test_a_job_that_fails_says_why(submit: Any, tmp_path: Path) -> None:
 
 def flags_for(*flags: str, places: list[str] = PLACES) -> list[str]:
     command = parse_export([*places, *flags])
-    return elsewhere.flags_for(command, "DataflowRunner")
+    return remote.flags_for(command, "DataflowRunner")
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,9 @@ def test_paths_of_this_machine(places: list[str], flag: str) -> None:
 def test_gpu_on_another_runner() -> None:
     command = parse_export([*PLACES, "--gpu=nvidia-l4"])
     with pytest.raises(InputError, match="--runner is not DataflowRunner"):
-        elsewhere.check_local(command)
+        remote.check_local(command)
     with pytest.raises(InputError, match="--runner is not DataflowRunner"):
-        elsewhere.flags_for(command, "FlinkRunner")
+        remote.flags_for(command, "FlinkRunner")
 
 
 @pytest.mark.parametrize(
