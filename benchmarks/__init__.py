@@ -1,1 +1,1 @@
-"""Speed measured, and robustness tried, on the package from outside; no part of it."""
+"""Measures the speed and tries the robustness of the package, from outside; no part of it."""

@@ -1,4 +1,4 @@
-"""What several benchmarks share: made-up photographs, the machine's name, memory of processes."""
+"""Made-up photographs, facts of the machine, memory of processes: for several benchmarks."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def keep_in_memory(folder: pathlib.Path) -> bool:
     """Locks the content of all files below a folder into memory until this process ends.
 
     Some machines take files out of memory that nobody has read for some seconds; then whoever
-    comes later in a benchmark waits for the disk. Tells whether it could be done.
+    comes later in a benchmark waits for the disk. Returns whether it could be done.
     """
     libc = ctypes.CDLL(None)
     libc.mmap.restype = ctypes.c_void_p

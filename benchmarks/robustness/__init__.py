@@ -1,1 +1,1 @@
-"""What becomes of exports under faults, damages, hostile inputs and changes of the code."""
+"""Tries exports under faults, damages, hostile inputs and changes of the code."""

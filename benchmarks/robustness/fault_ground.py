@@ -1,4 +1,4 @@
-"""What fault tests stand on: images, an export that was left alone, runs in processes of their own.
+"""Images, an undisturbed export of them, and runs in processes of their own, for tests of faults.
 
 A run is a fork, so that what it imports was imported before, and a process group of its own, as on
 a terminal; what it says is kept. The output is watched through inotify: a file may take a final
@@ -93,7 +93,7 @@ class Run:
         return self.status
 
     def ended(self) -> bool:
-        """Tells whether it has ended."""
+        """Returns whether it has ended."""
         if self.status is None:
             ended, status = os.waitpid(self.pid, os.WNOHANG)
             self.status = os.waitstatus_to_exitcode(status) if ended else None
@@ -118,7 +118,7 @@ class Run:
             os.killpg(self.pid, number)
 
     def alone(self, seconds: float = 10) -> bool:
-        """Tells whether no process of an ended run is left, or will be soon."""
+        """Returns whether no process of an ended run is left, or will be soon."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:
@@ -222,7 +222,7 @@ class Ground:
         return place / f"{len(list(place.iterdir())):06d}"
 
     def is_whole(self, name: str, content: bytes) -> bool:
-        """Tells whether a file of that name is as the uninterrupted run has it."""
+        """Returns whether a file of that name is as the uninterrupted run has it."""
         if name.endswith("-run.json"):
             return isinstance(json.loads(content), dict)
         return hashlib.sha256(content).hexdigest() == self.wanted.get(name)

@@ -1,4 +1,4 @@
-"""Kills exports at random moments, resumes them, and compares with one that was left alone.
+"""Kills exports at random moments, resumes them, and compares with an undisturbed one.
 
 Every run is a process group of its own that is ended with SIGKILL, a random time after it began
 to list, to plan or to write. The output is watched meanwhile (inotify): a file may take a final

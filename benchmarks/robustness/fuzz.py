@@ -1,4 +1,4 @@
-"""Fuzzes what takes bytes from strangers, guided by coverage (atheris), and tells what it found.
+"""Fuzzes the parsers of foreign bytes, guided by coverage (atheris), and reports findings.
 
     pip install atheris
     python benchmarks/robustness/fuzz.py TARGET [--seconds 600] [--corpus DIR] [--findings DIR]

@@ -1,4 +1,4 @@
-"""Faults that are put into a run from outside: points at which it ends or stands still, bad reads.
+"""Injects faults into a run: ends or stops it at a point, or spoils its reads.
 
 Nothing of it is in the package: it replaces functions of the process that it is installed in. A
 fault is text, `die:tar-published:2` say, so that it can be handed to worker processes in the

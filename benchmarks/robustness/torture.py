@@ -103,7 +103,7 @@ def images_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def reads_whole(path: str) -> bool:
-    """Tells if Pillow, with its own guards lifted as the tool lifts them, decodes all of a file."""
+    """Returns whether Pillow, its guards lifted as the tool lifts them, decodes all of a file."""
     Image.MAX_IMAGE_PIXELS = _MOST_PIXELS
     try:
         with warnings.catch_warnings():
@@ -213,7 +213,7 @@ def judge(facts: dict[str, Any], files: pathlib.Path) -> list[str]:
 
 
 def is_meant(whats: list[str] | None) -> bool:
-    """Tells if an image that Pillow reads is a failure for a reason that the tool stands by."""
+    """Returns whether an image that Pillow reads is a failure for a reason that is meant."""
     return bool(whats) and all(any(why in what for why in _MEANT) for what in whats or ())
 
 

@@ -1,1 +1,1 @@
-"""How fast things are, and what they cost in memory and requests."""
+"""Measures speed, memory and requests of exports, and of what they are made of."""

@@ -1,4 +1,4 @@
-"""How fast an export is, against `tar cf` and a bare Pillow loop on the same files and disk.
+"""Measures the speed of an export against `tar cf` and a bare Pillow loop on the same files.
 
     python benchmarks/speed/export_speed.py [--images 20000] [--encode_images N] [--runs 5]
         [--folder DIR] [--result export_speed]

@@ -1,4 +1,4 @@
-"""Small random reads of one object on Google Cloud Storage: Beam's file system against our reader.
+"""Measures small random reads of one Google Cloud Storage object: Beam's file system and ours.
 
     python benchmarks/speed/gcs_reads.py
 

@@ -1,4 +1,4 @@
-"""What the DALI encoder does on this machine's device: right, the same twice, unharmed, how fast.
+"""Checks the DALI encoder on this machine's device (right, repeatable, sturdy), and its speed.
 
     python benchmarks/speed/gpu.py [--device auto|cpu|gpu] [--small] [--save NAME]
 

@@ -1,4 +1,4 @@
-"""What planning costs a sample: time and memory, at 10^4, 10^5 and 10^6 files.
+"""Measures time and memory of planning per sample, at 10^4, 10^5 and 10^6 files.
 
     python benchmarks/speed/planning.py [--runs 3] [--largest 1000000] [--folder DIR]
 

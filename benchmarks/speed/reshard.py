@@ -1,4 +1,4 @@
-"""How much CPU resharding takes, against webdataset's reader and `ShardWriter` on the same tars.
+"""Measures the CPU time of resharding against webdataset's reader and `ShardWriter`.
 
     python benchmarks/speed/reshard.py [--samples 100000] [--runs 3] [--folder DIR]
 

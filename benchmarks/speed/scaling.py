@@ -1,4 +1,4 @@
-"""What planning costs a key, step by step, at 10^7 keys; and what a run of any size needs.
+"""Measures planning per key, step by step, at 10^7 keys; estimates what a run of any size needs.
 
     python benchmarks/speed/scaling.py [--keys 10000000] [--save]   measures (minutes, some GB)
     python benchmarks/speed/scaling.py --table [--images N ...]     the table of docs/scaling.md

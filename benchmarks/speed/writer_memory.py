@@ -1,4 +1,4 @@
-"""How much memory writing one shard takes, by the number of samples in it (1 KB each).
+"""Measures the memory of writing one shard, by the number of samples in it (1 KB each).
 
     python benchmarks/speed/writer_memory.py [--runs 3] [--largest 100000]
 

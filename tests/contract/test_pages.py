@@ -121,3 +121,12 @@ def is_users(name: str) -> bool:
 
 def is_there(page: Path, name: str) -> bool:
     return any((folder / name).is_file() for folder in (ROOT, ROOT / "beam_export", page.parent))
+
+
+def test_the_glossary_names_what_the_code_has() -> None:
+    words = (ROOT / "CONTRIBUTING.md").read_text().split("\n## Words\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in words.splitlines() if line.startswith("| ")]
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    code = "\n".join(path.read_text() for path in (ROOT / "beam_export").rglob("*.py"))
+    assert names
+    assert {name for name in names if not re.search(rf"\b{name}\b", code)} == set()
