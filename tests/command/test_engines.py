@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 from support.devices import need_engine
 from support.exports import ROOT, check_export, directory_hashes, left_over, make_images, picture
+from support.runs import run_export
 
 from beam_export import Sample, WriteShards
 from beam_export.cli.flags import parse_export
@@ -132,10 +133,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Hashes of the local runner's export."""
+    """Hashes of an export in memory."""
     out = tmp_path_factory.mktemp("local") / "out"
-    code, _, errors = finished(export(images, out, "--max_failed_fraction=0.1"))
-    assert code == 0, errors
+    run_export(images, out, images_per_tar=PER_TAR, max_failed_fraction=0.1)
     return directory_hashes(out)
 
 
