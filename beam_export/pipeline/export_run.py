@@ -18,7 +18,7 @@ class ExportRun:
 
     Attributes:
         options: of the export.
-        output: the output directory, claimed for this run.
+        output: the output directory, locked for this run.
         encoder: of the images that are encoded.
         progress_address: where workers send counts (`progress.report`); None if nobody listens.
         cores: what the worker processes share, if they are of this machine.

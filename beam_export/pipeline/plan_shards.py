@@ -57,7 +57,7 @@ class AssignKeys(beam.PTransform):
     """Gives every ref its order key and packs the refs into blocks.
 
     Refs come with the place that they have in their source as `order`; under `--order=shuffled` it
-    only tells equal ids apart, and is no part of what the dataset's hash is made of.
+    only keeps equal ids apart, and is no part of what the dataset's hash is made of.
     """
 
     order: str

@@ -55,7 +55,7 @@ class ProbeImages(beam.PTransform):
         probe = _Probe(self.options.spec(), self.options.probe == "full", self.threads)
         # blocks: PCollection[bytes], packed refs; failures: PCollection[Failure].
         probed = blocks | "Probe" >> beam.ParDo(probe).with_outputs("failures", main="blocks")
-        # A checkpoint: images are looked at once, whatever the number of steps to come.
+        # A checkpoint: images are read once, whatever the number of steps to come.
         return ProbedBlocks(
             probed.blocks | "CheckpointProbed" >> Checkpoint(bytes),
             probed.failures | "CheckpointLost" >> Checkpoint(Failure),
@@ -78,11 +78,11 @@ class _Probe(beam.DoFn):
         kept: list[PackedRef] = []
         readers = _Readers(self._spec.max_image_bytes)
 
-        def look(packed: PackedRef) -> PackedRef | Failure:
+        def probe(packed: PackedRef) -> PackedRef | Failure:
             ref = unpack_ref(packed)
             try:
                 return with_probed(
-                    packed, probe_sample(ref, readers.mine(), self._spec, self._full)
+                    packed, probe_sample(ref, readers.mine(), self._spec, full=self._full)
                 )
             except SampleError as error:
                 return failure_of(ref, error)
@@ -91,7 +91,7 @@ class _Probe(beam.DoFn):
             readers,
             concurrent.futures.ThreadPoolExecutor(self._threads, "probe") as pool,
         ):
-            for one in pool.map(look, open_block(block).refs()):
+            for one in pool.map(probe, open_block(block).refs()):
                 if isinstance(one, Failure):
                     yield TaggedOutput("failures", one)
                 else:
@@ -168,5 +168,5 @@ def _head(image: Member, size: int, reader: Reader) -> bytes:
         return reader.read(image._replace(offset=max(image.offset, 0), size=size, crc=None))
     except SampleError as error:
         if error.error == SOURCE_CHANGED:
-            return b""  # reading the whole tells by how much
+            return b""  # reading the whole says by how much
         raise

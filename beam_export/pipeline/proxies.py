@@ -19,14 +19,13 @@ def spare_this_machine(
 ) -> None:
     """Keeps gRPC's channels to this machine away from a proxy that the environment names.
 
-    A proxy has no way back to this machine's ports: whoever waits for an answer waits for ever.
+    A proxy has no way back to this machine's ports: a process would wait for an answer for ever.
     All else goes where it went: whatever is exempt from proxies for gRPC stays so, and what does
     not speak gRPC, object stores among it, does not look at `no_grpc_proxy`. Processes that are
     started later inherit it. Without a proxy nothing is touched.
 
     Args:
-        full_name: whether somebody may call this machine by its full name, which a name server
-            tells.
+        full_name: whether this machine may be called by its full name, which a name server gives.
         environ: of the process.
     """
     if not any(name.lower() in _PROXIES and value for name, value in environ.items()):

@@ -51,7 +51,7 @@ class ExportResult(_Outputs):
     def samples(self) -> PCollection[Sample]:
         """A `Sample` each as it stands in the export; its metadata is its row of the Parquet.
 
-        Read back from the shards, and only if somebody asks.
+        Read back from the shards, and only if this is used.
         """
         if self._samples is None:
             self._samples = self.shards | "ReadBack" >> beam.FlatMap(
@@ -78,4 +78,4 @@ def _read_back(
                 image = tar.read(row.size)
             facts = {**row._asdict(), **row.metadata}
             del facts["metadata"]
-            yield Sample(row.image_id, image, row.original_path, facts)
+            yield Sample(id=row.image_id, image=image, path=row.original_path, metadata=facts)

@@ -62,15 +62,15 @@ class WriteManifest(beam.PTransform):
         )
         finish = beam.ParDo(
             _Finish(self.run, self.started),
-            AsSingleton(self.planned.plan),
-            AsSingleton(self.planned.decisions),
-            AsSingleton(self.planned.sample_counts),
-            AsSingleton(self.columns),
-            AsList(self.source_failures),
-            AsList(self.probe_failures),
-            AsSingleton(skipped),
-            AsSingleton(self.tally),
-            False if self.from_json is None else AsSingleton(self.from_json),
+            plan=AsSingleton(self.planned.plan),
+            decisions=AsSingleton(self.planned.decisions),
+            sample_counts=AsSingleton(self.planned.sample_counts),
+            columns=AsSingleton(self.columns),
+            source_failures=AsList(self.source_failures),
+            probe_failures=AsList(self.probe_failures),
+            skipped=AsSingleton(skipped),
+            tally=AsSingleton(self.tally),
+            from_json=False if self.from_json is None else AsSingleton(self.from_json),
         )
         return (
             results

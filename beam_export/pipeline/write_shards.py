@@ -60,10 +60,10 @@ class WriteEachShard(beam.PTransform):
     def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
         write = beam.ParDo(
             _WriteShard(self.run),
-            AsSingleton(self.plan),
-            AsSingleton(self.decisions),
-            AsSingleton(self.columns),
-            AsSingleton(self.finished),
+            plan=AsSingleton(self.plan),
+            decisions=AsSingleton(self.decisions),
+            columns=AsSingleton(self.columns),
+            finished=AsSingleton(self.finished),
         ).with_output_types(ShardResult)
         return groups | "WriteShard" >> on_gpu_workers(write, self.run.options, groups.pipeline)
 

@@ -44,14 +44,14 @@ def nothing_to_plan(
         )
     where = _list(lost, output, hash_)
     whole = f" (all are listed in {where})" if where else ""
-    told = f"{len(lost)} failed{whole}, {_reasons(lost)}"
+    what = f"{len(lost)} failed{whole}, {_reasons(lost)}"
     if selects:
         return InputError(
-            f"no sample is left to export: {told}; --filter, --ids and --exclude_ids leave out all "
+            f"no sample is left to export: {what}; --filter, --ids and --exclude_ids leave out all "
             "others: mend the input, or ask for less."
         )
     return InputError(
-        f"the input holds no image that can be exported: {told}: mend them, or give another input."
+        f"the input holds no image that can be exported: {what}: mend them, or give another input."
     )
 
 
@@ -76,9 +76,9 @@ def _reasons(failures: Sequence[Failure]) -> str:
     for one in failures:
         kinds[one.error].append(one)
     ranked = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))
-    told = [f"{len(found)} with {error} ({_example(found)})" for error, found in ranked[:_KINDS]]
+    named = [f"{len(found)} with {error} ({_example(found)})" for error, found in ranked[:_KINDS]]
     rest = sum(len(found) for _, found in ranked[_KINDS:])
-    return ", ".join([*told, *([f"{rest} with other errors"] if rest else [])])
+    return ", ".join([*named, *([f"{rest} with other errors"] if rest else [])])
 
 
 def _example(found: Sequence[Failure]) -> str:

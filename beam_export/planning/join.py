@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import heapq
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from beam_export.errors import InputError
@@ -134,16 +134,16 @@ def join_bucket(
     tally.add("samples", len(refs))
     kept = refs
     if ids is not None:
-        wanted = _matched(refs, ids, "ids", tally)
+        wanted = _matched(refs, ids, name="ids", tally=tally)
         kept = [ref for ref in kept if ref.id in wanted]
         tally.add("ids_dropped", len(refs) - len(kept))
     if exclude_ids is not None:
-        unwanted = _matched(refs, exclude_ids, "exclude_ids", tally)
+        unwanted = _matched(refs, exclude_ids, name="exclude_ids", tally=tally)
         before = len(kept)
         kept = [ref for ref in kept if ref.id not in unwanted]
         tally.add("exclude_ids_dropped", before - len(kept))
     if rows is not None:
-        kept = _joined(refs, kept, list(rows), tally)
+        kept = _joined(refs, kept, rows=list(rows), tally=tally)
     return kept, tally
 
 
@@ -248,10 +248,10 @@ def _check_join(tally: Tally, table: str) -> None:
         )
 
 
-def _some(tally: Tally, name: str, tell: Any = repr) -> str:
+def _some(tally: Tally, name: str, form: Callable[[str], str] = repr) -> str:
     shown = tally.shown(name)
     more = tally[name] - len(shown)
-    return ", ".join(map(tell, shown)) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(form, shown)) + (f" and {more} more" if more > 0 else "")
 
 
 def _quoted(names: Iterable[str]) -> str:

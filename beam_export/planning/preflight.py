@@ -2,7 +2,7 @@
 
 Footers of Parquet files, of ours beside tars too, and headers of CSV files name all columns of
 their rows: what a filter asks for is held against them while the pipeline is built. JSON says what
-is in it only when it is read; where there is some, or very much to look at, the pipeline finds the
+is in it only when it is read; where there is some, or very much to list, the pipeline finds the
 columns and makes the same checks, before anything is written.
 """
 
@@ -45,7 +45,7 @@ from beam_export.text import printable
 __all__ = ["check_columns", "check_schema", "preview_columns"]
 
 #: Files of an input that are listed, and of those the ones that are opened: more take too long to
-#: look at twice.
+#: read twice.
 _MOST_LISTED = 20_000
 _MOST_OPENED = 2_000
 _AT_ONCE = 16
@@ -92,7 +92,7 @@ def check_schema(schema: pa.Schema | None, options: ExportOptions) -> None:
 def preview_columns(
     patterns: Sequence[Pattern], options: ExportOptions, table: list[_Columns] | None = None
 ) -> dict[str, pa.DataType | None] | None:
-    """Returns the metadata columns by name, with None for types that only all values tell.
+    """Returns the metadata columns by name, with None where only all values decide a type.
 
     Args:
         patterns: the input.
@@ -134,15 +134,15 @@ def _all_of(found: Iterable[_T | None]) -> list[_T] | None:
     return kept
 
 
-def _ahead(look: Callable[[_T], _Columns | None], given: list[_T]) -> Iterator[_Columns | None]:
-    """Yields what `look` returns, in order; a few are looked at ahead, for they are waited for."""
+def _ahead(read: Callable[[_T], _Columns | None], given: list[_T]) -> Iterator[_Columns | None]:
+    """Yields what `read` returns, in order; a few are read ahead, since reading mostly waits."""
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE, "preview") as pool:
         for start in range(0, len(given), _AT_ONCE):
-            yield from pool.map(look, given[start : start + _AT_ONCE])
+            yield from pool.map(read, given[start : start + _AT_ONCE])
 
 
 def _of_table(options: ExportOptions) -> list[_Columns] | None:
-    """Returns the columns of `--metadata` without its key, None if they cannot be told.
+    """Returns the columns of `--metadata` without its key, None if they are not known.
 
     Raises:
         InputError: if there is no such key.
@@ -152,15 +152,15 @@ def _of_table(options: ExportOptions) -> list[_Columns] | None:
     try:
         files = list_tables(options.metadata)
     except (*_UNREADABLE, InputError):
-        # Workers may see what this process does not; they tell if they do not either.
+        # Workers may see what this process does not; they raise if they do not either.
         return None
     key = options.metadata_key
-    found = list(_ahead(_looker(key), files[:_MOST_OPENED]))
+    found = list(_ahead(_reader_of(key), files[:_MOST_OPENED]))
     return None if len(files) > _MOST_OPENED else _all_of(found)
 
 
-def _looker(key: str) -> Callable[[str], _Columns | None]:
-    def look(uri: str) -> _Columns | None:
+def _reader_of(key: str) -> Callable[[str], _Columns | None]:
+    def read(uri: str) -> _Columns | None:
         plain = unpin(uri)[0]
         columns = _of_file(uri, plain)
         if columns is None:
@@ -172,7 +172,7 @@ def _looker(key: str) -> Callable[[str], _Columns | None]:
             schema=rest, names=tuple(name for name in columns.names if name != key)
         )
 
-    return look
+    return read
 
 
 def _of_file(uri: str, name: str) -> _Columns | None:
@@ -238,7 +238,7 @@ def _sources(patterns: Sequence[Pattern], options: ExportOptions) -> list[Source
 
 
 def _files_below(pattern: Pattern, most: int) -> int:
-    """Returns how many files a listing would look at, or more than `most`, without any look."""
+    """Returns how many files a listing would find, or more than `most`; opens none."""
     if not is_local(pattern.path):
         listed = storage_of(pattern.path).list(pattern.fixed)
         return sum(1 for _ in itertools.islice(listed, most + 1))
