@@ -217,7 +217,7 @@ class _Shard:
         self.last = key
 
     def _check_row(self, sample: StrictSample, row: Row) -> None:
-        """Holds a row against the sample at its place in the tar."""
+        """Compares a row with the sample at its place in the tar."""
         member = sample.members[0]
         found = {
             "tar_file": self.tar,

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from beam_export.naming import ShardNames
+from beam_export.verify.dataset import Opened, find_hash, open_export, read_file
+
+OURS, OTHER = ShardNames("0123456789ab"), ShardNames("ba9876543210")
+
+
+def table(**facts: str) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"key": ["a"]}).replace_schema_metadata(facts), file)
+    return file.getvalue()
+
+
+def test_the_hash_is_that_of_the_export_that_has_more_than_shards() -> None:
+    files = [OTHER.tar(0), OTHER.tar(1), OURS.manifest, OURS.tar(0)]
+    assert find_hash(files, lambda name: b"") == "0123456789ab"
+
+
+@pytest.mark.parametrize(("facts", "found"), [({"beam_export.plan": "0"}, OURS.hash), ({}, None)])
+def test_shards_alone_are_an_export_of_ours_by_their_parquet(
+    facts: dict[str, str], found: str | None
+) -> None:
+    assert find_hash([OURS.parquet(0), OURS.tar(0)], lambda name: table(**facts)) == found
+
+
+def test_a_file_is_read_as_far_as_it_may_be_large() -> None:
+    class Endless(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            assert 0 < size <= 1 << 20
+            return bytes(size)
+
+    assert len(read_file(Endless(), OURS.manifest)) == 64 << 20
+    assert len(read_file(Endless(), OURS.parquet(0), stated=(64 << 20) + 5)) == (64 << 20) + 6
+    assert read_file(io.BytesIO(b"{}"), OURS.manifest) == b"{}"
+
+
+def opened(*files: str) -> Opened:
+    return open_export(OURS.hash, files, lambda name: b"damaged")
+
+
+def test_what_is_missing_or_a_stranger_is_a_fault_and_a_note_what_does_no_harm() -> None:
+    found = opened(
+        OURS.tar(0), OURS.parquet(0), OURS.tar(2), OTHER.tar(0), "notes.txt", "README.md"
+    )
+    faults = {fault.file: fault.problem for fault in found.faults}
+    assert faults[OURS.manifest] == faults[OURS.parquet(1)] == "it is missing"
+    assert faults[OTHER.tar(0)] == "it is of another export than this directory's"
+    assert found.notes == ["notes.txt: not of the export, and not looked at"]
+    assert (found.numbers, found.whole) == ([0], False)
+
+
+def test_nothing_is_known_of_an_export_whose_manifest_is_damaged() -> None:
+    found = opened(OURS.manifest, OURS.run, OURS.shards)
+    assert (found.manifest, found.run, found.shards) == (None, None, None)
+    assert (found.options, found.renamed, found.name_count) == ({}, False, 0)
+
+
+def test_options_and_about_how_many_names_there_are() -> None:
+    whole = Opened(OURS, {"options": {"duplicates": "rename"}}, None, [], [], True, [], [])
+    assert whole.renamed
+    assert whole._replace(shards={0: {"samples": 3}, 1: {"samples": None}}).name_count == 9
