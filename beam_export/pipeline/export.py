@@ -105,6 +105,7 @@ class _WriteBlocks(beam.PTransform):
     def _write(
         self, blocks: PCollection[bytes], planned: Planned, columns: PCollection[bytes]
     ) -> PCollection[ShardResult]:
+        # PCollection[bytes], of one element: packed `FinishedShards`.
         finished = planned.plan | "ListFinished" >> beam.Map(_list_finished, self.run.output)
         per_shard = self.run.options.images_per_tar
         return (
@@ -164,6 +165,8 @@ class ExportImages(beam.PTransform):
             progress_address=self.progress_address,
             cores=self.cores,
         )
+        # refs: PCollections of list[SampleRef], one per kind of input; failures: of Failure;
+        # skipped: of str, what a file is that is no sample.
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns,
             exclude=self.options.output_dir,
@@ -172,6 +175,7 @@ class ExportImages(beam.PTransform):
             spills=output,
             max_bytes=self.options.max_image_bytes,
         )
+        # PCollection[bytes]: packed refs with their order keys.
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
         return blocks | "Export" >> _WriteBlocks(
             run=run,
@@ -267,6 +271,7 @@ class WriteShards(beam.PTransform):
         spill = beam.ParDo(
             SpillSamples(output, run.encoder, order=options.order, seed=options.seed)
         )
+        # blocks: PCollection[bytes], packed refs; failures: PCollection[Failure].
         spilled = (
             samples
             | "OneWindow" >> beam.WindowInto(GlobalWindows())

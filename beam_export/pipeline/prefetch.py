@@ -15,7 +15,7 @@ from beam_export.errors import SampleError
 from beam_export.images.encoder import Encoder, ImageInput, Result
 from beam_export.images.transcode import transcode_batch
 from beam_export.samples import EncodedImage, Failure, SampleRef, failure_of
-from beam_export.shards.writer import ReadySample
+from beam_export.shards.writer import ReadySample, check_names
 from beam_export.sources.reader import Reader
 from beam_export.storage.uris import is_local
 
@@ -23,7 +23,6 @@ __all__ = [
     "BATCH_BYTES",
     "BATCH_SAMPLES",
     "Loaded",
-    "check_names",
     "encode_loaded",
     "load",
     "load_and_encode",
@@ -201,10 +200,3 @@ def _ready(one: Loaded, image: Result, source_sha256: str | None) -> ReadySample
         if source_sha256 != one.sha256:
             image = image._replace(encoding="encoded")
     return ReadySample(one.ref, one.key, image, source_sha256, one.fields, sha256)
-
-
-def check_names(ext: str, ref: SampleRef) -> None:
-    """Raises SampleError (`write`) if a field has the name that the image takes in the tar."""
-    if any(field.ext == ext for field in ref.fields):
-        reason = f"it has a field {ext!r}, the name that its image takes in the tar"
-        raise SampleError("write", "ValueError", reason)

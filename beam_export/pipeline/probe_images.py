@@ -18,9 +18,9 @@ from beam_export.images.probe import HEAD_BYTES, probe_head, probe_pixels
 from beam_export.images.transcode import name_of
 from beam_export.options import ExportOptions
 from beam_export.pipeline.beam_utils import Checkpoint
-from beam_export.pipeline.prefetch import check_names
 from beam_export.planning.blocks import PackedRef, open_block, pack_block, unpack_ref, with_probed
 from beam_export.samples import SOURCE_CHANGED, Failure, Member, Probed, SampleRef, failure_of
+from beam_export.shards.writer import check_names
 from beam_export.sources.reader import Reader
 
 __all__ = ["ProbeImages", "ProbedBlocks", "probe_sample"]

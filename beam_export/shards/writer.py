@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from beam_export import naming
 from beam_export._version import __version__
-from beam_export.errors import InputError
+from beam_export.errors import InputError, SampleError
 from beam_export.samples import EncodedImage, Failure, SampleRef
 from beam_export.shards.parquet import Row, ShardTable
 from beam_export.shards.tar import TarWriter
@@ -28,6 +28,7 @@ __all__ = [
     "HashingFile",
     "ReadySample",
     "ShardResult",
+    "check_names",
     "failures_from_json",
     "remarks_from_json",
     "write_shard",
@@ -160,6 +161,13 @@ class _Members:
         self.copied += copied
         self.encoded += not copied
         self._remarks.update(image.remarks)
+
+
+def check_names(ext: str, ref: SampleRef) -> None:
+    """Raises SampleError (`write`) if a field has the name that the image takes in the tar."""
+    if any(field.ext == ext for field in ref.fields):
+        reason = f"it has a field {ext!r}, the name that its image takes in the tar"
+        raise SampleError("write", "ValueError", reason)
 
 
 def write_shard(
