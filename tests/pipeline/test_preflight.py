@@ -9,24 +9,12 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import pytest
-from support.inputs import make_inputs
+from support.inputs import check, known, make_inputs
 from support.runs import run_export
 
 import beam_export
 from beam_export.cli import main as cli
 from beam_export.errors import InputError
-from beam_export.options import ExportOptions
-from beam_export.planning.preflight import check_columns, preview_columns
-from beam_export.sources.patterns import parse_inputs
-
-
-def known(source: Path | str, **options: Any) -> dict[str, pa.DataType | None] | None:
-    made = ExportOptions(output_dir="out", **options)
-    return preview_columns(parse_inputs(str(source)), made)
-
-
-def check(source: Path | str, **options: Any) -> None:
-    check_columns(parse_inputs(str(source)), ExportOptions(output_dir="out", **options))
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from support.exports import picture
+
+from beam_export.options import ExportOptions
+from beam_export.planning.preflight import check_columns, preview_columns
+from beam_export.sources.patterns import parse_inputs
 
 
 def make_inputs(folder: Path) -> Path:
@@ -33,3 +38,14 @@ def make_inputs(folder: Path) -> Path:
     pq.write_table(pa.table({"image_id": ["a"], "rank": [1]}), folder / "ranks.parquet")
     (folder / "ranks.csv").write_text("image_id,rank\na,1\n")
     return folder
+
+
+def known(source: Path | str, **options: Any) -> dict[str, pa.DataType | None] | None:
+    """Returns the columns that are known of an input before any run, and their types."""
+    made = ExportOptions(output_dir="out", **options)
+    return preview_columns(parse_inputs(str(source)), made)
+
+
+def check(source: Path | str, **options: Any) -> None:
+    """Raises what is refused before any run: filter, caption or key that fit no column."""
+    check_columns(parse_inputs(str(source)), ExportOptions(output_dir="out", **options))

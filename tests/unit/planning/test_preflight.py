@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
-from support.inputs import make_inputs
+from support.inputs import check, known, make_inputs
 
 from beam_export.errors import InputError
-from beam_export.options import ExportOptions
 from beam_export.planning import preflight
-from beam_export.planning.preflight import check_columns, preview_columns
-from beam_export.sources.patterns import parse_inputs
-
-
-def known(source: Path | str, **options: Any) -> dict[str, pa.DataType | None] | None:
-    made = ExportOptions(output_dir="out", **options)
-    return preview_columns(parse_inputs(str(source)), made)
-
-
-def check(source: Path | str, **options: Any) -> None:
-    check_columns(parse_inputs(str(source)), ExportOptions(output_dir="out", **options))
 
 
 @pytest.fixture(scope="module")
