@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from beam_export.errors import InputError
+from beam_export.naming import ShardNames
+from beam_export.shards.leftovers import find_card, refuse_existing, remove_or_refuse
+from beam_export.shards.manifest import seal
+from beam_export.shards.output import Output
+
+OLD, NEW = ShardNames("0123456789ab"), ShardNames("ba9876543210")
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Output]:
+    """An output with an export of two files, known by its manifest."""
+    (tmp_path / OLD.manifest).write_bytes(
+        seal({"format": 1, "hash": OLD.hash, "totals": {"shards": 1}})
+    )
+    (tmp_path / OLD.tar(0)).write_bytes(b"a tar")
+    output = Output(str(tmp_path), "0123456789abcdef" * 2)
+    output.prepare()
+    yield output
+    output.sweep()
+
+
+def names(output: Output) -> list[str]:
+    return [name for name in output.files() if not name.startswith("_tmp")]
+
+
+def test_an_export_in_the_output_is_refused_without_resume(output: Output) -> None:
+    with pytest.raises(InputError, match=r"holds 2 files .* of an earlier run"):
+        refuse_existing(output)
+
+
+def test_another_export_is_refused_or_removed(output: Output) -> None:
+    with pytest.raises(InputError, match=r"holds 2 files .* of another dataset .*--clean"):
+        remove_or_refuse(output, NEW.hash, 1, clean=False)
+    assert len(names(output)) == 2
+    remove_or_refuse(output, NEW.hash, 1, clean=True)
+    assert names(output) == []
+
+
+def test_files_of_the_export_itself_stay_for_the_run_to_resume(output: Output) -> None:
+    remove_or_refuse(output, OLD.hash, 1, clean=False)
+    assert len(names(output)) == 2
+
+
+@pytest.mark.parametrize("clean", [False, True])
+def test_a_file_of_others_in_the_way_is_refused(output: Output, clean: bool) -> None:
+    Path(output.path(NEW.tar(0))).write_bytes(b"not ours")
+    with pytest.raises(InputError, match="a file that is not this tool's, or is damaged"):
+        remove_or_refuse(output, NEW.hash, 1, clean=clean)
+    assert len(names(output)) == 3
+
+
+def test_a_readme_of_others_is_kept(output: Output) -> None:
+    assert find_card(output) == ""
+    Path(output.path("README.md")).write_bytes(b"mine")
+    assert find_card(output) == "kept"
+    remove_or_refuse(output, NEW.hash, 1, clean=True)
+    assert names(output) == ["README.md"]
