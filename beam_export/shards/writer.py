@@ -115,7 +115,7 @@ class HashingFile:
 
     @property
     def closed(self) -> bool:
-        """Always False: whoever opened the file underneath closes it."""
+        """Always False: the file underneath is closed by the code that opened it."""
         return False
 
     def hexdigest(self) -> str:
