@@ -88,7 +88,7 @@ class Directory:
         return Snapshot(name, self._storage.stat(self.path(name)))
 
     def files(self) -> list[str]:
-        """Returns the names of all files in the directory and its `_meta`, made by this tool or not."""
+        """Returns the names of all files in the directory and its `_meta`, ours or not."""
         if self._local:
             return sorted(_files_in(self.directory, ""))
         start = len(self.path(""))
