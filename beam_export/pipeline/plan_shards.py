@@ -130,19 +130,7 @@ class PlanShards(beam.PTransform):
         decisions = blocks | "ResolveDuplicateIds" >> _ResolveDuplicateIds(
             self.options.duplicates, sample
         )
-        keys = beam.FlatMap(
-            bucket_keys,
-            sample=AsSingleton(sample),
-            decisions=AsSingleton(decisions),
-            weighed=self.options.max_tar_bytes is not None,
-        )
-        # PCollection[tuple[int, Iterable[bytes]]]: bucket, and packed lists of the tuples (order
-        # key, digest, bytes in the tar) that fell into it, without bytes if none are asked for.
-        ranked = (
-            blocks
-            | "BucketKeys" >> keys.with_output_types(tuple[int, bytes])
-            | "GroupKeys" >> beam.GroupByKey()
-        )
+        ranked = self._rank(blocks, sample, decisions)
         # PCollection[dict[int, int]], of one element: number of keys by bucket.
         counts = (
             ranked
@@ -172,6 +160,27 @@ class PlanShards(beam.PTransform):
         )
         sample_counts = counts | "SampleCounts" >> beam.Map(count_samples, AsSingleton(sample))
         return Planned(plan, decisions, sample_counts)
+
+    def _rank(
+        self,
+        blocks: PCollection[bytes],
+        sample: PCollection[bytes],
+        decisions: PCollection[bytes],
+    ) -> PCollection[_Group]:
+        """Gives the keys of each bucket."""
+        keys = beam.FlatMap(
+            bucket_keys,
+            sample=AsSingleton(sample),
+            decisions=AsSingleton(decisions),
+            weighed=self.options.max_tar_bytes is not None,
+        )
+        # PCollection[tuple[int, Iterable[bytes]]]: bucket, and packed lists of the tuples (order
+        # key, digest, bytes in the tar) that fell into it, without bytes if none are asked for.
+        return (
+            blocks
+            | "BucketKeys" >> keys.with_output_types(tuple[int, bytes])
+            | "GroupKeys" >> beam.GroupByKey()
+        )
 
     def _digest(self) -> bytes:
         """Returns a digest of all that is asked for, as far as it shapes the output."""
