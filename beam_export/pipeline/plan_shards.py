@@ -144,8 +144,12 @@ class PlanShards(beam.PTransform):
             limit=self.options.limit,
             max_tar_bytes=self.options.max_tar_bytes,
         )
-        # PCollection[bytes], of one element: the packed plan.
-        plan = (
+        sample_counts = counts | "SampleCounts" >> beam.Map(count_samples, AsSingleton(sample))
+        return Planned(self._plan_of(parts), decisions, sample_counts)
+
+    def _plan_of(self, parts: PCollection[Segment]) -> PCollection[bytes]:
+        """Returns one element: the packed plan, made of the parts of all shards."""
+        return (
             parts
             | "Segments" >> beam.combiners.ToList()
             | "MakePlan"
@@ -158,8 +162,6 @@ class PlanShards(beam.PTransform):
                 failures=() if self.failures is None else AsIter(self.failures),
             )
         )
-        sample_counts = counts | "SampleCounts" >> beam.Map(count_samples, AsSingleton(sample))
-        return Planned(plan, decisions, sample_counts)
 
     def _rank(
         self,
