@@ -197,4 +197,10 @@ class Failure(NamedTuple):
 
 def failure_of(ref: SampleRef, error: SampleError) -> Failure:
     """Returns the failure of a sample for the table of failures."""
-    return Failure(printable(ref.id), printable(ref.path), error.stage, error.error, error.message)
+    return Failure(
+        image_id=printable(ref.id),
+        original_path=printable(ref.path),
+        stage=error.stage,
+        error=error.error,
+        message=error.message,
+    )

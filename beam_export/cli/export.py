@@ -64,11 +64,13 @@ def run_export(command: ExportCommand) -> int:
             options, workers = local_options(flags)
             output = prepare_output(command.options, bound=True)
             with released(output):
-                found = _export_locally(command, options, workers, output)
+                found = _export_locally(
+                    command=command, options=options, workers=workers, output=output
+                )
         else:
             flags = remote.flags_for(dataclasses.replace(command, beam_flags=flags), runner)
             output = prepare_output(command.options, bound=False)
-            if not _export_remotely(command, runner, flags, output):
+            if not _export_remotely(command=command, runner=runner, flags=flags, output=output):
                 return 0
         print(_summary(output, found, time.monotonic() - started))
     return 0
@@ -83,13 +85,13 @@ def _export_locally(
 
     def build(pipeline: beam.Pipeline, progress_address: str) -> None:
         pipeline | "Export" >> ExportImages(
-            command.input,
-            command.options,
-            workers,
-            progress_address,
-            output,
-            losses == _LOSSES,
-            idle_cores,
+            input=command.input,
+            options=command.options,
+            workers=workers,
+            progress_address=progress_address,
+            output=output,
+            cautious=losses == _LOSSES,
+            cores=idle_cores,
         )
 
     def again(error: Exception) -> bool:
@@ -117,7 +119,7 @@ def _export_remotely(command: ExportCommand, runner: str, flags: list[str], outp
     wait = not on_dataflow if command.wait is None else command.wait
     # The log of Dataflow's runner is the only progress that there is of a job.
     with quiet(command.options.verbose or on_dataflow):
-        job = remote.submit(command, runner, flags, output)
+        job = remote.submit(command=command, runner=runner, flags=flags, output=output)
         if on_dataflow or not wait:
             print(job.describe(), flush=True)
         if wait and job.started:

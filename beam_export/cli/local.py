@@ -199,7 +199,13 @@ def run_locally(
                     # Before the output is swept or the run begins again: a worker that is still
                     # alive would go on writing.
                     with no_orphans(), watchdog.watching():
-                        _run_once(build, options, workers, progress_address, verbose)
+                        _run_once(
+                            build=build,
+                            options=options,
+                            workers=workers,
+                            progress_address=progress_address,
+                            verbose=verbose,
+                        )
                     break
                 except Exception as error:
                     if not again(error):

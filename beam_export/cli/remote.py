@@ -165,7 +165,7 @@ def submit(command: ExportCommand, runner: str, flags: Sequence[str], output: Ou
     pipeline = pipeline_on(runner, flags)
     try:
         pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
-        return Job(start(pipeline), pipeline.options, runner, output)
+        return Job(result=start(pipeline), options=pipeline.options, runner=runner, output=output)
     except BaseException:
         output.sweep()
         raise

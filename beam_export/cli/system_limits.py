@@ -52,31 +52,31 @@ _MEMORY_LIMITS = (
 _LESS = "or use fewer workers, --direct_num_workers=1 say; the shards that are finished are kept"
 _SHORTAGES = {
     "files": _Shortage(
-        re.compile(r"Too many open files|File descriptor limit reached", re.IGNORECASE),
-        71,
-        "no more files can be open at once",
-        (("n", resource.RLIMIT_NOFILE, 1),),
-        f"allow more, ulimit -n 1024 say, {_LESS}",
+        words=re.compile(r"Too many open files|File descriptor limit reached", re.IGNORECASE),
+        exit_code=71,
+        said="no more files can be open at once",
+        limits=(("n", resource.RLIMIT_NOFILE, 1),),
+        remedy=f"allow more, ulimit -n 1024 say, {_LESS}",
     ),
     "threads": _Shortage(
-        re.compile(
+        words=re.compile(
             r"can't start new thread|pthread_create failed|Resource temporarily unavailable",
             re.IGNORECASE,
         ),
-        72,
-        "no more threads or processes can be started",
-        (("u", resource.RLIMIT_NPROC, 1), *_MEMORY_LIMITS),
-        f"allow more, {_LESS}",
+        exit_code=72,
+        said="no more threads or processes can be started",
+        limits=(("u", resource.RLIMIT_NPROC, 1), *_MEMORY_LIMITS),
+        remedy=f"allow more, {_LESS}",
     ),
     "memory": _Shortage(
-        re.compile(
+        words=re.compile(
             r"\bMemoryError\b|Cannot allocate memory|bad_alloc|out of memory|failed to map segment",
             re.IGNORECASE,
         ),
-        73,
-        "there is not enough memory",
-        _MEMORY_LIMITS,
-        f"allow or free some, {_LESS}",
+        exit_code=73,
+        said="there is not enough memory",
+        limits=_MEMORY_LIMITS,
+        remedy=f"allow or free some, {_LESS}",
     ),
 }
 #: Bytes of addresses, open files and threads that must be free before workers are started.

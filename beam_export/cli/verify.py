@@ -50,7 +50,12 @@ def run_verify(command: VerifyCommand) -> int:
     output = Output(command.output_dir, uuid.uuid4().hex)
     found = _open(output)
     with temporary_folder(), _result_directory(command) as place:
-        _run(command, _transform(command, output, found), place, _sample_count(found))
+        _run(
+            command=command,
+            build=_transform(command, output, found),
+            place=place,
+            samples=_sample_count(found),
+        )
         with place.read(_result(place)) as source:
             findings = Findings.from_json(source.read().decode())
     if isinstance(found, Opened):
@@ -113,7 +118,11 @@ def _transform(
     if not isinstance(found, Opened):
         images = _image_check(command, {})
         return lambda pipeline, progress_address, _: (
-            pipeline | "Verify" >> VerifyForeign(output, found, images, progress_address)
+            pipeline
+            | "Verify"
+            >> VerifyForeign(
+                output=output, shards=found, images=images, progress_address=progress_address
+            )
         )
     images = _image_check(command, found.manifest["options"] if found.manifest else {})
     against = Against(command.against, command.input_format) if command.against else None
@@ -121,13 +130,13 @@ def _transform(
         pipeline
         | "Verify"
         >> VerifyExport(
-            output,
-            found,
-            images,
-            against,
-            _reencode(command, found, pipeline),
-            place,
-            progress_address,
+            output=output,
+            opened=found,
+            images=images,
+            against=against,
+            reencode=_reencode(command, found, pipeline),
+            spills=place,
+            progress_address=progress_address,
         )
     )
 

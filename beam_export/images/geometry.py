@@ -78,14 +78,30 @@ def plan_resize(width: int, height: int, size: int, mode: str) -> ResizePlan:
             f"cannot resize {width} x {height} pixels to {size}: all must be 1 or more"
         )
     if mode == "no":
-        return ResizePlan(width, height, 0, 0, width, height)
+        return ResizePlan(
+            scaled_width=width, scaled_height=height, left=0, top=0, width=width, height=height
+        )
     small = mode in ("keep_ratio", "center_crop")
     base = min(width, height) if small else max(width, height)
     scaled_width, scaled_height = _scale(width, size, base), _scale(height, size, base)
     if mode in ("keep_ratio", "keep_ratio_largest"):
-        return ResizePlan(scaled_width, scaled_height, 0, 0, scaled_width, scaled_height)
+        return ResizePlan(
+            scaled_width=scaled_width,
+            scaled_height=scaled_height,
+            left=0,
+            top=0,
+            width=scaled_width,
+            height=scaled_height,
+        )
     left, top = _middle(scaled_width, size), _middle(scaled_height, size)
-    return ResizePlan(scaled_width, scaled_height, left, top, size, size)
+    return ResizePlan(
+        scaled_width=scaled_width,
+        scaled_height=scaled_height,
+        left=left,
+        top=top,
+        width=size,
+        height=size,
+    )
 
 
 def _scale(side: int, size: int, base: int) -> int:

@@ -104,7 +104,7 @@ def _of_resizing(im: Image.Image, spec: EncodeSpec) -> int:
         return 0
     most = 0
     for width, height in (im.size, im.size[::-1]):
-        plan = plan_resize(width, height, spec.resize, spec.resize_mode)
+        plan = plan_resize(width=width, height=height, size=spec.resize, mode=spec.resize_mode)
         scaled = plan.scaled_width * (plan.scaled_height + height)
         most = max(most, 4 * min(scaled + plan.width * plan.height, 3 * spec.max_pixels))
     return most

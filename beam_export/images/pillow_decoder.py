@@ -85,9 +85,11 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
     """
     header.check_bytes(data, spec)
     with header.open_image(data, spec) as opened:
-        _take(held, opened, data, spec)
+        _take(held=held, im=opened, data=data, spec=spec)
         whole, scale = opened.size, _scale(opened, spec)
-        im, source, canvas, orientation, remarks = load(opened, data, spec, scale)
+        im, source, canvas, orientation, remarks = load(
+            im=opened, data=data, spec=spec, scale=scale
+        )
         # A GIF or AVIF frame may turn out larger than its header said.
         header.check_pixels(source.width * source.height, spec)
         facts = color.facts_of(im, data)
@@ -100,9 +102,13 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
             converted, kept = color.to_srgb(colors, profile)
             return color.on_white(converted, alpha)
 
-        picture = tiles.converted_upright(source, canvas, convert, orientation)
+        picture = tiles.converted_upright(
+            source=source, canvas=canvas, convert=convert, orientation=orientation
+        )
         reduced = reduction(whole, scale, orientation) if scale > 1 else None
-        return Decoded(picture, kept, remarks + colors_found.remarks, reduced)
+        return Decoded(
+            picture=picture, profile=kept, remarks=remarks + colors_found.remarks, reduced=reduced
+        )
 
 
 def _take(

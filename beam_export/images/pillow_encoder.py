@@ -62,7 +62,7 @@ class PillowEncoder:
         if not 1 <= spec.quality <= 100:
             raise ValueError(f"quality is {spec.quality}; it must be from 1 to 100")
         if spec.resize is not None:
-            plan_resize(1, 1, spec.resize, spec.resize_mode)
+            plan_resize(width=1, height=1, size=spec.resize, mode=spec.resize_mode)
         if threads < 1:
             raise ValueError(f"threads is {threads}; it must be 1 or more")
         self.spec = spec

@@ -40,8 +40,8 @@ class Curve(NamedTuple):
 
 
 LINEAR = Curve(1.0)
-SRGB_CURVE = Curve(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-REC709 = Curve(1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
+SRGB_CURVE = Curve(gamma=2.4, a=1 / 1.055, b=0.055 / 1.055, c=1 / 12.92, d=0.04045)
+REC709 = Curve(gamma=1 / 0.45, a=1 / 1.099, b=0.099 / 1.099, c=1 / 4.5, d=0.081)
 
 #: Remark on a PNG whose colours are declared in a way that is not converted.
 OTHER_COLORS = "other_colors"

@@ -170,7 +170,9 @@ def pulse(path: str) -> Pulse | None:
         ran = 0
         with contextlib.suppress(OSError), open(f"{path}/schedstat", "rb") as file:
             ran = int(file.read().split()[0])
-        return Pulse(fields[0].decode(), used, ran, int(fields[7]) + int(fields[9]))
+        return Pulse(
+            state=fields[0].decode(), used=used, ran=ran, faults=int(fields[7]) + int(fields[9])
+        )
     except (OSError, IndexError, ValueError):
         return None
 
@@ -209,7 +211,9 @@ class _Watcher:
         rows = [_ROW.unpack_from(self._table, row * _ROW.size) for row in range(_ROWS)]
         before, self._seen = self._seen, {}
         return any(
-            self._hangs(row, before.get(row[0]), everyone, used < _IDLE * self._every)
+            self._hangs(
+                row=row, seen=before.get(row[0]), everyone=everyone, idle=used < _IDLE * self._every
+            )
             for row in rows
             if row[0]
         )
@@ -220,7 +224,9 @@ class _Watcher:
         if now is None:
             return False
         if seen is None or seen.image != image or waits:
-            self._seen[thread] = _Seen(image, now, everyone, now, 0)
+            self._seen[thread] = _Seen(
+                image=image, first=now, first_of_all=everyone, last=now, asleep=0
+            )
             return False
         # A codec may sleep while helper threads do its work.
         asleep = seen.asleep + 1 if idle and is_asleep(seen.last, now) else 0

@@ -50,7 +50,7 @@ def _write(value: Any, parts: list[bytes]) -> None:
     if isinstance(value, Mapping):
         _write_mapping(value, parts)
     elif isinstance(value, (list, tuple)):
-        _write_items(b"l", value, len(value), parts)
+        _write_items(letter=b"l", items=value, count=len(value), parts=parts)
     else:
         letter, content = _scalar(value)
         parts.append(b"%c%d:" % (letter, len(content)))
@@ -59,7 +59,7 @@ def _write(value: Any, parts: list[bytes]) -> None:
 
 def _write_mapping(value: Mapping[str, Any], parts: list[bytes]) -> None:
     items = [part for name in sorted(value) for part in (name, value[name])]
-    _write_items(b"m", items, len(value), parts)
+    _write_items(letter=b"m", items=items, count=len(value), parts=parts)
 
 
 def _write_items(letter: bytes, items: Iterable[Any], count: int, parts: list[bytes]) -> None:

@@ -156,7 +156,7 @@ class BoundFilter:
         # Evaluated on one row of nulls, so that types are checked before there are samples.
         nothing = self._table({name: pa.nulls(1, kind) for name, kind in self.types.items()}, 1)
         with self._given(nothing, ""):
-            guard_nulls(self._connection, text, statement, _TABLE)
+            guard_nulls(connection=self._connection, text=text, statement=statement, table=_TABLE)
             self._select = (
                 f'{to_sql(self._connection, statement, statement["select_list"])} FROM "{_TABLE}"'
             )

@@ -95,10 +95,12 @@ def guard_nulls(
     parts = [(one, found) for one in nodes if (found := _parts(one))]
     asked = {id(one): one for one in made}
     asked.update((id(part), part) for _, found in parts for part in found)
-    types = _types(connection, statement, list(asked.values()), table)
+    types = _types(
+        connection=connection, statement=statement, nodes=list(asked.values()), table=table
+    )
     for one, found in parts:
         kinds = [types[id(part)] for part in found]
-        _check(text, one, kinds, types.get(id(one)))
+        _check(text=text, node=one, parts=kinds, own=types.get(id(one)))
         if one.get("function_name", "").lower() not in _JOINING:
             _check_texts(text, found, kinds)
     for one in made:

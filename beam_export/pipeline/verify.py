@@ -67,7 +67,7 @@ class VerifyExport(beam.PTransform):
             uses = (uses, given.uses, failed) | "AllNames" >> beam.Flatten()
             codecs = given.codecs  # str
         names = uses | "CheckNames" >> CheckNames(
-            rules, opened.names, opened.renamed, opened.name_count
+            rules=rules, files=opened.names, renamed=opened.renamed, name_count=opened.name_count
         )
         faults = (checked.faults, names.faults) | "AllFaults" >> beam.Flatten()  # Fault
         return (
@@ -173,7 +173,12 @@ class _CheckShard(beam.DoFn):
             with self._output.read(name) as tar:
                 return self._checker.check(number, tar, table, listed)
         except OSError as error:
-            return Fault(name, "", f"it cannot be read ({reason(error)})", CHECK_ACCESS)
+            return Fault(
+                file=name,
+                member="",
+                problem=f"it cannot be read ({reason(error)})",
+                remedy=CHECK_ACCESS,
+            )
 
 
 class _Conclude(beam.DoFn):

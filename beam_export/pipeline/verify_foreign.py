@@ -41,7 +41,12 @@ class VerifyForeign(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[str]:
         name_count = _NAMES_PER_SHARD * len(self.shards)
-        check = _CheckForeign(self.output, self.images, self.progress_address, name_count)
+        check = _CheckForeign(
+            output=self.output,
+            images=self.images,
+            progress_address=self.progress_address,
+            name_count=name_count,
+        )
         checked = (
             pbegin
             | "Shards" >> beam.Create(self.shards)  # ForeignShard
@@ -91,12 +96,16 @@ class _CheckForeign(beam.DoFn):
             name = shard.tar
             if name:
                 with self._output.read(name) as tar:
-                    checked = check_foreign(shard, tar, table, stats, self._images)
+                    checked = check_foreign(
+                        shard=shard, tar=tar, table=table, stats=stats, images=self._images
+                    )
             else:
-                checked = check_foreign(shard, None, table, stats)
+                checked = check_foreign(shard=shard, tar=None, table=table, stats=stats)
         except OSError as error:
             problem = f"it cannot be read ({reason(error)})"
-            yield TaggedOutput("faults", Fault(name, "", problem, CHECK_ACCESS))
+            yield TaggedOutput(
+                "faults", Fault(file=name, member="", problem=problem, remedy=CHECK_ACCESS)
+            )
             return
         for fault in checked.faults:
             yield TaggedOutput("faults", fault)

@@ -98,12 +98,12 @@ class ReadInputNames(beam.PTransform):
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> InputNames:
         samples = pbegin | "ReadSamples" >> ReadSamples(
-            parse_inputs(self.against.input),
-            self.exclude,
-            self.progress_address,
-            self.against.input_format,
-            self.spills,
-            1 << 40,
+            patterns=parse_inputs(self.against.input),
+            exclude=self.exclude,
+            progress_address=self.progress_address,
+            input_format=self.against.input_format,
+            spills=self.spills,
+            max_bytes=1 << 40,
         )
         order, seed = self.options.get("order"), self.options.get("seed")
         seed = seed if type(seed) is int else 0
@@ -112,7 +112,12 @@ class ReadInputNames(beam.PTransform):
             | "PackRefs" >> AssignKeys("shuffled" if order == "shuffled" else "source", seed)
             | "MeasureImages" >> MeasureImages()
         )
-        digest = _DigestBlock(self.columns, self.rules, self.reencode, self.name_count)
+        digest = _DigestBlock(
+            columns=self.columns,
+            rules=self.rules,
+            reencode=self.reencode,
+            name_count=self.name_count,
+        )
         read = (
             measured.blocks  # block of packed refs
             | "SpreadRefs" >> beam.Reshuffle()
@@ -199,7 +204,7 @@ def _stored(ready: ReadySample | Failure) -> str:
         return ""
     image = ready.image
     sha256 = ready.sha256 or _sha256(image.data)
-    return image_of(sha256, image.encoding, image.width, image.height)
+    return image_of(sha256=sha256, encoding=image.encoding, width=image.width, height=image.height)
 
 
 def _sha256(data: bytes) -> str:

@@ -127,7 +127,7 @@ class Directory:
 
 
 def _info(file: Stat) -> FileInfo:
-    return FileInfo(file.size, file.updated, "file", file.owner)
+    return FileInfo(size=file.size, updated=file.updated, kind="file", owner=file.owner)
 
 
 def _files_in(folder: str, before: str) -> Iterator[str]:

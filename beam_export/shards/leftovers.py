@@ -57,11 +57,11 @@ def remove_or_refuse(output: Output, hash_: str, shards: int, *, clean: bool) ->
     """
     standing = output.list_files()
     ours = _find_ours(output, standing)
-    _refuse_foreign(output, hash_, shards, standing, ours)
+    _refuse_foreign(output=output, hash_=hash_, shards=shards, standing=standing, ours=ours)
     others = [name for name in standing if _parsed(name).hash != hash_]
     alone = [name for name in _lone_failure_lists(others) if name in ours]
     if beside := [name for name in others if name not in alone and not (clean and name in ours)]:
-        raise InputError(_refusal(output, hash_, beside, ours))
+        raise InputError(_refusal(output=output, hash_=hash_, names=beside, ours=ours))
     if not clean:
         for name in alone:
             output.remove(name)

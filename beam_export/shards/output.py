@@ -57,7 +57,13 @@ class Output(Directory):
     @property
     def work(self) -> Workspace:
         """The temporary files of this run."""
-        return Workspace(self.directory, self.token, self._target, self._storage, self._folders)
+        return Workspace(
+            directory=self.directory,
+            token=self.token,
+            target=self._target,
+            storage=self._storage,
+            folders=self._folders,
+        )
 
     @property
     def workspace(self) -> str:

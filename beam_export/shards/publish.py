@@ -54,7 +54,7 @@ def publish_shard(
         )
         if result.samples == 0:
             raise RunError(_all_failed(result))
-        _unpublish_old(output, names, result, snapshots[0])
+        _unpublish_old(output=output, names=names, result=result, snapshot=snapshots[0])
         # Until the Parquet is there, nothing else shows whose the tar is.
         output.record_tar(names.tar(number), result.tar_sha256)
     output.forget_tar(result.tar_sha256)

@@ -205,7 +205,7 @@ def write_shard(
     tar.close()
     failures.sort()
     with _misfits_as_input_errors():
-        table.close(_facts(plan, tar_out, failures, members.remarks))
+        table.close(_facts(plan=plan, tar=tar_out, failures=failures, remarks=members.remarks))
     return ShardResult(
         number=number,
         samples=members.copied + members.encoded,

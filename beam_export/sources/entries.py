@@ -140,7 +140,13 @@ def broken_source(name: str, path: str, reason: str, error: str = "BrokenSource"
         reason: one clause.
         error: class of the failure.
     """
-    return Failure(printable(name), printable(path), "list", error, printable(reason))
+    return Failure(
+        image_id=printable(name),
+        original_path=printable(path),
+        stage="list",
+        error=error,
+        message=printable(reason),
+    )
 
 
 def unreadable_source(name: str, path: str, what: str, error: OSError) -> Failure:

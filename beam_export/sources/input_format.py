@@ -71,4 +71,4 @@ def _choose_given(found: Iterable[Item], input_format: str) -> Iterator[Item]:
 
 def _table_of(tar: Source, table: Entry) -> Source:
     place = join(tar.relative.rpartition("/")[0], table.name)
-    return Source("parquet", place, table.uri, table.size)
+    return Source(kind="parquet", relative=place, uri=table.uri, size=table.size)

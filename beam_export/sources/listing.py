@@ -275,7 +275,13 @@ def _unreadable(entry: os.DirEntry[str], inner: str, reason: str) -> Failure | S
     if split(entry.name)[1] not in IMAGE_SUFFIXES:
         return Skipped(kind_of(entry.name))
     ident = printable(inner.rpartition(".")[0])
-    return Failure(ident, printable(entry.path), "list", "OSError", reason)
+    return Failure(
+        image_id=ident,
+        original_path=printable(entry.path),
+        stage="list",
+        error="OSError",
+        message=reason,
+    )
 
 
 # Any other storage.

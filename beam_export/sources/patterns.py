@@ -159,7 +159,9 @@ def parse_inputs(text: str) -> list[Pattern]:
                     f"--input={given} stands for more than {_MOST_EXPANDED} paths: "
                     "use a wildcard (*) or a shorter range."
                 )
-            patterns.append(Pattern(len(patterns), path, _fixed_root(given), given))
+            patterns.append(
+                Pattern(number=len(patterns), path=path, root=_fixed_root(given), given=given)
+            )
     if not patterns:
         raise InputError(f"--input={text!r} names nothing: give a directory, a file or a pattern.")
     return patterns

@@ -130,13 +130,19 @@ def _with_sidecars(image: Entry, relative: str, fields: list[Member]) -> Listed 
             names = " and ".join(map(printable, both))
             ident = printable(relative.rpartition(".")[0])
             reason = f"its sidecars {names} would have the same name in the tar"
-            return Failure(ident, printable(unpin(image.uri)[0]), "list", "ValueError", reason)
+            return Failure(
+                image_id=ident,
+                original_path=printable(unpin(image.uri)[0]),
+                stage="list",
+                error="ValueError",
+                message=reason,
+            )
     member = Member(split(image.name)[1], image.uri, WHOLE, image.size)
     return Listed(relative, member, tuple(fields))
 
 
 def _source(kind: str, file: Entry, folder: str) -> Source:
-    return Source(kind, join(folder, file.name), file.uri, file.size)
+    return Source(kind=kind, relative=join(folder, file.name), uri=file.uri, size=file.size)
 
 
 class _Exports:

@@ -141,7 +141,9 @@ def _stat(uri: str, blob: storage.Blob) -> Stat:
     owner = (blob.metadata or {}).get(OWNER, "")
     # Not `blob.updated`, which changes with an object's metadata too.
     updated = blob.time_created.timestamp() if blob.time_created else 0.0
-    return Stat(uri, blob.size or 0, updated, blob.generation or 0, owner)
+    return Stat(
+        uri=uri, size=blob.size or 0, updated=updated, generation=blob.generation or 0, owner=owner
+    )
 
 
 class _OpenObject(SeekableReader):

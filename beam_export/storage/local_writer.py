@@ -147,7 +147,11 @@ class LocalWriter:
                 with _ignoring_missing():
                     status = entry.stat(follow_symlinks=False)
                     kind = file_kind(status)
-                    found.append(Entry(entry.name, kind, status.st_size, status.st_mtime))
+                    found.append(
+                        Entry(
+                            name=entry.name, kind=kind, size=status.st_size, updated=status.st_mtime
+                        )
+                    )
         return sorted(found)
 
     def open_plain(self, path: str) -> int:

@@ -153,7 +153,15 @@ def open_export(hash_: str, files: Collection[str], read: Callable[[str], bytes]
     numbers, whole = opening.numbers(manifest, shards)
     notes = list(opening.strays())
     return Opened(
-        opening.names, manifest, shards, failures, numbers, whole, opening.faults.all(), notes, run
+        names=opening.names,
+        manifest=manifest,
+        shards=shards,
+        failures=failures,
+        numbers=numbers,
+        whole=whole,
+        faults=opening.faults.all(),
+        notes=notes,
+        run=run,
     )
 
 
@@ -226,7 +234,7 @@ class _Opening:
         data = self._read(name)
         if stated and stated.get(name) != hashlib.sha256(data).hexdigest():
             self.faults.add(name, "its sha256 is not the one that the manifest gives")
-        rows = read_table(data, name, schema, self.faults)
+        rows = read_table(data=data, file=name, schema=schema, faults=self.faults)
         if rows is not None and schema is FAILURES and rows != sorted(rows, key=_in_row_order):
             self.faults.add(name, "its rows are not sorted")
         return rows

@@ -68,7 +68,14 @@ class Faults:
         """Adds a fault."""
         found = self._found.setdefault(file, [])
         if len(found) < _MOST:
-            found.append(Fault(file, printable(member), problem, remedy or self._remedy))
+            found.append(
+                Fault(
+                    file=file,
+                    member=printable(member),
+                    problem=problem,
+                    remedy=remedy or self._remedy,
+                )
+            )
         else:
             self._more[file] = self._more.get(file, 0) + 1
 
@@ -79,7 +86,12 @@ class Faults:
     def all(self) -> list[Fault]:
         """Returns the faults, in order."""
         more = [
-            Fault(file, "", f"{count} more faults that are not listed", self._remedy)
+            Fault(
+                file=file,
+                member="",
+                problem=f"{count} more faults that are not listed",
+                remedy=self._remedy,
+            )
             for file, count in self._more.items()
         ]
         return in_order([fault for found in self._found.values() for fault in found] + more)

@@ -76,10 +76,10 @@ def find_foreign(files: Collection[str]) -> list[ForeignShard]:
     stems = {stem for stem in tars.keys() | tables.keys() if not stem.startswith("_")}
     return [
         ForeignShard(
-            stem,
-            tars.get(stem, ""),
-            tables.get(stem, ""),
-            f"{stem}_stats.json" if f"{stem}_stats.json" in files else "",
+            stem=stem,
+            tar=tars.get(stem, ""),
+            parquet=tables.get(stem, ""),
+            stats=f"{stem}_stats.json" if f"{stem}_stats.json" in files else "",
         )
         for stem in sorted(stems)
     ]
@@ -125,21 +125,25 @@ def check_foreign(
         OSError: if the tar cannot be read at present.
     """
     faults = Faults(_MEND)
-    samples = list(_read_tar(shard.tar, tar, faults, images)) if tar is not None else None
+    samples = (
+        list(_read_tar(file=shard.tar, tar=tar, faults=faults, images=images))
+        if tar is not None
+        else None
+    )
     rows = _read_rows(shard.parquet, table, faults) if table is not None else None
     count = len(samples) if samples is not None else len(rows or ())
     unchecked = []
     if samples is not None and rows is not None:
-        _check_rows(shard, samples, rows, faults)
+        _check_rows(shard=shard, samples=samples, rows=rows, faults=faults)
     elif samples is not None:
         unchecked.append("samples against rows: a tar has no Parquet beside it")
     if stats is not None:
-        _check_stats(shard.stats, stats, count, rows, faults)
+        _check_stats(file=shard.stats, data=stats, count=count, rows=rows, faults=faults)
     idents = [row.ident for row in rows or () if row.ident]
     uses = [NameUse("id", ident, shard.parquet) for ident in idents]
     if not uses:
         unchecked.append("ids over the whole dataset: a shard has no column image_id or key")
-    return CheckedForeign(count, faults.all(), uses, unchecked)
+    return CheckedForeign(samples=count, faults=faults.all(), name_uses=uses, unchecked=unchecked)
 
 
 def _read_tar(

@@ -195,7 +195,9 @@ class MemberCheck:
                 self._faults.add(self._file, "its .json cannot be read as JSON", row.image_id)
         differences: dict[int, str] = {}
         for name, builder in self._builders.items():
-            for at, problem in self._differences(name, builder, rows, contents):
+            for at, problem in self._differences(
+                name=name, builder=builder, rows=rows, contents=contents
+            ):
                 differences.setdefault(at, problem)
                 if self._origin.json:
                     self._faults.add(self._file, problem, rows[at].image_id)

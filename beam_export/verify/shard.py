@@ -94,11 +94,19 @@ class ShardChecker:
             OSError: if the tar cannot be read at present.
         """
         faults = Faults()
-        one = _Shard(self._names, number, faults, self._images, self._origin.sized)
+        one = _Shard(
+            names=self._names,
+            number=number,
+            faults=faults,
+            images=self._images,
+            sized=self._origin.sized,
+        )
         file = open_shard_file(table, one.parquet, faults)
         members = None
         if file is not None:
-            members = MemberCheck(file.columns, self._origin, one.parquet, faults)
+            members = MemberCheck(
+                columns=file.columns, origin=self._origin, file=one.parquet, faults=faults
+            )
         if file is not None and self._rules is not None:
             one.add_digests(file.columns, self._rules)
         columns = one.read(tar, file, self._sequential, members)
@@ -159,7 +167,7 @@ class _Shard:
     ) -> dict[str, Any]:
         """Reads both files in step; returns what the table of shards should say of them."""
         self._sequential = sequential
-        strict = StrictTar(tar, self.tar, self._faults, self._wants)
+        strict = StrictTar(fh=tar, file=self.tar, faults=self._faults, wants=self._wants)
         rows = file.rows() if file is not None else iter(())
         counts = {"samples": 0, "copied": 0, "encoded": 0}
         in_tar = in_table = 0
@@ -198,7 +206,9 @@ class _Shard:
         return SampleDigests(
             shard=self._number,
             row=place,
-            image=image_of(row.sha256, row.encoding, row.width, row.height),
+            image=image_of(
+                sha256=row.sha256, encoding=row.encoding, width=row.width, height=row.height
+            ),
             members=members_of((ext_of(one.name), one.sha256) for one in sample.members[1:]),
             columns=self._digests.of_row(row.metadata),
         )

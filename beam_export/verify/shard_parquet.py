@@ -88,14 +88,14 @@ def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
     if opened.metadata.num_row_groups != groups:
         faults.add(file, f"it has {opened.metadata.num_row_groups} row groups, not {groups}")
     return ShardFile(
-        file,
-        data,
-        facts,
-        _failures(facts, file, faults),
-        hashlib.sha256(schema.serialize().to_pybytes()).hexdigest(),
-        tuple((field.name, str(field.type)) for field in schema),
-        pa.schema([field for field in schema if field.name not in STRUCTURAL.names]),
-        faults,
+        file=file,
+        data=data,
+        facts=facts,
+        failures=_failures(facts, file, faults),
+        schema=hashlib.sha256(schema.serialize().to_pybytes()).hexdigest(),
+        described=tuple((field.name, str(field.type)) for field in schema),
+        columns=pa.schema([field for field in schema if field.name not in STRUCTURAL.names]),
+        faults=faults,
     )
 
 

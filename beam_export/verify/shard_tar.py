@@ -143,7 +143,7 @@ class StrictTar:
             self._add(f"the header at byte {start} is damaged: {error}")
             return None
         name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
-        self._check_header(block, name, found.size, start)
+        self._check_header(block=block, name=name, size=found.size, start=start)
         member = self._data(name, found.size)
         if member is None:
             self._add(f"it ends within the data of the member at byte {start}", name)

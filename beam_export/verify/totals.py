@@ -60,7 +60,7 @@ def collect_findings(
         decode: whether images were decoded.
         reencode: whether the input's images could be encoded again.
     """
-    last = check_dataset(opened, shards, unmatched, spans)
+    last = check_dataset(opened=opened, shards=shards, unmatched=unmatched, spans=spans)
     columns = [shard.columns for shard in shards if shard.columns is not None]
     unchecked = _unchecked(
         opened,

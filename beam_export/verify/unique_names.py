@@ -190,10 +190,11 @@ def _duplicates(what: str, name: str, group: list[NameUse]) -> Iterator[Fault]:
     for first, second in itertools.pairwise(files):
         where = f"in {first} too" if first != second else "twice in it"
         yield Fault(
-            second,
-            name,
-            f"its {what} stands {where}, and must be one in the whole dataset",
-            "export the input again into an empty directory; give --duplicates if ids are equal",
+            file=second,
+            member=name,
+            problem=f"its {what} stands {where}, and must be one in the whole dataset",
+            remedy="export the input again into an empty directory; give --duplicates if ids "
+            "are equal",
         )
 
 
@@ -234,7 +235,13 @@ class _Matcher:
 
     def _leave(self, kind: str, one: NameUse | Unmatched) -> None:
         self._found.unmatched.append(
-            Unmatched(kind, one.name, one.source_sha256, one.file, one.digests)
+            Unmatched(
+                kind=kind,
+                name=one.name,
+                source_sha256=one.source_sha256,
+                file=one.file,
+                digests=one.digests,
+            )
         )
 
     def pair(
@@ -258,7 +265,9 @@ class _Matcher:
         if row.digests is not None:
             for problem, of_tar in problems[best]:
                 file = _tar_of(row.file) if of_tar else row.file
-                self._found.faults.append(Fault(file, printable(row.name), problem, _REMEDY))
+                self._found.faults.append(
+                    Fault(file=file, member=printable(row.name), problem=problem, remedy=_REMEDY)
+                )
             digests = given[best].digests
             if digests is not None and digests.order and alone and len(given) == 1:
                 placed = PlacedKey(row.digests.shard, row.digests.row, digests.order, row.name)
@@ -287,10 +296,10 @@ def _tar_of(parquet: str) -> str:
 
 def _changed(row: NameUse) -> Fault:
     return Fault(
-        row.file,
-        row.name,
-        "the input's image is not the one that was exported (source_sha256)",
-        _REMEDY,
+        file=row.file,
+        member=row.name,
+        problem="the input's image is not the one that was exported (source_sha256)",
+        remedy=_REMEDY,
     )
 
 
@@ -327,7 +336,11 @@ def count_unmatched(
     names = sorted(one.name for one in rest)
     first = min((key for key in map(_order_of, rest) if key), default="")
     return UnmatchedCounts(
-        len(names), len(unpaired), tuple(names[:_SHOWN]), tuple(unpaired[:_SHOWN]), first
+        missing=len(names),
+        extra=len(unpaired),
+        some_missing=tuple(names[:_SHOWN]),
+        some_extra=tuple(unpaired[:_SHOWN]),
+        first_missing=first,
     ), found
 
 

@@ -207,6 +207,44 @@ def test_module_says_what_is_public(module: str) -> None:
     assert "__all__" in targets
 
 
+def is_record(tree: ast.Module, name: str) -> bool:
+    """Returns whether a name is a class of plain fields, as refs are that come by the million."""
+    kinds = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name]
+    return bool(kinds) and "NamedTuple" in {ast.unparse(base) for base in kinds[0].bases}
+
+
+def own_callables(module: str) -> set[str]:
+    """Returns the names under which a module can call what this package defines, but records."""
+    tree, names = TREES[module], set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and own_module(node.module):
+            source = TREES.get(node.module.removeprefix("beam_export."), tree)
+            names |= {
+                one.asname or one.name for one in node.names if not is_record(source, one.name)
+            }
+    defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    return names | {name for name in defined if not is_record(tree, name)}
+
+
+def unnamed_calls(module: str) -> list[str]:
+    """Returns calls of own functions that give more than three arguments by their place alone."""
+    known = own_callables(module)
+    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+    return [
+        f"line {call.lineno}: {ast.unparse(call.func)}"
+        for call in calls
+        if len(call.args) > 3
+        and not any(isinstance(value, ast.Starred) for value in call.args)
+        and isinstance(call.func, ast.Name)
+        and call.func.id in known
+    ]
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_calls_with_more_than_three_arguments_name_them(module: str) -> None:
+    assert unnamed_calls(module) == []
+
+
 @pytest.mark.parametrize("module", sorted(TREES))
 def test_module_and_its_functions_are_short(module: str) -> None:
     assert LINES[module] <= MAX_MODULE_LINES

@@ -246,7 +246,14 @@ def _try_out(engines: EnginePool) -> None:
     from beam_export.images.dali.engine import plain_jpeg
 
     jobs = [
-        Job(plain_jpeg(64, 64, channels), "jpg", 64, 64, channels, orientation)
+        Job(
+            data=plain_jpeg(64, 64, channels),
+            ext="jpg",
+            width=64,
+            height=64,
+            channels=channels,
+            orientation=orientation,
+        )
         for channels in (1, 3)
         for orientation in (1, 6)
     ]

@@ -102,7 +102,7 @@ class Pipelines:
                 ndim=3,
                 layout="HWC",
             )
-            pipeline.set_outputs(_graph(kind, pixels, fn, types))
+            pipeline.set_outputs(_graph(kind=kind, pixels=pixels, fn=fn, types=types))
         pipeline.build()
         return pipeline
 

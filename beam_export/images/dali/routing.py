@@ -118,7 +118,9 @@ def _of_jpeg(data: bytes) -> Job | str:
         return "damaged"
     # Opened for its metadata alone; the file was checked above.
     with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as im:
-        job = Job(data, "jpg", facts.width, facts.height, facts.components)
+        job = Job(
+            data=data, ext="jpg", width=facts.width, height=facts.height, channels=facts.components
+        )
         return _with_metadata(job, im)
 
 
@@ -162,7 +164,7 @@ def _of_array(pixels: object) -> Job | str:
     height, width, channels = (*array_shape(pixels), 1)[:3]
     if isinstance(pixels, np.ndarray):
         pixels = np.ascontiguousarray(pixels).reshape(height, width, channels)
-    return Job(pixels, "", width, height, channels)
+    return Job(data=pixels, ext="", width=width, height=height, channels=channels)
 
 
 def _planned(job: Job, spec: EncodeSpec, on_gpu: bool) -> Job | str:

@@ -96,7 +96,16 @@ def open_scans(data: bytes, most_between: int) -> list[Scan]:
         elif marker in FRAMES:
             frame = (marker, segment[4:])
         elif marker == SOS and reader.coded is not None:
-            scans.append(Scan(before, head, segment[4:], frame, coded, reader.coded))
+            scans.append(
+                Scan(
+                    before=before,
+                    head=head,
+                    header=segment[4:],
+                    frame=frame,
+                    data=coded,
+                    coded=reader.coded,
+                )
+            )
             head = b""
     reader.finish()
     if not scans:

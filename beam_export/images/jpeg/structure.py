@@ -254,7 +254,9 @@ class Structure:
         first, last, approximation = content[-3:]
         self._unit = self._unit_of(ids, tables)
         if self._process == "progressive":
-            self._take_progressive(ids, tables, first, last, approximation)
+            self._take_progressive(
+                ids=ids, tables=tables, first=first, last=last, approximation=approximation
+            )
             unit_bits = self._fewest_progressive(first, approximation >> 4)
         else:
             self._take_sequential(ids, tables)
@@ -290,7 +292,7 @@ class Structure:
             needed = {0x10 | t & 15 for t in tables}
         if not needed <= self._huffman.keys():
             raise ValueError("it has a scan before its Huffman tables")
-        self._progress(ids, first, last, high, low)
+        self._progress(ids=ids, first=first, last=last, high=high, low=low)
 
     def _progress(self, ids: bytes, first: int, last: int, high: int, low: int) -> None:
         """Records the bits that have come, and checks their order (T.81 G.1.1.1.2)."""

@@ -184,7 +184,13 @@ def _lost_row(row: Any, why: Failure | TableError | BadRow, source: Source) -> F
     number = why.number if isinstance(why, BadRow) else row[0]
     reason = f"cannot be read: {why.reason}" if isinstance(why, BadRow) else str(why)
     name, path = (printable(f"{one}#{number}") for one in (source.relative, source.path))
-    return Failure(name, path, "list", "ValueError", printable(f"its row {reason}"))
+    return Failure(
+        image_id=name,
+        original_path=path,
+        stage="list",
+        error="ValueError",
+        message=printable(f"its row {reason}"),
+    )
 
 
 def _unfit(source: Source, error: TableError) -> InputError:
@@ -281,7 +287,13 @@ def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | Non
         return None
     path = row.get("url") or unpin(place.uri)[0]
     error, message = row[roles.status], row["error_message"] or ""
-    return Failure(str(row[roles.id]), printable(path), "list", str(error), str(message).strip())
+    return Failure(
+        image_id=str(row[roles.id]),
+        original_path=printable(path),
+        stage="list",
+        error=str(error),
+        message=str(message).strip(),
+    )
 
 
 def row_ref(row: Mapping[str, Any], number: int, roles: Roles, place: Place) -> SampleRef | Failure:
@@ -299,7 +311,9 @@ def _ref(
     typed: tuple[str, ...] = (),
 ) -> SampleRef | Failure:
     path = beside or (_path_in(row.get(roles.path)) if roles.path else None)
-    ident = printable(_id(row.get(roles.id) if roles.id else None, path, number, place))
+    ident = printable(
+        _id(value=row.get(roles.id) if roles.id else None, path=path, number=number, place=place)
+    )
     here = f"{unpin(place.uri)[0]}#{number}"
     if roles.image:
         member = Member("", place.uri, number, UNMEASURED, column=roles.image, group=group)
@@ -308,7 +322,13 @@ def _ref(
         path, member = where, Member(split(where)[1], where, WHOLE, UNMEASURED)
     else:
         reason = f"its row has no {roles.path!r}"
-        return Failure(ident, printable(here), "list", "ValueError", reason)
+        return Failure(
+            image_id=ident,
+            original_path=printable(here),
+            stage="list",
+            error="ValueError",
+            message=reason,
+        )
     return SampleRef(
         order=place.order + number.to_bytes(8, "big"),
         id=ident,

@@ -66,7 +66,7 @@ def roles_of_schema(schema: pa.Schema) -> Roles:
     if not image and not path:
         raise TableError(_nothing_fits(types))
     if image and {"status", "error_message", "key"} <= types.keys():
-        return Roles("key", image, path, "status")
+        return Roles(id="key", image=image, path=path, status="status")
     ids = [name for name, kind in types.items() if is_text(kind) or pat.is_integer(kind)]
     return Roles(_first(_IDS, ids), image, path)
 

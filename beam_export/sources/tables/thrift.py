@@ -46,7 +46,7 @@ def _struct(data: bytes, at: int, levels: int) -> tuple[Struct, int]:
         if kind in (_TRUE, _FALSE):
             found[number] = kind == _TRUE
         else:
-            found[number], at = _value(data, at, kind, levels)
+            found[number], at = _value(data=data, at=at, kind=kind, levels=levels)
     return found, at + 1
 
 
@@ -76,7 +76,7 @@ def _list(data: bytes, at: int, levels: int) -> tuple[list[Any], int]:
         raise ValueError("a list has more items than there are bytes")
     items = []
     for _ in range(count):
-        item, at = _value(data, at, kind, levels)
+        item, at = _value(data=data, at=at, kind=kind, levels=levels)
         items.append(item)
     return items, at
 

@@ -125,7 +125,9 @@ def read_export_table(data: bytes, tar_bytes: int = 1 << 40) -> ExportTable | No
         # Arrow reads from memory here: an OSError is damage, not a disk.
         raise ValueError("the Parquet beside the tar is damaged") from error
     stated = table.facts.get(b"beam_export.tar_bytes", b"")
-    return ExportTable(kind, columns, rows, int(stated) if stated.isdigit() else -1)
+    return ExportTable(
+        kind=kind, columns=columns, rows=rows, tar_bytes=int(stated) if stated.isdigit() else -1
+    )
 
 
 def _rows(table: ParquetTable) -> Iterator[dict[str, Any]]:
@@ -172,7 +174,10 @@ def _curator(row: Mapping[str, Any], metadata: dict[str, Any]) -> EarlierRow:
         parsed = parsed if isinstance(parsed, dict) else {"metadata": text}
         metadata = {**parsed, **metadata}
     return EarlierRow(
-        _text(row["member_name"]), _text(row["image_id"]), _text(row["original_path"]), metadata
+        member=_text(row["member_name"]),
+        id=_text(row["image_id"]),
+        path=_text(row["original_path"]),
+        metadata=metadata,
     )
 
 
@@ -181,7 +186,13 @@ def _img2dataset(row: Mapping[str, Any], metadata: dict[str, Any]) -> EarlierRow
     if row["status"] != "success":
         failed = (_text(row["status"]) or "Failed", _text(row.get("error_message")).strip())
     key = _text(row["key"])
-    return EarlierRow(key, "", _text(row["url"]) if failed else "", metadata, failed=failed)
+    return EarlierRow(
+        member=key,
+        id="",
+        path=_text(row["url"]) if failed else "",
+        metadata=metadata,
+        failed=failed,
+    )
 
 
 _MAKERS = {OWN: _own, CURATOR: _curator, IMG2DATASET: _img2dataset}

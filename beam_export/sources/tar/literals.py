@@ -74,7 +74,9 @@ def _value(node: ast.expr, depth: int) -> Any:
         case ast.Name() | ast.Attribute() if _name_of(node) in _NAMES:
             return _NAMES[_name_of(node)]
         case ast.Call(func=function, args=arguments, keywords=keywords):
-            return _call(_name_of(function), arguments, keywords, depth)
+            return _call(
+                name=_name_of(function), arguments=arguments, keywords=keywords, depth=depth
+            )
     raise ValueError(f"a {type(node).__name__} is not part of a literal")
 
 

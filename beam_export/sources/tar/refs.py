@@ -135,7 +135,13 @@ class _Rows:
                 )
                 path = row.path or f"{self._uri}#{row.member}"
                 ident = printable(row.id or name)
-                yield Failure(ident, printable(path), "list", error, printable(message))
+                yield Failure(
+                    image_id=ident,
+                    original_path=printable(path),
+                    stage="list",
+                    error=error,
+                    message=printable(message),
+                )
 
 
 def _single(
@@ -154,10 +160,16 @@ def _single(
                 yield Skipped(f".{suffix}" if isinstance(item, TarMember) else f"({item.kind})")
             elif isinstance(item, TarOther):
                 reason = f"it is a {item.kind}"
-                yield Failure(printable(item.name), path, "list", item.error, reason)
+                yield Failure(
+                    image_id=printable(item.name),
+                    original_path=path,
+                    stage="list",
+                    error=item.error,
+                    message=reason,
+                )
             else:
                 image = Member(suffix, data_uri or uri, item.offset, item.size)
-                yield WebDatasetSample(stem, item.name, image, ())
+                yield WebDatasetSample(key=stem, name=item.name, image=image, fields=())
 
 
 class Spill:

@@ -146,7 +146,7 @@ def _layout(exts: tuple[str, ...]) -> _Layout:
     chosen = image_of(by_ext)
     image = -1 if chosen is None else by_ext.pop(chosen)
     foreign = next((exts[number] for ext, number in by_ext.items() if not clean_ext(ext)), "")
-    return _Layout(image, tuple(sorted(by_ext.items())), twice, foreign)
+    return _Layout(image=image, fields=tuple(sorted(by_ext.items())), twice=twice, foreign=foreign)
 
 
 def _layout_of(parts: list[_Part]) -> _Layout:
@@ -218,7 +218,9 @@ class _MembersByKey:
             return [(start, outcome) for outcome in self._lost(key, parts)]
         if key == self._unsure:
             reason = "the tar cannot be read on, so that members of this sample may be missing"
-            return [(start, self._failure(key, parts[0], "Truncated", reason))]
+            return [
+                (start, self._failure(key=key, part=parts[0], error="Truncated", reason=reason))
+            ]
         if layout.image < 0 and _META_KEY.fullmatch(key):
             # Members like `__info__.json` describe a tar.
             return [(start, Skipped("(__x__)")) for _ in parts]
@@ -231,7 +233,9 @@ class _MembersByKey:
             return [(run[0].run, self._sample(key, run, each)) for run, each in pairs]
         twice = printable(layout.twice)
         reason = f"its .{twice} comes twice in the tar, and not in samples that are whole"
-        return [(start, self._failure(key, parts[0], "DuplicateMember", reason))]
+        return [
+            (start, self._failure(key=key, part=parts[0], error="DuplicateMember", reason=reason))
+        ]
 
     def _lost(self, key: str, parts: list[_Part]) -> list[Failure | Skipped]:
         """Returns the outcomes of a key that has members without data.
@@ -246,30 +250,36 @@ class _MembersByKey:
             return [Skipped(f"({other.kind})") for _, other in lost]
         part, other = lost[0]
         reason = f"its .{printable(part.ext)} is a {other.kind}"
-        return [self._failure(key, part, other.error, reason)]
+        return [self._failure(key=key, part=part, error=other.error, reason=reason)]
 
     def _failure(self, key: str, part: _Part, error: str, reason: str) -> Failure:
         path = printable(f"{self._uri}#{key}.{part.ext}")
-        return Failure(printable(key), path, "list", error, reason)
+        return Failure(
+            image_id=printable(key), original_path=path, stage="list", error=error, message=reason
+        )
 
     def _sample(self, key: str, parts: list[_Part], layout: _Layout) -> WebDatasetSample | Failure:
         if layout.image < 0:
             exts = ", ".join("." + printable(ext) for ext, _ in layout.fields)
-            return self._failure(key, parts[0], "NoImage", f"it has no image, only {exts}")
+            return self._failure(
+                key=key, part=parts[0], error="NoImage", reason=f"it has no image, only {exts}"
+            )
         if layout.foreign:
             foreign = printable(layout.foreign)
             reason = f"its .{foreign} is not an extension that a member of a shard can have"
-            return self._failure(key, parts[0], "ValueError", reason)
+            return self._failure(key=key, part=parts[0], error="ValueError", reason=reason)
         image = parts[layout.image]
         fields = [
             Member(ext, self._data_uri, parts[number].offset, parts[number].size)
             for ext, number in layout.fields
         ]
         return WebDatasetSample(
-            key,
-            f"{key}.{image.ext}",
-            Member(image.ext.rpartition(".")[2].lower(), self._data_uri, image.offset, image.size),
-            tuple(fields),
+            key=key,
+            name=f"{key}.{image.ext}",
+            image=Member(
+                image.ext.rpartition(".")[2].lower(), self._data_uri, image.offset, image.size
+            ),
+            fields=tuple(fields),
         )
 
 
