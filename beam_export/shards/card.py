@@ -247,6 +247,7 @@ def is_card(content: bytes, digests: Iterable[str]) -> bool:
             are none, those of earlier versions are known by their text, but for names and numbers.
     """
     recorded = set(digests)
+    # A record decides alone: a skeleton has no numbers, so that an edit of one would not show.
     if recorded:
         return hashlib.sha256(content).hexdigest() in recorded
     return _skeleton(content) in _SKELETONS

@@ -55,6 +55,7 @@ class Directory:
         if self._local:
             found = {**self._entries(""), **self._entries("_meta/")}
         else:
+            # By prefix: the objects of `_tmp`, and those of others, are not gone through.
             found = {**self._list("images-"), **self._list("_meta/images-")}
         return {name: found[name] for name in sorted(found) if parse(name) is not None}
 
@@ -111,6 +112,7 @@ class Directory:
     def holds(self, name: str, content: bytes) -> bool:
         """Returns whether a file is there with exactly that content."""
         known = self.info(name)
+        # A link to such a file is no file of ours (format.md, part 4).
         if known is None or known.size != len(content) or self.kind(name) != "file":
             return False
         with self.read(name) as source:

@@ -242,6 +242,7 @@ def unseal(data: bytes) -> dict[str, Any]:
     stored = content.pop(_SEAL_FIELD)
     if stored != _digest(content):
         raise SealError(f"its content is not what its field {_SEAL_FIELD!r} says")
+    # The digest is of values: a space more, or another order, would not show in it.
     if data != _canonical_json({**content, _SEAL_FIELD: stored}):
         raise SealError("it is not written as such a file is: sorted keys, two spaces a level")
     return content
@@ -252,5 +253,6 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _canonical_json(content: Mapping[str, Any]) -> bytes:
+    # A lone surrogate (of a name that is no UTF-8) becomes `\udc80`, an escape of JSON, too.
     text = json.dumps(content, sort_keys=True, indent=2, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace") + b"\n"

@@ -76,6 +76,7 @@ class MetaFiles:
         """
         card = dataset_card(manifest)
         digest = hashlib.sha256(card).hexdigest()
+        # Before the manifest, whose presence says that the dataset is complete.
         new = self._put_card(card)
         self._put(self._names.manifest, manifest.to_json())
         known = self._known_facts()

@@ -29,6 +29,7 @@ _MANIFEST = r'\{\n  "format": [0-9]+,\n  "hash": "%s",\n'
 _PARQUET = b"PAR1"
 #: What `run.json` has had in every version.
 _RUN_FIELDS = ("host", "images_per_second", "machine", "python", "seconds", "started")
+#: So many of them have to be left: damage may have hit others.
 _MOST_FIELDS = 4
 _PIECE = 1 << 20
 
@@ -87,6 +88,7 @@ class Ownership:
         file, parsed = self._standing[name], parse(name)
         if file.kind != "file" or parsed is None:
             return False
+        # A run's mark, where a storage keeps marks: no content need be read.
         if file.owner:
             return True
         try:
@@ -105,6 +107,7 @@ class Ownership:
                 wanted = SHARDS if parsed.kind == "shards" else FAILURES
                 return self._is_table(name, wanted)
         number = parsed.number or 0
+        # Before its content: a damaged Parquet shows nothing itself, and is ours if it is listed.
         if self._is_listed(number):
             return True
         if parsed.kind == "parquet":
@@ -153,6 +156,7 @@ class Ownership:
         try:
             return bool(pq.read_schema(pa.BufferReader(data)).names == wanted.names)
         except PARQUET_ERRORS:
+            # All Parquet files begin so: whose the damaged one is, other files have to show.
             return data.startswith(_PARQUET) and self._has_anchor()
 
     def _has_anchor(self) -> bool:
@@ -198,6 +202,7 @@ def _is_of_shard(data: bytes, tar_file: str) -> bool:
     try:
         if "beam_export.plan" not in read_facts(pa.BufferReader(data)):
             return False
+        # One that was renamed describes another tar, and says nothing about this one.
         batches = pq.ParquetFile(pa.BufferReader(data)).iter_batches(1, columns=["tar_file"])
         return bool(next(batches).column(0)[0].as_py() == tar_file)
     except (*PARQUET_ERRORS, StopIteration):

@@ -33,7 +33,9 @@ __all__ = [
     "write_table",
 ]
 
+#: Of format.md, part 4.2: another number would change the bytes of large shards.
 ROWS_PER_GROUP = 65_536
+#: Rows that are held as Python values; beyond them, Arrow's arrays take far less memory.
 _ROWS_PER_BATCH = 1_000
 _PREFIX = "beam_export."
 
@@ -150,6 +152,7 @@ class ShardTable:
         self._rows.clear()
         if self._held == ROWS_PER_GROUP:
             self._write_group()
+        # 65,536 is no multiple of 1,000: the last batch of a row group is shorter.
         self._room = min(_ROWS_PER_BATCH, ROWS_PER_GROUP - self._held)
 
     def _write_group(self) -> None:

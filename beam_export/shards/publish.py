@@ -43,6 +43,7 @@ def publish_shard(
         InputError: if a value does not fit its column.
         RunError: if every sample failed, or the files cannot be published.
     """
+    # Before a sample is read: what another run puts there meanwhile is not to be replaced.
     snapshots = output.snapshot(names.parquet(number)), output.snapshot(names.tar(number))
     with (
         output.writing(names.parquet(number), snapshots[0]) as parquet,
@@ -77,7 +78,9 @@ def _unpublish_old(
             if hashlib.sha256(source.read()).hexdigest() == result.parquet_sha256:
                 return
     if info is not None:
+        # Without its Parquet nothing else shows whose the old tar is.
         output.record_tar(names.tar(result.number))
+    # First: with a manifest, an export that lacks this shard would pass for complete.
     output.remove(names.manifest)
     output.remove(name, snapshot)
 

@@ -101,6 +101,7 @@ class HashingFile:
         """Writes all of `data`."""
         self._hash.update(data)
         self._target.write(data)
+        # `len` of a buffer counts items, which may be larger than a byte.
         size = memoryview(data).nbytes
         self.size += size
         return size
@@ -202,7 +203,9 @@ def write_shard(
             failures.append(sample)
         else:
             members.add(sample)
+    # The tar ends first: its digest and its size are facts of the Parquet.
     tar.close()
+    # They stand in the Parquet, whose bytes must not depend on when each was found.
     failures.sort()
     with _misfits_as_input_errors():
         table.close(_facts(plan=plan, tar=tar_out, failures=failures, remarks=members.remarks))

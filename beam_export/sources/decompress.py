@@ -59,6 +59,7 @@ class _Gzip:
     """zlib with the interface of the other two: it keeps the input that it has not used."""
 
     def __init__(self) -> None:
+        # 16 has zlib read the header and check the checksum of gzip.
         self._inner = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self.needs_input = True
 
@@ -202,6 +203,7 @@ class Decompressed:
                     raise CompressionError(f"the {self._kind} stream breaks off")
             try:
                 found = self._decoder.decompress(self._input, size)
+            # An OSError is bzip2's word for damage: the file is not read within this block.
             except (zlib.error, lzma.LZMAError, OSError, EOFError, MemoryError) as error:
                 raise CompressionError(f"the {self._kind} stream is damaged") from error
             self._input = b""

@@ -41,6 +41,7 @@ def _unhidden(item: Item) -> Item:
 def _choose_auto(
     found: Iterable[Item],
 ) -> Iterator[Item]:
+    # Held back to the end, since the last file of an input can be its first image.
     tables: list[Source] = []
     only_tables = True
     for item in found:

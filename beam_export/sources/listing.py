@@ -224,12 +224,14 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
     try:
         status = os.stat(folder.path)
         with os.scandir(folder.path) as scanned:
+            # As a whole: a directory that fails midway is a failure, and not half a listing.
             entries = list(scanned)
     except OSError as error:
         reason = f"the directory cannot be listed: {error.strerror}"
         failure = broken_source(folder.relative, folder.path, reason)
         yield _Found(folder.relative, _Unlisted(failure))
         return
+    # Not by its path: a loop of links has ever new ones.
     me = (status.st_dev, status.st_ino)
     if me in folder.above:
         yield _Found(folder.relative, Skipped("(link to a directory above itself)"))
@@ -242,6 +244,7 @@ def _scan(folder: _Folder, exclude: str) -> Iterator[_Found]:
         found = _examine(entry, inner, below)
         if isinstance(found, Entry):
             files.append(found)
+        # The real path, since a link may lead to the output.
         elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == exclude):
             others.append(_Found(inner, found))
     pairs = [_Found(*one) for one in group_siblings(files, folder.relative)]

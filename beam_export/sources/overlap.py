@@ -37,6 +37,7 @@ def refuse_overlap(patterns: Iterable[Pattern], output_dir: str) -> None:
         InputError: if they overlap in any other way.
     """
     local = is_local(output_dir)
+    # Without links: an input may reach the output by another name.
     out = os.path.realpath(output_dir) if local else output_dir.rstrip("/")
     checked = False
     for pattern in patterns:
@@ -49,6 +50,7 @@ def refuse_overlap(patterns: Iterable[Pattern], output_dir: str) -> None:
                 "itself, so that the next run would read this one's shards: give another "
                 "--output_dir, a directory below it say."
             )
+        # Once: what the output holds is the same, whichever input it lies in.
         if not checked and _is_below(out, top):
             checked = True
             _refuse_images(out, output_dir, local)
@@ -64,6 +66,7 @@ def _top(pattern: Pattern, local: bool) -> tuple[str, str]:
     if pattern.is_glob:
         fixed = pattern.fixed.rpartition("/")[0]
         return (os.path.realpath(fixed) if local else fixed), ""
+    # Nothing is listed yet, so its name says that it is a file of an export.
     if parse(path.rpartition("/")[2]) is not None:
         return path.rpartition("/")[0], path.rpartition("/")[2]
     return path, ""

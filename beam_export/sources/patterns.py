@@ -54,6 +54,7 @@ def split_inputs(text: str) -> list[str]:
     """
     parts, depth, start = [], 0, 0
     for place, letter in enumerate(text):
+        # A closing brace too many is a letter of a name, and hides no comma after it.
         depth = max(0, depth + (letter == "{") - (letter == "}"))
         if letter == "," and depth == 0:
             parts.append(text[start:place])
@@ -119,7 +120,9 @@ def translate_glob(glob: str) -> str:
 
 def _expression(part: re.Match[str]) -> str:
     if part["set"]:
+        # What `re` takes within brackets for more than a letter; `&&`, `~~`, `||` are reserved.
         inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", part["set"])
+        # `[!a]` would match a slash, and cross directories.
         return f"(?!/)[{'^' if part['not'] else ''}{inside}]"
     if part["folders"]:
         return "(?:.*/)?"
@@ -160,6 +163,7 @@ def parse_inputs(text: str) -> list[Pattern]:
                     "use a wildcard (*) or a shorter range."
                 )
             patterns.append(
+                # The root of all that was given keeps the ids of different choices apart.
                 Pattern(number=len(patterns), path=path, root=_fixed_root(given), given=given)
             )
     if not patterns:

@@ -145,7 +145,9 @@ class Reader:
                     coming.append((place, begun))
                 else:
                     (far if _is_far(member) else near).append((place, member))
+        # Begun before the near ones are read, since remote reads mostly wait.
         reading = [_pool().submit(self._read_span, span) for span in coalesce(far)]
+        # Handles, and the row groups of `Cells`, are for one thread at a time.
         with self._lock:
             for place, member in near:
                 results[place] = self._attempt(member, functools.partial(self._read, member))
@@ -154,6 +156,7 @@ class Reader:
             for place, data in future.result().items():
                 results[place] = data
         for place, (begun_reading, part) in coming:
+            # Popped, so that what was read ahead is held no longer than until it is used.
             results[place] = begun_reading.result().pop(part)
         return results
 
@@ -169,6 +172,7 @@ class Reader:
         windows = _windows(iter(items), members)
         now = self._expect(next(windows, []), members)
         while now:
+            # Before this window is used, so that the next is read meanwhile.
             following = self._expect(next(windows, []), members)
             yield from now
             now = following
@@ -264,6 +268,7 @@ class Reader:
             self._open.move_to_end(uri)
         else:
             if len(self._open) >= _OPEN_FILES:
+                # Its bytes are in the results: a change has to be seen before it is closed.
                 self._check(oldest := next(iter(self._open)))
                 if oldest in self._open:
                     self._open.pop(oldest).close()

@@ -74,6 +74,7 @@ def group_siblings(files: Iterable[Entry], folder: str) -> Iterator[Found]:
     yield from images
     by_name = {file.name: file for file in others}
     exports = _Exports(by_name)
+    # Tars first: whether a table is one of its own depends on which tars there are.
     taken: dict[str, Source] = {}
     for file in others:
         stem = tar_stem(file.name)
@@ -112,6 +113,7 @@ def _pair(
     sidecars: dict[str, list[Member]] = {}
     rest: list[Entry] = []
     for stem, ext, file in others:
+        # A suffix that no member of a tar can have leaves the file to be counted.
         if stem in stems and ext is not None:
             sidecars.setdefault(stem, []).append(Member(ext, file.uri, WHOLE, file.size))
         else:
@@ -124,6 +126,7 @@ def _pair(
 
 
 def _with_sidecars(image: Entry, relative: str, fields: list[Member]) -> Listed | Failure:
+    # They are sorted: `.txt` and `.TXT`, one extension in a tar, are neighbours.
     for one, other in itertools.pairwise(fields):
         if one.ext == other.ext:
             both = (os.path.basename(unpin(each.uri)[0]) for each in (one, other))
@@ -163,6 +166,7 @@ class _Exports:
         found = parse(tar.name)
         if found is None or tar.parquet is not None:
             return None
+        # Then nothing says that it ever had one: other tools name their tars alike.
         if self._kinds[found.hash].isdisjoint({"parquet", "manifest"}):
             return None
         reason = "the Parquet that describes this shard of an export is not there"
@@ -181,6 +185,7 @@ class _Exports:
         found: ParsedName | None = parse(file.name)
         if found is None or "tar" not in self._kinds[found.hash]:
             return None
+        # Names alone: nothing but what is missing is asked of them (`missing_shards`).
         here = tuple(Entry(name, "", 0) for _, name in sorted(self._shards[found.hash].items()))
         return _source("webdataset", file, folder)._replace(companions=here)
 

@@ -80,6 +80,7 @@ class Cells:
 
     def forget(self, uri: str) -> None:
         """Closes a file, so that it is opened again: a handle that failed may fail for ever."""
+        # Row groups that are kept stay: the file was checked after they were read.
         if uri in self._tables:
             with contextlib.suppress(OSError):
                 self._tables.pop(uri)[0].close()
@@ -104,6 +105,7 @@ class Cells:
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key][1]
+        # One that turned out too large is not loaded in vain once more.
         if key in self._large or table.bytes_of(key[2], [key[1]]) > _KEPT_BYTES:
             return None
         runs, size = [], 0
@@ -123,6 +125,7 @@ class Cells:
     def _streamed(self, key: _Key, table: ParquetTable, row: int) -> _Run:
         """Returns the run with a row, going on from the one before if that is possible."""
         stream = self._stream
+        # A stream goes forward only: for a row before it, another begins.
         if stream is None or stream[0] != key or row < stream[2][0]:
             runs = _runs(table, key, row - table.groups[key[2]].first)
             stream = (key, runs, next(runs))

@@ -98,6 +98,7 @@ class ParquetTable:
         wanted = [name for name in self.schema.names if columns is None or name in columns]
         place, count = self.groups[group]
         if not wanted:
+            # Rows without columns count all the same; a batch made of structs knows their number.
             yield place, pa.RecordBatch.from_struct_array(pa.array([{}] * count, pa.struct([])))
             return
         size = max(1, min(MAX_ROWS, _BATCH_BYTES * count // max(1, self.bytes_of(group, wanted))))

@@ -144,6 +144,7 @@ def check_paths(block: TextBlock, source: Source) -> None:
     """
     unfit: TableError | None = None
     rows: list[Any] = rows_of_text(block, TextTypes())
+    # A CSV's header names the columns of all rows; each line of JSON names its own.
     for row in [(0, dict.fromkeys(block.header))] if block.header else rows:
         found = _text_ref(row, place_of(source))
         if not isinstance(found, TableError):
@@ -218,6 +219,7 @@ def bytes_of_images(column: pa.Array) -> pa.Array:
     """Returns the bytes of a column of images, null where there are none."""
     if pat.is_struct(column.type):
         column = pc.struct_field(column, "bytes")
+    # One type for what follows, whatever kind of bytes the column has; null has none at all.
     return column.cast(pa.large_binary())
 
 
@@ -264,6 +266,7 @@ def with_measured_size(ref: SampleRef, found: MeasuredImage) -> SampleRef:
     image, here = ref.image, f"{unpin(ref.image.uri)[0]}#{ref.image.offset}"
     if found.size is not None:
         given = "" if ref.path == here else ref.path
+        # Content before names: a column that is called `jpg` may hold PNG.
         ext = found.ext or _ext(given) or _named(image.column or "")
         return ref._replace(image=image._replace(ext=ext, size=found.size), size=found.size)
     if ref.path == here:
@@ -283,6 +286,7 @@ def _ext(path: str) -> str:
 
 def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | None:
     """Returns the failure that a row of img2dataset states, None if it states none."""
+    # Where no status is stated, measuring shows whether there is an image.
     if not roles.status or row[roles.status] in ("success", None):
         return None
     path = row.get("url") or unpin(place.uri)[0]
@@ -330,6 +334,7 @@ def _ref(
             message=reason,
         )
     return SampleRef(
+        # Big-endian: the bytes sort as the numbers do.
         order=place.order + number.to_bytes(8, "big"),
         id=ident,
         path=path or here,
@@ -349,6 +354,7 @@ def _path_in(value: Any) -> str | None:
 
 
 def _id(value: Any, path: str | None, number: int, place: Place) -> str:
+    # A bool is an int to Python. 0 is an id too, so truth does not decide.
     if isinstance(value, int | str) and not isinstance(value, bool) and value != "":
         return str(value)
     if path:
@@ -359,6 +365,7 @@ def _id(value: Any, path: str | None, number: int, place: Place) -> str:
 
 def _metadata(row: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
     metadata = {name: value for name, value in row.items() if name != roles.path}
+    # A number stays, as in `metadata_schema`: an id is text, and its type would be lost.
     if roles.id and isinstance(metadata.get(roles.id, ""), str | None):
         metadata.pop(roles.id, None)
     return metadata

@@ -59,8 +59,10 @@ def roles_of_schema(schema: pa.Schema) -> Roles:
     structs = [name for name, kind in types.items() if _is_image_struct(kind)]
     binaries = [name for name, kind in types.items() if is_bytes(kind)]
     texts = [name for name, kind in types.items() if is_text(kind)]
+    # A struct of Hugging Face's is an image under any name; plain bytes may be anything.
     image = _first(_IMAGES, [*structs, *binaries]) or next(iter(structs), "")
     path = _first(_PLACES if image else _PATHS, texts)
+    # One column of bytes can be meant alone; of several, none is guessed.
     if not image and not path and len(binaries) == 1:
         image = binaries[0]
     if not image and not path:
@@ -71,6 +73,7 @@ def roles_of_schema(schema: pa.Schema) -> Roles:
     return Roles(_first(_IDS, ids), image, path)
 
 
+# Asked for each row, as each line of JSON has names of its own, which mostly are the same.
 @functools.lru_cache(maxsize=1024)
 def roles_of_names(names: tuple[str, ...]) -> Roles:
     """Returns the roles of the columns of a row of text, which holds no image itself.
@@ -86,6 +89,7 @@ def roles_of_names(names: tuple[str, ...]) -> Roles:
 
 
 def _first(wanted: Sequence[str], names: Sequence[str]) -> str:
+    # Reversed: of names that differ in case alone, the first is taken.
     lower = {name.lower(): name for name in reversed(names)}
     return next((lower[name] for name in wanted if name in lower), "")
 

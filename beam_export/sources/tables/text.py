@@ -43,6 +43,7 @@ _FLOAT = re.compile(
     r"-?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[nN]a[nN]|-?inf"
 )
 _BOOL = re.compile(r"true|false", re.IGNORECASE)
+#: Bits, so that what files have seen is merged by `|`, in any order.
 _BIT_INT, _BIT_FLOAT, _BIT_BOOL, _BIT_TEXT = 1, 2, 4, 8
 
 _Values = tuple[int, dict[str, Any]]
@@ -75,6 +76,7 @@ class TextTypes:
         seen = self._seen.get(name, _BIT_TEXT)
         if seen == _BIT_INT:
             return int
+        # 0 is a column of empty values alone, which nothing makes numbers.
         if seen and not seen & ~(_BIT_INT | _BIT_FLOAT):
             return float
         return _to_bool if seen == _BIT_BOOL else printable
@@ -136,6 +138,7 @@ def text_blocks(fh: BinaryIO, name: str) -> Iterator[TextBlock]:
             yield from _in_blocks(None, _json_lines(plain), len)
             return
         with _csv_lines(plain, name) as (header, lines):
+            # A CSV without a row has columns all the same, and their types.
             yield TextBlock(0, header, [])
             yield from _in_blocks(header, lines, _length)
 
@@ -241,18 +244,22 @@ def _unpacked(fh: BinaryIO, name: str) -> Iterator[BinaryIO]:
         else:
             yield buffered
     finally:
+        # Else it would close the file, which is the caller's, when it is collected.
         buffered.detach()
 
 
 @contextlib.contextmanager
 def _csv_lines(fh: BinaryIO, name: str) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     """Yields once: the names of the columns, and an iterator of the lines that are not empty."""
+    # Holds for the whole process; 128 KiB if it is not set, and values may be longer.
     csv.field_size_limit(_MAX_TEXT)
     # Bytes that are no UTF-8 may be those of a file's name, which only they find.
+    # Line ends are left to `csv`, since quoted values may hold them.
     text = io.TextIOWrapper(fh, "utf-8-sig", "surrogateescape", newline="")
     try:
         first = text.readline(_MAX_TEXT)
         lines = itertools.chain([first], text)
+        # Strict: a quote that never closes is an error, and does not swallow the rest in silence.
         reader = csv.reader(lines, delimiter=_delimiter(first, name), strict=True)
         names = [printable(one.strip()) for one in next(reader, [])]
         header = [one or f"column_{at}" for at, one in enumerate(names, 1)]

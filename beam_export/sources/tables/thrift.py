@@ -43,6 +43,7 @@ def _struct(data: bytes, at: int, levels: int) -> tuple[Struct, int]:
         else:
             number, at = _integer(data, at)
         kind = head & 0x0F
+        # The kind of a field is its value here; in lists a boolean is a byte.
         if kind in (_TRUE, _FALSE):
             found[number] = kind == _TRUE
         else:
@@ -72,6 +73,7 @@ def _list(data: bytes, at: int, levels: int) -> tuple[list[Any], int]:
     at += 1
     if count == 15:
         count, at = _varint(data, at)
+    # An item takes a byte at least, so that such a count is a lie.
     if count > len(data):
         raise ValueError("a list has more items than there are bytes")
     items = []
@@ -83,6 +85,7 @@ def _list(data: bytes, at: int, levels: int) -> tuple[list[Any], int]:
 
 def _taken(data: bytes, at: int, size: int) -> tuple[bytes, int]:
     if at + size > len(data):
+        # As an index past the end does; a slice would only be shorter.
         raise IndexError
     return data[at : at + size], at + size
 
@@ -102,5 +105,6 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if octet < 0x80:
             return value, at
         shift += 7
+        # 64 bits take ten octets; without this, Python's integers would grow with the file.
         if shift > 63:
             raise ValueError("an integer has no end")

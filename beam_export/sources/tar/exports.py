@@ -189,6 +189,7 @@ def _img2dataset(row: Mapping[str, Any], metadata: dict[str, Any]) -> EarlierRow
     return EarlierRow(
         member=key,
         id="",
+        # An image that is there has a place in the tar; one that is not has its URL alone.
         path=_text(row["url"]) if failed else "",
         metadata=metadata,
         failed=failed,

@@ -51,6 +51,7 @@ def parse_literal(text: str) -> Any:
         raise ValueError(f"a literal of {len(text)} characters, more than {MAX_CHARS}")
     try:
         tree = ast.parse(text.strip(), mode="eval")
+    # The parser itself gives up on deep nesting, before `_value` can count the levels.
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError("the text is not a literal") from error
     return _value(tree.body, MAX_DEPTH)
@@ -105,6 +106,7 @@ def _name_of(node: ast.expr) -> str:
 
 
 def _call(name: str, arguments: list[ast.expr], keywords: list[ast.keyword], depth: int) -> Any:
+    # The values are all in the text: the dtype is not needed, and so not read.
     if name == "array" and len(arguments) == 1 and all(word.arg == "dtype" for word in keywords):
         return _value(arguments[0], depth - 1)
     values = [_value(argument, depth - 1) for argument in arguments]

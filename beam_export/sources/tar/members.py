@@ -35,6 +35,7 @@ __all__ = [
 #: Larger indexes are refused: they are held as a whole. This is some 10^6 samples.
 _MAX_INDEX = 1 << 28
 _FIRST_LINE = re.compile(rb"v1\.([12]) ([0-9]{1,12})")
+#: Of an offset or a size: 2^63 has 19 digits.
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
@@ -49,6 +50,7 @@ def find_members(tar: BinaryIO, source: Source, table: ExportTable | None) -> It
     Raises:
         OSError: if the tar cannot be read at present.
     """
+    # The Parquet first: it has been read already, and an index would be one read more.
     if table is not None and (found := own_members(tar, source.size, table)) is not None:
         return found
     if source.dali_index and (listed := _indexed(tar, source, source.dali_index.uri)):
@@ -93,6 +95,7 @@ def missing_shards(source: Source) -> Iterator[Failure]:
     folder = source.path[: -len(source.name)]
     for number in range(shards):
         name = names.tar(number)
+        # One of the two without the other is a failure of the listing already (`siblings`).
         if there.isdisjoint((name, names.parquet(number))):
             reason = "the manifest names this shard of an export, and it is not there"
             yield broken_source(name, folder + name, reason)
@@ -125,6 +128,7 @@ def own_members(tar: BinaryIO, size: int, table: ExportTable) -> Iterator[TarIte
         return None
     end = 0
     for image in images:
+        # All offsets are held against each other before the tar is read at all.
         if image.offset % BLOCK or image.size < 0 or image.offset < end + BLOCK:
             return None
         end = whole_blocks(image.offset + image.size)
@@ -139,6 +143,7 @@ def own_members(tar: BinaryIO, size: int, table: ExportTable) -> Iterator[TarIte
 def _between(tar: BinaryIO, size: int, images: list[TarMember]) -> Iterator[TarItem]:
     end = 0
     for image in images:
+        # More than the image's own header: sidecars, which only headers name.
         if image.offset - end != BLOCK:
             for item in walk_members(tar, size, start=end):
                 if isinstance(item, TarFault):
@@ -206,6 +211,7 @@ def dali_members(index: BinaryIO, tar: BinaryIO, size: int) -> list[TarMember]:
             no names.
         OSError: if a file cannot be read at present.
     """
+    # The byte more shows that an index is too large, without reading all of it.
     members = _parse(index.read(_MAX_INDEX + 1))
     gaps = _gaps(members, size)
     checked: set[int] = set()
@@ -230,6 +236,7 @@ def _parse(data: bytes) -> list[TarMember]:
         raise TarIndexError("it does not begin with the version of an index of DALI")
     if found[1] == b"1":
         raise TarIndexError("an index of version 1.1 has no names of members")
+    # Not `splitlines`, which ends lines at characters that names may hold.
     lines = rest.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
     if len(lines) != int(found[2]):
         raise TarIndexError(f"it lists {len(lines)} samples and says {int(found[2])}")

@@ -91,6 +91,7 @@ class _Rows:
     def __init__(self, table: ExportTable, uri: str) -> None:
         self._kind, self._uri = table.kind, uri
         self._typed = tuple(table.columns.names)
+        # Names of Curator's members may come twice: their rows meet them in order.
         self._rows: dict[str, collections.deque[EarlierRow]] = {}
         for row in table.rows:
             self._rows.setdefault(row.member, collections.deque()).append(row)
@@ -110,6 +111,7 @@ class _Rows:
         row = rows.popleft()
         return ref._replace(
             id=printable(row.id) if row.id else ref.id,
+            # An empty path of ours is a fact: the sample of a pipeline need not have one.
             path=printable(row.path) if row.path or self._kind == OWN else ref.path,
             metadata=row.metadata,
             typed=self._typed,
@@ -125,6 +127,7 @@ class _Rows:
         for rows in self._rows.values():
             for row in rows:
                 name = row.member if self._kind != OWN else row.id
+                # A failure is called by its key, or by its member where each image is a sample.
                 key = (split_member(row.member) or (row.member, ""))[0]
                 if not self._lost.isdisjoint(map(printable, (key, row.id, row.member))):
                     continue
@@ -201,4 +204,5 @@ class Spill:
 
     def read(self, member: Member) -> bytes:
         """Returns the bytes of a small JSON."""
+        # An empty one lies where the next begins, which may have taken its place in the dict.
         return self._small[member.offset] if member.size else b""

@@ -65,6 +65,7 @@ class SeekableTar:
             BrokenTarError: if the file is shorter than it was said to be.
         """
         begin = self.offset - self._chunk_start
+        # The headers of small members lie in the chunk that is held: no read for each of them.
         if begin + size > len(self._chunk):
             self._fh.seek(self.offset)
             self._chunk_start = self.offset
@@ -93,6 +94,7 @@ class StreamedTar:
         self._chunk = read_up_to(fh, START)
         self._used = 0
         if kind := compression_of(self._chunk):
+            # The decompressor takes these bytes over: they are none of the tar's.
             self._fh = decompress(fh, kind, self._chunk)
             self._chunk = b""
 
@@ -102,6 +104,7 @@ class StreamedTar:
         Raises:
             BrokenTarError: if the compression is damaged.
         """
+        # In pieces of what there is: a header may ask for more than any memory has.
         parts = []
         left = size
         while left and (part := self._next(left)):

@@ -214,6 +214,7 @@ class _Headers:
         while block:
             if not block.strip(b"\0"):
                 self._finish()
+                # Global records end with their archive, and do not hold in one joined to it.
                 self._shared = {}
                 block = self._skip_zeros()
                 if not block:
@@ -223,6 +224,7 @@ class _Headers:
             found = self._take(block)
             if found is not None:
                 yield found
+            # The caller has read or skipped the data. A last member may lack its padding.
             source.skip(-source.offset % BLOCK)
             block = source.read(BLOCK)
         self._finish()
@@ -267,6 +269,7 @@ class _Headers:
             return
         if header.kind == b"L":
             self._long_name = data.partition(b"\0")[0]
+        # `K` is the long target of a link: links have no data of their own, so it is not kept.
         elif header.kind != b"K":
             self._own.update(parse_pax(data))
         self._pending = True
@@ -274,6 +277,7 @@ class _Headers:
     def _member(self, header: Header, offset: int) -> _Entry | TarOther:
         records = {**self._shared, **self._own}
         sparse_name = records.get(b"GNU.sparse.name")
+        # Records first: the header's own name may be cut, and that of a sparse file is made up.
         raw = sparse_name or records.get(b"path") or self._long_name or header.name
         name = raw.decode("utf-8", "surrogateescape")
         kind = header.kind

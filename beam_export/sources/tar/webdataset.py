@@ -167,6 +167,7 @@ class _MembersByKey:
 
     def add(self, item: TarItem) -> Failure | Skipped | TarNote | None:
         """Adds an item and returns None, or returns its outcome if it is part of no sample."""
+        # A run ends where an archive does: the next one may go on with the same key.
         if isinstance(item, TarNote):
             self._last = ""
             return item
@@ -174,6 +175,7 @@ class _MembersByKey:
             self._unsure = self._last
             return broken_tar(item, self._uri)
         split = split_member(item.name)
+        # Cheap tests first: nearly all members are plain, and need no regular expression.
         odd = split is None or item.name.startswith("__") or isinstance(item, TarOther)
         if odd and (reason := _skip_reason(item, split)) is not None:
             return Skipped(reason)
@@ -185,6 +187,7 @@ class _MembersByKey:
         if key != self._last:
             self._run += 1
             self._last = key
+        # One string for all members with that extension, of which there may be millions.
         ext = self._exts.setdefault(ext, ext)
         if isinstance(item, TarMember):
             part = _Part(self._run, ext, item.offset, item.size, None)
@@ -202,6 +205,7 @@ class _MembersByKey:
             while later and later[0][0] < start:
                 yield heapq.heappop(later)[1]
             for run, outcome in self._outcomes(key, parts):
+                # Later runs wait, so that samples come in the order of their first members.
                 if run == start:
                     yield outcome
                 else:
@@ -214,6 +218,7 @@ class _MembersByKey:
         """Returns the outcomes of a key's members, each with the run that it begins with."""
         start = parts[0].run
         layout = _layout_of(parts)
+        # Before all else: what is left without the lost data could pass for a whole sample.
         if key in self._lossy:
             return [(start, outcome) for outcome in self._lost(key, parts)]
         if key == self._unsure:
