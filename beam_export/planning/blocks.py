@@ -82,11 +82,14 @@ def sample_digest(ref: SampleRef) -> bytes:
     head = f"{len(ref.order)}/{len(ident)}/{ref.size}/{ref.image.ext}{members}/"
     metadata = canonical.encode(ref.metadata) if ref.metadata else b""
     if ref.earlier is not None:
+        # It goes into the new Parquet. So does `original_path`, but no digest holds a path.
         metadata += b"/earlier/" + (ref.earlier.source_sha256 or "").encode()
     return hashlib.sha256(b"".join((head.encode(), ref.order, ident, metadata))).digest()
 
 
 def _made_of(member: Member) -> str:
+    # Text made here, a caption say, can change and keep its size; of files the size must do, as
+    # planning does not read them.
     return "" if member.data is None else f"/{hashlib.sha256(member.data).hexdigest()}"
 
 
@@ -106,6 +109,7 @@ def _digest(ref: SampleRef, key: int) -> bytes:
 
 
 def _body(ref: SampleRef, key: int) -> bytes:
+    # Plain tuples: a NamedTuple would bring the name of its class into every body.
     fields = tuple([tuple(field) for field in ref.fields])
     stored = tuple(ref.stored) if ref.stored else None
     probed = tuple(ref.probed) if ref.probed else None
@@ -209,7 +213,9 @@ def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
     heap: list[tuple[PackedRef, int, Iterator[PackedRef]]] = []
     while waiting or heap:
         while waiting and (not heap or _first_order(waiting[-1]) <= heap[0][0].order):
+            # A block holds refs as their source lists them, which a shuffle does not sort.
             refs = iter(sorted(open_block(waiting.pop()).refs()))
+            # The number is another for each block: between equal refs no iterators are compared.
             heapq.heappush(heap, (next(refs), len(waiting), refs))
         ref, number, refs = heap[0]
         yield ref

@@ -71,6 +71,7 @@ def _stops(sums: np.ndarray, bounds: Bounds) -> np.ndarray:
     """Returns, for each sample, where a shard that begins with it ends in this bucket."""
     count = len(sums) - 1
     starts = np.arange(count)
+    # At least one sample a shard: one that is larger than the bound has to go somewhere.
     fitting = np.searchsorted(sums, sums[:-1] + bounds.bytes, side="right") - 1
     return np.minimum(np.maximum(starts + 1, np.minimum(starts + bounds.samples, fitting)), count)
 
@@ -92,11 +93,13 @@ def summarise(bucket: int, sizes: Sequence[int], bounds: Bounds) -> Summary:
     stops = _stops(sums, bounds)
     # A place at the very end: nothing of the bucket lies behind the first cut.
     closed, opened = np.zeros(count + 1, np.int64), np.full(count + 1, count)
+    # From the end: the shard that follows begins further behind, and is known by then.
     for start in range(count - 1, -1, -1):
         stop = stops[start]
         whole = stop < count
         closed[start] = closed[stop] + 1 if whole else 0
         opened[start] = opened[stop] if whole else start
+    # The first cut lies no further: the open shard takes at most so many samples more.
     places = min(bounds.samples, count) + 1
     kept = opened[:places]
     return Summary(
@@ -125,8 +128,11 @@ def compose(summaries: Iterable[Summary], bounds: Bounds) -> dict[int, Entry]:
     shard = held = weight = 0
     for one in sorted(summaries, key=lambda one: one.bucket):
         fitting = int(np.searchsorted(one.sums, bounds.bytes - weight, side="right")) - 1
+        # A shard that holds nothing takes one sample whatever its size; one that is too large
+        # already makes `fitting` negative, and takes none.
         first = max(int(not held), min(fitting, bounds.samples - held))
         entries[one.bucket] = Entry(shard, first)
+        # No cut in this bucket, even if the shard is full now: the next bucket closes it.
         if first == one.samples:
             held, weight = held + first, weight + one.total
             continue

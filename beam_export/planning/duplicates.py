@@ -35,6 +35,7 @@ __all__ = [
 
 #: Bytes of a `name_row`.
 _ROW = 24
+#: Names that renaming can give: numbers from 1, without leading zeros.
 _NUMBERED = re.compile(r"(?s)(.*)-[1-9][0-9]*\Z")
 #: Duplicate ids are resolved in one process, whose memory holds no more than this.
 _MOST = 1_000_000
@@ -80,6 +81,7 @@ def find_clashes(rows: Iterable[bytes]) -> list[bytes]:
     >>> find_clashes([name_row("a"), name_row("b"), name_row("a")]) == [name_row("a")[:16]]
     True
     """
+    # Keys and not ids: two ids of one key are an error as well (format.md, part 4.1).
     ordered = sorted(rows)
     clashes: list[bytes] = []
     for before, row in itertools.pairwise(ordered):
@@ -126,6 +128,7 @@ def decide(found: Collection[DuplicateId], policy: str) -> Decisions:
     groups: dict[str, list[DuplicateId]] = {}
     for one in sorted(found):
         groups.setdefault(one.id, []).append(one)
+    # Whatever the policy: different ids are not duplicates, so none would drop or rename these.
     _refuse_equal_keys(groups)
     doubled = {ident: group for ident, group in groups.items() if len(group) > 1}
     if policy == "error" and doubled:
@@ -137,11 +140,13 @@ def decide(found: Collection[DuplicateId], policy: str) -> Decisions:
 
 
 def _rename(doubled: dict[str, list[DuplicateId]], taken: set[str]) -> dict[bytes, str]:
+    # In order over all ids: a name that one sample gets is taken for those behind it.
     later = sorted(one for group in doubled.values() for one in group[1:])
     renamed, reached = {}, dict.fromkeys(doubled, 0)
     for one in later:
         name = one.id
         while name in taken:
+            # Goes on from the last number: a million equal ids would else try each from 1.
             reached[one.id] += 1
             name = f"{one.id}-{reached[one.id]}"
         taken.add(name)

@@ -32,6 +32,7 @@ def nothing_to_plan(
         output: where the list goes; None if nothing is to be written.
         hash_: names the list.
     """
+    # Sorted: the runner may bring them in any order, and the message names the first of each kind.
     lost = sorted(Failure(*one) for one in failures)
     if not lost and selects:
         return InputError(
@@ -63,6 +64,7 @@ def _list(failures: Sequence[Failure], output: Output | None, hash_: str) -> str
     standing = output.list_files()
     if any(name != names.failures for name in standing):
         return None
+    # A list of an earlier run may be replaced, a file of the same name by somebody else not.
     if standing and not output.ownership(hash_, standing).owns(names.failures):
         return None
     buffer = io.BytesIO()

@@ -89,6 +89,7 @@ class Tally:
         """Adds to a count as many as there are, and keeps the first few in order."""
         found = list(found)
         self.add(name, len(found))
+        # The smallest and not the first that came: the same in whatever order buckets are merged.
         kept = heapq.nsmallest(EXAMPLES, {*found, *self.examples.get(name, ())})
         if kept:
             self.examples[name] = kept
@@ -138,6 +139,8 @@ def join_bucket(
         kept = [ref for ref in kept if ref.id in wanted]
         tally.add("ids_dropped", len(refs) - len(kept))
     if exclude_ids is not None:
+        # Against all samples and not those kept so far: an id that --ids has left out exists, and
+        # is not to be counted as one that no sample has.
         unwanted = _matched(refs, exclude_ids, name="exclude_ids", tally=tally)
         before = len(kept)
         kept = [ref for ref in kept if ref.id not in unwanted]
@@ -177,6 +180,7 @@ def _joined(
     alone: list[str] = []
     for ref in kept:
         found = keys.of(ref.id)
+        # Not raised here: a bucket knows its own samples alone, `check_tally` those of all.
         if len(found) > 1:
             tally.note("ambiguous", [f"{' and '.join(map(repr, sorted(found)))} for {ref.id!r}"])
         if found:
@@ -198,6 +202,7 @@ def _with_row(packed: PackedRef, row: Row, tally: Tally) -> PackedRef:
     ref = unpack_ref(packed)
     values: dict[str, Any] = pickle.loads(row.values)
     if not values.keys().isdisjoint(ref.metadata):
+        # Counted and refused by `check_tally`, so what is returned here goes nowhere.
         tally.note("shared", values.keys() & ref.metadata.keys())
         return packed
     more = ref._replace(metadata={**ref.metadata, **values}, typed=(*ref.typed, *row.typed))
@@ -215,6 +220,7 @@ def check_tally(tally: Tally, given: Mapping[str, str]) -> Tally:
         InputError: if keys are equal, columns have one name, or nothing matches.
     """
     if "metadata" in given:
+        # First, as `rows` counts rows and `rows_unmatched` keys: alike only if no keys are equal.
         _check_join(tally, given["metadata"])
     for flag, name in (("metadata", "rows"), ("ids", "ids"), ("exclude_ids", "exclude_ids")):
         if flag in given and tally[f"{name}_unmatched"] == tally[name]:

@@ -40,6 +40,7 @@ def source_key(source: int, position: int) -> bytes:
     >>> source_key(0, 255) < source_key(0, 256) < source_key(1, 0)
     True
     """
+    # Big-endian and of fixed length: bytes sort as the numbers do.
     return source.to_bytes(4, "big") + position.to_bytes(8, "big")
 
 
@@ -52,6 +53,7 @@ def shuffle_key(seed: int, ident: str) -> bytes:
     16
     """
     name = ident.encode("utf-8", "surrogatepass")
+    # The colon: seed 1 with the id "2" would else be seed 12 with an empty one.
     return hashlib.sha256(b"%d:%s" % (seed, name)).digest()[:16]
 
 
@@ -87,6 +89,8 @@ def assign_keys(refs: list[SampleRef], order: str, seed: int) -> bytes:
 
 def _shuffled(ref: SampleRef, seed: int) -> PackedRef:
     packed = pack_ref(ref._replace(order=shuffle_key(seed, ref.id)))
+    # The place keeps equal ids apart, whose hashes are equal. It is added once the digest is made:
+    # a shuffle is the same dataset in whatever order its inputs are given.
     return packed._replace(order=packed.order + ref.order)
 
 
@@ -101,6 +105,7 @@ class KeySample:
     count: int = 0
     kept: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
     #: No digest above this can be among the smallest any more.
+    #: At first above all: a byte longer than a SHA-256.
     bound: bytes = b"\xff" * 33
 
     def add(self, pairs: Iterable[tuple[bytes, bytes]], count: int) -> None:
@@ -108,6 +113,7 @@ class KeySample:
         self.count += count
         bound = self.bound
         self.kept.extend([pair for pair in pairs if pair[0] <= bound])
+        # Twice as many as are kept, so that sorting is seldom done.
         if len(self.kept) > 2 * _SAMPLE_KEYS:
             self._trim()
 
@@ -151,6 +157,7 @@ def splitters(keys: Sequence[bytes], buckets: int) -> list[bytes]:
     >>> splitters([b"a", b"b", b"c", b"d"], 2)
     [b'c']
     """
+    # A set: of fewer keys than buckets some would be picked twice, for buckets without a key.
     picked = {keys[i * len(keys) // buckets] for i in range(1, buckets)} if keys else set()
     return sorted(picked)
 

@@ -77,6 +77,7 @@ class Outcome:
             counted=self.counted,
             filtered=self.tally.dropped,
             duplicate=len(self.decisions.dropped),
+            # Dropped duplicates have no rank, so that nothing is counted twice.
             limited=self.ranked - self.layout.total,
         )
 
@@ -105,6 +106,7 @@ def name_devices(identity: Mapping[str, str], results: Sequence[ShardResult]) ->
 
     The step that asks may run where no GPU is. Workers with GPUs of several models are all named.
     """
+    # Sorted: the manifest must not depend on which worker ended first.
     devices = sorted({result.device for result in results})
     return {**identity, "device": ", ".join(devices)}
 

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _MOD_256 = 1 << 256
+#: Enough to notice another sample; the plan goes to every worker and should stay small.
 _MOD_64 = 1 << 64
 
 
@@ -100,7 +101,9 @@ def bucket_keys(
     opened = open_block(block)
     columns = (opened.orders, opened.digests, *([opened.weights] if weighed else []))
     for item in zip(*columns, strict=True):
+        # Before ranking: what is dropped later would move the ranks of all behind it.
         if item[0] not in dropped:
+            # On the right: a splitter is the first key of its own bucket.
             found[bisect.bisect_right(cuts, item[0])].append(item)
     for bucket, items in found.items():
         yield bucket, pickle.dumps(items, protocol=5)
@@ -143,6 +146,8 @@ class Plan:
         """
         if key > self.last:
             return None
+        # A key before the first was not planned: it makes the first shard disagree with the plan,
+        # which is an error, where None would lose the sample silently.
         return max(0, bisect.bisect_right(self.firsts, key) - 1)
 
     def count(self, shard: int) -> int:
@@ -179,6 +184,7 @@ def make_plan(parts: Iterable[Segment], options_digest: bytes, name: str | None)
         name: the hash to use instead of the content's, if it is not to be deterministic.
     """
     shards: list[Segment] = []
+    # Parts of one shard come from several buckets, and from a runner in any order.
     for part in sorted(parts, key=lambda part: (part.shard, part.first)):
         if shards and shards[-1].shard == part.shard:
             joined = shards.pop()

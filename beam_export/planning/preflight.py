@@ -69,6 +69,7 @@ def check_columns(patterns: Sequence[Pattern], options: ExportOptions) -> None:
     Raises:
         InputError: if something that is asked for is not there, or is of another type.
     """
+    # Before the way out below: this checks --metadata_key, which needs neither of the two.
     table = _of_table(options)
     if options.filter is None and options.caption_column is None:
         return
@@ -137,6 +138,7 @@ def _all_of(found: Iterable[_T | None]) -> list[_T] | None:
 def _ahead(read: Callable[[_T], _Columns | None], given: list[_T]) -> Iterator[_Columns | None]:
     """Yields what `read` returns, in order; a few are read ahead, since reading mostly waits."""
     with concurrent.futures.ThreadPoolExecutor(_AT_ONCE, "preview") as pool:
+        # In parts: `map` starts all that it is given, and the first None makes the rest useless.
         for start in range(0, len(given), _AT_ONCE):
             yield from pool.map(read, given[start : start + _AT_ONCE])
 
@@ -155,6 +157,8 @@ def _of_table(options: ExportOptions) -> list[_Columns] | None:
         # Workers may see what this process does not; they raise if they do not either.
         return None
     key = options.metadata_key
+    # All are read, though one None decides: reading is what checks the key, also of the first of
+    # too many files.
     found = list(_ahead(_reader_of(key), files[:_MOST_OPENED]))
     return None if len(files) > _MOST_OPENED else _all_of(found)
 

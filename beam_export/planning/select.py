@@ -78,6 +78,7 @@ class SampleFilter:
             )
         # An empty one where there is no caption, so that all samples have the same members.
         text = _value(ref, self._caption or "") or ""
+        # Lone surrogates have no UTF-8: escaped, as the Parquet has them.
         data = str(text).encode("utf-8", "backslashreplace")
         fields = sorted((*ref.fields, Member("txt", "", WHOLE, len(data), data)), key=_by_ext)
         return with_change(packed, ref._replace(fields=tuple(fields)))
@@ -127,6 +128,7 @@ def _value(ref: SampleRef, stored_name: str) -> Any:
     """Returns a value of the metadata by the name that its column has in the export."""
     if stored_name in ref.metadata:
         return ref.metadata[stored_name]
+    # Refs have the names of the input; columns are renamed only as the Parquet is written.
     name = stored_name.removeprefix("input_")
     return ref.metadata.get(name) if output_name(name) == stored_name else None
 

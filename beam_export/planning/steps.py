@@ -46,10 +46,13 @@ def processing_steps(
             "failed": unread,
             "skipped": dict(sorted(skipped.items())),
         },
+        # Before the probe, which is spared what they leave out; the filter comes behind it, as it
+        # may ask for the width and height that the probe finds.
         *lookup_steps(options, tally),
         {"step": "probe", "probe": options.probe, "failed": probed},
         *selection_steps(options, tally),
         {
+            # A name that stands in manifests on disk, and that `verify` reads figures by: it stays.
             "step": "settle equal ids",
             "duplicates": options.duplicates,
             "dropped": totals.duplicate,
@@ -62,6 +65,7 @@ def processing_steps(
             "encode": options.encode,
             "copied": totals.copied,
             "encoded": totals.encoded,
+            # The total is of all stages; those found earlier stand in their own steps.
             "failed": totals.failed - unread - probed,
             **remarks,
         },

@@ -38,6 +38,7 @@ __all__ = [
     "rules_of",
 ]
 
+#: 48 bits: rows and samples meet by id, so that a digest only has to differ from one other.
 _DIGITS = 12
 #: In place of a digest: the input has no such column; it has a value that the column cannot hold.
 _NOTHING, _OTHER = " " * _DIGITS, "?" * _DIGITS
@@ -90,6 +91,7 @@ def rules_of(manifest: Mapping[str, Any] | None, columns: Iterable[str], origin:
     if manifest is None:
         return Rules(ordered=False)
     options: Mapping[str, Any] = manifest["options"]
+    # By `get`: options that are not built yet (format.md, part 6) are in no manifest.
     made = {"caption_column": ["txt"], "labels": ["cls"], "json_columns": ["json", "meta.json"]}
     asked = {ext for name, exts in made.items() for ext in exts if options.get(name)}
     if options.get("ragged_fields") == "fill":
@@ -144,6 +146,7 @@ class ColumnDigests:
         columns = []
         for name, builder in zip(self._names, self._builders, strict=True):
             values = fitted(builder, stored_values(metadata, name))
+            # An input's `width` is the export's `input_width`, which has a `width` of its own.
             plain = name.removeprefix("input_")
             plain = plain if output_name(plain) == name else name
             columns.append(
@@ -176,10 +179,12 @@ def differences(
     for at, name in enumerate(rules.columns):
         stored, wanted = (one.columns[at * _DIGITS : (at + 1) * _DIGITS] for one in (row, given))
         if wanted == _NOTHING:
+            # The table is not read again: what the input lacks may be from there.
             wanted = stored if rules.joined else nothing
         if stored != wanted:
             yield f"column {name!r} is not what the input has", False
     found, wanted_members = _opened(row.members), _opened(given.members)
+    # What the export has made itself is nothing that the input could confirm.
     for ext in sorted({*found, *wanted_members} - rules.made):
         if ext not in wanted_members:
             yield f"it has a member .{ext}, and the input's sample has none", True
@@ -271,5 +276,6 @@ def check_order_of_shards(spans: Iterable[KeySpan], names: ShardNames) -> list[F
                 names.parquet(span.shard),
                 "it has samples that come before some of an earlier shard, by the order",
             )
+        # The largest so far: a shard out of place must not excuse those behind it.
         last = max(last, span.last)
     return faults.all()

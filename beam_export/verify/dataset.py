@@ -35,6 +35,7 @@ _FIELDS = {
 _INSIDE: dict[str, Callable[[Any], bool]] = {
     "steps": lambda steps: all(type(one) is dict for one in steps),
     "schema": lambda schema: all(type(one) is dict for one in schema),
+    # `type` and not `isinstance`: JSON's true is an int to Python, and no count.
     "totals": lambda totals: all(type(one) is int for one in totals.values()),
 }
 #: What may stand beside the dataset: indexes for loaders, a card, a report.
@@ -99,6 +100,7 @@ def find_hash(files: Collection[str], read: Callable[[str], bytes]) -> str | Non
     for found, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         # Curator's shards have names like ours, and nothing else of ours.
         tables = sorted(name for one, name in parsed if one[:2] == (found, "parquet"))
+        # A few, so that one that is damaged does not hide the export.
         if found in ours or any(_is_ours(read(name)) for name in tables[:3]):
             return found
     return None
@@ -221,6 +223,7 @@ class _Opening:
             if self.names.shards not in stated:
                 self.faults.add(self.names.manifest, "it does not name the table of shards")
         rows = self._table(self.names.shards, SHARDS, stated)
+        # It is written only if a sample failed: whether it should be there, the manifest says.
         known = self.names.failures in stated or self.names.failures in self._files
         failures = self._table(self.names.failures, FAILURES, stated) if known else []
         return self._by_number(rows), failures or []
@@ -234,6 +237,7 @@ class _Opening:
         data = self._read(name)
         if stated and stated.get(name) != hashlib.sha256(data).hexdigest():
             self.faults.add(name, "its sha256 is not the one that the manifest gives")
+        # Read even so: what is wrong inside says more than a digest.
         rows = read_table(data=data, file=name, schema=schema, faults=self.faults)
         if rows is not None and schema is FAILURES and rows != sorted(rows, key=_in_row_order):
             self.faults.add(name, "its rows are not sorted")
@@ -258,6 +262,7 @@ class _Opening:
         wanted = set(range(len(shards))) if shards is not None else None
         if wanted is None and manifest is not None:
             count = manifest["totals"].get("shards")
+            # Bounded: a damaged count must not make a set that fills the memory.
             wanted = set(range(count)) if type(count) is int and 0 <= count < 10**7 else None
         if wanted is None:
             # How many there were is unknown, but at least as many as the highest number says.
@@ -289,6 +294,7 @@ class _Opening:
             if self._is_beside(name):
                 continue
             base = name.rpartition("/")[2]
+            # Loaders that are given the directory would read such files as data.
             looks_ours = base.startswith("images-") or base.lower().endswith(_DATA)
             if looks_ours or name.startswith("_meta/"):
                 self.faults.add(name, "no file of an export has this name", remedy=_STRAY)
@@ -309,4 +315,5 @@ class _Opening:
 
 
 def _in_row_order(row: dict[str, Any]) -> tuple[str, ...]:
+    # As text: a damaged table may hold nulls, which cannot be compared.
     return tuple(str(row[name]) for name in FAILURES.names)

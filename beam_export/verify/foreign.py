@@ -40,6 +40,7 @@ _UNCHECKED = (
 )
 _MEND = "make this file anew with the tool that made it"
 _TAR = re.compile(r"(?P<stem>.+?)\.(?:tar|tar\.gz|tgz|tar\.bz2|tar\.xz)", re.IGNORECASE)
+#: Bytes held of one member of a compressed tar: as many as `--max_image_bytes` by default.
 _LARGEST = 1 << 28
 _ROWS = 100
 
@@ -156,6 +157,7 @@ def _read_tar(
     )
     for item in group_members(items, file):
         if isinstance(item, WebDatasetSample):
+            # In a compressed tar an offset is no place in the file that could be read again.
             if images is not None and plain and images.wants(item.name, item.image.size):
                 tar.seek(item.image.offset)
                 problem = images.fault(tar.read(item.image.size))
@@ -192,6 +194,8 @@ def _read_rows(file: str, data: bytes, faults: Faults) -> list[_Row] | None:
     rows: list[_Row] = []
     try:
         opened = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        # All columns, though few are used: damage in the others has to be found too. A hundred
+        # rows at a time, as nothing says how large foreign rows are.
         for batch in opened.iter_batches(batch_size=_ROWS):
             columns = {
                 name: batch.column(name).to_pylist()
@@ -215,6 +219,7 @@ def _row(columns: dict[str, list[Any]], place: int) -> _Row:
         text("image_id") or text("key"),
         text("member_name"),
         text("key"),
+        # img2dataset keeps a row for each download that failed.
         text("status") not in ("", "success"),
     )
 
@@ -231,6 +236,7 @@ def _check_rows(
             faults.add(shard.parquet, "its tar has no such member", row.member)
         elif row.key and row.key not in keys:
             faults.add(shard.parquet, "its tar has no such key", row.key)
+    # Only if every row has one: a row without may be that of the member in question.
     if all(row.key for row in written) and written:
         for key in sorted(keys - {row.key for row in written}):
             faults.add(shard.tar, "its Parquet has no such key", key)

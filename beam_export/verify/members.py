@@ -159,6 +159,7 @@ class MemberCheck:
         """
         fields = [field for field in columns if field.name not in origin.others]
         self._builders = {one.name: ColumnBuilder(one.with_nullable(True)) for one in fields}
+        # Of all columns, those not compared too: a key of theirs has its column.
         self._names = frozenset(columns.names)
         self._origin, self._file, self._faults = origin, file, faults
         self._held: list[tuple[Row, bytes]] = []
@@ -198,6 +199,7 @@ class MemberCheck:
             for at, problem in self._differences(
                 name=name, builder=builder, rows=rows, contents=contents
             ):
+                # One per sample: `differing` counts samples, however many columns differ.
                 differences.setdefault(at, problem)
                 if self._origin.json:
                     self._faults.add(self._file, problem, rows[at].image_id)
@@ -244,8 +246,10 @@ class MemberCheck:
     def _check_caption(self, sample: StrictSample, row: Row, column: str) -> None:
         if column not in self._names:
             return
+        # As `planning.select` makes it, and not by its code: what lies on disk is the proof.
         text = str(row.metadata[column] or "").encode("utf-8", "backslashreplace")
         digests = [one.sha256 for one in sample.members[1:] if ext_of(one.name) == "txt"]
+        # Exactly one: none and two are wrong as well.
         if digests != [hashlib.sha256(text).hexdigest()]:
             problem = f"its .txt is not column {column!r}, {_SHORT.repr(row.metadata[column])}"
             self._faults.add(self._file, problem, row.image_id)
@@ -277,11 +281,13 @@ def fitted(builder: ColumnBuilder, values: Sequence[Any]) -> list[Any]:
     except ValueError:
         if len(values) == 1:
             return [MISFIT]
+        # One that does not fit fails all that come with it: each by itself, then.
         return [one for value in values for one in fitted(builder, [value])]
 
 
 def same(one: Any, other: Any) -> bool:
     """Returns whether two values of one column are the same; NaN equals NaN."""
+    # Values of one column have one type, so that 1 == True cannot deceive.
     if one == other:
         return True
     try:

@@ -119,6 +119,7 @@ class ShardChecker:
         if listed is not None:
             one.check_listed(columns, listed, known=file is not None)
         failures = file.failures if file is not None else ()
+        # Beside the ids of rows: a sample is in a shard or has failed, never both.
         one.name_uses.extend(NameUse("failed", failed.image_id, one.parquet) for failed in failures)
         return CheckedShard(
             number=number,
@@ -155,6 +156,7 @@ class _Shard:
 
     def add_digests(self, columns: pa.Schema, rules: Rules) -> None:
         """Adds to the ids of rows the digests that they are compared with the input by."""
+        # A shard that lacks columns is named by `check_schemas`, and not once more for each row.
         if set(rules.columns) <= set(columns.names):
             self._digests = ColumnDigests(columns, rules)
 
@@ -179,6 +181,7 @@ class _Shard:
                 counts["copied"] += row.encoding == "copied"
                 counts["encoded"] += row.encoding == "encoded"
                 digests = self._digests_of(in_table - 1, sample, row)
+                # Null for arrays, which had no bytes as they came.
                 sha256 = row.source_sha256 or ""
                 self.name_uses.append(NameUse("id", row.image_id, self.parquet, sha256, digests))
             if sample is not None:
@@ -283,6 +286,7 @@ class _Shard:
             if name not in columns or columns[name] == stated:
                 continue
             of_tar = name in ("bytes", "tar_sha256", "tar_file")
+            # Without readable rows all counts are 0 here, and prove nothing against the table.
             if known or of_tar or name.startswith("parquet"):
                 self._add(
                     self.tar if of_tar else self.parquet,

@@ -24,6 +24,7 @@ from beam_export.verify.findings import Faults
 
 __all__ = ["ShardFile", "open_shard_file", "read_table"]
 
+#: All but `source_sha256`, null for arrays, and the size, null if nobody could read the image.
 _NEVER_NULL = (
     *("image_id", "tar_file", "member_name", "original_path", "offset", "size", "sha256"),
     "encoding",
@@ -67,6 +68,7 @@ class ShardFile(NamedTuple):
         if not missing:
             return row
         self.faults.add(self.file, f"it is null in: {', '.join(missing)}", row.image_id or "")
+        # The row goes on, as others are to be compared too, and all that follows takes text.
         return row._replace(image_id=row.image_id or "")
 
 
@@ -84,6 +86,7 @@ def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
     ):
         faults.add(file, "its first columns are not those of a shard, or of another type")
         return None
+    # Rows are cut into groups by their number alone, so that the same plan gives the same bytes.
     groups = -(-opened.metadata.num_rows // ROWS_PER_GROUP)
     if opened.metadata.num_row_groups != groups:
         faults.add(file, f"it has {opened.metadata.num_row_groups} row groups, not {groups}")
@@ -92,6 +95,7 @@ def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
         data=data,
         facts=facts,
         failures=_failures(facts, file, faults),
+        # Of the serialized schema, which has more than names and types: nullability, key-values.
         schema=hashlib.sha256(schema.serialize().to_pybytes()).hexdigest(),
         described=tuple((field.name, str(field.type)) for field in schema),
         columns=pa.schema([field for field in schema if field.name not in STRUCTURAL.names]),
@@ -106,11 +110,13 @@ def _failures(facts: dict[str, str], file: str, faults: Faults) -> tuple[Failure
     text = facts.get("beam_export.failures", "[]")
     try:
         failures = failures_from_json(text)
+        # `failures_from_json` takes any values; what is no text could not be sorted below.
         if not all(isinstance(word, str) for failure in failures for word in failure):
             raise TypeError
     except (ValueError, TypeError, RecursionError):
         faults.add(file, "its beam_export.failures are no failures")
         return ()
+    # Compared as text, since the bytes of a shard are to be the same on every run.
     if text != json.dumps([one._asdict() for one in sorted(failures)], sort_keys=True):
         faults.add(file, "its beam_export.failures are not written as they should be")
     return failures

@@ -97,6 +97,7 @@ class StrictTar:
         seen: set[str] = set()
         sample: StrictSample | None = None
         for member in self._members():
+            # A name that does not split is a sample of its own here; its header is the fault.
             key = (split_member(member.name) or (member.name, ""))[0]
             if sample is not None and key == sample.key:
                 sample.members.append(member)
@@ -106,6 +107,7 @@ class StrictTar:
             sample = StrictSample(key, [member])
         if sample is not None:
             yield self._checked(sample, seen)
+        # After damage too: the sizes and digests that are stated are of the whole file.
         self._drain()
 
     def _checked(self, sample: StrictSample, seen: set[str]) -> StrictSample:
@@ -142,6 +144,7 @@ class StrictTar:
         except HeaderError as error:
             self._add(f"the header at byte {start} is damaged: {error}")
             return None
+        # The first field alone: the dialect leaves the prefix field empty (format.md, part 4.1).
         name = block[:100].partition(b"\0")[0].decode("utf-8", "surrogateescape")
         self._check_header(block=block, name=name, size=found.size, start=start)
         member = self._data(name, found.size)
@@ -158,6 +161,7 @@ class StrictTar:
         except (ValueError, UnicodeEncodeError):
             self._add(f"the member at byte {start} has a name that no member may have", name)
             return
+        # The whole block, and the fields only to name what differs: no byte is left unchecked.
         if block != wanted:
             wrong = [what for what, a, b in _FIELDS if block[a:b] != wanted[a:b]]
             self._add(f"its header at byte {start} is wrong in: {', '.join(wrong)}", name)
@@ -167,6 +171,7 @@ class StrictTar:
         keep: list[bytes] | None = [] if self._wants(name, size) else None
         offset, left = self.size, size
         while left:
+            # In parts: the size is the header's word, and may be far larger than the file.
             data = self._read(min(left, _CHUNK))
             if not data:
                 return None
@@ -193,6 +198,7 @@ class StrictTar:
     def _read(self, size: int) -> bytes:
         """Reads that many bytes, fewer only at the end of the file."""
         parts: list[bytes] = []
+        # In a loop: a file object may give less than it is asked for before its end.
         while size and (part := self._fh.read(size)):
             self._hash.update(part)
             parts.append(part)

@@ -144,6 +144,7 @@ class _DatasetChecks:
         counts = collections.Counter(shard.schema for shard in self._readable)
         if not counts:
             return
+        # The most common is taken for right; among equals the digest decides, each run alike.
         common = min(counts, key=lambda schema: (-counts[schema], schema))
         for shard in self._readable:
             if shard.schema != common:
@@ -162,6 +163,7 @@ class _DatasetChecks:
             return
         last = ""
         for shard in self._readable:
+            # Above and not next: failures leave gaps in the ranks (format.md, `--member_names`).
             if (len(shard.first), shard.first) <= (len(last), last):
                 self.faults.add(
                     self._opened.names.tar(shard.number),
@@ -177,8 +179,10 @@ class _DatasetChecks:
         if type(most) is not int:
             self._add_manifest("its options do not have images_per_tar")
             return
+        # Shards that are cut by size may close earlier.
         exact = options.get("max_tar_bytes") is None and self._opened.whole
         for shard in self._readable:
+            # A sample that failed while its shard was written leaves it short (decision 6).
             planned = (shard.columns or {})["samples"] + len(shard.failures)
             last = shard.number == self._opened.numbers[-1]
             if planned > most or (exact and not last and planned != most):
@@ -202,6 +206,7 @@ class _DatasetChecks:
         manifest = self._opened.manifest
         if manifest is None or not self._all_read():
             return
+        # `+` leaves out what fell below zero: that was reported above.
         before = (+listed).total()
         steps: list[dict[str, Any]] = manifest["steps"]
         # Failures of reading the sources, and those found by a probe.
@@ -262,6 +267,7 @@ class _DatasetChecks:
         missing = sum(one.missing for one in unmatched)
         extra = sum(one.extra for one in unmatched)
         kept = ("written", "failed")
+        # Numbers alone: no file of an export says which samples were left out.
         dropped = totals.get("read", 0) - sum(totals.get(name, 0) for name in kept)
         if missing != dropped:
             some = sorted(name for one in unmatched for name in one.some_missing)[:5]
@@ -282,6 +288,7 @@ class _DatasetChecks:
         self, totals: Mapping[str, Any], unmatched: list[UnmatchedCounts], spans: Sequence[KeySpan]
     ) -> None:
         """Checks that what only `--limit` has left out comes after all that was written."""
+        # What filters and duplicates leave out is missing too, and may stand anywhere in the order.
         if any(totals.get(name) for name in ("filtered", "duplicate")) or not spans:
             return
         first = min((one.first_missing for one in unmatched if one.first_missing), default="")

@@ -110,6 +110,7 @@ def name_bucket(name: str, name_count: int) -> int:
     >>> name_bucket("cat", 99_999), name_bucket("cat", 1_000_000)
     (0, 3)
     """
+    # Not `hash`, which differs from process to process.
     return zlib.crc32(name.encode("utf-8", "surrogatepass")) % (1 + name_count // _PER_BUCKET)
 
 
@@ -175,6 +176,7 @@ def check_bucket(uses: Iterable[NameUse], rules: Rules | None) -> BucketFindings
     """
     by_name: dict[tuple[bool, str], list[NameUse]] = collections.defaultdict(list)
     for use in uses:
+        # Apart: an id may well be the key of another sample under `--member_names=sequential`.
         by_name[use.kind == "key", use.name].append(use)
     found = BucketFindings([], [], [])
     for (is_key, name), group in by_name.items():
@@ -185,6 +187,7 @@ def check_bucket(uses: Iterable[NameUse], rules: Rules | None) -> BucketFindings
 
 
 def _duplicates(what: str, name: str, group: list[NameUse]) -> Iterator[Fault]:
+    # Not `listed`: what a shard lists as failed stands in the table of failures too.
     files = sorted(use.file for use in group if use.kind in ("id", "key", "failed"))
     # Within one tar the walk over it has reported them already.
     for first, second in itertools.pairwise(files):
@@ -261,6 +264,7 @@ class _Matcher:
             return False
         given.sort(key=_order_of)
         problems = {at: list(self._problems(row, one)) for at, one in enumerate(given)}
+        # Equal ids with equal bytes: the one with the fewest differences, so that none are made up.
         best = min(problems, key=lambda at: (len(problems[at]), at))
         if row.digests is not None:
             for problem, of_tar in problems[best]:
@@ -269,6 +273,7 @@ class _Matcher:
                     Fault(file=file, member=printable(row.name), problem=problem, remedy=_REMEDY)
                 )
             digests = given[best].digests
+            # Where it may be of several samples, its place proves nothing about the order.
             if digests is not None and digests.order and alone and len(given) == 1:
                 placed = PlacedKey(row.digests.shard, row.digests.row, digests.order, row.name)
                 self._found.keys.append(placed)
