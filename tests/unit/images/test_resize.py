@@ -102,9 +102,9 @@ def test_every_kind_of_jpeg(kind: str, options: dict[str, object]) -> None:
 def test_what_is_reduced_is_decoded_small(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def spy(im: Image.Image, *rest: object) -> Image.Image:
-        sizes.append(im.size)
-        return im
+    def spy(source: Image.Image, **rest: object) -> Image.Image:
+        sizes.append(source.size)
+        return source
 
     monkeypatch.setattr(pillow_decoder.tiles, "converted_upright", spy)
     spec = EncodeSpec(mode="always", resize=75, resize_mode="keep_ratio")
