@@ -53,9 +53,9 @@ def export(source: Path, out: Path, workers: int = 1) -> str:
     ("streams", "workers", "code", "words"),
     [
         (">/dev/full", 1, 1, b"No space left on device"),
-        ("<&- >&- 2>&-", 2, 0, b""),
+        pytest.param("<&- >&- 2>&-", 2, 0, b"", marks=pytest.mark.slow),
         ("<&- >&-", 1, 0, b"planned 6 images"),
-        (">&- 2>/dev/full --verbose", 2, 0, b""),
+        pytest.param(">&- 2>/dev/full --verbose", 2, 0, b"", marks=pytest.mark.slow),
     ],
 )
 def test_an_export_is_the_same_whatever_it_is_printed_to(
@@ -143,9 +143,8 @@ def in_utf8(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     return directory_hashes(out)
 
 
-@pytest.mark.parametrize(
-    "locale", [*LOCALES][:1] + [pytest.param(one, marks=pytest.mark.slow) for one in [*LOCALES][1:]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("locale", LOCALES)
 def test_an_export_is_the_same_in_any_locale(
     odd: Path, in_utf8: dict[str, str], tmp_path: Path, locale: str
 ) -> None:

@@ -243,6 +243,7 @@ def test_a_run_with_two_workers_isolates_what_crashes_them(evil: Path, tmp_path:
     check_export(tmp_path / "out", 4, "--allow-short")
 
 
+@pytest.mark.slow
 def test_a_run_in_one_process_is_gone_and_the_next_one_knows_why(
     evil: Path, tmp_path: Path
 ) -> None:

@@ -296,9 +296,9 @@ sys.exit(main())
     [
         ("exit 7", "ended as it began (exit code 7)"),
         pytest.param("kill -KILL $$", "ended as it began (exit code -9)", marks=pytest.mark.slow),
-        ("kill -STOP $$", "has been stopped by somebody"),
+        pytest.param("kill -STOP $$", "has been stopped by somebody", marks=pytest.mark.slow),
         pytest.param("exec sleep 300", "has not come up", marks=pytest.mark.slow),
-        ("sleep 300; true", "has not come up and does nothing"),
+        pytest.param("sleep 300; true", "has not come up and does nothing", marks=pytest.mark.slow),
     ],
 )
 def test_workers_that_do_not_come_up(

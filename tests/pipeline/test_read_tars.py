@@ -84,7 +84,9 @@ def test_samples_of_tars_keep_members_columns_and_order(tmp_path: Path) -> None:
         }
 
 
-@pytest.mark.parametrize("end", ["gz", "bz2", "xz", "zst"])
+@pytest.mark.parametrize(
+    "end", ["gz", *(pytest.param(end, marks=pytest.mark.slow) for end in ("bz2", "xz", "zst"))]
+)
 def test_compressed_tars_give_the_same_dataset(tmp_path: Path, end: str) -> None:
     plain = write_tar(tmp_path / "plain.tar", numbered(7))
     packed = tmp_path / f"packed.tar.{end}"

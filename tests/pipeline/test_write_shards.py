@@ -328,7 +328,7 @@ def clashing() -> list[Sample]:
     ]
 
 
-@pytest.mark.parametrize("policy", ["first", "rename"])
+@pytest.mark.parametrize("policy", [pytest.param("first", marks=pytest.mark.slow), "rename"])
 def test_equal_ids_come_out_the_same_in_any_order(tmp_path: Path, policy: str) -> None:
     hashes = []
     for number in range(2):
