@@ -116,10 +116,9 @@ def resize(im: Image.Image, plan: ResizePlan | None, reduced: Reduced | None = N
     if plan is None:
         return im
     scaled = (plan.scaled_width, plan.scaled_height)
-    if reduced is not None:
-        im = im.resize(scaled, Image.Resampling.LANCZOS, box=reduced.box)
-    elif scaled != im.size:
-        im = im.resize(scaled, Image.Resampling.LANCZOS)
+    box = None if reduced is None else reduced.box
+    if box is not None or scaled != im.size:
+        im = im.resize(scaled, Image.Resampling.LANCZOS, box=box)
     if (plan.left, plan.top, plan.width, plan.height) == (0, 0, *scaled):
         return im
     window = Image.new(im.mode, (plan.width, plan.height), "white")

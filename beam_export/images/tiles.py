@@ -15,7 +15,15 @@ from PIL import Image, ImageFile, TiffImagePlugin
 
 from beam_export.images.geometry import exif_block, place_of, read_orientation, upright
 
-__all__ = ["Canvas", "bytes_per_pixel", "converted_upright", "is_large", "load", "tiles"]
+__all__ = [
+    "Canvas",
+    "bytes_per_pixel",
+    "converted_upright",
+    "core_over",
+    "is_large",
+    "load",
+    "tiles",
+]
 
 #: Pillow's own constructors of images, which are not public.
 _core: Any = vars(Image)["core"]
@@ -60,8 +68,7 @@ class Canvas:
         pages = "MADV_NOHUGEPAGE" if by_column else "MADV_HUGEPAGE"
         self._advise(pages, 0, len(self._memory))
         self._given = 0
-        arguments = (mode, self._stride, 1)
-        self.core = _core.map_buffer(self._memory, size, "raw", 0, arguments)
+        self.core = core_over(self._memory, mode, size)
 
     def give_back(self, rows: int) -> None:
         """Gives back the memory of the first rows; they read as zero from then on."""
@@ -103,6 +110,16 @@ def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
         return im._new(im.im), canvas, turned
     _let_decoder_go(im)
     return im, canvas, read_orientation(exif_block(im))
+
+
+def core_over(memory: Any, mode: str, size: tuple[int, int]) -> Any:
+    """Returns Pillow's own image object over pixels that lie in memory; it keeps the memory.
+
+    Args:
+        memory: a writable buffer without gaps, `bytes_per_pixel` for each pixel, row by row.
+        mode, size: of the image.
+    """
+    return _core.map_buffer(memory, size, "raw", 0, (mode, size[0] * bytes_per_pixel(mode), 1))
 
 
 def bytes_per_pixel(mode: str) -> int:

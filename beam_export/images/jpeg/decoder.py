@@ -7,21 +7,17 @@ The pixels are those that Pillow's own libjpeg-turbo makes.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import simplejpeg
 from PIL import Image, JpegImagePlugin
 
 from beam_export.images.jpeg.loss import missing_scans
+from beam_export.images.tiles import bytes_per_pixel, core_over
 
 __all__ = ["decode_sound"]
 
-#: Of Pillow's modes: simplejpeg's name of the pixels that lie in its memory, and their bytes.
-_PIXELS = {"RGB": ("RGBA", 4), "L": ("GRAY", 1)}
-
-#: Pillow's own constructors of images, which are not public.
-_core: Any = vars(Image)["core"]
+#: Of Pillow's modes: simplejpeg's name of the pixels that lie in its memory.
+_SPACES = {"RGB": "RGBA", "L": "GRAY"}
 
 
 def decode_sound(
@@ -34,15 +30,14 @@ def decode_sound(
         data: the bytes that it was opened from.
         scale: by what both sides are divided, rounded up: 1, 2, 4 or 8.
     """
-    if im.mode not in _PIXELS:
+    if im.mode not in _SPACES:
         return None
-    space, width = _PIXELS[im.mode]
-    shape = -(-im.height // scale), -(-im.width // scale), width
+    shape = -(-im.height // scale), -(-im.width // scale), bytes_per_pixel(im.mode)
     pixels = np.empty(shape, np.uint8)
     try:
         made = simplejpeg.decode_jpeg(
             data,
-            space,
+            _SPACES[im.mode],
             min_height=shape[0],
             min_width=shape[1],
             buffer=pixels,
@@ -53,5 +48,4 @@ def decode_sound(
     if made.shape != shape or missing_scans(data) is not None:
         return None
     # The new image keeps the memory; no pixel is copied.
-    arguments = (im.mode, shape[1] * width, 1)
-    return im._new(_core.map_buffer(pixels, shape[1::-1], "raw", 0, arguments))
+    return im._new(core_over(pixels, im.mode, (shape[1], shape[0])))
