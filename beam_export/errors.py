@@ -6,15 +6,19 @@
     SampleError       one sample cannot be exported: it is listed, and the run goes on
 
 Runners pass an exception of a worker on as text, often within a traceback. So the text of the first
-two holds their sentence between marks, from which `find_error` restores the exception.
+two ends in a mark there, by which `find_error` finds the sentence before it, quoted or not. In a
+pipeline of a user's own, where people read that text and nothing looks for the mark, it has none
+(`leave_unmarked`).
 """
 
 from __future__ import annotations
 
-import base64
+import os
 import re
+import traceback
+import zlib
 
-from beam_export.text import cut
+from beam_export.text import cut, printable
 
 __all__ = [
     "LONGEST_MESSAGE",
@@ -23,31 +27,82 @@ __all__ = [
     "RunError",
     "SampleError",
     "find_error",
+    "known_error",
+    "leave_unmarked",
+    "mark_errors",
 ]
 
 #: Characters of a failure's message; those of codecs and tables may quote a whole value.
 LONGEST_MESSAGE = 1000
 
-_MARK = re.compile(r"<beam_export:(InputError|RunError):([A-Za-z0-9_\-=]*)>")
+_MARK = re.compile(
+    r"<beam_export:(?P<kind>InputError|RunError):(?P<length>[0-9]{1,9}):(?P<digest>[0-9a-f]{8})>"
+)
+#: What Beam adds to an error: the step that raised it.
+_STEP = re.compile(r" \[while running '[^']*'\]\Z")
+#: Files of Beam's that process bundles.
+_WORKER = re.compile(r"apache_beam[/\\]runners[/\\](?:common\b|worker\b)")
+#: Environment variable, which worker processes of this machine inherit: `0` for no marks.
+_MARKS = "BEAM_EXPORT_MARKS"
+#: The longest sentence that is looked for, and how often a runner may have quoted it.
+_LONGEST, _QUOTED = 1_000_000, 3
+_ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)", re.DOTALL)
+_LETTERS = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class BeamExportError(Exception):
     """An error that is one sentence: what was given, what is wrong, what to do.
 
     Attributes:
-        sentence: the message without marks.
+        sentence: the message, without what runners add.
     """
 
     def __init__(self, sentence: str) -> None:
+        # A runner that raises it again says in which step it was.
+        sentence = _STEP.sub("", sentence)
         super().__init__(sentence)
         self.sentence = sentence
 
     def __str__(self) -> str:
-        coded = base64.urlsafe_b64encode(self.sentence.encode("utf-8", "backslashreplace"))
-        return f"{self.sentence} <beam_export:{type(self).__name__}:{coded.decode()}>"
+        marks = os.environ.get(_MARKS) != "0"
+        return self.marked if marks and _of_worker(self) else self.sentence
+
+    @property
+    def marked(self) -> str:
+        """The sentence, and behind it a mark by which `find_error` finds it in other text."""
+        text = printable(self.sentence)
+        return f"{text} <beam_export:{type(self).__name__}:{len(text)}:{_digest(text)}>"
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return type(self), (self.sentence,)
+
+    def _render_traceback_(self) -> list[str]:
+        """Returns what IPython shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self.sentence}"]
+
+
+def _digest(text: str) -> str:
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def mark_errors() -> None:
+    """Has errors of workers marked from now on: this process is a command, which finds them."""
+    os.environ[_MARKS] = "1"
+
+
+def leave_unmarked() -> None:
+    """Has errors of workers come without marks, unless this process is a command."""
+    os.environ.setdefault(_MARKS, "0")
+
+
+def _of_worker(error: BaseException) -> bool:
+    """Returns whether an error was raised while a bundle was processed: it travels as text then."""
+    frame = error.__traceback__
+    while frame is not None:
+        if _WORKER.search(frame.tb_frame.f_code.co_filename):
+            return True
+        frame = frame.tb_next
+    return False
 
 
 class InputError(BeamExportError):
@@ -79,11 +134,36 @@ class SampleError(Exception):
 def find_error(text: str) -> BeamExportError | None:
     """Returns the first error of this package in the text of an exception; None if there is none.
 
-    >>> find_error(f"RuntimeError: {InputError('--limit=0 is too small.')} while running").sentence
+    >>> text = InputError("--limit=0 is too small.").marked
+    >>> find_error(f"RuntimeError: {text} while running").sentence
     '--limit=0 is too small.'
     """
-    found = _MARK.search(text)
-    if found is None:
-        return None
-    sentence = base64.urlsafe_b64decode(found[2]).decode("utf-8")
-    return InputError(sentence) if found[1] == "InputError" else RunError(sentence)
+    for found in _MARK.finditer(text):
+        length = int(found["length"])
+        if length > _LONGEST:
+            continue
+        # Each level of quoting doubles backslashes at most, and makes ten letters of one.
+        before = text[: found.start()][-(length + 1) * 20 :]
+        for _ in range(_QUOTED + 1):
+            sentence = before[-1 - length : -1]
+            if len(sentence) == length and _digest(printable(sentence)) == found["digest"]:
+                return InputError(sentence) if found["kind"] == "InputError" else RunError(sentence)
+            before = _ESCAPE.sub(_unescaped, before)
+    return None
+
+
+def known_error(error: BaseException) -> BeamExportError | None:
+    """Returns the error of this package that an exception is, was caused by, or has in its text."""
+    found = find_error("".join(traceback.format_exception(error)))
+    cause: BaseException | None = error
+    while found is None and cause is not None:
+        found = cause if isinstance(cause, BeamExportError) else None
+        cause = cause.__cause__ or cause.__context__
+    return found
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    escape = found[1]
+    if escape[0] in "xuU":
+        return chr(int(escape[1:], 16))
+    return _LETTERS.get(escape, escape)

@@ -7,17 +7,24 @@ move `SampleRef`s, which hold no image but say where its bytes are.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from beam_export.errors import SampleError
-from beam_export.text import printable
+from beam_export.text import stored
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
 
 __all__ = [
     "DAMAGED_IMAGE",
+    "MISSING_CODEC",
     "SOURCE_CHANGED",
+    "TRUNCATED_IMAGE",
+    "UNDECODABLE_IMAGE",
     "UNMEASURED",
     "WHOLE",
     "DeviceArray",
@@ -36,8 +43,13 @@ __all__ = [
 WHOLE = -1
 #: `Failure.error` of a JPEG that decodes with loss of data.
 DAMAGED_IMAGE = "DamagedImage"
+#: `Failure.error` of an image whose format takes a library that is not installed.
+MISSING_CODEC = "MissingCodec"
 #: `Failure.error` of a sample whose source has changed since it was listed.
 SOURCE_CHANGED = "SourceChanged"
+#: `Failure.error` of an image that ends before it should, and of one that is damaged otherwise, or
+#: of a kind that is not read.
+TRUNCATED_IMAGE, UNDECODABLE_IMAGE = "TruncatedImage", "UndecodableImage"
 #: `SampleRef.size` of an image whose size is not known yet.
 UNMEASURED = -1
 
@@ -55,19 +67,20 @@ class Sample:
 
     Attributes:
         id: the sample's name, unique in the dataset.
-        image: encoded bytes (JPEG, PNG, ...), or a uint8 array of shape (H, W), (H, W, 1),
-            (H, W, 3) or (H, W, 4), or None: then `path` is read. An array in the memory of a GPU
-            (CuPy, torch) is taken by the DALI encoder on a GPU, without a copy.
+        image: encoded bytes (JPEG, PNG, ...), or an image of Pillow's, or a uint8 array of shape
+            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or None: then `path` is read. An array in the
+            memory of a GPU (CuPy, torch) is taken by the DALI encoder on a GPU, without a copy.
         path: where the image came from; stored as `original_path`.
         metadata: column name to value; each becomes a typed column of the shard's Parquet.
-        fields: extension to bytes; each becomes a further member of the tar (`{"txt": b"a cat"}`).
+        fields: extension to bytes, text, or a dict that is written as JSON; each becomes a further
+            member of the tar (`{"txt": "a cat", "json": {"score": 0.9}}`).
     """
 
     id: str
-    image: bytes | np.ndarray | DeviceArray | None
-    path: str = ""
+    image: bytes | np.ndarray | DeviceArray | PillowImage | None
+    path: str | os.PathLike[str] = ""
     metadata: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    fields: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    fields: Mapping[str, bytes | str | dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 class EncodedImage(NamedTuple):
@@ -78,7 +91,10 @@ class EncodedImage(NamedTuple):
         ext: extension of its member, without a dot.
         width, height: pixels as stored, before any EXIF orientation; None if not known.
         encoding: `copied` or `encoded`.
-        remarks: what the summary of the run counts: `damaged`, `other_colors`.
+        remarks: what the summary of the run counts (`damaged`, `other_colors`), and the codecs
+            that few images need (`images.codecs`).
+        lacks: which of `images.uniform.WORDS` it is not, as far as that is known; counted for the
+            end of the run, and stored nowhere.
     """
 
     data: bytes
@@ -87,10 +103,11 @@ class EncodedImage(NamedTuple):
     height: int | None
     encoding: str
     remarks: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 class Member(NamedTuple):
-    """Where the bytes of one member of a sample are.
+    """The place of the bytes of one member of a sample.
 
     Attributes:
         ext: extension in the tar, without a dot.
@@ -118,7 +135,7 @@ class Stored(NamedTuple):
     """An image that was encoded already, whose bytes in a temporary file are stored as they are.
 
     Attributes:
-        ext, width, height, encoding, remarks: as of `EncodedImage`.
+        ext, width, height, encoding, remarks, lacks: as of `EncodedImage`.
         source_sha256: hex digest of the image's bytes before it was encoded; None for an array.
     """
 
@@ -128,14 +145,15 @@ class Stored(NamedTuple):
     encoding: str
     source_sha256: str | None
     remarks: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 class Probed(NamedTuple):
-    """What `--probe` has found in an image before planning.
+    """Facts of an image that `--probe` has read before planning.
 
     Attributes:
         width, height: pixels as the image came, before any EXIF orientation.
-        format: `jpg`, `png`, `webp`, `gif`, `tiff`, `bmp` or `avif`, from its first bytes.
+        format: as `images.header.sniff` names it, from its first bytes.
     """
 
     width: int
@@ -144,13 +162,15 @@ class Probed(NamedTuple):
 
 
 class Earlier(NamedTuple):
-    """What an earlier export by this tool knows of an image, and the new export takes over.
+    """Facts of an image in an earlier export by this tool, which the new export takes over.
 
     Attributes:
         source_sha256: hex digest of the original image's bytes; None for an array.
+        json_member: extension of the member that it made of its columns (`--json_columns`).
     """
 
     source_sha256: str | None
+    json_member: str = ""
 
 
 class SampleRef(NamedTuple):
@@ -198,8 +218,8 @@ class Failure(NamedTuple):
 def failure_of(ref: SampleRef, error: SampleError) -> Failure:
     """Returns the failure of a sample for the table of failures."""
     return Failure(
-        image_id=printable(ref.id),
-        original_path=printable(ref.path),
+        image_id=stored(ref.id),
+        original_path=stored(ref.path),
         stage=error.stage,
         error=error.error,
         message=error.message,

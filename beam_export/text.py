@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 
-__all__ = ["cut", "escaped", "printable", "shown", "size"]
+__all__ = [
+    "cut",
+    "encoding_name",
+    "escaped",
+    "is_unicode",
+    "is_utf8",
+    "printable",
+    "quantity",
+    "shown",
+    "size",
+    "stored",
+]
 
 #: Control characters (C0, DEL, C1), line separators, and marks of the direction of text.
 _CONTROLS = re.compile(
@@ -17,11 +30,35 @@ _END = 600
 _QUOTED = re.compile(
     rf"""(?<!\w)(['"])((?:(?!\1)[^\\]|\\.){{{_VALUE + 1},}}+)\1(?!\w)""", re.DOTALL
 )
+#: Encodings that ask for a byte-order mark: without one, what Windows writes.
+_WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 _LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}+")
+#: Halves of characters: Python has them for bytes of a file name that are not UTF-8.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def stored(text: str) -> str:
+    r"""Returns text as it is stored: U+FFFD stands for what is no Unicode.
+
+    That is a byte of a file name that is not UTF-8, or a lone surrogate, which JSON can hold.
+
+    >>> stored("caf\udce9") == "caf\ufffd", stored("caf\xe9") == "caf\xe9"
+    (True, True)
+    """
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def is_unicode(text: str) -> bool:
+    r"""Returns whether text can be stored as it is: it has no lone surrogates.
+
+    >>> is_unicode("caf\xe9"), is_unicode("caf\udce9")
+    (True, False)
+    """
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 def printable(text: str) -> str:
-    r"""Returns text as valid Unicode; bytes of a file name that are not UTF-8 become `\xNN`.
+    r"""Returns text to be shown; bytes of a file name that are not UTF-8 become `\xNN`.
 
     >>> printable("caf\udce9")
     'caf\\xe9'
@@ -34,6 +71,37 @@ def printable(text: str) -> str:
         # Not from a file name: JSON can hold any surrogate.
         coded = text.encode("utf-8", "backslashreplace")
     return coded.decode("utf-8", "backslashreplace")
+
+
+def encoding_name(name: str) -> str:
+    """Returns the name under which Python knows an encoding of text.
+
+    >>> encoding_name("UTF8"), encoding_name("windows-1252"), encoding_name("utf-8-sig")
+    ('utf-8', 'cp1252', 'utf-8')
+
+    Raises:
+        LookupError: if it knows none of that name.
+    """
+    try:
+        # Refuses what makes bytes of bytes, such as "base64", too.
+        io.TextIOWrapper(io.BytesIO(), name)
+    except ValueError as error:
+        raise LookupError(name) from error
+    known = codecs.lookup(name).name
+    return _WITHOUT_MARK.get(known, known)
+
+
+def is_utf8(data: bytes) -> bool:
+    r"""Returns whether bytes are text in UTF-8.
+
+    >>> is_utf8("é".encode()), is_utf8(b"caf\xe9")
+    (True, False)
+    """
+    try:
+        str(data, "utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def cut(text: str, most: int = _VALUE) -> str:
@@ -98,3 +166,12 @@ def size(count: float) -> str:
     while count >= 999.5:
         count, unit = count / 1000, next(units)
     return f"{count:.3g} {unit}"
+
+
+def quantity(count: int, what: str, plural: str = "") -> str:
+    """Returns a number with what it counts, in the singular where it is one.
+
+    >>> quantity(1, "image"), quantity(0, "image"), quantity(1200, "class", "classes")
+    ('1 image', '0 images', '1,200 classes')
+    """
+    return f"{count:,} {what if count == 1 else plural or what + 's'}"

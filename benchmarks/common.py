@@ -1,12 +1,11 @@
-"""Made-up photographs, facts of the machine, memory of processes: for several benchmarks."""
+"""Facts of the machine, what processes use of it, and checkouts of commits, for benchmarks."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import io
 import json
 import mmap
-import multiprocessing
 import os
 import pathlib
 import platform
@@ -15,29 +14,38 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
-
-import numpy as np
-from PIL import Image
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
     "PeakMemory",
+    "Usage",
     "in_fresh_process",
     "keep_in_memory",
     "machine",
-    "make_photos",
     "median",
     "process_tree",
     "save",
+    "use",
     "watched_export",
+    "worktree",
 ]
 
 _Watch = TypeVar("_Watch")
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
-_SIZE = (640, 480)
-_TARGET = 50_000
+
+@contextlib.contextmanager
+def worktree(commit: str, folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields a checkout of a commit, which is removed afterwards."""
+    repository = pathlib.Path(__file__).resolve().parents[1]
+    git = ["git", "-C", str(repository), "worktree"]
+    subprocess.run([*git, "add", "--quiet", "--detach", str(folder), commit], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
 def machine() -> dict[str, Any]:
@@ -77,52 +85,6 @@ def save(name: str, content: dict[str, Any]) -> None:
     print(f"-> {path}")
 
 
-def _texture(seed: int, size: int = 2048) -> np.ndarray:
-    """Returns pixels with detail at every scale, as photographs have: shape (size, size, 3)."""
-    random = np.random.default_rng(seed)
-    total = np.zeros((size, size, 3))
-    cells = 4
-    while cells <= size:
-        noise = random.integers(0, 256, (cells, cells, 3), dtype=np.uint8)
-        layer = Image.fromarray(noise).resize((size, size), Image.Resampling.BICUBIC)
-        total += (np.asarray(layer) - 127.5) / cells**0.75
-        cells *= 2
-    total -= total.min()
-    return (total * (255 / total.max())).astype(np.uint8)
-
-
-def _quality(textures: Sequence[Image.Image]) -> int:
-    """Returns the quality at which a crop has about 50 KB."""
-    crop = textures[0].crop((0, 0, *_SIZE))
-    for quality in range(60, 97):
-        buffer = io.BytesIO()
-        crop.save(buffer, "JPEG", quality=quality)
-        if buffer.tell() >= _TARGET:
-            return quality
-    return 96
-
-
-def _make_range(task: tuple[str, int, int]) -> None:
-    folder, start, stop = task
-    textures = [Image.fromarray(_texture(seed)) for seed in range(4)]
-    quality = _quality(textures)
-    for number in range(start, stop):
-        random = np.random.default_rng(1_000_000 + number)
-        left, top = (int(x) for x in random.integers(0, 2048 - max(_SIZE), 2))
-        crop = textures[number % 4].crop((left, top, left + _SIZE[0], top + _SIZE[1]))
-        path = pathlib.Path(folder, f"{number // 1000:04d}", f"photo_{number:08d}.jpg")
-        path.parent.mkdir(exist_ok=True)
-        crop.save(path, "JPEG", quality=quality)
-
-
-def make_photos(folder: pathlib.Path, count: int) -> None:
-    """Makes `count` distinct JPEGs of 640x480 and about 50 KB, 1000 a directory."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tasks = [(str(folder), start, min(start + 500, count)) for start in range(0, count, 500)]
-    with multiprocessing.Pool() as pool:
-        pool.map(_make_range, tasks, chunksize=1)
-
-
 def keep_in_memory(folder: pathlib.Path) -> bool:
     """Locks the content of all files below a folder into memory until this process ends.
 
@@ -145,14 +107,22 @@ def keep_in_memory(folder: pathlib.Path) -> bool:
 
 
 class PeakMemory:
-    """Watches the resident memory of a process and of all below it; bytes, sampled.
+    """Watches the memory of a process and of all below it; bytes, sampled.
 
-    `peak` is of all together: pages that processes share are counted in each, so the true figure
-    is never higher. `peak_below` is the most of any one process below the first.
+    `peak` is of all together, `peak_below` the most of any one process below the first.
     """
 
-    def __init__(self, process: int, every: float = 0.05) -> None:
+    def __init__(self, process: int, every: float = 0.05, proportional: bool = False) -> None:
+        """Makes a watch that looks `every` so many seconds.
+
+        Args:
+            process: its id.
+            every: seconds between two looks.
+            proportional: count a page that n processes share as 1/n in each, so that `peak` is
+                the memory in use; else it counts in full in each, which is faster to find out.
+        """
         self._process, self._every = process, every
+        self._size = _proportional if proportional else _resident
         self.peak = 0
         self.peak_below = 0
         self._done = threading.Event()
@@ -168,7 +138,7 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._done.wait(self._every):
-            sizes = [_resident(process) for process in process_tree(self._process)]
+            sizes = [self._size(process) for process in process_tree(self._process)]
             self.peak = max(self.peak, sum(sizes))
             self.peak_below = max(self.peak_below, *sizes[1:], 0)
 
@@ -192,6 +162,104 @@ def _resident(process: int) -> int:
     except OSError:  # it has ended since
         return 0
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _proportional(process: int) -> int:
+    """Returns the proportional set size of a process (proc(5), smaps_rollup)."""
+    try:
+        lines = pathlib.Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended since
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+
+
+class Usage(NamedTuple):
+    """What a command and all processes below it have used.
+
+    Attributes:
+        wall: seconds until the command ended.
+        cpu: seconds of all processes, in user code and in the kernel.
+        bytes_read: from files and pipes.
+        peak: bytes of memory, of all processes together; 0 if it was not watched.
+        peak_below: of the largest process below the first.
+    """
+
+    wall: float
+    cpu: float
+    bytes_read: int
+    peak: int
+    peak_below: int
+
+
+def use(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: pathlib.Path | None = None,
+    memory: Callable[[int], PeakMemory] | None = None,
+) -> Usage:
+    """Runs a command to its end and returns what it has used.
+
+    Processes that it leaves behind become this one's and are waited for, so that none is missed;
+    so the caller has no other processes below it.
+
+    Args:
+        command: its arguments.
+        env: added to the environment.
+        cwd: its working directory.
+        memory: makes what watches the memory of a process. Watching takes time itself.
+
+    Raises:
+        RuntimeError: if the command fails.
+    """
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1)
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    pipe = process.stderr
+    heard: list[bytes] = []
+    listener = threading.Thread(target=lambda: heard.append(pipe.read()), daemon=True)
+    listener.start()
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(memory(process.pid)) if memory else None
+        cpu, read, ended = _wait_for_all(process)
+    listener.join()
+    if process.returncode:
+        end = f"{' '.join(command)} ended with {process.returncode}"
+        raise RuntimeError(f"{end}: {b''.join(heard)[-2000:].decode(errors='replace')}")
+    peaks = (watch.peak, watch.peak_below) if watch else (0, 0)
+    return Usage(ended - began, cpu, read, *peaks)
+
+
+def _wait_for_all(process: subprocess.Popen[bytes]) -> tuple[float, int, float]:
+    """Returns CPU seconds and bytes read of a process and all below it, and when it ended."""
+    cpu, read, moment = 0.0, 0, 0.0
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            return cpu, read, moment
+        assert ended is not None
+        read += _bytes_read(ended.si_pid)
+        pid, status, used = os.wait4(ended.si_pid, 0)
+        cpu += used.ru_utime + used.ru_stime
+        if pid == process.pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            moment = time.perf_counter()
+
+
+def _bytes_read(process: int) -> int:
+    """Returns the bytes that an ended process and those it has waited for have read."""
+    for line in pathlib.Path(f"/proc/{process}/io").read_text().splitlines():
+        if line.startswith("rchar:"):
+            return int(line.split()[1])
+    return 0
 
 
 def watched_export(

@@ -4,16 +4,15 @@
 #   engines/prism.sh --build    only build it; prints where it is
 # Needs Go. The version is the one of Beam that requirements.txt pins.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
-version=$(sed -n 's/^apache-beam==//p' "$here/../requirements.txt")
-binary=$here/.cache/prism-$version
+. "$(dirname "$0")/common.sh"
+binary=$cache/prism-$beam
 
 if [ ! -x "$binary" ]; then
-    command -v go > /dev/null || { echo "engines/prism.sh: Go is not installed" >&2; exit 1; }
-    mkdir -p "$here/.cache"
-    made=$(mktemp -d "$here/.cache/build.XXXXXX")
+    need go
+    mkdir -p "$cache"
+    made=$(mktemp -d "$cache/build.XXXXXX")
     trap 'rm -rf "$made"' EXIT
-    GOBIN=$made go install "github.com/apache/beam/sdks/v2/go/cmd/prism@v$version" >&2
+    GOBIN=$made go install "github.com/apache/beam/sdks/v2/go/cmd/prism@v$beam" >&2
     mv "$made/prism" "$binary"
     rmdir "$made"
     trap - EXIT
@@ -23,6 +22,6 @@ if [ "${1:-}" = --build ]; then
     exit
 fi
 
-port=${1:-8073}
-echo "beam-export export ... --runner=PortableRunner --job_endpoint=localhost:$port --environment_type=LOOPBACK" >&2
+port=${1:-${JOB_PORT:-8073}}
+say_when_ready "$port"
 exec "$binary" --job_port "$port" --serve_http=false

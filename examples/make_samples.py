@@ -1,4 +1,7 @@
-"""Makes a small dataset to try an export on: about 48 pictures, some with captions and scores.
+"""Makes a small dataset to try an export on: about 48 pictures as people have them.
+
+A folder per class, captions beside the pictures, scores in a `metadata.csv`, and a few files that
+are no pictures or that programs have left.
 
 usage: python examples/make_samples.py DIR [--with-broken]
 
@@ -9,8 +12,8 @@ several qualities, and one of each format that needs special care.
 from __future__ import annotations
 
 import argparse
+import csv
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,35 +143,49 @@ def paint(painter: Painter, seed: list[int], size: tuple[int, int]) -> Image.Ima
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def save_series(root: Path) -> int:
-    """Saves seven JPEGs of each painter, part of them with captions and scores."""
-    count = 0
+def save_series(root: Path) -> list[dict[str, object]]:
+    """Saves seven JPEGs of each painter with captions; returns a row of scores for each."""
+    rows: list[dict[str, object]] = []
     for kind, (name, (painter, caption)) in enumerate(PAINTERS.items()):
         for number in range(7):
             picture = paint(painter, [kind, number], SIZES[(kind + number) % len(SIZES)])
             path = root / name / f"{number:03d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path, quality=QUALITIES[number % 4], progressive=number % 3 == 2)
-            if number % 2 == 0:
-                save_sidecars(path, caption, picture)
-            count += 1
-    return count
+            path.with_suffix(".txt").write_text(f"{caption}, number {number}\n", encoding="utf-8")
+            rows.append({"file_name": path.relative_to(root).as_posix(), **scores_of(picture)})
+    return rows
 
 
-def save_sidecars(path: Path, caption: str, picture: Image.Image) -> None:
-    """Saves a caption and scores beside a picture, under its stem."""
+def scores_of(picture: Image.Image) -> dict[str, object]:
+    """Returns what a model could say of a picture."""
     pixels = np.asarray(picture, dtype=float)
-    scores = {
+    return {
         "aesthetic_score": round(min(1.0, pixels.std() / 80), 4),
         "brightness": round(pixels.mean() / 255, 4),
-        "label": path.parent.name,
     }
-    path.with_suffix(".txt").write_text(caption + "\n", encoding="utf-8")
-    path.with_suffix(".json").write_text(json.dumps(scores) + "\n", encoding="utf-8")
+
+
+def save_metadata(root: Path, rows: list[dict[str, object]]) -> None:
+    """Saves scores as Hugging Face's imagefolder has them: a column `file_name`, then the rest."""
+    with (root / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def save_odd_files(root: Path) -> None:
+    """Saves what lies about in folders of pictures: notes, and files that programs hide."""
+    (root / "notes.md").write_text("# Where these come from\n\nComputed.\n", encoding="utf-8")
+    (root / "nature" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (root / "nature" / "hills" / "._000.jpg").write_bytes(b"\x00\x05\x16\x07")
+    backup = root / ".thumbnails" / "000.jpg"
+    backup.parent.mkdir(exist_ok=True)
+    paint(clouds, [0], (32, 24)).save(backup)
 
 
 def save_formats(root: Path) -> int:
-    """Saves one picture of each format that is not copied as it is, or that carries something."""
+    """Saves one picture of each format that is not copied as it is, each with a caption."""
     folder = root / "formats"
     folder.mkdir(parents=True, exist_ok=True)
     hills, waves, discs = (
@@ -186,7 +203,11 @@ def save_formats(root: Path) -> int:
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = 6
     hills.transpose(Image.Transpose.ROTATE_90).save(folder / "rotated.jpg", quality=90, exif=exif)
-    return 6
+    pictures = [path for path in folder.iterdir() if path.suffix != ".txt"]
+    for path in pictures:
+        caption = path.stem.replace("-", " ")
+        path.with_suffix(".txt").write_text(f"{caption}\n", encoding="utf-8")
+    return len(pictures)
 
 
 def save_broken(root: Path) -> int:
@@ -209,7 +230,10 @@ def main() -> None:
         help="adds a truncated JPEG: an export needs --max_failed_fraction 0.05 to go on",
     )
     args = parser.parse_args()
-    count = save_series(args.dir) + save_formats(args.dir)
+    rows = save_series(args.dir)
+    save_metadata(args.dir, rows)
+    save_odd_files(args.dir)
+    count = len(rows) + save_formats(args.dir)
     if args.with_broken:
         count += save_broken(args.dir)
     print(f"{count} pictures in {args.dir}")

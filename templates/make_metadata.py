@@ -15,7 +15,12 @@ TARGET = Path(__file__).with_name("metadata.json")
 NUMBERS = {int: "-?[0-9]+", float: "[0-9]+([.][0-9]+)?([eE]-?[0-9]+)?"}
 #: Beam's own flags that the workers of a template need.
 BEAM = [
-    ("sdk_container_image", "Image of the workers: that of the template", None),
+    (
+        "sdk_container_image",
+        "Image of the workers; if not given, the one that the template was built with, for GPUs if "
+        "the flags ask for some",
+        None,
+    ),
     ("disk_size_gb", "Disk of a worker, in gigabytes", "[0-9]+"),
     ("number_of_worker_harness_threads", "Threads of a worker", "[0-9]+"),
     ("dataflow_service_options", "Options of the service, worker_accelerator=... say", None),
@@ -41,7 +46,8 @@ def parameter(flag: Option) -> dict[str, Any]:
         "helpText": flag.help,
         "isOptional": not flag.required,
         "groupName": flag.group,
-        "paramType": f"GCS_{flag.path.upper()}" if flag.path else "TEXT",
+        # A form that wants a file there would refuse the words that such an option takes too.
+        "paramType": f"GCS_{flag.path.upper()}" if flag.path and not flag.default else "TEXT",
     }
     if flag.choices:
         made["paramType"] = "ENUM"

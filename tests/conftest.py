@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import hypothesis
 import pytest
+from support.export_fixtures import images, plain  # noqa: F401 (fixtures)
 from support.exports import ROOT
 from support.gcs_fixtures import bucket, emulator  # noqa: F401 (fixtures)
 from support.waiting import slept  # noqa: F401 (a fixture)
@@ -51,6 +52,18 @@ def pytest_configure(config: pytest.Config) -> None:
         sys.meta_path.insert(0, _NoBeam())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spares searches for garbage: what is imported and collected stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
+        gc.enable()
+
+
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).parts[0]
 
@@ -71,14 +84,6 @@ def _package_on_path() -> None:
     """Lets processes that tests start find the package, wherever pytest was started from."""
     paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _fewer_searches_for_cycles() -> None:
-    """Saves a fifth: what was imported to be tested is no garbage, and need not be searched."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session", autouse=True)

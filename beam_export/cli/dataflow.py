@@ -19,15 +19,20 @@ from apache_beam.options.pipeline_options import (
 from beam_export._version import __version__
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
-from beam_export.pipeline.resources import SHARDS_PER_WORKER, accelerator
+from beam_export.pipeline.resources import (
+    ONE_PROCESS,
+    SHARDS_PER_WORKER,
+    accelerator,
+    has_one_process,
+)
 from beam_export.storage.uris import is_local
 from beam_export.text import shown
 
 __all__ = ["dataflow_flags", "job_message"]
 
-#: Gigabytes of disk per worker: a container image with CUDA and DALI takes some 10 unpacked.
+#: Gigabytes of disk per worker: the image with DALI takes 2 of them, unpacked.
 _DISK = 100
-_PROCESSES = ("no_use_multiple_sdk_containers", "use_multiple_sdk_containers")
+_MPS = "use_nvidia_mps"
 
 
 def dataflow_flags(input: str, options: ExportOptions, flags: Sequence[str]) -> list[str]:
@@ -51,16 +56,18 @@ def _for_any(given: PipelineOptions, flags: Sequence[str]) -> Iterator[str]:
         yield f"--job_name=beam-export-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     # Beam refuses single labels beside labels that are given as one JSON object.
     if not any("{" in label for label in given.view_as(GoogleCloudOptions).labels or ()):
-        yield f"--labels=beam_export_version={__version__.replace('.', '-')}"
+        yield f"--label=beam_export_version={__version__.replace('.', '-')}"
+    # Else Beam pickles whatever program submits the job, and each worker imports what that did.
+    if given.view_as(SetupOptions).save_main_session is None:
+        yield "--no_save_main_session"
 
 
 def _for_gpu(given: PipelineOptions, options: ExportOptions) -> Iterator[str]:
-    workers, debug = given.view_as(WorkerOptions), given.view_as(DebugOptions)
+    workers = given.view_as(WorkerOptions)
     accelerator(options.gpu or "")
-    if not any(debug.lookup_experiment(name) for name in _PROCESSES):
-        # Else there is a process per core, each with a copy of the encoder on the one GPU.
-        yield "--experiments=no_use_multiple_sdk_containers"
-    if debug.number_of_worker_harness_threads is None:
+    threads = given.view_as(DebugOptions).number_of_worker_harness_threads
+    # A machine of several processes writes a shard in each; MPS takes no limit of theirs.
+    if threads is None and has_one_process(given):
         yield f"--number_of_worker_harness_threads={SHARDS_PER_WORKER}"
     if workers.disk_size_gb is None:
         yield f"--disk_size_gb={_DISK}"
@@ -90,6 +97,12 @@ def _check(input: str, options: ExportOptions, given: PipelineOptions) -> None:
         raise InputError(
             f"--gpu={options.gpu} needs --sdk_container_image, an image with CUDA and DALI: name "
             "one."
+        )
+    asked = f"{options.gpu} {' '.join(cloud.dataflow_service_options or ())}"
+    if _MPS in asked and has_one_process(given):
+        raise InputError(
+            f"{_MPS} with --experiments={ONE_PROCESS} contradict each other, since MPS shares a "
+            "GPU among processes: drop one of the two."
         )
     if options.gpu and cloud.flexrs_goal:
         raise InputError(

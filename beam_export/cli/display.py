@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+import types
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import tqdm
 
-from beam_export.text import shown, size
+from beam_export.cli.joins import join_lines
+from beam_export.cli.read_notes import note_lines
+from beam_export.cli.split_lines import split_lines
+from beam_export.planning.empty_plan import describe_skipped
+from beam_export.planning.guess import guess_seconds, in_words
+from beam_export.shards.uniformity import describe_ensured, describe_lacks, member_notes
+from beam_export.shards.writer import MENDED, TEXTS
+from beam_export.text import quantity, shown, size
 
-__all__ = ["CARD_KEPT", "Found", "Progress", "plan", "summary"]
+__all__ = ["CARD_KEPT", "INDEX_KEPT", "EarlierShards", "Progress", "plan", "summary"]
 
 #: Line of the summary where the dataset card was not written.
 CARD_KEPT = "  README.md is not this tool's, or was edited since: it was kept as it is"
-#: Seconds between two lines of progress where stderr is no terminal.
+#: Line of a summary for an index that was not written.
+INDEX_KEPT = "  {} is not this tool's, or was edited since: it was kept as it is"
+#: Seconds between two lines of progress where stderr is no terminal, and before a stage's first.
 _LINE_EVERY = 10.0
+_FIRST_LINE = 1.0
+#: What workers count before anything is written, and the name of the stage.
+_STAGES = {"listed": "listing", "ranked": "planning"}
 
 
-class Found(NamedTuple):
-    """What a run has found of earlier runs in the output.
+class EarlierShards(NamedTuple):
+    """Numbers of shards and files of earlier runs that this run has kept or written anew.
 
     Attributes:
         kept_shards: shards that were finished, and kept.
@@ -40,7 +54,9 @@ _COMPLETE = (
 
 
 class Progress:
-    """Shows the progress of a run: a bar on a terminal, else a line every ten seconds.
+    """Shows the progress of a run: a bar on a terminal with a width, else a line each ten seconds.
+
+    Stages are called listing, planning and writing.
 
     Attributes:
         found: what the run has found of earlier runs.
@@ -51,12 +67,13 @@ class Progress:
         self._stream = stream
         self._started = time.monotonic()
         self._writing_since = self._started
-        self._last_line = self._started
+        self._last_line, self._has_said = self._started, False
+        self._stage, self._work = "", "writing"
         self._done = self._bytes = self._planned = 0
-        self.found = Found()
+        self.found = EarlierShards()
         self._known = True
         self._bar: tqdm.tqdm | None = None
-        self._draws = stream.isatty()
+        self._draws = _has_width(stream)
         if self._draws:
             self._open_bar("starting", None)
 
@@ -86,7 +103,7 @@ class Progress:
             images: number of images in it; None if unknown.
             work: title of the phase: `writing`.
         """
-        self._planned = images or 0
+        self._planned, self._work = images or 0, work
         self._known = images is not None
         # After a lost worker the run is planned again, and finished shards are reported again.
         self._done = 0
@@ -99,42 +116,75 @@ class Progress:
         if "planned" in counts:
             self.expect(counts["planned"], "writing")
             if not self._draws:
-                self._line(f"planned {self._planned} images in {counts['planned_shards']} shards")
+                shards = quantity(counts["planned_shards"], "shard")
+                self._line(f"planned {quantity(self._planned, 'image')} in {shards}")
         if "shard" in counts:
             self._shard(counts)
-        self.found = Found(*(have + counts.get(n, 0) for n, have in self.found._asdict().items()))
-        if "listed" in counts and self._bar is not None:
-            self._bar.set_description_str("listing", refresh=False)
-            self._bar.update(counts["listed"])
-        elif "finished" not in counts:
+        self.found = EarlierShards(
+            *(have + counts.get(n, 0) for n, have in self.found._asdict().items())
+        )
+        for name, stage in _STAGES.items():
+            if name in counts:
+                self._count(stage, counts[name])
+                return
+        if "finished" not in counts:
             self._advance(counts)
+
+    def _count(self, stage: str, images: int) -> None:
+        """Counts images of a stage before the writing, of which nobody knows how many there are."""
+        if self._planned:
+            # A word that was late.
+            return
+        if stage != self._stage:
+            self._stage, self._done = stage, 0
+            # What a stage does at once needs no line.
+            soon = time.monotonic() - _LINE_EVERY + _FIRST_LINE
+            self._last_line = max(self._last_line, soon) if self._has_said else soon
+            if self._draws:
+                self._open_bar(stage, None)
+        self._done += images
+        if self._bar is not None:
+            self._bar.update(images)
+            # A word is of thousands of images, and it may be long until the next one.
+            self._bar.refresh()
+        elif self._is_time():
+            self._line(f"{stage}: {quantity(self._done, 'image')}")
+
+    def _is_time(self) -> bool:
+        """Returns whether the next line of progress may come, where nothing is drawn."""
+        return time.monotonic() - self._last_line >= _LINE_EVERY
 
     def _advance(self, counts: Mapping[str, int]) -> None:
         done = sum(counts.get(name, 0) for name in ("copied", "encoded", "failed", "kept"))
         self._done += done
         self._bytes += counts.get("bytes", 0)
-        now = time.monotonic()
-        rate = self._bytes / max(1e-9, now - self._writing_since)
+        took = max(1e-9, time.monotonic() - self._writing_since)
+        # Work that writes nothing reports no bytes.
+        rate = f"{size(self._bytes / took)}/s" if self._bytes else ""
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{size(rate)}/s", refresh=False)
+            self._bar.set_postfix_str(rate, refresh=False)
             self._bar.update(done)
-        elif done and now - self._last_line >= _LINE_EVERY:
-            pace = self._done / max(1e-9, now - self._writing_since)
+        elif done and self._is_time():
+            pace = self._done / took
             left = max(0, self._planned - self._done) / max(1e-9, pace)
-            text = f"{self._done} of {self._planned} images, {pace:.0f} images/s, {size(rate)}/s, "
             if self._known:
-                self._line(f"{text}about {left:.0f} s left")
+                self._line(
+                    f"{self._work}: {self._done} of {quantity(self._planned, 'image')}, "
+                    f"{pace:.0f} images/s, "
+                    + (f"{rate}, " if rate else "")
+                    + f"about {left:.0f} s left"
+                )
             else:
-                self._line(f"{self._done} images, {pace:.0f} images/s")
+                self._line(f"{quantity(self._done, 'image')}, {pace:.0f} images/s")
 
     def _shard(self, counts: Mapping[str, Any]) -> None:
         self._line(
-            f"shard {counts['shard']:06d}: {counts['samples']} images, {size(counts['size'])}"
-            + (", finished before" if counts["found"] else "")
+            f"shard {counts['shard']:06d}: {quantity(counts['samples'], 'image')}, "
+            f"{size(counts['size'])}" + (", finished before" if counts["found"] else "")
         )
 
     def _line(self, text: str) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._has_said = time.monotonic(), True
         if self._bar is not None:
             self._bar.write(text, file=self._stream)
         else:
@@ -149,13 +199,29 @@ class Progress:
         self._close_bar()
 
 
+def _has_width(stream: TextIO) -> bool:
+    """Returns whether a stream is a terminal that a bar fits in.
+
+    Those of scripts and containers may say that they have no columns: a bar there is nothing.
+    """
+    if not stream.isatty():
+        return False
+    try:
+        return os.get_terminal_size(stream.fileno()).columns > 0
+    except OSError:
+        # No file: whoever made it knows that it is a terminal.
+        return True
+
+
 def summary(
     manifest: Mapping[str, Any],
     output_dir: str,
     seconds: float,
     *,
-    found: Found = Found(),  # noqa: B008 (a tuple)
+    found: EarlierShards = EarlierShards(),  # noqa: B008 (a tuple)
     untouched: bool = False,
+    failures: Sequence[str] = (),
+    facts: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> str:
     """Returns the summary of a run, some lines for people.
 
@@ -165,72 +231,127 @@ def summary(
         seconds: duration of the run.
         found: what the run has found of earlier runs.
         untouched: whether all files were there already, and none was written.
+        failures: how many failed with each error, with an example (`shards.reasons`).
+        facts: of the run, as parsed JSON.
     """
     totals = manifest["totals"]
     bytes_ = totals["bytes"] + totals["parquet_bytes"]
     lines = [
-        f"{totals['written']} images in {totals['shards']} shards, {size(bytes_)}, "
+        f"{quantity(totals['written'], 'image')} in {quantity(totals['shards'], 'shard')}, "
+        f"{size(bytes_)}, "
         f"in {seconds:.1f} s",
         f"  copied {totals['copied']}, encoded {totals['encoded']}, failed {totals['failed']}",
     ]
     if untouched:
         lines.insert(0, _COMPLETE)
-    elif found.kept_shards:
-        lines.append(f"  {found.kept_shards} of the shards stood finished before, and were kept")
+    lines.extend(_earlier_lines(found, untouched))
+    lines.extend(
+        split_lines(
+            (one["name"], one["samples"], one["shards"]) for one in manifest.get("splits", ())
+        )
+    )
+    steps = {step["step"]: step for step in manifest["steps"]}
+    encode = steps.get("encode", {})
+    lines.extend(_color_lines(encode))
+    alike = (*describe_ensured(encode), *describe_lacks(encode, facts))
+    lines.extend(f"  {one}" for one in alike)
+    lines.extend(_damage_lines(encode, steps.get("probe", {})))
+    lines.extend(_text_lines(encode))
+    lines.extend(note_lines(steps.get("read", {})))
+    lines.extend(f"  {one}" for one in member_notes(facts))
+    skipped: Mapping[str, int] = steps.get("read", {}).get("skipped", {})
+    if totals["filtered"]:
+        lines.append(f"  left out {totals['filtered']} by --ids, --exclude_ids or --filter")
+    lines.extend(join_lines(manifest["steps"]))
+    if totals["duplicate"] or totals["limited"]:
+        doubled = quantity(totals["duplicate"], "duplicate")
+        lines.append(f"  left out {doubled}, {totals['limited']} beyond --limit")
+    if skipped:
+        lines.append(f"  passed by: {describe_skipped(skipped)}")
+    folder = output_dir.rstrip("/")
+    lines.extend(f"  failed: {reason}" for reason in failures)
+    tables = [one["name"] for one in manifest["tables"] if "failures" in one["name"]]
+    lines.extend(f"  each failure with its reason: {folder}/{name}" for name in tables)
+    lines.append(f"  {folder}/images-{manifest['hash']}-manifest.json")
+    return "\n".join(map(shown, lines))
+
+
+def _earlier_lines(found: EarlierShards, untouched: bool) -> Iterator[str]:
+    """Yields the lines about what stood in the output before."""
+    if found.kept_shards and not untouched:
+        yield f"  {found.kept_shards} of the shards stood finished before, and were kept"
     if found.mended_shards:
-        lines.append(
+        yield (
             f"  written anew, as damaged, incomplete or older than their images: "
             f"{found.mended_shards} of the shards"
         )
     if found.mended_files:
-        lines.append(
+        yield (
             f"  written anew, as missing or damaged: {found.mended_files} of the files beside them"
         )
-    steps = {step["step"]: step for step in manifest["steps"]}
-    if other := steps.get("encode", {}).get("other_colors", 0):
-        lines.append(
-            f"  {other} PNGs have colours that are not converted (a cICP chunk: PQ, HLG or unknown "
-            "codes), and were encoded as if in sRGB"
+
+
+def _color_lines(encode: Mapping[str, Any]) -> Iterator[str]:
+    if other := encode.get("other_colors", 0):
+        yield (
+            f"  {quantity(other, 'PNG has', 'PNGs have')} colours that are not converted (a cICP "
+            "chunk: PQ, HLG or unknown codes), which were encoded as if in sRGB"
         )
-    lines.extend(_damage_lines(steps.get("encode", {}), steps.get("probe", {})))
-    skipped: Mapping[str, int] = steps.get("read", {}).get("skipped", {})
-    if totals["filtered"]:
-        lines.append(f"  left out {totals['filtered']} by --ids, --exclude_ids or --filter")
-    if totals["duplicate"] or totals["limited"]:
-        lines.append(
-            f"  left out {totals['duplicate']} duplicates, {totals['limited']} beyond --limit"
+
+
+def _text_lines(encode: Mapping[str, Any]) -> Iterator[str]:
+    if texts := encode.get(TEXTS, 0):
+        yield (
+            f"  the .txt of {quantity(texts, 'sample')} is not UTF-8, and was kept as it came: "
+            "Hugging Face datasets cannot load it"
         )
-    if skipped:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-        lines.append(f"  passed by files that are no images: {kinds}")
-    folder = output_dir.rstrip("/")
-    failures = [one["name"] for one in manifest["tables"] if "failures" in one["name"]]
-    lines.extend(f"  each failure with its reason: {folder}/{name}" for name in failures)
-    lines.append(f"  {folder}/images-{manifest['hash']}-manifest.json")
-    return "\n".join(map(shown, lines))
+    if mended := encode.get(MENDED, 0):
+        have = quantity(mended, "sample has", "samples have")
+        yield (
+            f"  {have} text that is no Unicode (names of files that are not UTF-8, lone surrogates "
+            "in JSON): U+FFFD is stored in its place"
+        )
 
 
 def _damage_lines(encode: Mapping[str, Any], probe: Mapping[str, Any]) -> Iterator[str]:
     """Yields the lines about damaged JPEGs; none if there were none."""
     if kept := encode.get("damaged", 0):
-        yield f"  {kept} of the encoded JPEGs are damaged, and were kept as far as they decode"
+        verbs = ("is", "was", "it decodes") if kept == 1 else ("are", "were", "they decode")
+        yield "  {} of the encoded JPEGs {} damaged, and {} kept as far as {}".format(kept, *verbs)
     failed, copied = encode.get("failed_damaged", 0), encode.get("copied", 0)
     if (kept or failed) and copied and probe.get("probe") != "full":
-        failures = f"{failed} JPEGs failed as damaged; " if failed else ""
+        failures = f"{quantity(failed, 'JPEG')} failed as damaged; " if failed else ""
         yield f"  {failures}the {copied} copied ones were not decoded: --probe=full does that too"
 
 
-def plan(facts: Mapping[str, int]) -> str:
-    """Returns the message of `--dry_run`: the planned shards and images, in one line.
+def plan(facts: Mapping[str, Any], *, resizes: bool = False, cores: int = 1) -> str:
+    """Returns the message of `--dry_run`: what is planned, a guess of the time, notes.
 
     Args:
         facts: counts as `pipeline.dry_run` reports them.
+        resizes: whether images are resized.
+        cores: of this machine, that an export would use.
     """
     filtered = facts.get("filtered", 0)
     left_out = f"{filtered} left out by --ids, --exclude_ids or --filter; " if filtered else ""
-    return (
-        f"would write {facts['planned']} images in {facts['planned_shards']} shards: "
+    line = (
+        f"would write {quantity(facts['planned'], 'image')} in "
+        f"{quantity(facts['planned_shards'], 'shard')}: "
         f"{facts['copied']} copied ({size(facts['copied_bytes'])}), {facts['encoded']} encoded "
         f"(from {size(facts['encoded_bytes'])}), judged by their suffix; {left_out}nothing was "
         "written"
     )
+    seconds = guess_seconds(
+        (facts["copied"], facts["copied_bytes"]),
+        (facts["encoded"], facts["encoded_bytes"]),
+        resizes=resizes,
+        cores=cores,
+    )
+    guess = (
+        f"  it may take {in_words(seconds)} on {quantity(cores, 'core')} like those of our "
+        "benchmarks, if the files come as fast: a guess by their number and size"
+    )
+    splits = split_lines(facts.get("splits", ()), facts.get("more_splits", 0))
+    notes = note_lines(facts.get("read", {}))
+    said = (*splits, *notes, *join_lines(facts.get("lookups", ())))
+    return "\n".join([line, *map(shown, said), guess])

@@ -1,27 +1,36 @@
-"""Parses argv into the options of `export` and `verify`, with a flag for each declared option."""
+"""Parses argv into the options of each command, with a flag for each declared option."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+import re
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
+from beam_export.cli.parser import FlagParser, add_flags, with_underscores
+from beam_export.cli.unknown_flags import refuse_unknown
 from beam_export.declaration import Option, declared, option
 from beam_export.errors import InputError
-from beam_export.options import PLACES, RUN, ExportOptions, InputFormat
-
-if TYPE_CHECKING:
-    from apache_beam.options.pipeline_options import PipelineOptions
+from beam_export.option_groups.run import PLACES, RUN, InputFormat
+from beam_export.options import ExportOptions
+from beam_export.storage.home import expand_given
 
 __all__ = [
     "ExportCommand",
+    "IndexCommand",
+    "ReportCommand",
     "VerifyCommand",
     "export_flags",
     "export_parser",
     "parse_export",
+    "parse_index",
+    "parse_report",
     "parse_verify",
 ]
+
+#: What is left of argv where Beam's number of workers is given, and none of its other flags.
+_WORKERS = re.compile(r"--direct_num_workers[= ][0-9]+")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,7 @@ class ExportCommand:
             PLACES,
             shapes="never",
             path="read_folder",
+            short="i",
         ).as_metadata()
     )
     options: ExportOptions
@@ -74,6 +84,10 @@ class VerifyCommand:
         beam_flags: all flags of Beam.
     """
 
+    name: ClassVar = "verify"
+    does: ClassVar = "Re-read an export and prove it: each fault on a line of its own."
+    exit_codes: ClassVar = "0 sound, 1 faults, 2 not an export."
+
     output_dir: str
     decode: bool = option(False, Option("decode each image in full", shapes="never"))
     against: str | None = option(
@@ -92,15 +106,58 @@ class VerifyCommand:
     beam_flags: list[str]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}: see beam-export {self.prog.rpartition(' ')[2]} --help.")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ReportCommand:
+    """The parsed flags of `report`.
+
+    Attributes:
+        output_dir: directory of the export.
+        images: how many are shown.
+        seed: of their choice.
+        verbose: whether to print tracebacks.
+        beam_flags: all flags of Beam, of which its file systems take some.
+    """
+
+    name: ClassVar = "report"
+    does: ClassVar = "Write OUT/_meta/report.html: one page that shows what is in an export."
+    exit_codes: ClassVar = "0 written, 1 the export is damaged, 2 not an export."
+
+    output_dir: str
+    images: int = option(
+        60, Option("images on the contact sheet", shapes="never", at_least=0, at_most=5_000)
+    )
+    seed: int = option(0, Option("of the choice of those images", shapes="never"))
+    verbose: bool = option(False, Option("tracebacks of errors", shapes="never"))
+    beam_flags: list[str]
+
+    def __post_init__(self) -> None:
+        for name, one in declared(ReportCommand).items():
+            one.check(getattr(self, name))
 
 
-def _boolean(text: str) -> bool:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IndexCommand:
+    """The parsed flags of `index`.
+
+    Attributes:
+        output_dir: directory of the export.
+        index: loaders that get their files, as `--index` of `export`.
+        verbose: whether to print tracebacks.
+        beam_flags: all flags of Beam.
+    """
+
+    name: ClassVar = "index"
+    does: ClassVar = "Write what loaders read beside the shards of an export that exists."
+    exit_codes: ClassVar = "0 written, 1 the export is damaged, 2 not an export."
+
+    output_dir: str
+    index: str = option("all", Option("dali, wids, energon, with commas, or all", shapes="never"))
+    verbose: bool = option(False, Option("tracebacks of errors", shapes="never"))
+    beam_flags: list[str]
+
+
+#: A command that is given an export.
+_Command = TypeVar("_Command", VerifyCommand, ReportCommand, IndexCommand)
 
 
 def export_flags() -> list[Option]:
@@ -109,99 +166,98 @@ def export_flags() -> list[Option]:
     return [place, *declared(ExportOptions).values(), *others]
 
 
-def export_parser() -> argparse.ArgumentParser:
-    """Returns the parser of `export`."""
-    parser = _Parser(
+def export_parser(*, complete: bool = True) -> argparse.ArgumentParser:
+    """Returns the parser of `export`.
+
+    Args:
+        complete: whether what is required must be given.
+    """
+    parser = FlagParser(
         prog="beam-export export",
         description="Export images and what belongs to them as exact shards of tar and Parquet.",
         epilog="Every other flag goes to Beam: --runner, --direct_num_workers, ...",
         allow_abbrev=False,
     )
-    _add_flags(parser, export_flags())
+    add_flags(parser, export_flags(), complete=complete)
     return parser
 
 
-def _add_flags(parser: argparse.ArgumentParser, options: Iterable[Option]) -> None:
-    """Adds a flag for each option, under the headings of their groups."""
-    groups: dict[str, argparse._ActionsContainer] = {"": parser}
-    for one in options:
-        if one.group not in groups:
-            groups[one.group] = parser.add_argument_group(one.group)
-        groups[one.group].add_argument(f"--{one.name}", **_arguments(one))
-
-
-def _arguments(one: Option) -> dict[str, Any]:
-    """Returns the arguments of `add_argument` for an option."""
-    text = one.help if one.default_text is None else f"{one.help} (default: {one.default_text})"
-    arguments: dict[str, Any] = {"help": text.replace("%", "%%"), "default": one.default}
-    if one.required:
-        arguments["required"] = True
-    if one.metavar:
-        arguments["metavar"] = one.metavar
-    if one.choices:
-        arguments["choices"] = one.choices
-    elif one.kind is bool:
-        arguments |= {"type": _boolean, "nargs": "?", "const": True, "metavar": "true|false"}
-    else:
-        arguments["type"] = one.kind
-    return arguments
-
-
 def parse_export(argv: Sequence[str]) -> ExportCommand:
-    """Parses the flags of `export`.
+    """Parses the flags of `export`; dashes in their names are taken for underscores.
 
     Raises:
         InputError: if one is wrong or missing, or neither of this tool nor of Beam.
     """
+    argv = with_underscores(argv, {one.name for one in export_flags()})
+    # A flag that is mistyped is missing too: what is there is the better thing to name.
+    parsed, rest = export_parser(complete=False).parse_known_args(argv)
+    # The commonest of Beam's flags is known here, since loading Beam takes a while.
+    if rest and not _WORKERS.fullmatch(" ".join(rest)):
+        refuse_unknown("export", rest, parsed, names=_names())
     parsed, rest = export_parser().parse_known_args(argv)
-    _refuse_unknown("export", rest)
     given = vars(parsed)
     options = ExportOptions(**{name: given.pop(name) for name in declared(ExportOptions)})
     return ExportCommand(options=options, beam_flags=rest, **given)
 
 
 def parse_verify(argv: Sequence[str]) -> VerifyCommand:
-    """Parses the flags of `verify`.
+    """Parses the flags of `verify`; dashes in their names are taken for underscores.
 
     Raises:
         InputError: if one is wrong or missing, or neither of this tool nor of Beam.
     """
-    parser = _Parser(
-        prog="beam-export verify",
-        description="Re-read an export and prove it: each fault on a line of its own.",
-        epilog="Every other flag goes to Beam. Exit codes: 0 sound, 1 faults, 2 not an export.",
+    return _parse_for_export(VerifyCommand, argv)
+
+
+def parse_report(argv: Sequence[str]) -> ReportCommand:
+    """Parses the flags of `report`, as `parse_verify` does its own."""
+    return _parse_for_export(ReportCommand, argv)
+
+
+def parse_index(argv: Sequence[str]) -> IndexCommand:
+    """Parses the flags of `index`, as `parse_verify` does its own."""
+    return _parse_for_export(IndexCommand, argv)
+
+
+def _parse_for_export(kind: type[_Command], argv: Sequence[str]) -> _Command:
+    """Returns the parsed flags of a command that is given an export.
+
+    Args:
+        kind: the command: its flags, and what `--help` says of it.
+        argv: the arguments.
+    """
+    command = kind.name
+    parser = FlagParser(
+        prog=f"beam-export {command}",
+        description=kind.does,
+        epilog=f"Every other flag goes to Beam. Exit codes: {kind.exit_codes}",
         allow_abbrev=False,
     )
     parser.add_argument("output_dir", metavar="OUT", help="directory of the export")
-    _add_flags(parser, declared(VerifyCommand).values())
+    add_flags(parser, declared(kind).values())
+    argv = with_underscores(argv, set(declared(kind)))
+    if place := next((one for one in argv if one.partition("=")[0] in _PLACES_OF_EXPORT), None):
+        raise InputError(
+            f"{place} is no flag of {command}: give the directory alone, beam-export {command} OUT."
+        )
     # Beam's flags may stand before OUT with a value of their own, and would lend it to OUT.
     parsed, rest = parser.parse_known_args(argv)
-    _refuse_unknown("verify", rest)
-    return VerifyCommand(**vars(parsed), beam_flags=rest)
+    if rest:
+        refuse_unknown(command, rest, parsed, names=_names())
+    given = vars(parsed)
+    given["output_dir"] = expand_given(given["output_dir"])
+    return kind(**given, beam_flags=rest)
 
 
-def _refuse_unknown(command: str, rest: Sequence[str]) -> None:
-    """Refuses flags that Beam does not know either, which it would ignore with a warning."""
-    if not rest:
-        return
-    # Loaded only if there are other flags, so that a mistake in ours is reported at once.
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    parser = _Parser(prog=f"beam-export {command}", allow_abbrev=False, add_help=False)
-    for kind in _all_options(PipelineOptions):
-        kind._add_argparse_args(parser)
-    unknown = parser.parse_known_args(list(rest))[1]
-    if unknown:
-        raise InputError(
-            f"{unknown[0]} is no flag of beam-export nor of Beam: see beam-export {command} --help."
-        )
+#: Flags that other commands than `export` have no use for, and are given by habit.
+_PLACES_OF_EXPORT = ("--output_dir", "--output-dir", "-o", "--input", "-i")
 
 
-def _all_options(kind: type[PipelineOptions]) -> list[type[PipelineOptions]]:
-    found = []
-    for below in kind.__subclasses__():
-        # Only classes that add flags of their own; an inherited method would add them twice.
-        if "_add_argparse_args" in below.__dict__:
-            found.append(below)
-        found.extend(_all_options(below))
-    return found
+def _names() -> dict[str, list[str]]:
+    """Returns the names of the flags of each command."""
+    return {
+        "export": [one.name for one in export_flags()],
+        "verify": [*declared(VerifyCommand)],
+        "report": [*declared(ReportCommand)],
+        "index": [*declared(IndexCommand)],
+    }

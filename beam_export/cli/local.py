@@ -23,13 +23,15 @@ from google.protobuf import json_format, struct_pb2
 
 from beam_export.cli import system_limits
 from beam_export.cli.display import Progress
+from beam_export.cli.gpus import LocalGpus
 from beam_export.cli.processes import no_orphans
 from beam_export.cli.watchdog import Watchdog
 from beam_export.cli.worker import PROGRESS_ADDRESS, QUIET, command_line
 from beam_export.errors import InputError
 from beam_export.images import memory_budget as memory
 from beam_export.pipeline import progress
-from beam_export.shards.lock import release
+from beam_export.planning.spill_files import spilling
+from beam_export.shards.lock import release_output
 from beam_export.shards.output import Output
 
 __all__ = [
@@ -55,14 +57,19 @@ def use_options(flags: list[str]) -> None:
     FileSystems.set_options(PipelineOptions(flags))
 
 
-def local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
+def local_options(
+    flags: list[str], *, alone: bool = False, gpus: LocalGpus | None = None
+) -> tuple[PipelineOptions, int]:
     """Returns the local runner's options, and its number of workers: by default one per core.
 
     Args:
         flags: Beam's, without `--runner`.
+        alone: whether this process does all by itself, whatever the flags.
+        gpus: that the workers share; None for none.
 
     Raises:
-        InputError: if the number is negative, or the running mode one that is refused.
+        InputError: if the number is negative, or too large for the GPUs, or the running mode one
+            that is refused.
     """
     options = PipelineOptions(flags)
     direct = options.view_as(DirectOptions)
@@ -77,19 +84,15 @@ def local_options(flags: list[str]) -> tuple[PipelineOptions, int]:
             "--direct_running_mode=multi_threading is refused, since this version of Beam corrupts "
             "streams in it: give multi_processing or in_memory."
         )
-    workers = workers or _cores()
+    gpus = gpus or LocalGpus()
+    gpus.check(workers)
+    workers = 1 if alone else workers or gpus.workers(system_limits.usable_cores())
     if "--direct_running_mode" in given and direct.direct_running_mode == "in_memory":
         workers = 1
     # With multi_processing the runner would start workers of its own instead of `cli.worker`.
     direct.direct_running_mode = "in_memory"
     direct.direct_num_workers = workers
     return options, workers
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def local_runner(
@@ -177,7 +180,7 @@ def run_locally(
         verbose: whether Beam's logs go to the terminal.
         again: whether the pipeline is built and run once more, given the error that has ended it.
     """
-    watchdog = Watchdog(functools.partial(release, output), starts_workers=workers > 1)
+    watchdog = Watchdog(functools.partial(release_output, output), starts_workers=workers > 1)
 
     def receive(counts: Mapping[str, int]) -> None:
         watchdog.receive(counts)
@@ -188,7 +191,8 @@ def run_locally(
             progress.listening(receive) as progress_address,
             quiet(verbose),
             # One process works in as many threads as there are cores.
-            memory.shared(workers if workers > 1 else os.cpu_count() or 1),
+            memory.shared_budget(workers if workers > 1 else os.cpu_count() or 1),
+            spilling(),
             released(output),
         ):
             os.environ[PROGRESS_ADDRESS] = progress_address
@@ -245,4 +249,4 @@ def released(output: Output) -> Iterator[None]:
     try:
         yield
     finally:
-        release(output)
+        release_output(output)

@@ -1,10 +1,12 @@
-"""Entry point of the command: dispatches to `export` or `verify`, and turns errors into exit codes.
+"""Entry point of the command: dispatches to what it is given, and turns errors into exit codes.
 
 It imports neither Beam, pyarrow nor Pillow, so that `--help` and `--version` answer at once.
 """
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import logging
 import os
 import sys
@@ -14,10 +16,12 @@ from collections.abc import Callable, Sequence
 
 from beam_export._version import __version__
 from beam_export.cli.console import cannot_print, open_streams, speak_utf8
+from beam_export.cli.interpreter import left_as_found
 from beam_export.cli.processes import Interrupted
 from beam_export.cli.system_limits import near_limit, shortage
 from beam_export.cli.worker import collect_less
-from beam_export.errors import InputError, find_error
+from beam_export.errors import InputError, known_error, mark_errors
+from beam_export.images.memory_allocator import give_back_freed
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.text import shown
 
@@ -27,6 +31,8 @@ _HELP = f"""beam-export {__version__}: images into exact, reproducible shards of
 
   beam-export export --input DIR --output_dir OUT [flags]
   beam-export verify OUT [--decode] [--against DIR] [--json]
+  beam-export report OUT
+  beam-export index OUT [--index dali,wids,energon|all]
   beam-export COMMAND --help
 
 With no command and a leading --, export is meant.
@@ -47,11 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code: 0 done, 1 failed, 2 wrong flags or input.
 
     Args:
-        argv: the arguments; None for those of this process, whose standard streams are then
-            prepared too, and which exits at once if the code is not 0.
+        argv: the arguments, for a command within a process that goes on and is left as it was;
+            None for those of this process, whose standard streams are then prepared too, and which
+            exits at once if the code is not 0.
     """
     if argv is not None:
-        return _main(list(argv))
+        with left_as_found():
+            return _main(list(argv))
     speak_utf8()
     open_streams()
     if not _is_verbose(sys.argv):
@@ -82,11 +90,13 @@ def _main(arguments: list[str]) -> int:
     if arguments == ["--version"]:
         print(f"beam-export {__version__}")
         return 0
-    if arguments[0].startswith("--"):
+    if arguments[0].startswith("-") or _names_a_path(arguments[0]):
         arguments.insert(0, "export")
     verbose = _is_verbose(arguments)
     _quieten(verbose)
+    mark_errors()
     collect_less()
+    give_back_freed()
     spare_this_machine()
     # By default Pillow frees the memory of each image, and page faults of the next one can take as
     # long as its codec. Read when Pillow is imported, here and in workers; 16 MiB per block.
@@ -97,7 +107,14 @@ def _main(arguments: list[str]) -> int:
         _say("interrupted")
         return error.exit_code if isinstance(error, Interrupted) else 130
     except Exception as error:
-        return _report(error, verbose)
+        return _explain(error, verbose)
+
+
+def _names_a_path(argument: str) -> bool:
+    """Returns whether an argument in the place of the command is an input without its flag."""
+    if argument in _COMMANDS:
+        return False
+    return any(one in argument for one in "/*~.\\") or os.path.lexists(argument)
 
 
 def _is_verbose(arguments: Sequence[str]) -> bool:
@@ -107,29 +124,70 @@ def _is_verbose(arguments: Sequence[str]) -> bool:
 def _run(arguments: Sequence[str]) -> int:
     command, flags = arguments[0], arguments[1:]
     if command not in _COMMANDS:
-        names = ", ".join(_COMMANDS)
-        raise InputError(f"{command!r} is no command: give {names}, or see beam-export --help.")
+        near = difflib.get_close_matches(command, _COMMANDS, n=1)
+        names = f"{near[0]!r} is meant, perhaps" if near else f"give {', '.join(_COMMANDS)}"
+        raise InputError(f"{command!r} is no command: {names}, or see beam-export --help.")
     return _COMMANDS[command](flags)
 
 
-# Each command imports what it needs, since importing Beam takes seconds.
+# Each command imports what it needs, since importing Beam takes seconds, and parses before that, so
+# that --help and a wrong flag are answered at once.
 
 
 def _export(flags: Sequence[str]) -> int:
-    from beam_export.cli.export import run_export
     from beam_export.cli.flags import parse_export
 
-    return run_export(parse_export(flags))
+    command = parse_export(flags)
+    from beam_export.cli.fork_server import started
+    from beam_export.cli.look import look_first, needs_workers
+
+    look = look_first(command)
+    # Workers start while this process goes on with its imports.
+    with started() if needs_workers(command, look) else contextlib.nullcontext():
+        from beam_export.cli.export import run_export
+        from beam_export.pipeline.notebook import check_notebook
+
+        check_notebook()
+        return run_export(command, look)
 
 
 def _verify(flags: Sequence[str]) -> int:
     from beam_export.cli.flags import parse_verify
+
+    command = parse_verify(flags)
     from beam_export.cli.verify import run_verify
+    from beam_export.pipeline.notebook import check_notebook
 
-    return run_verify(parse_verify(flags))
+    check_notebook()
+    return run_verify(command)
 
 
-_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"export": _export, "verify": _verify}
+def _report(flags: Sequence[str]) -> int:
+    from beam_export.cli.flags import parse_report
+
+    command = parse_report(flags)
+    from beam_export.cli.report import run_report
+
+    return run_report(command)
+
+
+def _index(flags: Sequence[str]) -> int:
+    from beam_export.cli.flags import parse_index
+
+    command = parse_index(flags)
+    from beam_export.cli.index import run_index
+    from beam_export.pipeline.notebook import check_notebook
+
+    check_notebook()
+    return run_index(command)
+
+
+_COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "export": _export,
+    "verify": _verify,
+    "report": _report,
+    "index": _index,
+}
 
 
 def _quieten(verbose: bool) -> None:
@@ -138,12 +196,11 @@ def _quieten(verbose: bool) -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR" if verbose else "NONE")
 
 
-def _report(error: Exception, verbose: bool) -> int:
+def _explain(error: Exception, verbose: bool) -> int:
     # Its traceback may hold objects, such as a server, whose destructors never return.
     _errors.append(error)
     text = "".join(traceback.format_exception(error))
-    # The first one in the text is the cause: runners raise it again within their own errors.
-    known = find_error(text)
+    known = known_error(error)
     if verbose:
         print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
     if known is not None:

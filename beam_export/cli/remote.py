@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_export.cli.dataflow import dataflow_flags, job_message
 from beam_export.cli.flags import ExportCommand
-from beam_export.errors import InputError, RunError, find_error
+from beam_export.errors import InputError, RunError, find_error, known_error
 from beam_export.pipeline.export import ExportImages
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.shards.output import Output
@@ -66,8 +65,9 @@ def flags_for(command: ExportCommand, runner: str) -> list[str]:
 
 def _no_gpu(gpu: str) -> str:
     return (
-        f"--gpu={gpu} is what Dataflow workers are to have, and --runner is not DataflowRunner: "
-        "drop it; where a machine has a GPU, --encoder=auto uses it."
+        f"--gpu={gpu} asks Dataflow for workers with a GPU, and --runner is not DataflowRunner: "
+        "drop it; on this machine --encoder=auto uses a GPU that is here, and for workers "
+        "elsewhere that have one give --encoder=dali --device=gpu, since auto is Pillow there."
     )
 
 
@@ -110,8 +110,7 @@ class Job:
             raise
         except Exception as error:
             self._output.sweep()
-            text = "".join(traceback.format_exception(error)) + _messages(self._result)
-            known = find_error(text)
+            known = known_error(error) or find_error(_messages(self._result))
             if known is None:
                 raise
             raise known from error

@@ -17,13 +17,13 @@ from typing import NamedTuple
 from beam_export.errors import RunError
 
 __all__ = [
-    "EXIT_CODES",
     "check_room",
     "exit_code_of",
     "near_limit",
     "shortage",
     "shortage_of_exit",
     "text_of",
+    "usable_cores",
 ]
 
 
@@ -83,8 +83,6 @@ _SHORTAGES = {
 _ROOM, _FILES, _THREADS = 1 << 30, 20, 14
 #: Fraction of a limit above which an unknown error is attributed to it.
 _NEAR = 0.8
-#: Exit codes of worker processes, by what was short.
-EXIT_CODES = {name: short.exit_code for name, short in _SHORTAGES.items()}
 
 
 def shortage(text: str) -> str | None:
@@ -158,3 +156,10 @@ def _sentence(short: _Shortage) -> str:
     ]
     limits = f" ({', '.join(lowered)})" if lowered else ""
     return f"{short.said}{limits}: {short.remedy}."
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

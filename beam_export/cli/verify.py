@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from beam_export.cli import display, remote
 from beam_export.cli.flags import VerifyCommand
+from beam_export.cli.gpus import LocalGpus, local_gpus
 from beam_export.cli.local import (
     LOCAL,
     local_options,
@@ -24,6 +25,8 @@ from beam_export.cli.local import (
 )
 from beam_export.cli.processes import temporary_folder
 from beam_export.errors import InputError
+from beam_export.images.dali.device_share import shared_gpus
+from beam_export.images.uniform import WORDS
 from beam_export.options import ExportOptions
 from beam_export.pipeline.resources import encoder_for, threads_for
 from beam_export.pipeline.verify import VerifyExport
@@ -32,7 +35,7 @@ from beam_export.pipeline.verify_input import Against, Reencode
 from beam_export.shards.manifest import FROM_JSON
 from beam_export.shards.output import Output
 from beam_export.storage.registry import check_reachable
-from beam_export.verify.dataset import Opened, find_hash, open_export, read_file
+from beam_export.verify.dataset import Opened, find_hash, open_for_checks, read_file
 from beam_export.verify.findings import Findings
 from beam_export.verify.foreign import ForeignShard, find_foreign
 from beam_export.verify.members import ImageCheck
@@ -55,13 +58,16 @@ def run_verify(command: VerifyCommand) -> int:
             build=_transform(command, output, found),
             place=place,
             samples=_sample_count(found),
+            gpus=_gpus(command, found),
         )
         with place.read(_result(place)) as source:
             findings = Findings.from_json(source.read().decode())
     if isinstance(found, Opened):
         findings.hash, findings.notes = found.names.hash, found.notes + findings.notes
     elif command.against is not None:
-        findings.unchecked.append("--against: only an export of beam_export tells what was dropped")
+        findings.unchecked.append(
+            "--against: only an export of beam_export records what was dropped"
+        )
     lines = [findings.to_json()] if command.json else list(findings.lines())
     print("\n".join(lines))
     return 0 if findings.sound else 1
@@ -83,7 +89,7 @@ def _open(output: Output) -> Opened | list[ForeignShard]:
         files = output.files()
         hash_ = find_hash(files, read)
         if hash_ is not None:
-            return open_export(hash_, files, read)
+            return open_for_checks(hash_, files, read)
     except OSError as error:
         raise InputError(
             f"OUT={output.directory} cannot be read ({str(error).splitlines()[0]}): give the "
@@ -143,36 +149,60 @@ def _transform(
 
 def _reencode(command: VerifyCommand, found: Opened, pipeline: beam.Pipeline) -> Reencode | None:
     """Returns how the images of the input are encoded again; None if they are not, or cannot be."""
-    if command.against is None or not command.decode or found.manifest is None:
+    options = _reencoding(command, found)
+    if options is None or found.manifest is None:
         return None
-    if FROM_JSON not in (found.run or {}):
+    try:
+        encoder = encoder_for(options, pipeline, threads_for(pipeline))
+    except InputError:
+        # The encoder of the export is not installed; reported with what was not checked.
+        return None
+    failed = frozenset(row["image_id"] or "" for row in found.failures)
+    return Reencode(encoder, found.manifest["software"], failed)
+
+
+def _reencoding(command: VerifyCommand, found: Opened | list[ForeignShard]) -> ExportOptions | None:
+    """Returns the options with which images of the input are encoded again; None if they are not.
+
+    None is returned too for options that this version does not have.
+    """
+    if not isinstance(found, Opened) or command.against is None or not command.decode:
+        return None
+    if found.manifest is None or FROM_JSON not in (found.run or {}):
         # Exports without it are of a version that copied and converted other images.
         return None
     software = found.manifest["software"]
     known = {field.name for field in dataclasses.fields(ExportOptions)}
     given = {name: value for name, value in found.manifest["options"].items() if name in known}
     try:
-        options = ExportOptions(
+        return ExportOptions(
             **{**given, "output_dir": command.output_dir},
             encoder=software.get("encoder", "auto"),
             device="cpu" if software.get("device", "cpu") == "cpu" else "gpu",
         )
-        encoder = encoder_for(options, pipeline, threads_for(pipeline))
     except (InputError, TypeError):
-        # The encoder of the export is not installed; reported with what was not checked.
         return None
-    failed = frozenset(row["image_id"] or "" for row in found.failures)
-    return Reencode(encoder, software, failed)
+
+
+def _gpus(command: VerifyCommand, found: Opened | list[ForeignShard]) -> LocalGpus:
+    """Returns the GPUs of this machine on which images are encoded again."""
+    options = _reencoding(command, found)
+    try:
+        return LocalGpus() if options is None else local_gpus(options)
+    except InputError:
+        return LocalGpus()
 
 
 def _image_check(command: VerifyCommand, options: dict[str, Any]) -> ImageCheck | None:
     if not command.decode:
         return None
     limits = ExportOptions(output_dir=command.output_dir)
+    ensure = str(options.get("ensure") or "").split(",")
     return ImageCheck(
-        options.get("max_pixels", limits.max_pixels),
-        options.get("max_image_bytes", limits.max_image_bytes),
-        options.get("damaged", limits.damaged),
+        max_pixels=options.get("max_pixels", limits.max_pixels),
+        max_image_bytes=options.get("max_image_bytes", limits.max_image_bytes),
+        damaged=options.get("damaged", limits.damaged),
+        ensure=tuple(word for word in WORDS if word in ensure),
     )
 
 
@@ -199,17 +229,20 @@ def _result_directory(command: VerifyCommand) -> Iterator[Output]:
         place.sweep()
 
 
-def _run(command: VerifyCommand, build: _Build, place: Output, samples: int | None) -> None:
+def _run(
+    command: VerifyCommand, build: _Build, place: Output, samples: int | None, gpus: LocalGpus
+) -> None:
     def add(pipeline: beam.Pipeline, progress_address: str | None) -> None:
         build(pipeline, progress_address, place) | "WriteFindings" >> beam.Map(_write, place)
 
     runner, flags = split_runner(command.beam_flags)
     if runner is None or runner in LOCAL:
-        options, workers = local_options(flags)
+        options, workers = local_options(flags, gpus=gpus)
         bar = display.Progress()
         bar.expect(samples, "checking")
         verbose = command.verbose
-        run_locally(add, options, workers, output=place, bar=bar, verbose=verbose)
+        with shared_gpus(gpus.devices, workers):
+            run_locally(add, options, workers, output=place, bar=bar, verbose=verbose)
         return
     with quiet(command.verbose):
         pipeline = remote.pipeline_on(runner, flags)

@@ -29,7 +29,7 @@ from beam_export.cli.processes import (
     remove_temporary_folders,
 )
 from beam_export.cli.system_limits import shortage, shortage_of_exit, text_of
-from beam_export.errors import RunError, find_error
+from beam_export.errors import RunError, known_error
 from beam_export.text import shown
 
 __all__ = ["LOST", "Watchdog"]
@@ -134,7 +134,7 @@ class Watchdog:
     def _explain(self, error: Exception) -> None:
         """Raises the reason of a worker's end, if it is known, in place of a lost connection."""
         text = text_of(error)
-        if find_error(text) is not None:
+        if known_error(error) is not None:
             return
         until = time.monotonic() + _LAST_WORDS
         while LOST in text and self._trouble is None and time.monotonic() < until:
@@ -254,7 +254,8 @@ class Watchdog:
     def _is_silent(self, process: int, state: _State) -> bool:
         """Returns whether a process is a worker that has not reported its start."""
         ours = self._starts_workers and state.parent == os.getpid()
-        return ours and process not in self._reported
+        # The server that forks workers was there before, and may have nothing to do yet.
+        return ours and process not in self._reported | self._spared
 
     def _end(self) -> None:
         """Ends the run: the main thread raises the error, or else the process exits."""

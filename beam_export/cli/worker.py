@@ -18,11 +18,23 @@ import sys
 import threading
 import traceback
 
+from beam_export.cli import shim as shim_script
 from beam_export.cli.console import open_streams
+from beam_export.cli.shim import FORK_SERVER
 from beam_export.cli.system_limits import exit_code_of
+from beam_export.images.dali.lost_device import WORKER
+from beam_export.images.memory_allocator import give_back_freed
 from beam_export.pipeline import progress
 
-__all__ = ["PROGRESS_ADDRESS", "QUIET", "collect_less", "command_line", "main"]
+__all__ = [
+    "PROGRESS_ADDRESS",
+    "QUIET",
+    "collect_less",
+    "command_line",
+    "end_with_parent",
+    "main",
+    "run_worker",
+]
 
 #: Environment variable that silences a worker's log.
 QUIET = "BEAM_EXPORT_QUIET_WORKERS"
@@ -35,8 +47,17 @@ _PR_SET_PDEATHSIG = 1
 
 def command_line() -> str:
     """Returns the shell command that starts a worker."""
+    what = ["-m", "beam_export.cli.worker"]
+    if FORK_SERVER in os.environ:
+        what = ["-I", "-S", shim_script.__file__]
     # Ctrl-C is for the parent, also while Python starts.
-    return f"trap '' INT; exec {shlex.quote(sys.executable)} -m beam_export.cli.worker"
+    return f"trap '' INT; exec {shlex.join([sys.executable, *what])}"
+
+
+def end_with_parent() -> None:
+    """Has this process killed as its parent exits."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def collect_less() -> None:
@@ -51,11 +72,21 @@ def collect_less() -> None:
 
 
 def main() -> None:
-    """Runs a worker until the runner has no more work."""
+    """Runs a worker in this process, started for that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
     collect_less()
+    run_worker()
+
+
+def run_worker(shim: int | None = None) -> None:
+    """Runs a worker until the runner has no more work.
+
+    Args:
+        shim: id of the process that waits for this one, and has come up with it.
+    """
+    give_back_freed()
+    os.environ[WORKER] = str(os.getpid())
     # Else a traceback printed to a full disk would fail, and the error never reach the runner.
     open_streams()
     threading.excepthook = _thread_died
@@ -70,7 +101,9 @@ def main() -> None:
     try:
         from apache_beam.runners.worker import sdk_worker_main
 
-        progress.report(os.environ.get(PROGRESS_ADDRESS), {"worker": os.getpid()})
+        for process in (os.getpid(), shim):
+            if process is not None:
+                progress.report(os.environ.get(PROGRESS_ADDRESS), {"worker": process})
         sdk_worker_main.main(sys.argv)
     except Exception as error:
         _end(error)

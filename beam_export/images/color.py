@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageCms, TiffImagePlugin
 
+from beam_export.errors import SampleError
+
 __all__ = [
     "Facts",
     "changes_nothing",
@@ -62,19 +64,23 @@ def facts_of(im: Image.Image, data: bytes) -> Facts:
         data: the bytes it was opened from: a PNG's true type and depth are in no attribute.
 
     Raises:
-        ValueError: for 32-bit and float pixels, whose white is not known.
+        SampleError: for 32-bit and float pixels, whose white is not known, and without a palette.
     """
     if im.mode == "F":
-        raise ValueError(
+        raise SampleError(
+            "decode",
+            "ValueError",
             "its pixels are floats (mode F), and which value is white is not known; "
-            "convert it to 8 or 16 bit first"
+            "convert it to 8 or 16 bit first",
         )
     if im.mode == "I":
         low, high = map(int, np.ravel(im.getextrema()))
         if low < 0 or high > 65_535:
-            raise ValueError(
+            raise SampleError(
+                "decode",
+                "ValueError",
                 f"its pixels are 32-bit numbers of {low} to {high}, and which one is white is not "
-                "known; convert it to 8 or 16 bit first"
+                "known; convert it to 8 or 16 bit first",
             )
     if isinstance(im, TiffImagePlugin.TiffImageFile):
         tags = im.tag_v2
@@ -86,6 +92,12 @@ def facts_of(im: Image.Image, data: bytes) -> Facts:
         )
     if im.format != "PNG":
         return Facts(im.format)
+    if im.mode == "P" and im.palette is None:
+        raise SampleError(
+            "decode",
+            "ValueError",
+            "its pixels are numbers of a palette, and the PNG has no palette (no PLTE)",
+        )
     if im.mode not in _16_BIT:
         _mend_png_key(im, *data[24:26])
     return Facts(im.format, png_type=data[25])
@@ -172,6 +184,9 @@ def _mend_png_key(im: Image.Image, depth: int, color_type: int) -> None:
         im.info["transparency"] = key * 255 // (2**depth - 1)
     elif isinstance(key, tuple) and depth == 16:
         im.info["transparency"] = tuple(value >> 8 for value in key)
+    elif isinstance(key, bytes):
+        # More than a palette can have are of no colour.
+        im.info["transparency"] = key[:256]
 
 
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}

@@ -29,7 +29,7 @@ _END = 4096
 
 
 class Notes(Protocol):
-    """Where notes outlive the process that wrote them; the output directory of a run is one."""
+    """A place where notes outlive the process that wrote them, such as the output directory."""
 
     @property
     def is_local(self) -> bool:

@@ -55,6 +55,7 @@ class EncodeSpec:
         max_pixels: larger images are failures, judged by the header before any decoding.
         max_image_bytes: images of more encoded bytes are failures too.
         damaged: `fail` or `keep` JPEGs that decode with loss of data.
+        ensure: what every image is to be, of `images.uniform.WORDS`.
     """
 
     mode: str = "auto"
@@ -65,6 +66,7 @@ class EncodeSpec:
     max_pixels: int = 250_000_000
     max_image_bytes: int = 268_435_456
     damaged: str = "fail"
+    ensure: tuple[str, ...] = ()
 
     @property
     def resizes(self) -> bool:

@@ -20,10 +20,10 @@ __all__ = [
     "MODES",
     "ResizePlan",
     "exif_block",
-    "place_of",
     "plan_resize",
     "read_orientation",
     "upright",
+    "upright_corner",
 ]
 
 _Number = TypeVar("_Number", int, float)
@@ -181,7 +181,7 @@ def upright(im: Image.Image, orientation: int) -> Image.Image:
     return im if turn is None else im.transpose(turn)
 
 
-def place_of(
+def upright_corner(
     box: tuple[_Number, _Number, _Number, _Number], size: tuple[int, int], orientation: int
 ) -> tuple[_Number, _Number]:
     """Returns (left, top) of a box of the stored image within the upright one.
@@ -191,9 +191,9 @@ def place_of(
         size: (width, height) as stored.
         orientation: 1 to 8.
 
-    >>> place_of((0, 0, 10, 10), (100, 50), 3)  # upside down: the first corner comes last
+    >>> upright_corner((0, 0, 10, 10), (100, 50), 3)  # upside down: the first corner comes last
     (90, 40)
-    >>> place_of((0, 0, 10, 10), (100, 50), 6)  # turned to 50 x 100
+    >>> upright_corner((0, 0, 10, 10), (100, 50), 6)  # turned to 50 x 100
     (40, 0)
     """
     left, top, right, bottom = box

@@ -15,16 +15,22 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
+    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
+    features,
 )
 
 from beam_export.errors import SampleError
+from beam_export.images import heif, netpbm
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.jpeg import segments as jpeg_segments
+from beam_export.images.truncation import is_cut
+from beam_export.samples import MISSING_CODEC, TRUNCATED_IMAGE, UNDECODABLE_IMAGE
 
 try:  # Pillow 11.3 and later
     from PIL import AvifImagePlugin
@@ -55,6 +61,11 @@ _PLUGINS = (
     *([AvifImagePlugin.AvifImageFile] if AvifImagePlugin else []),
 )
 _FORMATS = tuple(plugin.format for plugin in _PLUGINS if plugin.format in Image.OPEN)
+#: Parsers that only a file which begins as theirs reaches.
+_BY_KIND = {
+    **dict.fromkeys(("jp2", "j2k"), Jpeg2KImagePlugin.Jpeg2KImageFile.format),
+    **dict.fromkeys(("pbm", "pgm", "ppm"), PpmImagePlugin.PpmImageFile.format),
+}
 
 _MAGIC = (
     (re.compile(rb"\xff\xd8\xff"), "jpg"),
@@ -65,8 +76,24 @@ _MAGIC = (
     (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), "bmp"),
     # ISO/IEC 14496-12 4.3, AV1 Image File Format 6: a brand among the first of its file type box.
     (re.compile(rb"....ftyp(?:....){0,15}?avi[fs]", re.DOTALL), "avif"),
+    # ISO/IEC 23008-12, B.4 and 10.2: images coded as HEVC, and of any codec.
+    (re.compile(rb"....ftyp(?:....){0,15}?(?:hei[cxms]|hev[cxms])", re.DOTALL), "heic"),
+    (re.compile(rb"....ftyp(?:....){0,15}?(?:mif[12]|msf1)", re.DOTALL), "heif"),
+    # ISO/IEC 15444-1, I.5.1 (the signature box) and A.4 (SOC, then SIZ).
+    (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n"), "jp2"),
+    (re.compile(rb"\xff\x4f\xff\x51"), "j2k"),
+    # Netpbm: a number follows, after white space or comments; text may begin with P1 too.
+    (re.compile(rb"P[14](?:\s|#[^\r\n]*[\r\n])+[0-9]"), "pbm"),
+    (re.compile(rb"P[25](?:\s|#[^\r\n]*[\r\n])+[0-9]"), "pgm"),
+    (re.compile(rb"P[36](?:\s|#[^\r\n]*[\r\n])+[0-9]"), "ppm"),
 )
 
+#: What people call the formats.
+_NAMES = {
+    "jpg": "JPEG",
+    "webp": "WebP",
+    **dict.fromkeys(("jp2", "j2k"), "JPEG 2000"),
+}
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9A-Fa-f]+>")
 _PIXELS = re.compile(r"\((\d+) pixels\)")
 _IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
@@ -75,7 +102,8 @@ _IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
 def sniff(data: bytes) -> str | None:
     r"""Returns the extension of an image format by its first bytes; None if it is not known.
 
-    It is `jpg`, `png`, `webp`, `gif`, `tiff`, `bmp` or `avif`.
+    It is `jpg`, `png`, `webp`, `gif`, `tiff`, `bmp`, `avif`, `heic`, `heif`, `jp2`, `j2k`, `pbm`,
+    `pgm` or `ppm`.
 
     >>> sniff(b"\x89PNG\r\n\x1a\n"), sniff(b"II*\0"), sniff(b"<svg>")
     ('png', 'tiff', None)
@@ -131,7 +159,7 @@ def open_image(data: bytes, spec: EncodeSpec) -> ImageFile.ImageFile:
         Exception: what Pillow raises for a header that it cannot read; see `failure`.
     """
     if data[:3] == b"\xff\xd8\xff":
-        size = jpeg_segments.read_size(data)
+        size = jpeg_segments.frame_size(data)
         if size is not None:
             check_pixels(size[0] * size[1], spec)
         if jpeg_segments.is_bomb(data):
@@ -148,13 +176,27 @@ def open_image(data: bytes, spec: EncodeSpec) -> ImageFile.ImageFile:
 
 def _open_other(data: bytes, spec: EncodeSpec) -> ImageFile.ImageFile:
     lift_guards(spec.max_pixels)
+    kind = sniff(data)
+    if kind in heif.KINDS:
+        return heif.open_heif(data)
+    formats = (_BY_KIND[kind],) if kind in _BY_KIND else _FORMATS
+    if kind in ("jp2", "j2k") and not features.check("jpg_2000"):
+        raise SampleError(
+            "decode",
+            MISSING_CODEC,
+            "the image is JPEG 2000, which this build of Pillow does not read: install Pillow's "
+            "own wheel",
+        )
     try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
+        im = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # A warning is raised where a process turns warnings into errors.
         pixels = _PIXELS.search(str(error))
         check_pixels(int(pixels[1]) if pixels else spec.max_pixels + 1, spec)
         raise
+    if im.format == PpmImagePlugin.PpmImageFile.format:
+        netpbm.use_quick_decoder(im)
+    return im
 
 
 def read_size(data: bytes, spec: EncodeSpec) -> tuple[int, int] | None:
@@ -164,7 +206,7 @@ def read_size(data: bytes, spec: EncodeSpec) -> tuple[int, int] | None:
         SampleError: if the header can be read and declares too many pixels.
     """
     if data[:3] == b"\xff\xd8\xff":
-        size = jpeg_segments.read_size(data)
+        size = jpeg_segments.frame_size(data)
         if size is not None:
             check_pixels(size[0] * size[1], spec)
         return size
@@ -174,7 +216,11 @@ def read_size(data: bytes, spec: EncodeSpec) -> tuple[int, int] | None:
                 # Pillow's size of a TIFF is the one after its orientation.
                 return int(im.tag_v2[_IMAGE_WIDTH]), int(im.tag_v2[_IMAGE_LENGTH])
             return im.size
-    except (MemoryError, SampleError):
+    except MemoryError:
+        raise
+    except SampleError as error:
+        if error.error == MISSING_CODEC:
+            return None
         raise
     except Exception:
         # Pillow's readers raise anything for a broken header: it cannot be read, as documented.
@@ -182,9 +228,10 @@ def read_size(data: bytes, spec: EncodeSpec) -> tuple[int, int] | None:
 
 
 def failure(stage: str, error: Exception, data: bytes = b"") -> SampleError:
-    """Returns an exception of an image library as a failure with a message that is reproducible.
+    """Returns an exception of an image library as a failure, whose message says in plain words why.
 
-    The addresses of objects are taken out, so that each run gives the same message.
+    Behind that stand the words of the library, without addresses of objects, so that each run gives
+    the same message.
 
     Args:
         stage: `read`, `decode` or `encode`.
@@ -194,14 +241,24 @@ def failure(stage: str, error: Exception, data: bytes = b"") -> SampleError:
     if isinstance(error, SampleError):
         # A copy: the one that was raised holds its frames, and with them pixels.
         return SampleError(error.stage, error.error, error.message)
-    if isinstance(error, UnidentifiedImageError):
-        kind = sniff(data)
-        text = f"the image begins as {kind}, but its header is broken or of a kind not read here"
-        if kind is None:
-            text = "the image does not begin as a JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"
+    kind = sniff(data)
+    if kind is None and isinstance(error, UnidentifiedImageError):
+        text = (
+            "the image does not begin as a JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF, HEIC, "
+            "JPEG 2000 or PPM"
+        )
         return SampleError(stage, "UnidentifiedImageError", text)
-    text = _ADDRESS.sub("<object>", " ".join(str(error).split()))[:300]
-    return SampleError(stage, type(error).__name__, text or "no reason was given")
+    said = _ADDRESS.sub("<object>", " ".join(str(error).split()))[:300]
+    if not data or stage != "decode":
+        return SampleError(stage, type(error).__name__, said or type(error).__name__)
+    name = _NAMES.get(kind, kind.upper()) if kind is not None else "image"
+    if kind is not None and is_cut(data, kind):
+        text = f"the {name} ends before it should: it was cut short, or a length in it is damaged"
+        return SampleError(stage, TRUNCATED_IMAGE, text)
+    if isinstance(error, UnidentifiedImageError):
+        said = "its header cannot be read"
+    text = f"the {name} cannot be decoded: it is damaged, or of a kind that is not read here"
+    return SampleError(stage, UNDECODABLE_IMAGE, f"{text} ({said or type(error).__name__})")
 
 
 def silence_pillow() -> None:

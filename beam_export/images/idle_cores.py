@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from beam_export.images.file_locks import lock_file
 
-__all__ = ["Cores", "shared"]
+__all__ = ["Cores", "shared_cores"]
 
 #: Tries to get a lock, and seconds between them: another process may be testing whether it is free.
 _TRIES = 5
@@ -41,7 +41,7 @@ class Cores(NamedTuple):
         """Takes a core while the block runs; if none is free the block runs nevertheless."""
         with contextlib.ExitStack() as held:
             for _ in range(_TRIES):
-                if any(_is_locked(lock, held) for lock in self.locks):
+                if any(_take(lock, held) for lock in self.locks):
                     break
                 time.sleep(_MOMENT)
             yield
@@ -50,11 +50,11 @@ class Cores(NamedTuple):
     def idle(self) -> Iterator[int]:
         """Gives the number of idle cores that may be used while the block runs."""
         with contextlib.ExitStack() as held:
-            yield sum(map(_is_free, self.locks)) if _is_locked(self.turn, held) else 0
+            yield sum(map(_is_free, self.locks)) if _take(self.turn, held) else 0
 
 
 @contextlib.contextmanager
-def shared(workers: int) -> Iterator[Cores]:
+def shared_cores(workers: int) -> Iterator[Cores]:
     """Gives the cores that `workers` processes share, while the block runs."""
     with contextlib.ExitStack() as files:
         turn, *locks = (
@@ -64,8 +64,11 @@ def shared(workers: int) -> Iterator[Cores]:
         yield Cores(tuple(locks), turn)
 
 
-def _is_locked(path: str, held: contextlib.ExitStack) -> bool:
-    """Locks a file until `held` is closed; returns False if it is locked, or gone with its run."""
+def _take(path: str, held: contextlib.ExitStack) -> bool:
+    """Takes a core, a file, until `held` is closed; returns False if another holder has it.
+
+    A file that cannot be opened is not taken: what may be in use is not idle.
+    """
     with contextlib.suppress(OSError):
         return lock_file(path, held)
     return False
@@ -73,4 +76,4 @@ def _is_locked(path: str, held: contextlib.ExitStack) -> bool:
 
 def _is_free(path: str) -> bool:
     with contextlib.ExitStack() as held:
-        return _is_locked(path, held)
+        return _take(path, held)

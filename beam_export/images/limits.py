@@ -5,11 +5,13 @@ one. The header is read by code of this package alone, so that the limits are kn
 is trusted with the image; a decoder may find another size, or none.
 
 Source: ITU-T T.81 B.2.2; PNG (third edition) 11.2.1; RFC 9649, 2.5 to 2.7; GIF89a, 18 and 20;
-TIFF 6.0, 2, and BigTIFF; ISO/IEC 23008-12 6.5.3 (`ispe`).
+TIFF 6.0, 2, and BigTIFF; ISO/IEC 23008-12 6.5.3 (`ispe`); ISO/IEC 15444-1 A.5.1 (SIZ) and I.5.3.1
+(`ihdr`); Netpbm's pages `pbm`, `pgm` and `ppm`.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
@@ -39,6 +41,8 @@ _MEMORY_PER_PIXEL = 40
 #: Entries of a TIFF's directory, and blocks before a GIF's first image, that are read at most.
 _MOST_ENTRIES = 4096
 _IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
+#: Width and height, after white space or comments; more than 20 digits are no size.
+_NETPBM = re.compile(rb"P[1-6]" + 2 * rb"(?:\s|#[^\r\n]*[\r\n])+([0-9]{1,20})")
 
 
 class DeclaredSize(NamedTuple):
@@ -156,7 +160,7 @@ def _of_tiff(data: bytes) -> _Size | None:
     return found[_IMAGE_WIDTH], found[_IMAGE_LENGTH]
 
 
-def _of_avif(data: bytes) -> _Size | None:
+def _of_heif(data: bytes) -> _Size | None:
     """Returns the largest size among the properties: that of the whole, if it has parts."""
     sizes: list[_Size] = []
     at = data.find(b"ispe")
@@ -167,12 +171,31 @@ def _of_avif(data: bytes) -> _Size | None:
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
+def _of_jpeg_2000(data: bytes) -> _Size | None:
+    """Returns the larger of the sizes that the header box and the codestream declare."""
+    sizes: list[_Size] = []
+    if (at := data.find(b"ihdr", 0, 1 << 20)) >= 0:
+        height, width = struct.unpack_from(">II", data, at + 4)
+        sizes.append((width, height))
+    if (at := data.find(b"\xff\x4f\xff\x51")) >= 0:
+        right, bottom, left, top = struct.unpack_from(">IIII", data, at + 8)
+        sizes.append((right - left, bottom - top))
+    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+
+
+def _of_netpbm(data: bytes) -> _Size | None:
+    found = _NETPBM.match(data)
+    return (int(found[1]), int(found[2])) if found else None
+
+
 _READERS: dict[str, Callable[[bytes], _Size | None]] = {
-    "jpg": jpeg_segments.read_size,
+    "jpg": jpeg_segments.frame_size,
     "png": _of_png,
     "webp": _of_webp,
     "gif": _of_gif,
     "bmp": _of_bmp,
     "tiff": _of_tiff,
-    "avif": _of_avif,
+    **dict.fromkeys(("avif", "heic", "heif"), _of_heif),
+    **dict.fromkeys(("jp2", "j2k"), _of_jpeg_2000),
+    **dict.fromkeys(("pbm", "pgm", "ppm"), _of_netpbm),
 }

@@ -23,8 +23,19 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from beam_export.images.file_locks import lock_file
+from beam_export.images.memory_allocator import give_back
 
-__all__ = ["SHARED", "SMALL", "Budget", "Slots", "allowed_bytes", "budget", "shared", "unbounded"]
+__all__ = [
+    "SHARED",
+    "SMALL",
+    "Budget",
+    "OwnSlots",
+    "Slots",
+    "allowed_bytes",
+    "budget",
+    "shared_budget",
+    "unbounded",
+]
 
 #: Environment variable of workers: bytes of a slot, and the directory of the files.
 SHARED = "BEAM_EXPORT_MEMORY"
@@ -60,10 +71,14 @@ class Budget:
             yield
             return
         with self._slots.taken(-(-size // self._slot)):
-            yield
+            try:
+                yield
+            finally:
+                # Before others take it: what is freed may have been kept.
+                give_back()
 
 
-class _OwnSlots:
+class OwnSlots:
     """Slots that the threads of this process share."""
 
     def __init__(self, count: int) -> None:
@@ -95,7 +110,7 @@ class _SharedSlots:
         with contextlib.ExitStack() as held:
             with contextlib.ExitStack() as turn:
                 for file in self._turn:
-                    _lock(file, turn, wait=True)
+                    _take(file, turn, wait=True)
                 rest = self._gathered(self._files, count, held)
                 while rest is not None:
                     time.sleep(_RETRY_EVERY)
@@ -110,17 +125,17 @@ class _SharedSlots:
         for file in files:
             if not count:
                 return None
-            if _lock(file, held):
+            if _take(file, held):
                 count -= 1
             else:
                 left.append(file)
         return (left, count) if left and count else None
 
 
-def _lock(path: pathlib.Path, held: contextlib.ExitStack, wait: bool = False) -> bool:
-    """Locks a file until `held` is closed; returns False if another holder has the lock.
+def _take(path: pathlib.Path, held: contextlib.ExitStack, wait: bool = False) -> bool:
+    """Takes a slot, a file, until `held` is closed; returns False if another holder has it.
 
-    A file that cannot be opened counts as locked: waiting for it would never end.
+    A file that cannot be opened counts as taken by this caller: waiting for it would never end.
     """
     try:
         return lock_file(str(path), held, wait=wait)
@@ -158,11 +173,11 @@ def _budget_by(setting: str | None) -> Budget:
         slot, _, folder = setting.partition(":")
         return Budget(_SharedSlots(pathlib.Path(folder)), int(slot))
     size = min(BYTES_PER_WORKER, allowed_bytes() // 2 // (os.cpu_count() or 1))
-    return Budget(_OwnSlots(max(1, size // _SLOT)), _SLOT)
+    return Budget(OwnSlots(max(1, size // _SLOT)), _SLOT)
 
 
 @contextlib.contextmanager
-def shared(workers: int) -> Iterator[None]:
+def shared_budget(workers: int) -> Iterator[None]:
     """Makes a budget that workers share, of those that are started while the block runs.
 
     Args:

@@ -2,7 +2,8 @@
 
 What decoders hold beside the pixels was measured: libwebp two frames, and Pillow one more, since it
 reads any WebP as an animation; libavif and its codec their planes; libjpeg all coefficients of an
-image of several scans; libtiff a strip or a tile.
+image of several scans; libtiff a strip or a tile; libheif its planes, and RGB made of them;
+OpenJPEG 4 bytes per sample, and the samples; a reader of unusual PPMs the samples twice.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from beam_export.images.encoder import EncodeSpec
 from beam_export.images.geometry import plan_resize
 from beam_export.images.jpeg import segments as jpeg_segments
 from beam_export.images.tiles import SIDE, bytes_per_pixel, is_large
+from beam_export.images.uniform import RGB
 
 __all__ = ["need_of"]
 
@@ -23,8 +25,20 @@ _ALWAYS = 64 << 20
 #: Copies of an image that is processed as a whole: its channels split and merged, converted,
 #: white, and composited on white.
 _MANY_COPIES = 5
-#: Bytes per pixel that a decoder holds beside the pixels.
-_WEBP, _AVIF = 12, 16
+#: Bytes per pixel that a decoder holds beside the pixels, by Pillow's name of the format; those of
+#: JPEG and TIFF depend on the file. `PPM` is of those that are not read as they lie there.
+_BESIDE_PIXELS = {
+    "PNG": 0,
+    "GIF": 0,
+    "BMP": 2,
+    "DIB": 2,
+    "WEBP": 12,
+    "AVIF": 16,
+    "HEIF": 7,
+    "PPM": 12,
+}
+#: Likewise, per sample of a pixel.
+_BESIDE_SAMPLES = {"JPEG2000": 6}
 #: Most bytes of a JPEG per pixel, and per byte of its source.
 _JPEG, _GROWTH = 1.5, 4
 _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_LENGTH = 278, 322, 323
@@ -43,7 +57,8 @@ def need_of(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec) -> int:
     if pixels <= _FEW:
         return 0
     stored = bytes_per_pixel(im.mode)
-    made = 1 if im.mode in ("1", "L", "LA", "La", "I") or im.mode.startswith("I;16") else 4
+    gray = im.mode in ("1", "L", "LA", "La", "I") or im.mode.startswith("I;16")
+    made = 1 if gray and RGB not in spec.ensure else 4
     if is_large(im):
         # If both take 4 bytes per pixel, one shrinks as the other grows.
         work = pixels * (stored if stored == 4 and made == 4 else stored + made)
@@ -69,7 +84,11 @@ def _of_decoder(im: ImageFile.ImageFile, data: bytes) -> int:
         return _coefficients(im, data)
     if isinstance(im, TiffImagePlugin.TiffImageFile):
         return _strip(im)
-    return {"WEBP": _WEBP, "AVIF": _AVIF, "BMP": 2, "DIB": 2}.get(im.format or "", 0) * pixels
+    name = im.format or ""
+    if name == "PPM" and all(tile.codec_name == "raw" for tile in im.tile):
+        return 0
+    samples = _BESIDE_SAMPLES.get(name, 0) * len(im.getbands())
+    return (_BESIDE_PIXELS.get(name, 0) + samples) * pixels
 
 
 def _coefficients(im: JpegImagePlugin.JpegImageFile, data: bytes) -> int:

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from beam_export.errors import SampleError
-from beam_export.images import color, header, limits, png_color, tiles, watch
+from beam_export.images import codecs, color, header, limits, source_color, tiles, watch
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.geometry import exif_block, read_orientation
 from beam_export.images.jpeg.decoder import decode_sound
@@ -30,9 +30,10 @@ from beam_export.images.jpeg.loss import lost_data
 from beam_export.images.memory_budget import budget
 from beam_export.images.memory_need import need_of
 from beam_export.images.resize import Reduced, reduced_by, reduction
+from beam_export.images.uniform import RGB, SRGB
 from beam_export.samples import DAMAGED_IMAGE
 
-__all__ = ["DAMAGED", "Decoded", "Loaded", "decode", "load"]
+__all__ = ["DAMAGED", "Decoded", "DecodedImage", "decode", "decode_stored"]
 
 #: Remark on a damaged JPEG that was kept.
 DAMAGED = "damaged"
@@ -87,27 +88,48 @@ def decode(data: bytes, spec: EncodeSpec, held: contextlib.ExitStack) -> Decoded
     with header.open_image(data, spec) as opened:
         _take(held=held, im=opened, data=data, spec=spec)
         whole, scale = opened.size, _scale(opened, spec)
-        im, source, canvas, orientation, remarks = load(
+        im, source, canvas, orientation, remarks = decode_stored(
             im=opened, data=data, spec=spec, scale=scale
         )
-        # A GIF or AVIF frame may turn out larger than its header said.
+        # A frame of a GIF, AVIF or HEIC may turn out larger than its header said.
         header.check_pixels(source.width * source.height, spec)
         facts = color.facts_of(im, data)
-        colors_found = png_color.read_colors(im, data)
+        colors_found = source_color.read_colors(im, data)
         profile, kept = colors_found.profile, None
 
         def convert(part: Image.Image) -> Image.Image:
             nonlocal kept
             colors, alpha = color.split_alpha(part, facts)
             converted, kept = color.to_srgb(colors, profile)
-            return color.on_white(converted, alpha)
+            made = color.on_white(converted, alpha)
+            return made.convert("RGB") if RGB in spec.ensure and made.mode == "L" else made
 
         picture = tiles.converted_upright(
             source=source, canvas=canvas, convert=convert, orientation=orientation
         )
+        _check_ensured(kept, is_other=colors_found.is_other, spec=spec)
         reduced = reduction(whole, scale, orientation) if scale > 1 else None
-        return Decoded(
-            picture=picture, profile=kept, remarks=remarks + colors_found.remarks, reduced=reduced
+        remarks += colors_found.remarks + codecs.codec_remarks(im.format)
+        return Decoded(picture=picture, profile=kept, remarks=remarks, reduced=reduced)
+
+
+def _check_ensured(kept: bytes | None, is_other: bool, spec: EncodeSpec) -> None:
+    """Raises SampleError if an image cannot be made what `spec.ensure` names.
+
+    Args:
+        kept: its ICC profile, if that could not be applied.
+        is_other: whether it declares colours that are not converted.
+        spec: options.
+    """
+    # A profile of gray would be one of other pixels once they are RGB.
+    gray = kept is not None and kept[16:20] == b"GRAY" and RGB in spec.ensure
+    if gray or (SRGB in spec.ensure and (kept is not None or is_other)):
+        what = "colour profile" if kept is not None else "colours"
+        raise SampleError(
+            "decode",
+            "ValueError",
+            f"its {what} cannot be converted, as --ensure={','.join(spec.ensure)} asks: make it "
+            "sRGB first",
         )
 
 
@@ -130,8 +152,8 @@ def _scale(im: ImageFile.ImageFile, spec: EncodeSpec) -> int:
     return reduced_by(im.size[::-1] if turned else im.size, spec)
 
 
-class Loaded(NamedTuple):
-    """A decoded image, as `tiles.load` returns it, with remarks.
+class DecodedImage(NamedTuple):
+    """A decoded image, as `tiles.decode_on_canvas` returns it, with remarks.
 
     Attributes:
         im: as it was opened.
@@ -148,7 +170,9 @@ class Loaded(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec, scale: int = 1) -> Loaded:
+def decode_stored(
+    im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec, scale: int = 1
+) -> DecodedImage:
     """Returns an image decoded as stored; refuses what Pillow would decode wrongly.
 
     Args:
@@ -164,12 +188,12 @@ def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec, scale: int = 1)
     if isinstance(im, TiffImagePlugin.TiffImageFile):
         _check_layout(im)
     if not isinstance(im, JpegImagePlugin.JpegImageFile):
-        return Loaded(im, *tiles.load(im))
+        return DecodedImage(im, *tiles.decode_on_canvas(im))
     # Large ones are decoded into memory that is given back a tile at a time.
     if scale > 1 or not tiles.is_large(im):
         pixels = decode_sound(im, data, scale)
         if pixels is not None:
-            return Loaded(im, pixels, None, read_orientation(exif_block(im)))
+            return DecodedImage(im, pixels, None, read_orientation(exif_block(im)))
     lost = lost_data(data)
     if lost is not None and spec.damaged == "fail":
         raise SampleError(
@@ -179,13 +203,13 @@ def load(im: ImageFile.ImageFile, data: bytes, spec: EncodeSpec, scale: int = 1)
         )
     if lost is None:
         try:
-            return Loaded(im, *tiles.load(_reduced(im, scale)))
+            return DecodedImage(im, *tiles.decode_on_canvas(_reduced(im, scale)))
         except OSError:
             if spec.damaged == "fail":
                 raise
             # libjpeg gave up in the middle: that is damage too.
     kept = _reduced(_Kept(io.BytesIO(data)), scale)
-    return Loaded(kept, *tiles.load(kept), (DAMAGED,))
+    return DecodedImage(kept, *tiles.decode_on_canvas(kept), (DAMAGED,))
 
 
 def _reduced(im: _Jpeg, scale: int) -> _Jpeg:
@@ -226,13 +250,14 @@ _Kept.load = _allowing_truncated(ImageFile.ImageFile.load)  # type: ignore[metho
 
 
 def _check_layout(im: TiffImagePlugin.TiffImageFile) -> None:
-    """Raises ValueError if Pillow would give other pixels than a TIFF has.
+    """Raises SampleError if Pillow would give other pixels than a TIFF has.
 
     Args:
         im: opened, and not loaded.
     """
     if (why := _misread(im)) is not None:
-        raise ValueError(f"{why}, which is not read here: convert it to a TIFF of another layout")
+        reason = f"{why}, which is not read here: convert it to a TIFF of another layout"
+        raise SampleError("decode", "ValueError", reason)
 
 
 def _misread(im: TiffImagePlugin.TiffImageFile) -> str | None:

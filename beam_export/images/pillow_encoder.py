@@ -24,8 +24,11 @@ from beam_export.images import color, header, watch
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result, array_fault, is_on_device
 from beam_export.images.geometry import plan_resize
 from beam_export.images.idle_cores import Cores
+from beam_export.images.memory_allocator import keep_freed
 from beam_export.images.pillow_decoder import Decoded, decode
+from beam_export.images.png_color import OTHER_COLORS
 from beam_export.images.resize import planned_resize, resize
+from beam_export.images.uniform import RGB, SRGB
 from beam_export.samples import EncodedImage
 
 __all__ = ["PillowEncoder"]
@@ -93,6 +96,7 @@ class PillowEncoder:
         Raises:
             MemoryError: if an image within the limits does not fit into memory.
         """
+        keep_freed()
         if self._pool is None or len(images) < 2:
             return [self._encode(image) for image in images]
         if self._cores is None:
@@ -153,7 +157,7 @@ class PillowEncoder:
                 # Freed first: a large image and its copy would be too much at once.
                 del decoded
                 picture = resize(picture, plan, reduced)
-                size = picture.size
+                size, lacks = picture.size, _lacks(picture, profile, remarks)
                 self._write(picture, profile)
                 # Likewise: before two copies of its JPEG.
                 del picture
@@ -162,7 +166,7 @@ class PillowEncoder:
             raise
         except Exception as error:
             return header.failure(stage, error, image if isinstance(image, bytes) else b"")
-        return EncodedImage(data, "jpg", *size, "encoded", remarks)
+        return EncodedImage(data, "jpg", *size, "encoded", remarks, lacks)
 
     def _write(self, im: Image.Image, profile: bytes | None) -> None:
         """Saves the image as a baseline JPEG without metadata but a profile, if it has one."""
@@ -215,9 +219,15 @@ def _from_array(pixels: object, spec: EncodeSpec) -> Image.Image:
         pixels = pixels[:, :, 0]
     im = Image.fromarray(np.ascontiguousarray(pixels))
     if im.mode != "RGBA":
-        return im
+        return im.convert("RGB") if RGB in spec.ensure else im
     *colors, alpha = im.split()
     return color.on_white(Image.merge("RGB", colors), alpha)
+
+
+def _lacks(picture: Image.Image, profile: bytes | None, remarks: Sequence[str]) -> tuple[str, ...]:
+    """Returns which of `images.uniform.WORDS` an upright picture is not."""
+    srgb = (SRGB,) if profile is not None or OTHER_COLORS in remarks else ()
+    return (*srgb, RGB) if picture.mode == "L" else srgb
 
 
 class _MemoryFile(io.FileIO):

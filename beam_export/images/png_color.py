@@ -17,9 +17,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
-__all__ = ["OTHER_COLORS", "Curve", "PngColors", "matrix_profile", "png_colors", "read_colors"]
+__all__ = [
+    "OTHER_COLORS",
+    "Curve",
+    "PngColors",
+    "coded_colors",
+    "matrix_profile",
+    "png_colors",
+]
 
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(
@@ -99,12 +105,6 @@ class PngColors(NamedTuple):
         return (OTHER_COLORS,) if self.is_other else ()
 
 
-def read_colors(im: Image.Image, data: bytes) -> PngColors:
-    """Returns the colours of an opened image of any format, by its profile or a PNG's chunks."""
-    profile = im.info.get("icc_profile")
-    return png_colors(data, profile) if im.format == "PNG" else PngColors(profile)
-
-
 def png_colors(data: bytes, profile: bytes | None) -> PngColors:
     """Returns the colours of a PNG by its chunks.
 
@@ -145,7 +145,14 @@ def _numbers(chunks: Mapping[bytes, bytes], kind: bytes, count: int) -> tuple[in
 
 
 def _of_codes(primaries: int, transfer: int, matrix: int, full_range: int) -> PngColors:
-    if primaries not in _PRIMARIES or transfer not in _TRANSFERS or matrix or full_range != 1:
+    if matrix or full_range != 1:
+        return PngColors(None, is_other=True)
+    return coded_colors(primaries, transfer)
+
+
+def coded_colors(primaries: int, transfer: int) -> PngColors:
+    """Returns the colours of RGB in full range by their codes (ITU-T H.273)."""
+    if primaries not in _PRIMARIES or transfer not in _TRANSFERS:
         return PngColors(None, is_other=True)
     return _made(_PRIMARIES[primaries], _TRANSFERS[transfer])
 

@@ -17,7 +17,7 @@ from PIL import Image
 from beam_export.errors import SampleError
 from beam_export.images import header
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.geometry import ResizePlan, place_of, plan_resize
+from beam_export.images.geometry import ResizePlan, plan_resize, upright_corner
 from beam_export.images.jpeg.inspect import MAX_SIDE
 
 __all__ = ["SCALES", "Reduced", "planned_resize", "reduced_by", "reduction", "resize"]
@@ -31,7 +31,7 @@ _LEAST_PIXELS = 1_500_000
 
 
 class Reduced(NamedTuple):
-    """What a picture shows that was decoded at a fraction of its size.
+    """The full size of an image that was decoded at a fraction of it, and which part was decoded.
 
     Attributes:
         size: pixels (width, height) of the whole image, upright.
@@ -98,7 +98,7 @@ def reduction(size: tuple[int, int], scale: int, orientation: int) -> Reduced:
     """
     exact = size[0] / scale, size[1] / scale
     stored = -(-size[0] // scale), -(-size[1] // scale)
-    left, top = place_of((0, 0, *exact), stored, orientation)
+    left, top = upright_corner((0, 0, *exact), stored, orientation)
     if orientation >= 5:
         size, exact = size[::-1], exact[::-1]
     box = (float(left), float(top), left + exact[0], top + exact[1])

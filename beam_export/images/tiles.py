@@ -13,15 +13,15 @@ from typing import Any
 
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from beam_export.images.geometry import exif_block, place_of, read_orientation, upright
+from beam_export.images.geometry import exif_block, read_orientation, upright, upright_corner
 
 __all__ = [
     "Canvas",
     "bytes_per_pixel",
     "converted_upright",
     "core_over",
+    "decode_on_canvas",
     "is_large",
-    "load",
     "tiles",
 ]
 
@@ -31,7 +31,7 @@ _core: Any = vars(Image)["core"]
 #: Most pixels of an image that is converted as a whole, as most photographs are: of an image that
 #: needs no conversion of its mode, and of any other, of which several copies are made.
 PLAIN = 1 << 25
-WHOLE = 1 << 22
+MOST_AT_ONCE = 1 << 22
 #: Pixels of a tile, and the side of one that is turned: a side fills a page of memory, so that
 #: different tiles of a row lie in different pages.
 TILE = 1 << 20
@@ -83,7 +83,7 @@ class Canvas:
             self._memory.madvise(getattr(mmap, what), start, length)
 
 
-def load(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
+def decode_on_canvas(im: ImageFile.ImageFile) -> tuple[Image.Image, Canvas | None, int]:
     """Decodes an image; returns (pixels as stored, their canvas, EXIF orientation).
 
     The canvas is None for an image that is converted as a whole, or whose decoder has its own
@@ -130,7 +130,7 @@ def bytes_per_pixel(mode: str) -> int:
 def is_large(im: Image.Image) -> bool:
     """Returns whether an image is converted a tile at a time."""
     plain = im.mode in ("L", "RGB") and "transparency" not in im.info
-    return im.width * im.height > (PLAIN if plain else WHOLE)
+    return im.width * im.height > (PLAIN if plain else MOST_AT_ONCE)
 
 
 def _tiff_orientation(im: TiffImagePlugin.TiffImageFile) -> int:
@@ -170,7 +170,7 @@ def converted_upright(
                 return source
             turned = source.size[::-1] if orientation >= 5 else source.size
             target = source._new(Canvas(made.mode, turned, orientation >= 5).core)
-        target.paste(upright(made, orientation), place_of(box, source.size, orientation))
+        target.paste(upright(made, orientation), upright_corner(box, source.size, orientation))
         if canvas is not None and box[2] == source.width:
             canvas.give_back(box[3])
     assert target is not None

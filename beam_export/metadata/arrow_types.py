@@ -16,8 +16,10 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 __all__ = [
+    "EXACT_MAX",
     "INT64_MAX",
     "is_bytes",
+    "is_exact",
     "is_list",
     "is_text",
     "numpy_type",
@@ -28,6 +30,8 @@ __all__ = [
 ]
 
 INT64_MAX = 2**63 - 1
+#: Floats hold all integers up to here.
+EXACT_MAX = 2**53
 
 _INT64_MIN = -(2**63)
 _UINT64_MAX = 2**64 - 1
@@ -73,6 +77,15 @@ _PYTHON: tuple[tuple[type, pa.DataType], ...] = (
     (datetime.time, pa.time64("us")),
     (datetime.timedelta, pa.duration("us")),
 )
+
+
+def is_exact(value: int) -> bool:
+    """Returns whether a float holds an integer of 64 bits exactly.
+
+    >>> is_exact(2**53), is_exact(2**53 + 1), is_exact(2**60)
+    (True, False, True)
+    """
+    return -EXACT_MAX <= value <= EXACT_MAX or int(float(value)) == value
 
 
 def _int_type(value: int) -> pa.DataType:

@@ -2,20 +2,27 @@
 
 Equal values have equal bytes on every run and machine and in any order of keys. Each value is
 written as a letter for its type, its length and its content, so that different values have
-different bytes: 1, 1.0, "1" and True are four values, and ["ab"] is not ["a", "b"].
+different bytes: 1, 1.0, "1" and True are four values, and ["ab"] is not ["a", "b"]. Text is taken
+as it is stored.
 """
 
 from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from beam_export.text import stored
+
 __all__ = ["encode"]
+
+#: Longest name, in characters, whose bytes are kept.
+_SHORT = 100
 
 
 def encode(value: Any) -> bytes:
@@ -35,7 +42,19 @@ def encode(value: Any) -> bytes:
 
 
 def _write(value: Any, parts: list[bytes]) -> None:
-    if (plain := _PLAIN.get(type(value))) is not None:
+    kind = type(value)
+    # The most frequent types first, without a call for each: all metadata goes through here.
+    if kind is str:
+        try:
+            text = value.encode()
+        except UnicodeEncodeError:
+            text = stored(value).encode()
+        parts.append(b"s%d:%b" % (len(text), text))
+        return
+    if kind is dict:
+        _write_mapping(value, parts)
+        return
+    if (plain := _PLAIN.get(kind)) is not None:
         letter, content = plain(value)
         parts.append(b"%c%d:%b" % (letter, len(content), content))
         return
@@ -58,8 +77,20 @@ def _write(value: Any, parts: list[bytes]) -> None:
 
 
 def _write_mapping(value: Mapping[str, Any], parts: list[bytes]) -> None:
-    items = [part for name in sorted(value) for part in (name, value[name])]
-    _write_items(letter=b"m", items=items, count=len(value), parts=parts)
+    parts.append(b"m%d:" % len(value))
+    for name in sorted(value):
+        if type(name) is str and len(name) <= _SHORT:
+            parts.append(_short_name(name))
+        else:
+            _write(name, parts)
+        _write(value[name], parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _short_name(name: str) -> bytes:
+    """Returns the bytes of a name; kept, as nearly all samples have the same ones."""
+    text = stored(name).encode()
+    return b"s%d:%b" % (len(text), text)
 
 
 def _write_items(letter: bytes, items: Iterable[Any], count: int, parts: list[bytes]) -> None:
@@ -99,7 +130,7 @@ def _scalar(value: Any) -> tuple[bytes, bytes]:
 
 #: Encoders of the most frequent types; subclasses are looked up in this order.
 _PLAIN: dict[type, Callable[[Any], tuple[bytes, bytes]]] = {
-    str: lambda value: (b"s", value.encode("utf-8", "surrogatepass")),
+    str: lambda value: (b"s", stored(value).encode()),
     # A subclass of `int`, so before it.
     bool: lambda value: (b"b", b"1" if value else b"0"),
     int: lambda value: (b"i", b"%d" % value),

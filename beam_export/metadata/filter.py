@@ -250,7 +250,7 @@ def _hint(text: str, name: str) -> str:
     if f'"{name}"' in text:
         return " (text stands in single quotes)"
     if name.lower() in ("nan", "inf", "infinity"):
-        return " (NaN counts as null, and isinf() tells what is infinite)"
+        return " (NaN counts as null, and isinf() finds what is infinite)"
     if name.lower().startswith(("current_", "localtime")):
         return " (which would not be the same at any time)"
     return ""

@@ -227,7 +227,7 @@ def _object_to_pattern(given: Sequence[Mapping[str, Any]]) -> str | None:
     if pattern is None or not all(map(_is_constant, given[1:])):
         return "must have a pattern that is a constant text"
     if _states(pattern) > MAX_STATES:
-        return f"must have a pattern of at most {MAX_STATES} characters, repetitions told out"
+        return f"must have a pattern of at most {MAX_STATES} characters, repetitions written out"
     texts = [_text(one) or "" for one in given[2:]]
     # With the option g of `regexp_replace`, some patterns scan the whole text from each position.
     if len(texts) == 2 and "g" in texts[1]:

@@ -218,7 +218,7 @@ def _check_texts(text: str, parts: Iterable[Node], kinds: Sequence[Type]) -> Non
     if len(kinds) > 1 and ends and any(is_text):
         raise InputError(
             f"--filter={quoted(text)} compares {ends[0]} with text: cast the text, as in "
-            "try_cast(x as float); NaN counts as null, and isinf() tells what is infinite."
+            "try_cast(x as float); NaN counts as null, and isinf() finds what is infinite."
         )
 
 

@@ -8,6 +8,7 @@ type depends on neither; only `Column.resolve` turns the sets into one type.
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,14 +17,17 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from beam_export.metadata.arrow_types import (
+    EXACT_MAX,
     INT64_MAX,
+    is_exact,
     numpy_type,
     scalar_type,
     storable,
     unify_all,
 )
+from beam_export.text import is_unicode
 
-__all__ = ["MAX_DEPTH", "MAX_PLACES", "PLAIN", "Column", "is_unicode"]
+__all__ = ["MAX_DEPTH", "MAX_PLACES", "PLAIN", "Column"]
 
 #: A column with more places than these uses values as names of fields, and is refused.
 MAX_PLACES = 1_000
@@ -48,23 +52,16 @@ _ITEM = 0
 _LONGEST = datetime.timedelta(microseconds=INT64_MAX)
 _TOP: _Place = ()
 
-#: A type of `PLAIN`, int, list or dict; or a pa.DataType; or a text, of what cannot be stored.
+#: A type of `PLAIN`, int, list or dict; or a pa.DataType; or `_Wide`; or a text, of what cannot be
+#: stored.
 _Kind = Any
 
+
+class _Wide:
+    """Stands among kinds for integers that no float holds exactly, beside their own kind."""
+
+
 _TOO_MANY = f"more than {MAX_PLACES} different fields"
-
-
-def is_unicode(text: str) -> bool:
-    r"""Returns whether text can be stored as UTF-8: it has no lone surrogates.
-
-    >>> is_unicode("café"), is_unicode("caf\udce9")
-    (True, False)
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class Column:
@@ -142,12 +139,16 @@ class Column:
             self._note_array(place, value, where)
         else:
             self._see(place, _scalar_kind(value), where)
+            if type(value) is int and _is_wide(value):
+                self._see(place, _Wide, where)
 
     def _note_items(self, place: _Place, items: Sequence[Any], where: str) -> None:
         kinds = set(map(type, items))
         if kinds == {int}:
-            # The smallest and the largest decide the type.
-            items = (min(items), max(items))
+            # The smallest and the largest decide the type, and any whether a float holds all.
+            wide = (item for item in items if not -EXACT_MAX <= item <= EXACT_MAX)
+            wide = (item for item in wide if _is_wide(item))
+            items = (min(items), max(items), *itertools.islice(wide, 1))
         elif kinds <= PLAIN.keys():
             for kind in kinds:
                 self._see(place, kind, where)
@@ -195,6 +196,8 @@ class Column:
             raise ValueError(_describe(place, {faults[0]: kinds[faults[0]]}))
         within = {at[-1]: self._resolve(at, inside) for at in inside.get(place, [])}
         types = []
+        wide = kinds.get(_Wide)
+        kinds = {kind: where for kind, where in kinds.items() if kind is not _Wide}
         for kind in kinds:
             if kind is list:
                 types.append(pa.list_(within.get(_ITEM, pa.null())))
@@ -204,9 +207,15 @@ class Column:
             else:
                 types.append(_arrow_type(kind, kinds))
         try:
-            return unify_all(types)
+            unified = unify_all(types)
         except ValueError:
             raise ValueError(f"{_describe(place, kinds)}, which no one type holds") from None
+        if wide is not None and pat.is_floating(unified):
+            raise ValueError(
+                f"{_describe(place, kinds)}, and a double would round the integers beyond 2**53"
+                + f" (in {wide})" * bool(wide)
+            )
+        return unified
 
 
 def _restore(places: dict[_Place, dict[_Kind, str]]) -> Column:
@@ -226,6 +235,11 @@ def _scalar_kind(value: Any) -> _Kind:
     except ValueError as error:
         return str(error)
     return type(None) if pat.is_null(arrow) else arrow
+
+
+def _is_wide(value: int) -> bool:
+    # Beyond 64 bits no column holds it at all.
+    return -INT64_MAX - 1 <= value <= 2 * INT64_MAX + 1 and not is_exact(value)
 
 
 def _arrow_type(kind: Any, kinds: Mapping[_Kind, str]) -> pa.DataType:

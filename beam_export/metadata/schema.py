@@ -7,15 +7,18 @@ shards have one schema. An empty mapping is stored as null; a column of nulls al
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_export.errors import InputError
-from beam_export.metadata.arrow_types import INT64_MAX, unify
-from beam_export.metadata.inference import PLAIN, Column, is_unicode
+from beam_export.metadata.arrow_types import EXACT_MAX
+from beam_export.metadata.features import features_of, with_features
+from beam_export.metadata.inference import PLAIN, Column
+from beam_export.text import is_unicode
 
 __all__ = [
     "MAX_COLUMNS",
@@ -24,7 +27,6 @@ __all__ = [
     "check_declared",
     "infer",
     "output_name",
-    "unify",
 ]
 
 #: The columns that every shard's Parquet begins with (format.md, part 4.2).
@@ -45,8 +47,11 @@ STRUCTURAL: pa.Schema = pa.schema(
 )
 _RESERVED = frozenset(STRUCTURAL.names)
 
-#: An input with more metadata columns uses values as names, and is refused.
-MAX_COLUMNS = 10_000
+#: An input with more metadata columns uses values as names, and is refused, unless single samples
+#: have about as many: a wide table is one.
+MAX_COLUMNS = 1_000
+#: No table has more.
+_MOST_COLUMNS = 10_000
 
 
 def infer(value: Any) -> pa.DataType:
@@ -78,6 +83,10 @@ class ColumnTypes:
     def __init__(self) -> None:
         self._columns: dict[str, Column] = {}
         self._crowded = False
+        # Columns of the sample, or of the file, that has the most.
+        self._widest = 0
+        # Of each column, what Hugging Face says of it in each file that declares its type.
+        self._features: dict[str, set[tuple[str, pa.DataType]]] = {}
 
     def add(self, metadata: Mapping[str, Any], where: str) -> None:
         """Adds the metadata of one sample; `where` is its source in error messages.
@@ -86,12 +95,13 @@ class ColumnTypes:
             InputError: if a column's name is not text.
         """
         columns = self._columns
+        self._widest = max(self._widest, len(metadata))
         for name, value in metadata.items():
             column = columns.get(name)
             if column is None:
                 column = self._column(name, where)
             kind = type(value)
-            if kind in PLAIN or (kind is int and 0 <= value <= INT64_MAX):
+            if kind in PLAIN or (kind is int and 0 <= value <= EXACT_MAX):
                 # `Column.add` inlined for most values: a call for each would cost more.
                 seen = column.top.get(kind)
                 if seen is None or where < seen:
@@ -105,13 +115,20 @@ class ColumnTypes:
         Python values lose their types (a float32 becomes a float); this keeps them, and takes no
         time per row.
         """
+        self._widest = max(self._widest, len(schema))
+        described = features_of(schema)
         for field in schema:
             self._column(field.name, where).add_type(field.type, where)
+            feature = json.dumps(described.get(field.name), sort_keys=True)
+            self._features.setdefault(field.name, set()).add((feature, field.type))
 
     def merge(self, other: ColumnTypes) -> None:
         """Adds all that `other` holds; `other` is not changed."""
         for name, column in other._columns.items():
             self._column(name, "").merge(column)
+        for name, found in other._features.items():
+            self._features.setdefault(name, set()).update(found)
+        self._widest = max(self._widest, other._widest)
         if other._crowded:
             self._give_up()
 
@@ -121,13 +138,51 @@ class ColumnTypes:
         Raises:
             InputError: if a column's values have no type in common, or cannot be stored.
         """
-        if self._crowded:
-            raise InputError(
-                f"the input has more than {MAX_COLUMNS} different metadata columns, too many for "
-                "a table; keep such values as one text or one list"
-            )
+        count = len(self._columns)
+        if self._crowded or count > max(MAX_COLUMNS, 2 * self._widest):
+            raise self._too_many(_MOST_COLUMNS if self._crowded else count)
         names = sorted(self._columns, key=output_name)
-        return _rename_reserved([self._finish(name) for name in names])
+        schema = _rename_reserved([self._finish(name) for name in names])
+        return with_features(schema, dict(self._kept_features(schema)))
+
+    def unfit(self) -> dict[str, str] | None:
+        """Returns the columns that no one type holds, each with the reason.
+
+        None is returned where there are too many columns to look at each.
+        """
+        if self._crowded or len(self._columns) > max(MAX_COLUMNS, 2 * self._widest):
+            return None
+        found = {}
+        for name, column in self._columns.items():
+            try:
+                column.resolve()
+            except ValueError as error:
+                found[name] = str(error)
+        return found
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the columns, as far as they are kept."""
+        return frozenset(self._columns)
+
+    def _too_many(self, count: int) -> InputError:
+        said = f"more than {count:,}" if self._crowded else f"{count:,}"
+        return InputError(
+            f"the input has {said} different metadata columns, too many for a table, as where keys "
+            "are data; leave them out by --drop_columns, in which a * stands for any characters "
+            "('*' alone leaves out all; a .json itself travels in any case)"
+        )
+
+    def _kept_features(self, schema: pa.Schema) -> Iterator[tuple[str, Any]]:
+        """Yields what Hugging Face says of columns on which all files agree, by stored name.
+
+        Numbers of classes that two files name otherwise are no classes of the whole dataset.
+        """
+        for name, found in self._features.items():
+            ((feature, kind), *others) = found
+            stored = output_name(name)
+            if not others and feature != "null" and schema.field(stored).type == kind:
+                yield stored, json.loads(feature)
 
     def _finish(self, name: str) -> pa.Field:
         if not is_unicode(name):
@@ -138,8 +193,8 @@ class ColumnTypes:
             return pa.field(name, self._columns[name].resolve())
         except ValueError as error:
             raise InputError(
-                f"metadata column {name!r} {error}; make its values one type that can be stored, "
-                "or leave the column out"
+                f"metadata column {name!r} {error}; keep it as JSON text by --text_columns={name}, "
+                f"or leave it out by --drop_columns={name}"
             ) from None
 
     def _column(self, name: Any, where: str) -> Column:
@@ -148,7 +203,7 @@ class ColumnTypes:
                 f"the metadata of {where} has a column name of type {type(name).__name__}, "
                 f"{name!r}; make it text"
             )
-        if name not in self._columns and len(self._columns) == MAX_COLUMNS:
+        if name not in self._columns and len(self._columns) == _MOST_COLUMNS:
             self._give_up()
         if self._crowded:
             return Column()

@@ -51,7 +51,7 @@ _ROW_WISE = frozenset(
     ]
 )
 #: Classes of nodes without children.
-LEAVES = frozenset(["TYPE", "CONSTANT", "COLUMN_REF"])
+LEAF_CLASSES = frozenset(["TYPE", "CONSTANT", "COLUMN_REF"])
 #: Macros that are put around expressions; each evaluates its argument once.
 FINITE = "beam_export finite"
 WHOLE_ARRAY = "beam_export whole array"
@@ -208,7 +208,7 @@ def _cut(tree: Any, levels: int, deep: dict[int, tuple[str, Node]]) -> Any:
         return [_cut(one, levels, deep) for one in tree]
     if not isinstance(tree, dict):
         return tree
-    if tree.get("class", "TYPE") not in LEAVES:
+    if tree.get("class", "TYPE") not in LEAF_CLASSES:
         if levels == 0:
             # No filter can hold this name, with an address in it: replacing it would never end.
             name, _ = deep.setdefault(id(tree), (f"beam_export part {id(tree)}", tree))
@@ -252,7 +252,7 @@ def _named(kind: str) -> str:
 
 
 def _refuse_large_trees(text: str, tree: Any) -> None:
-    nodes = [one for one in walk(tree) if one.get("class", "TYPE") not in LEAVES]
+    nodes = [one for one in walk(tree) if one.get("class", "TYPE") not in LEAF_CLASSES]
     if len(nodes) > _MAX_NODES:
         raise _too_much(text, f"{len(nodes)} comparisons and other parts, and {_MAX_NODES} are")
     calls = [one for one in nodes if one["class"] in ("FUNCTION", "CAST")]
@@ -283,7 +283,7 @@ def _depth(tree: Any) -> int:
 def _not_one_row(text: str, what: str) -> InputError:
     return InputError(
         f"--filter={quoted(text)} holds {what}: give one expression over the columns of a sample, "
-        "with no functions but those that tell the same of it at any time."
+        "and only functions whose result is the same at any time."
     )
 
 

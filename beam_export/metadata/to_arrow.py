@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pat
 
 from beam_export.metadata.arrow_types import is_bytes, is_list, is_text
+from beam_export.text import is_unicode, stored
 
 __all__ = ["ColumnBuilder", "to_values"]
 
@@ -30,13 +31,17 @@ class ColumnBuilder:
 
     Converted are integers to floats (rounded beyond 2**53) and whole floats to integers, dates to
     timestamps (midnight), numpy scalars to Python's, and empty mappings to null unless the type is
-    a struct. Lone surrogates, which valid text has none of, are stored as `\\udc80`. Floats and
-    times are stored in the precision of the type.
+    a struct. Of text that is no Unicode, U+FFFD takes the place of what is none (`text.stored`).
+    Floats and times are stored in the precision of the type.
+
+    Attributes:
+        mended: ids of the samples with such text.
     """
 
     def __init__(self, field: pa.Field) -> None:
         self._field = field
         self._fitter = _Fitter(field.type)
+        self.mended: set[str] = set()
 
     def build(self, values: Sequence[Any], ids: Sequence[str]) -> pa.Array:
         """Returns the array of `values`; `ids` are those of the samples, for error messages.
@@ -52,8 +57,9 @@ class ColumnBuilder:
             else:
                 array = pa.array(values, kind)
         except _MISFITS:
-            pairs = zip(values, ids, strict=True)
+            pairs = list(zip(values, ids, strict=True))
             array = pa.array([self._fit_alone(value, of) for value, of in pairs], kind)
+            self.mended.update(of for value, of in pairs if not _is_unicode(value))
         if array.null_count and not self._field.nullable:
             missing = ids[array.is_null().index(True).as_py()]
             raise ValueError(
@@ -73,6 +79,19 @@ class ColumnBuilder:
                 f"{self._field.type}; change the value or declare another type"
             ) from None
         return fitted
+
+
+def _is_unicode(value: Any) -> bool:
+    """Returns whether all text in a value can be stored as it is."""
+    if isinstance(value, str):
+        return is_unicode(value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return True
+    return all(map(_is_unicode, value))
 
 
 class _Fitter:
@@ -166,7 +185,7 @@ def _fit_float(value: Any) -> float:
 
 
 def _fit_text(value: Any) -> Any:
-    return _only(value, str).encode("utf-8", "backslashreplace").decode()
+    return stored(_only(value, str))
 
 
 def _fit_bytes(value: Any) -> bytes:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import apache_beam as beam
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
+from beam_export.pipeline.beam_utils import CallOnce, elements_of, merge_parts, sides_of
 from beam_export.pipeline.plan_shards import AssignKeys, OnPlan, PlanShards
 from beam_export.pipeline.read_samples import ReadSamples
 from beam_export.pipeline.select_samples import ChooseSamples
 from beam_export.planning.blocks import open_block, unpack_ref
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
-from beam_export.planning.plan import open_plan
-from beam_export.planning.preflight import check_columns
+from beam_export.planning.plan import open_plan, shard_finder
+from beam_export.planning.preflight import check_columns, joins_folders
+from beam_export.planning.steps import lookup_steps, read_notes
+from beam_export.sources.contents import kinds_by_names
 from beam_export.sources.overlap import refuse_overlap
 from beam_export.sources.patterns import parse_inputs
+from beam_export.text import cut
 
 __all__ = ["DryRun"]
+
+#: Examples of each count that are reported, and letters of one.
+_EXAMPLES, _LETTERS = 3, 400
 
 
 @dataclasses.dataclass
@@ -40,52 +48,99 @@ class DryRun(beam.PTransform):
     progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[None]:
-        patterns = parse_inputs(self.input)
-        refuse_overlap(patterns, self.options.output_dir)
-        check_columns(patterns, self.options)
-        samples = pbegin | "ReadSamples" >> ReadSamples(
-            patterns, self.options.output_dir, input_format=self.options.input_format
-        )
+        # refs: [SampleRef, ...], a PCollection per kind of input
+        samples = pbegin | "ReadSamples" >> self._read()
+        # packed refs
         blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
+        # blocks: packed refs; columns: one serialized Arrow schema
         chosen = blocks | "ChooseSamples" >> ChooseSamples(
-            options=self.options, threads=1, schema=None, columns=samples.columns
+            options=self.options,
+            threads=1,
+            schema=None,
+            columns=samples.columns,
+            measured=samples.measured,
+            folders=samples.folders,
         )
         blocks = chosen.blocks
-        early = (samples.failures, chosen.source_failures, chosen.probe_failures)
-        failures = early | "Failures" >> beam.Flatten()
+        failures = (*samples.failures, *chosen.source_failures, *chosen.probe_failures)
+        # plan, decisions: one packed value
         planned = blocks | "PlanShards" >> PlanShards(
             options=self.options,
             name=None,
             on_plan=OnPlan(None, self.progress_address),
             failures=failures,
+            skipped=samples.skipped,
+            classes=chosen.classes,
+            splits=chosen.splits,
+            columns=chosen.columns,
+            names=chosen.names,
         )
-        return (
-            blocks
-            | "Weigh"
-            >> beam.FlatMap(
-                _weigh,
-                plan=AsSingleton(planned.plan),
-                decisions=AsSingleton(planned.decisions),
-                options=self.options,
-            )
-            # PCollection[tuple[str, int]]: name of a count, count.
-            | "Sum" >> beam.CombinePerKey(sum)
-            | "Sums" >> beam.combiners.ToDict()
-            | "Report" >> beam.Map(_report, AsSingleton(chosen.tally), self.progress_address)
+        # (name of a count, count)
+        sums = blocks | "Weigh" >> beam.FlatMap(
+            _weigh,
+            plan=AsSingleton(planned.plan),
+            decisions=AsSingleton(planned.decisions),
+            splits=None if chosen.splits is None else AsSingleton(chosen.splits),
+            options=self.options,
+        )
+        return pbegin | "Report" >> CallOnce(
+            None,
+            _report,
+            AsIter(sums),
+            options=self.options,
+            progress_address=self.progress_address,
+            **sides_of("tallies", (*chosen.tallies, *samples.notes)),
+        )
+
+    def _read(self) -> ReadSamples:
+        patterns = parse_inputs(self.input)
+        refuse_overlap(patterns, self.options.output_dir)
+        check_columns(patterns, self.options)
+        return ReadSamples(
+            patterns,
+            self.options.output_dir,
+            input_format=self.options.input_format,
+            table_encoding=self.options.table_encoding,
+            columns=self.options.columns,
+            joins_folders=joins_folders(kinds_by_names(patterns), self.options),
         )
 
 
-def _report(sums: dict[str, int], tally: Tally, progress_address: str | None) -> None:
-    progress.report(progress_address, {**sums, "filtered": tally.dropped})
+def _report(
+    sums: Iterable[tuple[str, int]],
+    options: ExportOptions,
+    progress_address: str | None,
+    **tallies: Iterable[Tally],
+) -> None:
+    counts: collections.Counter[str] = collections.Counter()
+    for name, count in sums:
+        counts[name] += count
+    tally = merge_parts(elements_of("tallies", tallies), Tally)
+    notes = {
+        "lookups": [_shortened(step) for step in lookup_steps(options, tally)],
+        "read": _shortened(read_notes(tally)),
+    }
+    progress.report(progress_address, {**counts, "filtered": tally.dropped, **notes})
+
+
+def _shortened(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a step with a few examples of each: a datagram has no room for many long ids."""
+    return {
+        name: [cut(one, _LETTERS) for one in found[:_EXAMPLES]]
+        if isinstance(found, list)
+        else found
+        for name, found in step.items()
+    }
 
 
 def _weigh(
-    block: bytes, plan: bytes, decisions: bytes, options: ExportOptions
+    block: bytes, plan: bytes, decisions: bytes, splits: bytes | None, options: ExportOptions
 ) -> Iterator[tuple[str, int]]:
-    shard_of, dropped = open_plan(plan).shard_of, open_decisions(decisions).dropped
+    shard_of = shard_finder(open_plan(plan), splits)
+    dropped = open_decisions(decisions).dropped
     counts = collections.Counter({"copied": 0, "encoded": 0, "copied_bytes": 0, "encoded_bytes": 0})
     for packed in open_block(block).refs():
-        if packed.order not in dropped and shard_of(packed.order) is not None:
+        if packed.order not in dropped and shard_of(packed) is not None:
             ref = unpack_ref(packed)
             what = "copied" if _looks_copied(ref.image.ext, options) else "encoded"
             counts[what] += 1

@@ -12,6 +12,7 @@ WriteManifest    -> Manifest                  last
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 import uuid
 from typing import Literal
@@ -22,9 +23,10 @@ from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindows
 
 from beam_export.declaration import declared
-from beam_export.errors import InputError
+from beam_export.errors import InputError, leave_unmarked
 from beam_export.images.crash_guard import guarded
 from beam_export.images.idle_cores import Cores
+from beam_export.index_kinds import index_kinds
 from beam_export.naming import ShardNames
 from beam_export.options import ExportOptions
 from beam_export.pipeline.beam_utils import Checkpoint
@@ -32,24 +34,25 @@ from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.group_into_shards import GroupIntoShards
 from beam_export.pipeline.plan_shards import AssignKeys, OnPlan, Planned, PlanShards
 from beam_export.pipeline.proxies import spare_this_machine
-from beam_export.pipeline.read_samples import ReadSamples
+from beam_export.pipeline.read_samples import ReadSamples, Samples
 from beam_export.pipeline.resources import encoder_for, on_gpu_workers, runs_locally, threads_for
 from beam_export.pipeline.result import ExportResult
-from beam_export.pipeline.select_samples import ChooseSamples
+from beam_export.pipeline.select_samples import ChooseSamples, Chosen
 from beam_export.pipeline.spill_samples import SpillSamples
 from beam_export.pipeline.write_manifest import WriteManifest
 from beam_export.pipeline.write_shards import WriteEachShard
 from beam_export.planning.plan import open_plan
-from beam_export.planning.preflight import check_columns, check_schema
+from beam_export.planning.preflight import check_columns, check_schema, joins_folders
 from beam_export.samples import Failure, Sample
-from beam_export.shards.lock import prepare_output, release
+from beam_export.shards.lock import prepare_output, release_output
 from beam_export.shards.output import Output
 from beam_export.shards.resume import list_finished
 from beam_export.shards.writer import ShardResult
+from beam_export.sources.contents import ALL_KINDS, FOLDER_TABLE, kinds_by_names
 from beam_export.sources.overlap import refuse_overlap
-from beam_export.sources.patterns import parse_inputs
+from beam_export.sources.patterns import Pattern, parse_inputs
 
-__all__ = ["ExportImages", "ExportResult", "WriteShards"]
+__all__ = ["ExportImages", "WriteShards"]
 
 
 @dataclasses.dataclass
@@ -58,72 +61,93 @@ class _WriteBlocks(beam.PTransform):
 
     run: ExportRun
     schema: pa.Schema | None
-    source_failures: PCollection[Failure]
-    skipped: PCollection[str]
+    samples: Samples
     threads: int = 1
-    columns: PCollection[tuple[bytes, str]] | None = None
     remove_image_data: bool = True
-    from_json: PCollection[bool] | None = None
+    reads_json: bool = False
 
     def expand(self, blocks: PCollection[bytes]) -> ExportResult:
         run, options = self.run, self.run.options
+        # blocks: packed refs; columns: one serialized Arrow schema
         chosen = blocks | "ChooseSamples" >> ChooseSamples(
-            options=options, threads=self.threads, schema=self.schema, columns=self.columns
+            options=options,
+            threads=self.threads,
+            schema=self.schema,
+            columns=self.samples.columns,
+            measured=self.samples.measured,
+            folders=self.samples.folders,
         )
-        # PCollection[bytes]: packed refs; of one element: the serialized schema of their columns.
-        blocks, columns = chosen.blocks, chosen.columns
-        name = None if options.deterministic_name else uuid.uuid4().hex[:12]
-        on_plan = OnPlan(run.output, run.progress_address, options.clean)
-        source_failures = (
-            self.source_failures,
-            chosen.source_failures,
-        ) | "SourceFailures" >> beam.Flatten()
-        early = (source_failures, chosen.probe_failures) | "EarlyFailures" >> beam.Flatten()
-        planned = blocks | "PlanShards" >> PlanShards(
-            options=options, name=name, on_plan=on_plan, schema=self.schema, failures=early
-        )
-        # PCollection[ShardResult]: one per shard.
-        shards = self._write(blocks, planned, columns)
+        source_failures = (*self.samples.failures, *chosen.source_failures)
+        # Failure, a PCollection per step that finds some
+        early = (*source_failures, *chosen.probe_failures)
+        # plan, decisions, sample, rules: one packed value; counts: (bucket, number of keys)
+        planned = self._plan(chosen, early)
+        # ShardResult, one per shard
+        shards = self._write(chosen, planned)
+        # one Manifest
         manifest = shards | "WriteManifest" >> WriteManifest(
             run=run,
             started=time.time(),
             planned=planned,
-            columns=columns,
+            columns=chosen.columns,
             source_failures=source_failures,
             probe_failures=chosen.probe_failures,
-            skipped=self.skipped,
-            tally=chosen.tally,
-            from_json=self.from_json,
+            skipped=self.samples.skipped,
+            tallies=(*chosen.tallies, *self.samples.notes),
+            companions=self.samples.companions if self.reads_json else None,
         )
-        write_failures = shards | "WriteFailures" >> beam.FlatMap(_failures_of).with_output_types(
-            Failure
-        )
-        failures = (early, write_failures) | "AllFailures" >> beam.Flatten()
+        # Failure
+        late = shards | "WriteFailures" >> beam.FlatMap(_failures_of).with_output_types(Failure)
+        failures = (*early, late) | "AllFailures" >> beam.Flatten()
         given = (shards, failures, manifest, planned.plan)
         return ExportResult.of(given, run.output, not self.remove_image_data)
 
-    def _write(
-        self, blocks: PCollection[bytes], planned: Planned, columns: PCollection[bytes]
-    ) -> PCollection[ShardResult]:
-        # PCollection[bytes], of one element: packed `FinishedShards`.
-        finished = planned.plan | "ListFinished" >> beam.Map(_list_finished, self.run.output)
-        per_shard = self.run.options.images_per_tar
-        return (
-            blocks
-            | "GroupIntoShards" >> GroupIntoShards(planned.plan, planned.decisions, per_shard)
-            | "WriteShards"
-            >> WriteEachShard(
-                run=self.run,
-                plan=planned.plan,
-                decisions=planned.decisions,
-                columns=columns,
-                finished=finished,
-            )
+    def _plan(self, chosen: Chosen, failures: tuple[PCollection[Failure], ...]) -> Planned:
+        name = None if self.run.options.deterministic_name else uuid.uuid4().hex[:12]
+        return chosen.blocks | "PlanShards" >> PlanShards(
+            options=self.run.options,
+            name=name,
+            on_plan=_on_plan(self.run),
+            schema=self.schema,
+            failures=failures,
+            skipped=self.samples.skipped,
+            classes=chosen.classes,
+            splits=chosen.splits,
+            columns=chosen.columns,
+            names=chosen.names,
         )
 
+    def _write(self, chosen: Chosen, planned: Planned) -> PCollection[ShardResult]:
+        # one packed FinishedShards
+        finished = planned.plan | "ListFinished" >> beam.Map(_list_finished, self.run)
+        grouped = chosen.blocks | "GroupIntoShards" >> GroupIntoShards(
+            plan=planned.plan,
+            decisions=planned.decisions,
+            images_per_tar=self.run.options.images_per_tar,
+            splits=chosen.splits,
+        )  # (shard, [packed refs, ...])
+        return grouped | "WriteShards" >> WriteEachShard(
+            run=self.run,
+            plan=planned.plan,
+            decisions=planned.decisions,
+            columns=chosen.columns,
+            rules=planned.rules,
+            finished=finished,
+        )  # ShardResult
 
-def _list_finished(plan: bytes, output: Output) -> bytes:
-    return list_finished(output, ShardNames(open_plan(plan).hash)).pack()
+
+def _on_plan(run: ExportRun) -> OnPlan:
+    return OnPlan(
+        output=run.output,
+        progress_address=run.progress_address,
+        clean=run.options.clean,
+        indexes=index_kinds(run.options.index),
+    )
+
+
+def _list_finished(plan: bytes, run: ExportRun) -> bytes:
+    names = ShardNames(open_plan(plan).hash)
+    return list_finished(run.output, names, index_kinds(run.options.index)).pack()
 
 
 def _failures_of(result: ShardResult) -> tuple[Failure, ...]:
@@ -142,6 +166,8 @@ class ExportImages(beam.PTransform):
         output: the output directory, locked for this run already; else it is prepared here.
         cautious: whether each image is decoded in a process of its own.
         cores: what the worker processes share, if they are of this machine.
+        kinds: what the input can hold (`contents.ALL_KINDS`), if that is known; if it then holds
+            something else, the run fails.
     """
 
     input: str
@@ -151,6 +177,7 @@ class ExportImages(beam.PTransform):
     output: Output | None = None
     cautious: bool = False
     cores: Cores | None = None
+    kinds: frozenset[str] | None = None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
@@ -165,26 +192,32 @@ class ExportImages(beam.PTransform):
             progress_address=self.progress_address,
             cores=self.cores,
         )
-        # refs: PCollections of list[SampleRef], one per kind of input; failures: of Failure;
-        # skipped: of str, what a file is that is no sample.
-        samples = pbegin | "ReadSamples" >> ReadSamples(
+        # refs: [SampleRef, ...], a PCollection per kind of input; failures: Failure; skipped: str,
+        # the kind of a file that is no sample; columns: (serialized Arrow schema, where it is
+        # from)
+        samples = pbegin | "ReadSamples" >> self._read(patterns, output)
+        # packed refs with their order keys
+        blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
+        return blocks | "Export" >> _WriteBlocks(
+            run=run, schema=None, samples=samples, threads=self.workers, reads_json=True
+        )
+
+    def _read(self, patterns: list[Pattern], output: Output) -> ReadSamples:
+        kinds = self.kinds
+        if kinds is None:
+            # When it is run, and where, it may hold other sources than it does here and now.
+            kinds = ALL_KINDS - {FOLDER_TABLE} | kinds_by_names(patterns)
+        return ReadSamples(
             patterns,
             exclude=self.options.output_dir,
             progress_address=self.progress_address,
             input_format=self.options.input_format,
             spills=output,
             max_bytes=self.options.max_image_bytes,
-        )
-        # PCollection[bytes]: packed refs with their order keys.
-        blocks = samples.refs | "AssignKeys" >> AssignKeys(self.options.order, self.options.seed)
-        return blocks | "Export" >> _WriteBlocks(
-            run=run,
-            schema=None,
-            source_failures=samples.failures,
-            skipped=samples.skipped,
-            threads=self.workers,
-            columns=samples.columns,
-            from_json=samples.from_json,
+            table_encoding=self.options.table_encoding,
+            kinds=kinds,
+            columns=self.options.columns,
+            joins_folders=joins_folders(kinds, self.options),
         )
 
 
@@ -212,7 +245,7 @@ class WriteShards(beam.PTransform):
         InputError: if an option makes no sense, or the directory cannot be written to.
     """
 
-    output_dir: str
+    output_dir: str | os.PathLike[str]
     images_per_tar: int = 1000
     deterministic_name: bool = True
     remove_image_data: bool = False
@@ -220,24 +253,32 @@ class WriteShards(beam.PTransform):
     _: dataclasses.KW_ONLY
     schema: pa.Schema | None = None
     # Written out so that editors and type checkers know them; a test holds them to ExportOptions.
-    metadata: str | None = None
+    metadata: str | None = "auto"
     metadata_key: str = "image_id"
+    table_encoding: str = "utf-8"
+    drop_columns: str | None = None
+    text_columns: str | None = None
     filter: str | None = None
     ids: str | None = None
     exclude_ids: str | None = None
     caption_column: str | None = None
+    json_columns: str | None = None
     max_tar_bytes: int | None = None
     member_names: Literal["id", "sequential"] = "id"
     order: Literal["source", "shuffled"] = "source"
     seed: int = 0
     limit: int | None = None
     duplicates: Literal["error", "first", "rename"] = "error"
+    labels: Literal["none", "folder"] = "none"
+    ragged_fields: Literal["keep", "drop", "fill", "error"] = "keep"
+    split: str | None = None
     probe: Literal["off", "header", "full"] = "off"
     encode: Literal["auto", "always", "never"] = "auto"
     encoder: Literal["auto", "pillow", "dali"] = "auto"
     device: Literal["auto", "cpu", "gpu"] = "auto"
     quality: int = 92
     subsampling: Literal["420", "422", "444"] = "420"
+    ensure: str | None = None
     resize: int | None = None
     resize_mode: Literal["no", "keep_ratio", "keep_ratio_largest", "center_crop", "border"] = (
         "keep_ratio"
@@ -248,6 +289,7 @@ class WriteShards(beam.PTransform):
     max_failed_fraction: float = 0.01
     resume: bool = True
     clean: bool = False
+    index: str | None = None
     gpu: str | None = None
 
     def __post_init__(self) -> None:
@@ -271,7 +313,7 @@ class WriteShards(beam.PTransform):
         spill = beam.ParDo(
             SpillSamples(output, run.encoder, order=options.order, seed=options.seed)
         )
-        # blocks: PCollection[bytes], packed refs; failures: PCollection[Failure].
+        # blocks: packed refs; failures: Failure
         spilled = (
             samples
             | "OneWindow" >> beam.WindowInto(GlobalWindows())
@@ -283,12 +325,11 @@ class WriteShards(beam.PTransform):
         # A checkpoint: whatever computed the samples is not run again for the steps to come.
         blocks = spilled.blocks | "Checkpoint" >> Checkpoint(bytes)
         failures = spilled.failures | "CheckpointFailures" >> Checkpoint(Failure)
-        nothing = samples.pipeline | "NothingSkipped" >> beam.Create([], reshuffle=False)
+        given = Samples((), (failures,), skipped=(), columns=(), companions=(), measured=True)
         return blocks | "Export" >> _WriteBlocks(
             run=run,
             schema=self.schema,
-            source_failures=failures,
-            skipped=nothing,
+            samples=given,
             threads=threads,
             remove_image_data=self.remove_image_data,
         )
@@ -298,6 +339,8 @@ def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
     """Returns the output directory, locked for a pipeline of a user's own."""
     spare_this_machine()
     local = runs_locally(pipeline)
+    if local:
+        leave_unmarked()
     output = prepare_output(options, bound=local)
     # At the end of a `with` block the pipeline has ended, however it did; else the next run sweeps.
     ends = getattr(pipeline, "_extra_context", None)
@@ -309,4 +352,4 @@ def _prepared(options: ExportOptions, pipeline: beam.Pipeline) -> Output:
 def _end(output: Output) -> None:
     # Notes that are left name the images that may have ended a worker, for the next run.
     if not any(output.notes()):
-        release(output)
+        release_output(output)

@@ -1,18 +1,66 @@
-"""FindColumns: the schema of the metadata columns, declared or inferred from all samples."""
+"""FindColumns, ChooseColumns: the schema of the metadata columns, and which of them are left."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.pvalue import AsIter, PCollection, TaggedOutput
 
+from beam_export.metadata.columns import ColumnChoice
 from beam_export.metadata.schema import ColumnTypes, check_declared
-from beam_export.pipeline.beam_utils import MergeAll
+from beam_export.pipeline.beam_utils import CallOnce, MergeBundle, merge_parts
 from beam_export.planning.blocks import open_block, untyped_metadata
+from beam_export.planning.join import Tally, columns_named
 
-__all__ = ["FindColumns"]
+__all__ = ["ChooseColumns", "FindColumns", "choose_types"]
+
+#: Returns a packed value with the columns that are left, and the names of all that it had.
+_Choose = Callable[[bytes, ColumnChoice], tuple[bytes, frozenset[str]]]
+
+
+class ChosenColumns(NamedTuple):
+    """Packed samples or rows with the columns that are left, and which names were met."""
+
+    values: PCollection[bytes]
+    tally: PCollection[Tally]
+
+
+@dataclasses.dataclass
+class ChooseColumns(beam.PTransform):
+    """Leaves columns out, and makes text of others, as `--drop_columns` and `--text_columns` say.
+
+    Attributes:
+        choice: of columns.
+        choose: does it with one packed value.
+    """
+
+    choice: ColumnChoice
+    choose: _Choose
+
+    def expand(self, values: PCollection[bytes]) -> ChosenColumns:
+        # values: packed samples or rows; tally: Tally
+        chosen = values | beam.ParDo(_ChooseOfValue(self.choice, self.choose)).with_outputs(
+            "tally", main="values"
+        )
+        return ChosenColumns(chosen.values, chosen.tally)
+
+
+class _ChooseOfValue(beam.DoFn):
+    def __init__(self, choice: ColumnChoice, choose: _Choose) -> None:
+        self._choice, self._choose = choice, choose
+
+    def process(self, value: bytes) -> Iterator[Any]:
+        chosen, names = self._choose(value, self._choice)
+        tally = Tally()
+        for given in self._choice.naming(names):
+            tally.add(columns_named(given), 1)
+        yield TaggedOutput("tally", tally)
+        yield chosen
 
 
 @dataclasses.dataclass
@@ -26,20 +74,31 @@ class FindColumns(beam.PTransform):
     """
 
     schema: pa.Schema | None
-    columns: PCollection[tuple[bytes, str]] | None = None
+    columns: Sequence[PCollection[tuple[bytes, str]]] = ()
 
     def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
         if self.schema is not None:
             declared = check_declared(self.schema).serialize().to_pybytes()
             return blocks.pipeline | "Declared" >> beam.Create([declared])
-        # PCollection[ColumnTypes], of one element.
-        inferred = blocks | "InferColumns" >> beam.CombineGlobally(MergeAll(ColumnTypes, _infer))
-        if self.columns is None:
-            return inferred | "Finish" >> beam.Map(_finish)
-        typed = self.columns | "TypedColumns" >> beam.CombineGlobally(
-            MergeAll(ColumnTypes, _declare)
+        # ColumnTypes, one per bundle
+        inferred = blocks | "InferColumns" >> beam.ParDo(MergeBundle(ColumnTypes, _infer))
+        typed = [
+            one | f"TypedColumns{number}" >> beam.ParDo(MergeBundle(ColumnTypes, _declare))
+            for number, one in enumerate(self.columns)
+        ]
+        return blocks.pipeline | "Finish" >> CallOnce(
+            bytes, _finish, *map(AsIter, (inferred, *typed))
         )
-        return inferred | "Finish" >> beam.Map(_finish, AsSingleton(typed))
+
+
+def choose_types(choice: ColumnChoice) -> beam.PTransform:
+    """Returns the step that leaves of declared columns those that are exported."""
+    return beam.Map(_choose, choice).with_output_types(tuple[bytes, str])
+
+
+def _choose(declared: tuple[bytes, str], choice: ColumnChoice) -> tuple[bytes, str]:
+    schema = choice.of_schema(pa.ipc.read_schema(pa.py_buffer(declared[0])))
+    return schema.serialize().to_pybytes(), declared[1]
 
 
 def _infer(types: ColumnTypes, block: bytes) -> None:
@@ -56,10 +115,7 @@ def _declare(types: ColumnTypes, declared: tuple[bytes, str]) -> None:
     types.add_schema(pa.ipc.read_schema(pa.py_buffer(schema)), where)
 
 
-def _finish(inferred: ColumnTypes, typed: ColumnTypes | None = None) -> bytes:
-    types = ColumnTypes()
-    types.merge(inferred)
-    if typed is not None:
-        types.merge(typed)
+def _finish(*parts: Iterable[ColumnTypes]) -> bytes:
+    types: ColumnTypes = merge_parts(itertools.chain.from_iterable(parts), ColumnTypes)
     serialized: bytes = types.finish().serialize().to_pybytes()
     return serialized

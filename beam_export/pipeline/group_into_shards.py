@@ -10,9 +10,16 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner, SwitchingDirectRunner
 
 from beam_export.pipeline.beam_utils import GroupInBundle
-from beam_export.planning.blocks import PackedRef, open_block, pack_sorted
+from beam_export.pipeline.resources import spreads
+from beam_export.planning.blocks import (
+    PackedRef,
+    open_block,
+    open_group,
+    pack_group,
+    pack_sorted,
+)
 from beam_export.planning.duplicates import open_decisions
-from beam_export.planning.plan import open_plan
+from beam_export.planning.plan import open_plan, shard_finder
 
 __all__ = ["GroupIntoShards"]
 
@@ -26,18 +33,25 @@ class GroupIntoShards(beam.PTransform):
 
     A key's batch size is the size of a shard, so each shard comes as one whole batch: of blocks,
     since a block that one bundle has for a shard holds one ref at least.
+
+    Attributes:
+        plan: packed `Plan`, of one element.
+        decisions: packed `Decisions`, of one element.
+        images_per_tar: samples per shard.
+        splits: packed `Splits`, of one element; None without splits.
     """
 
     plan: PCollection[bytes]
     decisions: PCollection[bytes]
     images_per_tar: int
+    splits: PCollection[bytes] | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> PCollection[tuple[int, list[bytes]]]:
-        # PCollection[tuple[int, bytes]]: shard number, packed refs of one bundle.
+        sides = (self.plan, self.decisions, self.splits)
+        # (shard, packed refs of one bundle)
         assigned = blocks | "AssignShards" >> beam.ParDo(
             GroupInBundle(_assign_shards, pack_sorted),
-            AsSingleton(self.plan),
-            AsSingleton(self.decisions),
+            *(AsSingleton(one) for one in sides if one is not None),
             # The key of a stateful step needs a deterministic coder: an int has one.
         ).with_output_types(tuple[int, bytes])
         if isinstance(blocks.pipeline.runner, _DIRECT):
@@ -46,17 +60,34 @@ class GroupIntoShards(beam.PTransform):
             grouped = assigned | "GroupByShard" >> beam.GroupByKey()
         else:
             grouped = assigned | "GroupIntoBatches" >> beam.GroupIntoBatches(self.images_per_tar)
-        # PCollection[tuple[int, list[bytes]]]: shard number, all blocks of its refs.
+        # (shard, [packed refs, ...]), all of a shard
         # A stage with state runs on one worker of the local runner, and all that is fused to it;
         # this lets the shards spread again.
-        return grouped | "SpreadShards" >> beam.Reshuffle()
+        return grouped | "SpreadShards" >> _Spread() if spreads(blocks.pipeline) else grouped
 
 
-def _assign_shards(block: bytes, plan: bytes, decisions: bytes) -> Iterator[tuple[int, PackedRef]]:
+class _Spread(beam.PTransform):
+    """Deals shards out to all workers, the blocks of each as one value."""
+
+    def expand(
+        self, grouped: PCollection[tuple[int, list[bytes]]]
+    ) -> PCollection[tuple[int, list[bytes]]]:
+        # (shard, all its blocks as one value), then as they came
+        return (
+            grouped
+            | "Pack" >> beam.MapTuple(pack_group).with_output_types(tuple[int, bytes])
+            | "Reshuffle" >> beam.Reshuffle()
+            | "Open" >> beam.MapTuple(open_group).with_output_types(tuple[int, list[bytes]])
+        )
+
+
+def _assign_shards(
+    block: bytes, plan: bytes, decisions: bytes, splits: bytes | None = None
+) -> Iterator[tuple[int, PackedRef]]:
     """Yields (shard, ref) for the refs of a block that are planned."""
-    shard_of = open_plan(plan).shard_of
+    shard_of = shard_finder(open_plan(plan), splits)
     dropped = open_decisions(decisions).dropped
     for packed in open_block(block).refs():
-        shard = None if packed.order in dropped else shard_of(packed.order)
+        shard = None if packed.order in dropped else shard_of(packed)
         if shard is not None:
             yield shard, packed

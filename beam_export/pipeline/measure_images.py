@@ -28,16 +28,17 @@ from beam_export.planning.blocks import (
 )
 from beam_export.samples import UNMEASURED, Failure, SampleRef, failure_of
 from beam_export.sources.reader import locate
+from beam_export.sources.tables.formats import TableError
+from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.refs import (
     MeasuredImage,
     broken_table,
     measure_rows,
     with_measured_size,
 )
-from beam_export.sources.tables.rows import ParquetTable, TableError
+from beam_export.storage.base import ReplacedError
 from beam_export.storage.local_file import check_unchanged
 from beam_export.storage.open_files import open_source
-from beam_export.storage.registry import ReplacedError
 from beam_export.storage.uris import is_local, unpin
 
 __all__ = ["MeasureImages", "Measured"]
@@ -52,7 +53,7 @@ class Measured(NamedTuple):
     """Blocks of refs whose sizes are known, and the samples that have no image."""
 
     blocks: PCollection[bytes]
-    failures: PCollection[Failure]
+    failures: tuple[PCollection[Failure], ...]
 
 
 @dataclasses.dataclass
@@ -63,19 +64,20 @@ class MeasureImages(beam.PTransform):
     """
 
     def expand(self, blocks: PCollection[bytes]) -> Measured:
-        # blocks: measured; rows: ((URI, column, row group), block of refs to rows of it)
+        # blocks: packed refs, measured; rows: ((URI, column, row group), packed refs); failures:
+        # Failure
         files = blocks | "LookAtFiles" >> beam.ParDo(_MeasureFiles()).with_outputs(
             "rows", "failures", main="blocks"
         )
         rows = (
             files.rows
             | "RowGroups" >> beam.GroupByKey()
-            # blocks: measured
+            # blocks: packed refs, measured; failures: Failure
             | "LookAtRows" >> beam.ParDo(_MeasureRows()).with_outputs("failures", main="blocks")
         )
         return Measured(
             (files.blocks, rows.blocks) | "Blocks" >> beam.Flatten(),
-            (files.failures, rows.failures) | "Failures" >> beam.Flatten(),
+            (files.failures, rows.failures),
         )
 
 
@@ -168,7 +170,7 @@ def _join_rows(
 ) -> Iterator[Any]:
     """Yields failures of rows without an image, and measured blocks of all others."""
     done: list[PackedRef] = []
-    elsewhere: list[tuple[PackedRef, SampleRef]] = []
+    in_files: list[tuple[PackedRef, SampleRef]] = []
     for row, image in found.items():
         for packed in refs[row]:
             ref = unpack_ref(packed)
@@ -178,10 +180,10 @@ def _join_rows(
                 yield TaggedOutput("failures", failure_of(ref, error))
                 continue
             if ref.size == UNMEASURED:
-                elsewhere.append((packed, ref))
+                in_files.append((packed, ref))
             else:
                 done.append(with_change(packed, ref))
-    yield from _pack_measured(done, _measure_files(elsewhere))
+    yield from _pack_measured(done, _measure_files(in_files))
 
 
 def _lost(

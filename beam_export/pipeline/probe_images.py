@@ -33,7 +33,7 @@ class ProbedBlocks(NamedTuple):
     """Blocks of refs that know what their images are, and the samples that dropped out."""
 
     blocks: PCollection[bytes]
-    failures: PCollection[Failure]
+    failures: tuple[PCollection[Failure], ...]
 
 
 @dataclasses.dataclass
@@ -50,15 +50,14 @@ class ProbeImages(beam.PTransform):
 
     def expand(self, blocks: PCollection[bytes]) -> ProbedBlocks:
         if self.options.probe == "off":
-            nothing = blocks.pipeline | "NotProbed" >> beam.Create([], reshuffle=False)
-            return ProbedBlocks(blocks, nothing)
+            return ProbedBlocks(blocks, ())
         probe = _Probe(self.options.spec(), self.options.probe == "full", self.threads)
-        # blocks: PCollection[bytes], packed refs; failures: PCollection[Failure].
+        # blocks: packed refs; failures: Failure
         probed = blocks | "Probe" >> beam.ParDo(probe).with_outputs("failures", main="blocks")
         # A checkpoint: images are read once, whatever the number of steps to come.
         return ProbedBlocks(
             probed.blocks | "CheckpointProbed" >> Checkpoint(bytes),
-            probed.failures | "CheckpointLost" >> Checkpoint(Failure),
+            (probed.failures | "CheckpointLost" >> Checkpoint(Failure),),
         )
 
 

@@ -14,15 +14,18 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 __all__ = ["listening", "report"]
 
 _LARGEST = 65_536
+#: Seconds after which a listener notices at the latest that nobody needs it any more.
+_CHECK_EVERY = 0.2
 #: An address has at most 108 bytes (unix(7)); with a longer TMPDIR the socket lies elsewhere.
 _LONGEST_FOLDER = 70
 
 
-def report(address: str | None, counts: Mapping[str, int]) -> None:
+def report(address: str | None, counts: Mapping[str, Any]) -> None:
     """Sends counts to the listener at `address`; never waits, and never fails.
 
     Args:
@@ -41,7 +44,7 @@ def report(address: str | None, counts: Mapping[str, int]) -> None:
 
 
 @contextlib.contextmanager
-def listening(heard: Callable[[Mapping[str, int]], None]) -> Iterator[str]:
+def listening(heard: Callable[[Mapping[str, Any]], None]) -> Iterator[str]:
     """Listens while the block runs, calling `heard` from a thread; gives the socket's path."""
     with (
         tempfile.TemporaryDirectory(prefix="beam_export-", dir=_place()) as folder,
@@ -49,7 +52,7 @@ def listening(heard: Callable[[Mapping[str, int]], None]) -> Iterator[str]:
     ):
         address = os.path.join(folder, "progress")
         receiver.bind(address)
-        receiver.settimeout(0.2)
+        receiver.settimeout(_CHECK_EVERY)
         done = threading.Event()
         listener = threading.Thread(
             target=_listen, args=(receiver, heard, done), name="progress", daemon=True
@@ -59,7 +62,19 @@ def listening(heard: Callable[[Mapping[str, int]], None]) -> Iterator[str]:
             yield address
         finally:
             done.set()
+            _wake(address)
             listener.join()
+
+
+def _wake(address: str) -> None:
+    """Sends an empty datagram, which comes after all that was sent before."""
+    # The listener notices without it too, a moment later.
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        sender.settimeout(_CHECK_EVERY)
+        sender.sendto(b"", address)
 
 
 def _place() -> str:
@@ -68,12 +83,15 @@ def _place() -> str:
 
 
 def _listen(
-    receiver: socket.socket, heard: Callable[[Mapping[str, int]], None], done: threading.Event
+    receiver: socket.socket, heard: Callable[[Mapping[str, Any]], None], done: threading.Event
 ) -> None:
     while True:
         try:
-            heard(json.loads(receiver.recv(_LARGEST)))
+            received = receiver.recv(_LARGEST)
         except TimeoutError:
             # What was sent before the end is still there to be read.
-            if done.is_set():
-                return
+            received = b""
+        if received:
+            heard(json.loads(received))
+        elif done.is_set():
+            return

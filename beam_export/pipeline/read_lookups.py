@@ -9,9 +9,18 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
+from beam_export.metadata.columns import ColumnChoice
 from beam_export.pipeline.beam_utils import MergeAll
+from beam_export.pipeline.find_columns import ChooseColumns, choose_types
+from beam_export.planning.join import Tally
 from beam_export.sources.patterns import parse_inputs
-from beam_export.sources.tables.lookup import list_tables, open_table_file, read_ids, read_part
+from beam_export.sources.tables.lookup import (
+    choose_columns_of_rows,
+    list_tables,
+    open_table_file,
+    read_ids,
+    read_part,
+)
 from beam_export.sources.tables.rows import TableTypes
 from beam_export.storage.registry import check_reachable
 from beam_export.storage.uris import unpin
@@ -25,10 +34,12 @@ class Table(NamedTuple):
     Attributes:
         rows: packed rows (`lookup.pack_rows`).
         columns: (serialized Arrow schema, where it is from) of the columns with types of their own.
+        tallies: which names of `--drop_columns` and `--text_columns` it has; none without those.
     """
 
     rows: PCollection[bytes]
     columns: PCollection[tuple[bytes, str]]
+    tallies: tuple[PCollection[Tally], ...]
 
 
 @dataclasses.dataclass
@@ -38,10 +49,14 @@ class ReadTable(beam.PTransform):
     Attributes:
         path: as `--metadata`.
         key: name of the column with the ids.
+        encoding: of text, if no byte-order mark says otherwise.
+        choice: of its columns.
     """
 
     path: str
     key: str
+    encoding: str
+    choice: ColumnChoice
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Table:
         for pattern in parse_inputs(self.path):
@@ -53,17 +68,28 @@ class ReadTable(beam.PTransform):
             | "SpreadFiles" >> beam.Reshuffle()
             # parts: TablePart; types: TableTypes; columns: (serialized Arrow schema, path)
             | "LookAtFiles"
-            >> beam.ParDo(_DescribeFile(self.key)).with_outputs("types", "columns", main="parts")
+            >> beam.ParDo(_DescribeFile(self.key, self.encoding)).with_outputs(
+                "types", "columns", main="parts"
+            )
         )
-        types = files.types | "AllTypes" >> beam.CombineGlobally(MergeAll(TableTypes))
+        types = files.types | "AllTypes" >> MergeAll(TableTypes)
         rows = (
             files.parts
             | "SpreadParts" >> beam.Reshuffle()
-            # rows, packed
+            # packed rows
             | "ReadParts"
-            >> beam.FlatMap(read_part, AsSingleton(types), self.key).with_output_types(bytes)
+            >> beam.FlatMap(
+                read_part, AsSingleton(types), key=self.key, encoding=self.encoding
+            ).with_output_types(bytes)
         )
-        return Table(rows, files.columns)
+        columns = files.columns
+        if any(self.choice):
+            # values: packed rows; tally: one Tally
+            chosen = rows | "ChooseColumns" >> ChooseColumns(self.choice, choose_columns_of_rows)
+            # (serialized Arrow schema, path)
+            columns = columns | "ChooseTypes" >> choose_types(self.choice)
+            return Table(chosen.values, columns, (chosen.tally,))
+        return Table(rows, columns, ())
 
 
 @dataclasses.dataclass
@@ -73,28 +99,32 @@ class ReadIds(beam.PTransform):
     Attributes:
         flag: that gave the path.
         path: a text file with one id per line, or a Parquet file with a column of ids.
+        encoding: of text, if no byte-order mark says otherwise.
     """
 
     flag: str
     path: str
+    encoding: str
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> PCollection[bytes]:
         check_reachable(self.flag, self.path)
         return (
             pbegin
             | "Path" >> beam.Create([self.path])
-            | "ReadIds" >> beam.FlatMap(read_ids, self.flag).with_output_types(bytes)
+            # packed rows
+            | "ReadIds"
+            >> beam.FlatMap(read_ids, self.flag, encoding=self.encoding).with_output_types(bytes)
         )
 
 
 class _DescribeFile(beam.DoFn):
     """Yields the parts of a file; tagged `columns` or `types`, the types of its columns."""
 
-    def __init__(self, key: str) -> None:
-        self._key = key
+    def __init__(self, key: str, encoding: str) -> None:
+        self._key, self._encoding = key, encoding
 
     def process(self, uri: str) -> Iterator[Any]:
-        found = open_table_file(uri, self._key)
+        found = open_table_file(uri, self._key, self._encoding)
         if found.schema is not None:
             schema: bytes = found.schema.serialize().to_pybytes()
             yield TaggedOutput("columns", (schema, unpin(uri)[0]))

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.pvalue import DoOutputsTuple, PCollection
 
+from beam_export.metadata.columns import ColumnChoice
 from beam_export.pipeline.beam_utils import split_failures
-from beam_export.pipeline.progress import report
+from beam_export.pipeline.join_folders import FolderTables, ReadFolderTables
+from beam_export.pipeline.list_inputs import ListInputs
 from beam_export.pipeline.read_tables import ReadTables
 from beam_export.pipeline.read_tars import ReadTars, Spills
-from beam_export.planning.blocks import REFS_PER_BLOCK
+from beam_export.pipeline.resources import spreads
+from beam_export.planning.join import Tally
 from beam_export.planning.order import source_key
+from beam_export.planning.spill_files import load
 from beam_export.samples import Failure, Member, SampleRef
-from beam_export.sources.entries import Listed, Skipped, Source
-from beam_export.sources.input_format import choose
+from beam_export.sources.contents import ALL_KINDS
 from beam_export.sources.json_metadata import MAX_JSON, with_json
-from beam_export.sources.listing import list_images
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.reader import Reader
+from beam_export.sources.tables.encoding import UTF8
 from beam_export.storage.registry import check_reachable
 from beam_export.storage.uris import unpin
-from beam_export.text import printable
+from beam_export.text import stored
 
 __all__ = ["ReadSamples", "Samples"]
 
@@ -40,15 +43,21 @@ class Samples(NamedTuple):
         skipped: files that are no images, by suffix.
         columns: (serialized Arrow schema, where it is from) of metadata whose types the inputs
             declare: those that refs name as `typed`.
-        from_json: whether the columns of all samples with a `.json` are made of its keys, and not
-            of a Parquet beside a tar, of one element.
+        companions: an element per tar whose columns are those of a Parquet beside it, and not made
+            of the keys of a `.json`.
+        measured: whether the sizes of all images are known.
+        folders: the tables of image folders; None if they are passed by.
+        notes: what the end of the run says of the samples.
     """
 
     refs: tuple[PCollection[list[SampleRef]], ...]
-    failures: PCollection[Failure]
-    skipped: PCollection[str]
-    columns: PCollection[tuple[bytes, str]]
-    from_json: PCollection[bool]
+    failures: tuple[PCollection[Failure], ...]
+    skipped: tuple[PCollection[str], ...]
+    columns: tuple[PCollection[tuple[bytes, str]], ...]
+    companions: tuple[PCollection[bool], ...]
+    measured: bool
+    folders: FolderTables | None = None
+    notes: tuple[PCollection[Tally], ...] = ()
 
 
 @dataclasses.dataclass
@@ -62,6 +71,10 @@ class ReadSamples(beam.PTransform):
         input_format: as the flag.
         spills: where the members of compressed tars go; None if they are not to be written.
         max_bytes: larger members of compressed tars are failures.
+        table_encoding: as the flag.
+        kinds: what the inputs hold, if that is known: for other kinds there are no steps.
+        columns: which columns are taken of what JSON and tables hold.
+        joins_folders: whether tables in image folders are joined.
     """
 
     patterns: list[Pattern]
@@ -70,107 +83,125 @@ class ReadSamples(beam.PTransform):
     input_format: str = "auto"
     spills: Spills | None = None
     max_bytes: int = 1 << 28
+    table_encoding: str = UTF8
+    kinds: frozenset[str] = ALL_KINDS
+    columns: ColumnChoice = ColumnChoice()  # noqa: RUF009 (a tuple)
+    joins_folders: bool = False
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
         for pattern in self.patterns:
             check_reachable("--input", pattern.path)
-        listed = (
+        listed = self._list(pbegin)
+        found = Samples((), (listed.failures,), (listed.skipped,), (), (), True)
+        found = found._replace(notes=(listed.notes,))
+        if "files" in self.kinds or not self.kinds:
+            found = _add_files(found, listed.blocks, self.columns)
+        if tables := self.kinds & {"parquet", "table"}:
+            read = ReadTables(
+                self.progress_address, self.table_encoding, spills=self.spills, kinds=tables
+            )
+            found = _add_tables(found, listed.tables | "ReadTables" >> read)
+        if "webdataset" in self.kinds:
+            read_tars = ReadTars(
+                self.spills,
+                self.max_bytes,
+                progress_address=self.progress_address,
+                choice=self.columns,
+            )
+            found = _add_tars(found, listed.webdataset | "ReadTars" >> read_tars)
+        if self.joins_folders:
+            read_folders = ReadFolderTables(self.table_encoding, self.columns)
+            folders = listed.folder_tables | "ReadFolderTables" >> read_folders
+            found = found._replace(folders=folders, skipped=(*found.skipped, *folders.skipped))
+        return found
+
+    def _list(self, pbegin: beam.pvalue.PBegin) -> DoOutputsTuple:
+        list_inputs = ListInputs(
+            self.exclude,
+            self.input_format,
+            progress_address=self.progress_address,
+            kinds=self.kinds,
+            joins=self.joins_folders,
+            drops_all=self.columns.drops_all,
+            encoding=self.table_encoding,
+        )
+        # blocks: packed (pattern number, first position, [Listed, ...]); webdataset, tables,
+        # folder_tables: Source; skipped: str; failures: Failure; notes: Tally
+        return (
             pbegin
             | "Patterns" >> beam.Create(self.patterns)  # Pattern
-            # blocks: (pattern number, first position, [Listed, ...]), packed; webdataset, tables:
-            # Source; skipped: str
             | "ListInputs"
-            >> beam.ParDo(
-                _ListInputs(self.exclude, self.input_format, self.progress_address)
-            ).with_outputs("failures", "skipped", "webdataset", "tables", main="blocks")
-        )
-        files = (
-            listed.blocks
-            | "SpreadBlocks" >> beam.Reshuffle()
-            # [SampleRef, ...]
-            | "MakeRefs" >> beam.ParDo(_MakeRefs()).with_outputs("failures", main="refs")
-        )
-        tables = listed.tables | "ReadTables" >> ReadTables(self.progress_address)
-        tars = listed.webdataset | "ReadTars" >> ReadTars(
-            self.spills, self.max_bytes, self.progress_address
-        )
-        failures = (listed.failures, files.failures, tables["failures"], tars["failures"])
-        # One bool: whether no tar has columns of its own.
-        from_json = (
-            tars["columns"]
-            | "CountBeside" >> beam.combiners.Count.Globally()
-            | "FromJson" >> beam.Map(lambda count: count == 0).with_output_types(bool)
-        )
-        return Samples(
-            refs=(files.refs, *tables["refs"], *tars["refs"]),
-            failures=failures | "ListFailures" >> beam.Flatten(),
-            skipped=(listed.skipped, tars["skipped"]) | "Skipped" >> beam.Flatten(),
-            columns=(tables["columns"], tars["columns"]) | "Columns" >> beam.Flatten(),
-            from_json=from_json,
+            >> beam.ParDo(list_inputs).with_outputs(
+                "failures",
+                "skipped",
+                "notes",
+                "webdataset",
+                "tables",
+                "folder_tables",
+                main="blocks",
+            )
         )
 
 
-class _ListInputs(beam.DoFn):
-    """Yields packed blocks of (pattern number, first position, [Listed, ...]), and `Source`s."""
-
-    def __init__(self, exclude: str, input_format: str, progress_address: str | None) -> None:
-        self._exclude, self._format, self._progress_address = (
-            exclude,
-            input_format,
-            progress_address,
-        )
-
-    def process(self, pattern: Pattern) -> Iterator[Any]:
-        pattern = Pattern(*pattern)
-        block: list[Listed] = []
-        position = 0
-        for item in choose(list_images(pattern, self._exclude), self._format):
-            if block and (len(block) == REFS_PER_BLOCK or isinstance(item, Source)):
-                yield self._close(pattern, position, block)
-                position += len(block)
-                block = []
-            if isinstance(item, Failure):
-                yield TaggedOutput("failures", item)
-            elif isinstance(item, Skipped):
-                yield TaggedOutput("skipped", item.kind)
-            elif isinstance(item, Source):
-                placed = item._replace(order=source_key(pattern.number, position))
-                position += 1
-                yield TaggedOutput("webdataset" if item.kind == "webdataset" else "tables", placed)
-            else:
-                block.append(item)
-        if block:
-            yield self._close(pattern, position, block)
-
-    def _close(self, pattern: Pattern, position: int, block: list[Listed]) -> bytes:
-        report(self._progress_address, {"listed": len(block)})
-        return _pack_listed(pattern.number, position, block)
+def _add_files(found: Samples, blocks: PCollection[bytes], choice: ColumnChoice) -> Samples:
+    if spreads(blocks.pipeline):
+        blocks = blocks | "SpreadBlocks" >> beam.Reshuffle()
+    # refs: [SampleRef, ...]; failures: Failure
+    files: DoOutputsTuple = blocks | "MakeRefs" >> beam.ParDo(_MakeRefs(choice)).with_outputs(
+        "failures", main="refs"
+    )
+    return found._replace(
+        refs=(*found.refs, files.refs), failures=(*found.failures, files.failures)
+    )
 
 
-def _pack_listed(number: int, position: int, block: list[Listed]) -> bytes:
-    plain = [
-        (one.relative, tuple(one.image), [tuple(field) for field in one.fields]) for one in block
-    ]
-    return pickle.dumps((number, position, plain), protocol=5)
+def _add_tables(found: Samples, tables: Mapping[str, Any]) -> Samples:
+    return found._replace(
+        refs=(*found.refs, *tables["refs"]),
+        failures=(*found.failures, *tables["failures"]),
+        columns=(*found.columns, tables["columns"]),
+        notes=(*found.notes, *tables["notes"]),
+        measured=False,
+    )
+
+
+def _add_tars(found: Samples, tars: Mapping[str, Any]) -> Samples:
+    # True, one per tar with a Parquet
+    companions = tars["columns"] | "Companions" >> beam.Map(_is_there).with_output_types(bool)
+    return found._replace(
+        refs=(*found.refs, *tars["refs"]),
+        failures=(*found.failures, *tars["failures"]),
+        skipped=(*found.skipped, tars["skipped"]),
+        columns=(*found.columns, tars["columns"]),
+        companions=(companions,),
+        notes=(*found.notes, tars["notes"]),
+    )
+
+
+def _is_there(_: object) -> bool:
+    return True
 
 
 class _MakeRefs(beam.DoFn):
     """Yields a list of refs per block; their JSON sidecars are read for metadata columns."""
 
+    def __init__(self, choice: ColumnChoice) -> None:
+        self._choice = choice
+
     def process(self, packed: bytes) -> Iterator[Any]:
-        number, position, plain = pickle.loads(packed)
+        number, position, plain = pickle.loads(load(packed))
         refs = [
             _make_ref(source_key(number, place), relative, image=Member(*image), fields=fields)
             for place, (relative, image, fields) in enumerate(plain, position)
         ]
         with Reader(MAX_JSON) as reader:
-            yield from split_failures(with_json(refs, reader))
+            yield from split_failures(with_json(refs, reader, self._choice))
 
 
 def _make_ref(order: bytes, relative: str, image: Member, fields: list[Any]) -> SampleRef:
     return SampleRef(
         order=order,
-        id=printable(relative.rpartition(".")[0]),
+        id=stored(relative.rpartition(".")[0]),
         path=unpin(image.uri)[0],
         image=image,
         fields=tuple(Member(*field) for field in fields),

@@ -13,7 +13,7 @@ from beam_export.planning.plan import open_plan
 from beam_export.samples import Failure, Sample
 from beam_export.shards.manifest import Manifest
 from beam_export.shards.output import Output
-from beam_export.shards.parquet import read_rows
+from beam_export.shards.parquet import read_shard_rows
 from beam_export.shards.writer import ShardResult
 
 __all__ = ["ExportResult"]
@@ -71,7 +71,7 @@ def _read_back(
         output.read(names.parquet(result.number)) as table,
         output.read(names.tar(result.number)) as tar,
     ):
-        for row in read_rows(table):
+        for row in read_shard_rows(table):
             image = None
             if with_images:
                 tar.seek(row.offset)

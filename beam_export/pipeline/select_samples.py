@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection, TaggedOutput
 
 from beam_export.options import ExportOptions
-from beam_export.pipeline.beam_utils import GroupInBundle, MergeAll
-from beam_export.pipeline.find_columns import FindColumns
+from beam_export.pipeline.beam_utils import MergeAll, MergeBundle
+from beam_export.pipeline.buckets import (
+    blocks_of,
+    count_buckets,
+    count_refs,
+    deal,
+    pack_refs,
+    refs_in,
+)
+from beam_export.pipeline.decide_members import PrepareMembers
+from beam_export.pipeline.find_columns import ChooseColumns, FindColumns, choose_types
+from beam_export.pipeline.find_splits import FindSplits, add_split_column
+from beam_export.pipeline.join_folders import FolderTables, JoinFolders
+from beam_export.pipeline.label_samples import FindClasses, LabelSamples, label_types
 from beam_export.pipeline.measure_images import MeasureImages
+from beam_export.pipeline.plan_shards import ResolveDuplicateIds
 from beam_export.pipeline.probe_images import ProbeImages
 from beam_export.pipeline.read_lookups import ReadIds, ReadTable
-from beam_export.planning.blocks import REFS_PER_BLOCK, PackedRef, open_block, pack_block
+from beam_export.planning.blocks import PackedRef, open_block, pack_block
+from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import (
     Tally,
-    bucket_count,
-    bucket_of,
     check_tally,
     join_bucket,
 )
-from beam_export.planning.select import SampleFilter
+from beam_export.planning.join_keys import bucket_of, bucket_of_key, new_names
+from beam_export.planning.labels import declared_with_classes, with_class_feature
+from beam_export.planning.select import SampleFilter, choose_columns
+from beam_export.planning.spill_files import load, spill
 from beam_export.samples import Failure
-from beam_export.sources.tables.lookup import Row, count_of, pack_rows, unpack_rows
+from beam_export.sources.patterns import names_in
+from beam_export.sources.tables.lookup import LookupRow, count_of, pack_rows, unpack_rows
 
 __all__ = ["ChooseSamples", "Chosen", "JoinTables", "Joined", "SelectSamples", "Selected"]
+
+
+#: Before the number of a table, where samples and rows meet.
+_ROWS = "rows"
 
 
 class Joined(NamedTuple):
@@ -38,19 +59,21 @@ class Joined(NamedTuple):
         blocks: packed refs.
         columns: (serialized Arrow schema, where it is from) of the columns whose types are
             declared, those of the samples and those of the table.
-        tally: what matched what, of one element.
+        tallies: what matched what; none without tables.
+        names: packed decisions on equal ids, whose new names have matched too; None without.
     """
 
     blocks: PCollection[bytes]
-    columns: PCollection[tuple[bytes, str]] | None
-    tally: PCollection[Tally]
+    columns: tuple[PCollection[tuple[bytes, str]], ...]
+    tallies: tuple[PCollection[Tally], ...]
+    names: PCollection[bytes] | None = None
 
 
 class Selected(NamedTuple):
-    """Blocks of the samples that are left, and what was counted on the way, of one element."""
+    """Blocks of the samples that are left, and what was counted on the way."""
 
     blocks: PCollection[bytes]
-    tally: PCollection[Tally]
+    tallies: tuple[PCollection[Tally], ...]
 
 
 class Chosen(NamedTuple):
@@ -61,14 +84,20 @@ class Chosen(NamedTuple):
         columns: metadata columns of all samples as a serialized Arrow schema, of one element.
         source_failures: samples of tables that have no image.
         probe_failures: samples that failed under `--probe`.
-        tally: what matched and what was left out, of one element.
+        tallies: what matched and what was left out.
+        classes: names of the classes of `--labels`, of one element; None without.
+        splits: packed `Splits`, of one element; None without.
+        names: as `Joined.names`.
     """
 
     blocks: PCollection[bytes]
     columns: PCollection[bytes]
-    source_failures: PCollection[Failure]
-    probe_failures: PCollection[Failure]
-    tally: PCollection[Tally]
+    source_failures: tuple[PCollection[Failure], ...]
+    probe_failures: tuple[PCollection[Failure], ...]
+    tallies: tuple[PCollection[Tally], ...]
+    classes: PCollection[list[str]] | None = None
+    splits: PCollection[bytes] | None = None
+    names: PCollection[bytes] | None = None
 
 
 @dataclasses.dataclass
@@ -84,34 +113,109 @@ class ChooseSamples(beam.PTransform):
         threads: images in work at the same time in each worker process.
         schema: the metadata columns, if they are declared.
         columns: (serialized Arrow schema, where it is from) of the samples' own columns.
+        measured: whether the sizes of all images are known.
+        folders: the tables of image folders, joined before any other; None for none.
     """
 
     options: ExportOptions
     threads: int
     schema: pa.Schema | None
-    columns: PCollection[tuple[bytes, str]] | None
+    columns: tuple[PCollection[tuple[bytes, str]], ...] = ()
+    measured: bool = False
+    folders: FolderTables | None = None
 
     def expand(self, blocks: PCollection[bytes]) -> Chosen:
-        # PCollection[bytes] throughout: packed blocks of refs.
-        joined = blocks | "JoinTables" >> JoinTables(self.options, self.columns)
-        columns = joined.blocks | "FindColumns" >> FindColumns(self.schema, joined.columns)
-        measure, blocks = MeasureImages(), joined.blocks
+        # blocks, everywhere below: packed refs; columns: one serialized Arrow schema
+        columns, choice = self.columns, self.options.columns
+        tallies: tuple[PCollection[Tally], ...] = ()
+        if any(choice):
+            blocks, named = blocks | "ChooseColumns" >> ChooseColumns(choice, choose_columns)
+            tallies = (named,)
+            columns = tuple(
+                one | f"ChooseTypes{number}" >> choose_types(choice)
+                for number, one in enumerate(columns)
+            )
+        if self.folders is not None:
+            found = blocks | "JoinFolders" >> JoinFolders(self.folders)
+            blocks, columns = found.blocks, (*columns, found.columns)
+            tallies = (*tallies, found.tally)
+        joined = blocks | "JoinTables" >> JoinTables(self.options, columns)
+        chosen = self._select(blocks, joined, tallies)
+        return chosen._replace(names=joined.names)
+
+    def _select(
+        self, blocks: PCollection[bytes], joined: Joined, tallies: tuple[PCollection[Tally], ...]
+    ) -> Chosen:
+        """Returns the samples that are left once all tables are joined.
+
+        Args:
+            blocks: all samples.
+            joined: those that `--ids` has left.
+            tallies: what was counted before tables were joined.
+        """
+        classes = None
+        if self.options.labels == "folder":
+            # Of all samples, those that `--ids` leaves out too.
+            classes = blocks | "FindClasses" >> FindClasses(bool(self.columns))
+            joined = self._label(joined, classes)
+        columns = self._find_columns(joined, classes)
+        blocks, lost = joined.blocks, ()
         if self.options.asks_sizes:
-            blocks, lost = blocks | "MeasureImages" >> measure
+            blocks, lost = self._measure(blocks)
         probed = blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
         selected = probed.blocks | "SelectSamples" >> SelectSamples(
-            self.options, columns, joined.tally
+            self.options, columns, (*tallies, *joined.tallies)
         )
         blocks = selected.blocks
         if not self.options.asks_sizes:
-            blocks, lost = blocks | "MeasureImages" >> measure
+            blocks, lost = self._measure(blocks)
+        splits = None
+        if self.options.split_rule is not None:
+            # Of the samples that are left; a filter knows an input's column by its own name yet.
+            splits = blocks | "FindSplits" >> FindSplits(self.options.split_rule, columns)
+            columns = columns | "SplitColumn" >> add_split_column(self.schema is not None)
+        blocks = blocks | "PrepareMembers" >> PrepareMembers(self.options, columns, splits)
         return Chosen(
             blocks=blocks,
             columns=columns,
             source_failures=lost,
             probe_failures=probed.failures,
-            tally=selected.tally,
+            tallies=selected.tallies,
+            classes=classes,
+            splits=splits,
         )
+
+    def _label(self, joined: Joined, classes: PCollection[list[str]]) -> Joined:
+        """Returns the samples with their classes."""
+        blocks = joined.blocks | "LabelSamples" >> LabelSamples(classes, bool(self.columns))
+        columns = tuple(
+            one | f"LabelTypes{number}" >> label_types()
+            for number, one in enumerate(joined.columns)
+        )
+        return joined._replace(blocks=blocks, columns=columns)
+
+    def _find_columns(
+        self, joined: Joined, classes: PCollection[list[str]] | None
+    ) -> PCollection[bytes]:
+        schema = self.schema
+        if schema is not None and classes is not None:
+            schema = declared_with_classes(schema)
+        # one serialized Arrow schema
+        columns = joined.blocks | "FindColumns" >> FindColumns(schema, joined.columns)
+        if classes is None:
+            return columns
+        return columns | "NameClasses" >> beam.Map(
+            with_class_feature, AsSingleton(classes)
+        ).with_output_types(bytes)
+
+    def _measure(
+        self, blocks: PCollection[bytes]
+    ) -> tuple[PCollection[bytes], tuple[PCollection[Failure], ...]]:
+        if self.measured:
+            return blocks, ()
+        # blocks: packed refs; failures: Failure
+        measured = blocks | "MeasureImages" >> MeasureImages()
+        return measured.blocks, measured.failures
 
 
 @dataclasses.dataclass
@@ -124,69 +228,79 @@ class JoinTables(beam.PTransform):
     """
 
     options: ExportOptions
-    columns: PCollection[tuple[bytes, str]] | None
+    columns: tuple[PCollection[tuple[bytes, str]], ...]
 
     def expand(self, blocks: PCollection[bytes]) -> Joined:
         given = self.options.lookups
         if not given:
-            nothing = blocks.pipeline | "NothingJoined" >> beam.Create([Tally()], reshuffle=False)
-            return Joined(blocks, self.columns, nothing)
-        tables, columns = self._read(blocks.pipeline, given)
+            return Joined(blocks, self.columns, ())
+        tables, columns, tallies = self._read(blocks.pipeline, given)
         counted = {
-            "refs": blocks | "CountRefs" >> beam.Map(lambda block: len(open_block(block).ids)),
+            "refs": blocks | "CountRefs" >> beam.Map(count_refs),
             **{name: rows | f"Count_{name}" >> beam.Map(count_of) for name, rows in tables.items()},
         }
-        # PCollection[int], of one element each: samples, and rows of each table.
-        sums = [
-            counts | f"Sum_{name}" >> beam.CombineGlobally(sum) for name, counts in counted.items()
-        ]
-        # PCollection[int], of one element: number of buckets.
-        buckets = (
-            sums
-            | "Sums" >> beam.Flatten()
-            | "AllSums" >> beam.combiners.ToList()
-            | "Buckets" >> beam.Map(bucket_count)
-        )
-        # PCollection[tuple[int, bytes]] each: bucket, packed refs or rows.
-        deal = beam.ParDo(GroupInBundle(_deal_refs, _pack_refs), AsSingleton(buckets))
-        dealt = {"refs": blocks | "DealRefs" >> deal.with_output_types(tuple[int, bytes])}
-        deal = beam.ParDo(GroupInBundle(_deal_rows, _pack_rows), AsSingleton(buckets))
+        # one int: number of buckets
+        buckets = blocks.pipeline | "Buckets" >> count_buckets(counted.values())
+        names = self._names(blocks)
+        renamed = () if names is None else (AsSingleton(names),)
+        sides = (AsSingleton(buckets), *renamed)
+        # (bucket, packed refs or rows) each
+        dealt = {"refs": blocks | "DealRefs" >> deal(_deal_refs, pack_refs, *sides[:1])}
         for name, rows in tables.items():
-            labelled = f"DealRows_{name}" >> deal.with_output_types(tuple[int, bytes])
-            dealt[name] = rows | labelled
-        # blocks: PCollection[bytes], packed refs; tally: PCollection[Tally], one per bucket.
+            dealt[name] = rows | f"DealRows_{name}" >> deal(_deal_rows, _pack_rows, *sides)
+        # blocks: packed refs; tally: Tally, one per bucket
         joined = (
             dealt
             | "Meet" >> beam.CoGroupByKey()
-            | "JoinBucket" >> beam.FlatMapTuple(_join).with_outputs("tally", main="blocks")
+            | "JoinBucket"
+            >> beam.FlatMapTuple(_join, *renamed).with_outputs("tally", main="blocks")
         )
-        # PCollection[Tally], of one element.
-        tally = (
-            joined.tally
-            | "AllTallies" >> beam.CombineGlobally(MergeAll(Tally))
-            | "CheckTally" >> beam.Map(check_tally, given)
-        )
+        # one Tally
+        check = functools.partial(check_tally, given=given)
+        tally = joined.tally | "AllTallies" >> MergeAll(Tally, finish=check)
         # No sample goes on before it is known that the tables are in order.
         checked = joined.blocks | "Checked" >> beam.Map(
             lambda block, _: block, AsSingleton(tally)
         ).with_output_types(bytes)
-        return Joined(checked, columns, tally)
+        return Joined(checked, columns, (tally, *tallies), names)
+
+    def _names(self, blocks: PCollection[bytes]) -> PCollection[bytes] | None:
+        """Returns the packed decisions on equal ids, whose new names match too, if there are any.
+
+        They are those over all samples: what is left out by `--ids` is not known here.
+        """
+        if self.options.duplicates != "rename":
+            return None
+        return blocks | "NewNames" >> ResolveDuplicateIds("rename")
 
     def _read(
         self, pipeline: beam.Pipeline, given: Mapping[str, str]
-    ) -> tuple[dict[str, PCollection[bytes]], PCollection[tuple[bytes, str]] | None]:
+    ) -> tuple[
+        dict[str, PCollection[bytes]],
+        tuple[PCollection[tuple[bytes, str]], ...],
+        tuple[PCollection[Tally], ...],
+    ]:
+        """Returns rows and ids by name, the columns whose types are declared, and counts."""
         found: dict[str, PCollection[bytes]] = {}
         columns = self.columns
-        if "metadata" in given:
-            read = ReadTable(given["metadata"], self.options.metadata_key)
-            table = pipeline | "ReadTable" >> read
-            found["rows"] = table.rows
-            kinds = [table.columns, *([] if columns is None else [columns])]
-            columns = kinds | "TypedColumns" >> beam.Flatten()
+        tallies: tuple[PCollection[Tally], ...] = ()
+        options = self.options
+        for number, path in enumerate(names_in(given.get("metadata", ""))):
+            read = ReadTable(
+                path=path,
+                key=options.metadata_key,
+                encoding=options.table_encoding,
+                choice=options.columns,
+            )
+            table = pipeline | f"ReadTable{number}" >> read
+            found[f"{_ROWS}{number}"] = table.rows
+            columns = (*columns, table.columns)
+            tallies = (*tallies, *table.tallies)
         for name in ("ids", "exclude_ids"):
             if name in given:
-                found[name] = pipeline | f"Read_{name}" >> ReadIds(f"--{name}", given[name])
-        return found, columns
+                ids = ReadIds(f"--{name}", given[name], encoding=options.table_encoding)
+                found[name] = pipeline | f"Read_{name}" >> ids
+        return found, columns, tallies
 
 
 def _deal_refs(block: bytes, buckets: int) -> Iterator[tuple[int, PackedRef]]:
@@ -194,30 +308,43 @@ def _deal_refs(block: bytes, buckets: int) -> Iterator[tuple[int, PackedRef]]:
         yield bucket_of(ref.id, buckets), ref
 
 
-def _deal_rows(packed: bytes, buckets: int) -> Iterator[tuple[int, Row]]:
+def _deal_rows(
+    packed: bytes, buckets: int, renamed: bytes = b""
+) -> Iterator[tuple[int, LookupRow]]:
+    names = _names_of(renamed) if renamed else frozenset()
     for row in unpack_rows(packed):
-        yield bucket_of(row.key, buckets), row
+        yield bucket_of_key(row.key, buckets, names), row
 
 
-def _pack_refs(refs: list[PackedRef]) -> Iterator[bytes]:
-    yield pack_block(refs)
+@functools.lru_cache(maxsize=2)
+def _names_of(renamed: bytes) -> frozenset[str]:
+    return new_names(open_decisions(renamed))
 
 
-def _pack_rows(rows: list[Row]) -> Iterator[bytes]:
-    yield pack_rows(rows)
+def _pack_rows(rows: list[LookupRow]) -> Iterator[bytes]:
+    yield spill(pack_rows(rows))
 
 
-def _join(bucket: int, met: Mapping[str, Iterable[bytes]]) -> Iterator[Any]:
-    refs = [ref for block in met["refs"] for ref in open_block(block).refs()]
+def _number(name: str) -> tuple[int, str]:
+    return len(name), name
+
+
+def _join(bucket: int, met: Mapping[str, Iterable[bytes]], renamed: bytes = b"") -> Iterator[Any]:
     given = {
-        name: [row for packed in packs for row in unpack_rows(packed)]
+        name: [row for packed in packs for row in unpack_rows(load(packed))]
         for name, packs in met.items()
         if name != "refs"
     }
-    kept, tally = join_bucket(refs, **given)
+    kept, tally = join_bucket(
+        refs_in(met["refs"]),
+        # By number, as their columns join in turn.
+        tables=[given[name] for name in sorted(given, key=_number) if name.startswith(_ROWS)],
+        ids=given.get("ids"),
+        exclude_ids=given.get("exclude_ids"),
+        renamed=open_decisions(renamed).renamed if renamed else {},
+    )
     yield TaggedOutput("tally", tally)
-    for start in range(0, len(kept), REFS_PER_BLOCK):
-        yield pack_block(kept[start : start + REFS_PER_BLOCK])
+    yield from blocks_of(kept)
 
 
 @dataclasses.dataclass
@@ -227,28 +354,23 @@ class SelectSamples(beam.PTransform):
     Attributes:
         options: of the export.
         columns: metadata columns as a serialized Arrow schema, of one element.
-        tally: what was counted before, of one element.
+        tallies: what was counted before.
     """
 
     options: ExportOptions
     columns: PCollection[bytes]
-    tally: PCollection[Tally]
+    tallies: tuple[PCollection[Tally], ...]
 
     def expand(self, blocks: PCollection[bytes]) -> Selected:
         if self.options.filter is None and self.options.caption_column is None:
-            return Selected(blocks, self.tally)
+            return Selected(blocks, self.tallies)
         filter_samples = _FilterSamples(self.options.filter, self.options.caption_column)
-        # blocks: PCollection[bytes], packed refs; tally: PCollection[Tally], one per block.
-        filtered = blocks | "FilterSamples" >> beam.ParDo(
+        # blocks: packed refs; tally: Tally, one per block
+        filtered: DoOutputsTuple = blocks | "FilterSamples" >> beam.ParDo(
             filter_samples, AsSingleton(self.columns)
         ).with_outputs("tally", main="blocks")
-        # PCollection[Tally], of one element.
-        tally = (
-            (self.tally, filtered.tally)
-            | "Tallies" >> beam.Flatten()
-            | "AllTallies" >> beam.CombineGlobally(MergeAll(Tally))
-        )
-        return Selected(filtered.blocks, tally)
+        merged = filtered.tally | "AllTallies" >> beam.ParDo(MergeBundle(Tally))
+        return Selected(filtered.blocks, (*self.tallies, merged))
 
 
 class _FilterSamples(beam.DoFn):

@@ -7,26 +7,30 @@ encoded where it is, appended to a temporary file, and stands there until its sh
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
+import reprlib
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
+from PIL import Image
 
 from beam_export.errors import InputError, SampleError
 from beam_export.images.encoder import Encoder, ImageInput, is_array, nbytes
 from beam_export.images.transcode import transcode_batch
 from beam_export.metadata import canonical
-from beam_export.naming import clean_ext
-from beam_export.pipeline.prefetch import BATCH_BYTES, BATCH_SAMPLES
+from beam_export.pipeline.announce import announced
+from beam_export.pipeline.prefetch import batch_limits
 from beam_export.pipeline.resources import count_ways
 from beam_export.planning.blocks import PackedRef, pack_block, pack_ref
+from beam_export.planning.given_sample import taken
 from beam_export.planning.order import id_key, shuffle_key
-from beam_export.planning.shard import MARK, TWIN
+from beam_export.planning.shard import MARK_SIZE, TWIN_SIZE
 from beam_export.samples import (
     WHOLE,
     EncodedImage,
@@ -38,9 +42,13 @@ from beam_export.samples import (
 )
 from beam_export.shards.output import Output
 from beam_export.sources.reader import locate
-from beam_export.storage.registry import check_reachable
+from beam_export.storage.registry import check_scheme
+from beam_export.text import stored
 
 __all__ = ["SpillSamples"]
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 60
 
 
 class SpillSamples(beam.DoFn):
@@ -52,12 +60,13 @@ class SpillSamples(beam.DoFn):
 
     def setup(self) -> None:
         self._encoder.open()
+        self._limits = batch_limits(self._encoder)
 
     def teardown(self) -> None:
         self._encoder.close()
 
     def start_bundle(self) -> None:
-        self._held: list[Sample] = []
+        self._held: list[tuple[Sample, SampleError | None]] = []
         self._bytes = 0
         self._stack = contextlib.ExitStack()
         self._file: tuple[str, BinaryIO] | None = None
@@ -65,23 +74,36 @@ class SpillSamples(beam.DoFn):
 
     def process(self, sample: Sample) -> Iterator[Any]:
         self._refuse(sample)
+        try:
+            sample, fault = taken(sample, self._encoder.spec), None
+        except SampleError as error:
+            # What is wrong is listed; an image of an unknown kind must not be looked at.
+            sample, fault = dataclasses.replace(sample, image=None), error
+        most, most_bytes = self._limits
         if self._held and (
-            len(self._held) >= BATCH_SAMPLES or self._bytes + _size(sample.image) > BATCH_BYTES
+            len(self._held) >= most or self._bytes + _size(sample.image) > most_bytes
         ):
             yield from self._spill()
-        self._held.append(sample)
+        self._held.append((sample, fault))
         self._bytes += _size(sample.image)
 
     def _refuse(self, sample: object) -> None:
         """Refuses what is the pipeline's fault, and no sample's."""
         if not isinstance(sample, Sample):
-            raise InputError(
-                f"WriteShards was given a {type(sample).__name__}: give it beam_export.Sample."
+            raise announced(
+                InputError(
+                    f"WriteShards was given a {type(sample).__name__} ({_short.repr(sample)}): "
+                    "give it beam_export.Sample."
+                )
             )
-        if is_array(sample.image) and self._encoder.spec.mode == "never":
-            raise InputError(
-                f"--encode=never was given with sample {sample.id!r}, whose image is an array and "
-                "has no bytes to keep: give --encode=auto, or encoded bytes."
+        pixels = is_array(sample.image) or isinstance(sample.image, Image.Image)
+        if pixels and self._encoder.spec.mode == "never":
+            raise announced(
+                InputError(
+                    f"--encode=never was given with sample {sample.id!r}, whose image is an array "
+                    "or an image of Pillow's and has no bytes to keep: give --encode=auto, or "
+                    "encoded bytes."
+                )
             )
 
     def finish_bundle(self) -> Iterator[Any]:
@@ -94,11 +116,10 @@ class SpillSamples(beam.DoFn):
         self._stack.close()
 
     def _spill(self) -> Iterator[Any]:
-        held, self._held, self._bytes = self._held, [], 0
-        checked = [(sample, _fault(sample)) for sample in held]
+        checked, self._held, self._bytes = self._held, [], 0
         inside = [sample for sample, fault in checked if fault is None and sample.image is not None]
-        images: list[ImageInput] = [sample.image for sample in inside if sample.image is not None]
-        exts = [_ext(sample.path) for sample in inside]
+        images = [_input(sample.image) for sample in inside]
+        exts = [_ext(str(sample.path)) for sample in inside]
         results = iter(transcode_batch(images, exts, self._encoder))
         count_ways(self._encoder)
         refs: list[PackedRef] = []
@@ -121,19 +142,21 @@ class SpillSamples(beam.DoFn):
         key = id_key(ref.id) if self._order == "source" else shuffle_key(self._seed, ref.id)
         packed = pack_ref(ref._replace(order=key))
         # Samples that are equal in everything may change places, but not become one.
-        return packed._replace(order=key + _mark(sample, image) + os.urandom(TWIN))
+        return packed._replace(order=key + _mark(sample, image) + os.urandom(TWIN_SIZE))
 
     def _ref(self, sample: Sample, image: EncodedImage | None) -> SampleRef:
         if image is None:
-            place = _file_member(sample.path)
+            place = _file_member(str(sample.path))
             size, stored = place.size, None
         else:
             place = self._append(image.ext, image.data)
-            size, source = _size_and_sha256(sample.image)
+            size, source = _size_and_sha256(_input(sample.image))
             stored = Stored(
-                image.ext, image.width, image.height, image.encoding, source, image.remarks
+                *(image.ext, image.width, image.height, image.encoding),
+                *(source, image.remarks, image.lacks),
             )
-        fields = [self._append(ext, sample.fields[ext]) for ext in sorted(sample.fields)]
+        content = _contents(sample)
+        fields = [self._append(ext, content[ext]) for ext in sorted(content)]
         return _bare_ref(sample)._replace(
             image=place,
             fields=tuple(fields),
@@ -153,26 +176,36 @@ class SpillSamples(beam.DoFn):
 
 def _mark(sample: Sample, image: EncodedImage | None) -> bytes:
     """Returns 8 bytes that change with all that a sample is, so that equal ids have an order."""
-    parts = [sample.path, sample.metadata, sample.fields, image.data if image else None]
-    return hashlib.sha256(canonical.encode(parts)).digest()[:MARK]
+    parts = [sample.path, sample.metadata, _contents(sample), image.data if image else None]
+    return hashlib.sha256(canonical.encode(parts)).digest()[:MARK_SIZE]
 
 
-def _size_and_sha256(image: ImageInput | None) -> tuple[int, str | None]:
+def _contents(sample: Sample) -> dict[str, bytes]:
+    """Returns the fields of a sample that was taken: all are bytes."""
+    return {ext: data for ext, data in sample.fields.items() if isinstance(data, bytes)}
+
+
+def _size_and_sha256(image: ImageInput) -> tuple[int, str | None]:
     if isinstance(image, bytes):
         return len(image), hashlib.sha256(image).hexdigest()
     return _size(image), None
 
 
-def _size(image: ImageInput | None) -> int:
+def _input(image: object) -> ImageInput:
+    assert isinstance(image, bytes) or is_array(image)
+    return image
+
+
+def _size(image: object) -> int:
     """Returns the bytes of an image as it came; for an array, of its pixels."""
-    if image is None or isinstance(image, bytes):
-        return len(image or b"")
+    if isinstance(image, bytes):
+        return len(image)
     return nbytes(image) if is_array(image) else 0
 
 
 def _bare_ref(sample: Sample) -> SampleRef:
     nowhere = Member("", str(sample.path), WHOLE, 0)
-    return SampleRef(b"", str(sample.id), nowhere.uri, nowhere, (), {}, 0)
+    return SampleRef(b"", stored(str(sample.id)), nowhere.uri, nowhere, (), {}, 0)
 
 
 def _file_member(path: str) -> Member:
@@ -182,49 +215,10 @@ def _file_member(path: str) -> Member:
         InputError: if its file system is not there: that is the pipeline's fault.
         SampleError: if there is no such file.
     """
-    check_reachable("path", path)
+    check_scheme("path", path)
     uri, size = locate(path, "read")
     return Member(_ext(path), uri, WHOLE, size)
 
 
 def _ext(path: str) -> str:
     return os.path.splitext(path)[1][1:].lower()
-
-
-def _fault(sample: Sample) -> SampleError | None:
-    """Returns what is wrong with a sample as it was handed over."""
-    for name, value, kind in [
-        ("id", sample.id, str),
-        ("path", sample.path, str),
-        ("metadata", sample.metadata, Mapping),
-        ("fields", sample.fields, Mapping),
-    ]:
-        if not isinstance(value, kind):
-            reason = f"its {name} is of type {type(value).__name__}, not {kind.__name__}"
-            return SampleError("read", "TypeError", reason)
-    if sample.image is None and not sample.path:
-        return SampleError("read", "ValueError", "it has neither an image nor a path")
-    if not (sample.image is None or isinstance(sample.image, bytes) or is_array(sample.image)):
-        given = type(sample.image).__name__
-        reason = f"its image is of type {given}: give encoded bytes or a uint8 array"
-        return SampleError("read", "TypeError", reason)
-    return _fault_of_fields(sample.fields) or _fault_of_metadata(sample.metadata)
-
-
-def _fault_of_fields(fields: Mapping[str, bytes]) -> SampleError | None:
-    for ext, data in fields.items():
-        if not isinstance(ext, str) or clean_ext(ext) != ext:
-            reason = f"its field {ext!r} cannot be an extension in a tar: use lower-case letters"
-            return SampleError("read", "ValueError", reason)
-        if not isinstance(data, bytes):
-            reason = f"its field {ext!r} is of type {type(data).__name__}, not bytes"
-            return SampleError("read", "TypeError", reason)
-    return None
-
-
-def _fault_of_metadata(metadata: Mapping[str, Any]) -> SampleError | None:
-    try:
-        canonical.encode(metadata)
-    except TypeError as error:
-        return SampleError("read", "TypeError", str(error))
-    return None

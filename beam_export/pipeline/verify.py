@@ -12,18 +12,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsList, PCollection, TaggedOutput
 
+from beam_export.index_kinds import DALI, ENERGON
 from beam_export.pipeline.progress import report
 from beam_export.pipeline.read_tars import Spills
 from beam_export.pipeline.verify_input import Against, ReadInputNames, Reencode
 from beam_export.pipeline.verify_names import CheckNames
+from beam_export.shards.indexes.shard import ShardIndexes
 from beam_export.shards.output import Output
 from beam_export.shards.parquet import PARQUET_ERRORS
 from beam_export.sources.tar.exports import own_columns
 from beam_export.verify.against_input import KeySpan, Rules, rules_of
 from beam_export.verify.dataset import Opened, read_file
 from beam_export.verify.findings import CHECK_ACCESS, Fault, reason
+from beam_export.verify.indexes import IndexTask
 from beam_export.verify.members import ImageCheck, origin_of
 from beam_export.verify.shard import CheckedShard, ShardChecker
+from beam_export.verify.splits import check_of
 from beam_export.verify.totals import collect_findings
 from beam_export.verify.unique_names import UnmatchedCounts, listed_failures, pack_uses
 
@@ -87,10 +91,12 @@ class VerifyExport(beam.PTransform):
     def _check_shards(self, pbegin: beam.pvalue.PBegin, rules: Rules | None) -> Any:
         """Checks each shard by itself; gives `shards`, `name_uses` and `faults`."""
         shards = self.opened.shards or {}
-        tasks = [(number, shards.get(number)) for number in self.opened.numbers]
+        known = self.opened.indexes.shards if self.opened.indexes is not None else {}
+        tasks = [(number, shards.get(number), known.get(number)) for number in self.opened.numbers]
         return (
             pbegin
-            | "Shards" >> beam.Create(tasks)  # (shard, its row in the table of shards)
+            # (shard, its row in the table of shards, its entry in that of indexes)
+            | "Shards" >> beam.Create(tasks)
             | "SpreadShards" >> beam.Reshuffle()
             | "CheckShard"
             >> beam.ParDo(_CheckShard(self, rules)).with_outputs(
@@ -135,21 +141,23 @@ class _CheckShard(beam.DoFn):
         self._output, self._images = run.output, run.images
         self._progress_address = run.progress_address
         self._names, self._name_count = opened.names, opened.name_count
+        self._kinds = opened.indexes.kinds if opened.indexes is not None else None
         self._checker = ShardChecker(
             opened.names,
             sequential=opened.options.get("member_names") == "sequential",
             images=run.images,
             origin=origin_of(opened.manifest, opened.run),
             rules=rules,
+            splits=check_of(opened.manifest),
         )
 
     def setup(self) -> None:
         if self._images is not None:
             self._images.open()
 
-    def process(self, task: tuple[int, dict[str, Any] | None]) -> Iterator[Any]:
-        number, listed = task
-        checked = self._check(number, listed)
+    def process(self, task: tuple[int, dict[str, Any] | None, Any]) -> Iterator[Any]:
+        number, listed, known = task
+        checked = self._check(number, listed, known)
         if isinstance(checked, Fault):
             yield TaggedOutput("faults", checked)
             return
@@ -162,16 +170,21 @@ class _CheckShard(beam.DoFn):
         report(self._progress_address, counts)
         yield checked._replace(name_uses=[], faults=[])
 
-    def _check(self, number: int, listed: dict[str, Any] | None) -> CheckedShard | Fault:
+    def _check(
+        self, number: int, listed: dict[str, Any] | None, known: Any
+    ) -> CheckedShard | Fault:
         """Checks a shard; a file that is there and cannot be read is a fault."""
         name = self._names.parquet(number)
         try:
             stated = (listed or {}).get("parquet_bytes")
             with self._output.read(name) as source:
                 table = read_file(source, name, stated if type(stated) is int else None)
+            indexes = self._read_indexes(number, known)
             name = self._names.tar(number)
             with self._output.read(name) as tar:
-                return self._checker.check(number, tar, table, listed)
+                return self._checker.check(
+                    number=number, tar=tar, table=table, listed=listed, indexes=indexes
+                )
         except OSError as error:
             return Fault(
                 file=name,
@@ -179,6 +192,23 @@ class _CheckShard(beam.DoFn):
                 problem=f"it cannot be read ({reason(error)})",
                 remedy=CHECK_ACCESS,
             )
+
+    def _read_indexes(self, number: int, known: Any) -> IndexTask | None:
+        """Returns what is to be checked of a shard's indexes; None if the export has none."""
+        if self._kinds is None:
+            return None
+        wanted = {
+            DALI: self._names.dali_index(number),
+            ENERGON: self._names.energon_index(number),
+        }
+        files: dict[str, bytes | None] = {}
+        for kind, name in wanted.items():
+            if kind in self._kinds:
+                files[name] = None
+                with contextlib.suppress(FileNotFoundError), self._output.read(name) as source:
+                    files[name] = read_file(source, name)
+        entry = None if known is None else (known[0], ShardIndexes.of(known[1]))
+        return IndexTask(self._kinds, entry, files)
 
 
 class _Conclude(beam.DoFn):

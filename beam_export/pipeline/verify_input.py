@@ -16,10 +16,11 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import PCollection, TaggedOutput
 
+from beam_export.images import codecs
 from beam_export.images.encoder import Encoder
 from beam_export.pipeline.measure_images import MeasureImages
 from beam_export.pipeline.plan_shards import AssignKeys
-from beam_export.pipeline.prefetch import Loaded, encode_loaded, load
+from beam_export.pipeline.prefetch import LoadedSample, encode_loaded, load_batches
 from beam_export.pipeline.read_samples import ReadSamples
 from beam_export.pipeline.read_tars import Spills
 from beam_export.planning.blocks import open_block, unpack_ref
@@ -27,12 +28,12 @@ from beam_export.samples import Failure
 from beam_export.shards.writer import ReadySample
 from beam_export.sources.patterns import parse_inputs
 from beam_export.sources.reader import Reader
-from beam_export.text import printable
+from beam_export.sources.tables.encoding import UTF8
 from beam_export.verify.against_input import (
     ColumnDigests,
     Rules,
     SampleDigests,
-    image_of,
+    image_digest,
     members_of,
     other_codecs,
 )
@@ -49,7 +50,7 @@ class Against(NamedTuple):
 
 
 class Reencode(NamedTuple):
-    """How images are encoded again.
+    """Options for encoding the input's images again.
 
     Attributes:
         encoder: that of the export.
@@ -97,6 +98,7 @@ class ReadInputNames(beam.PTransform):
     progress_address: str | None
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> InputNames:
+        # refs: [SampleRef, ...], a PCollection per kind of input; failures: Failure
         samples = pbegin | "ReadSamples" >> ReadSamples(
             patterns=parse_inputs(self.against.input),
             exclude=self.exclude,
@@ -104,9 +106,12 @@ class ReadInputNames(beam.PTransform):
             input_format=self.against.input_format,
             spills=self.spills,
             max_bytes=1 << 40,
+            table_encoding=self.options.get("table_encoding", UTF8),
+            columns=self.rules.choice,
         )
         order, seed = self.options.get("order"), self.options.get("seed")
         seed = seed if type(seed) is int else 0
+        # blocks: packed refs; failures: Failure
         measured = (
             samples.refs
             | "PackRefs" >> AssignKeys("shuffled" if order == "shuffled" else "source", seed)
@@ -119,7 +124,7 @@ class ReadInputNames(beam.PTransform):
             name_count=self.name_count,
         )
         read = (
-            measured.blocks  # block of packed refs
+            measured.blocks  # packed refs
             | "SpreadRefs" >> beam.Reshuffle()
             | "DigestBlock"
             >> beam.ParDo(digest).with_outputs(
@@ -127,7 +132,8 @@ class ReadInputNames(beam.PTransform):
                 main="uses",  # (bucket, packed NameUses)
             )
         )
-        failures = (samples.failures, measured.failures) | "FailuresOfInput" >> beam.Flatten()
+        failures = (*samples.failures, *measured.failures) | "FailuresOfInput" >> beam.Flatten()
+        # (bucket, packed NameUses)
         failed = failures | "FailedNames" >> beam.FlatMap(_pack_failed, self.name_count)
         return InputNames((read.uses, failed) | "NamesOfInput" >> beam.Flatten(), read.codecs)
 
@@ -152,7 +158,8 @@ class _DigestBlock(beam.DoFn):
         if self._reencode is not None:
             encoder, software, _ = self._reencode
             encoder.open()
-            self._other_codecs = other_codecs(encoder.identity(), software)
+            found = {**encoder.identity(), **codecs.installed(software)}
+            self._other_codecs = other_codecs(found, software)
             self._encoder = None if self._other_codecs else encoder
 
     def teardown(self) -> None:
@@ -162,56 +169,66 @@ class _DigestBlock(beam.DoFn):
     def process(self, block: bytes) -> Iterator[Any]:
         uses: list[NameUse] = []
         refs = ((unpack_ref(packed), "key") for packed in sorted(open_block(block).refs()))
-        with Reader(1 << 40) as reader, contextlib.closing(load(refs, reader)) as batches:
-            for batch in batches:
-                uses.extend(self._names_of(batch))
+        with Reader(1 << 40) as reader:
+            loading = load_batches(refs, reader, self._encoder)
+            with contextlib.closing(loading) as batches:
+                for batch in batches:
+                    uses.extend(self._names_of(batch))
         yield from pack_uses(uses, self._name_count)
         if self._other_codecs:
             yield TaggedOutput("codecs", self._other_codecs)
 
-    def _names_of(self, batch: Sequence[Loaded | Failure]) -> Iterator[NameUse]:
-        read = [one for one in batch if isinstance(one, Loaded)]
+    def _names_of(self, batch: Sequence[LoadedSample | Failure]) -> Iterator[NameUse]:
+        read = [one for one in batch if isinstance(one, LoadedSample)]
         values = self._columns_of.of_input([one.ref.metadata for one in read])
         for one, image, columns in zip(read, self._images(read), values, strict=True):
             digests = SampleDigests(
                 order=one.ref.order.hex(),
                 image=image,
-                members=members_of((ext, _sha256(data)) for ext, data in one.fields),
+                members=members_of((ext, _sha256(data)) for ext, data in self._fields(one)),
                 columns=columns,
             )
-            yield NameUse("input", printable(one.ref.id), "", _source_sha256(one), digests)
+            yield NameUse("input", one.ref.id, "", _source_sha256(one), digests)
         for failure in batch:
             if isinstance(failure, Failure):
                 yield failed_input(failure)
 
-    def _images(self, read: Sequence[Loaded]) -> list[str]:
+    def _fields(self, one: LoadedSample) -> Iterator[tuple[str, bytes]]:
+        """Yields the fields that travel; not those that are made anew of columns."""
+        earlier = one.ref.earlier
+        remade = earlier.json_member if self._rules.remade and earlier is not None else ""
+        return ((ext, data) for ext, data in one.fields if ext != remade)
+
+    def _images(self, read: Sequence[LoadedSample]) -> list[str]:
         """Returns what the images would be as stored; empty where that is not known."""
         if self._encoder is None or self._reencode is None:
             return [""] * len(read)
-        tried = [one for one in read if printable(one.ref.id) not in self._reencode.failed]
+        tried = [one for one in read if one.ref.id not in self._reencode.failed]
         found = iter(encode_loaded(tried, self._encoder))
         sums = {
             at: _stored(next(found))
             for at, one in enumerate(read)
-            if printable(one.ref.id) not in self._reencode.failed
+            if one.ref.id not in self._reencode.failed
         }
         return [sums.get(at, "") for at in range(len(read))]
 
 
 def _stored(ready: ReadySample | Failure) -> str:
-    # What cannot be stored now may have failed then too: only the failures can tell.
+    # What cannot be stored now may have failed then too: only the failures can show that.
     if isinstance(ready, Failure):
         return ""
     image = ready.image
     sha256 = ready.sha256 or _sha256(image.data)
-    return image_of(sha256=sha256, encoding=image.encoding, width=image.width, height=image.height)
+    return image_digest(
+        sha256=sha256, encoding=image.encoding, width=image.width, height=image.height
+    )
 
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _source_sha256(one: Loaded) -> str:
+def _source_sha256(one: LoadedSample) -> str:
     # Kept from the export that is the input, whose own bytes `verify` checks by it.
     earlier = one.ref.earlier
     return one.sha256 if earlier is None else earlier.source_sha256 or ""

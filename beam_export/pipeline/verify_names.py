@@ -11,7 +11,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beam_export.naming import ShardNames
 from beam_export.packing import unpack
-from beam_export.verify.against_input import KeySpan, Rules, check_order_in_shard, pack_keys
+from beam_export.verify.against_input import KeySpan, Rules, check_order_in_shard, pack_placed_keys
 from beam_export.verify.findings import Fault
 from beam_export.verify.unique_names import (
     UnmatchedCounts,
@@ -100,7 +100,7 @@ class _CheckBucket(beam.DoFn):
     def process(self, group: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
         found = check_bucket((use for packed in group[1] for use in unpack(packed)), self._rules)
         yield from found.faults
-        for keys in pack_keys(found.keys, self._rules):
+        for keys in pack_placed_keys(found.keys, self._rules):
             yield TaggedOutput("keys", keys)
         for rest in pack_unmatched(found.unmatched, self._name_count, renamed=self._renamed):
             yield TaggedOutput("unmatched", rest)
@@ -112,7 +112,7 @@ def _count_bucket(group: tuple[int, Iterable[bytes]], renamed: bool, rules: Rule
     yield counts
     for fault in found.faults:
         yield TaggedOutput("faults", fault)
-    for keys in pack_keys(found.keys, rules):
+    for keys in pack_placed_keys(found.keys, rules):
         yield TaggedOutput("keys", keys)
 
 

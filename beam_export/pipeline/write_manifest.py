@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import AsList, AsSingleton, PCollection
+from apache_beam.pvalue import AsDict, AsSingleton, PCollection
 
+from beam_export.errors import RunError
 from beam_export.naming import ShardNames
 from beam_export.pipeline import progress
+from beam_export.pipeline.announce import announced
+from beam_export.pipeline.beam_utils import (
+    AnySides,
+    MergeBundle,
+    elements_of,
+    merge_parts,
+    sides_of,
+)
 from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.plan_shards import Planned
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
+from beam_export.planning.members import MemberRules
 from beam_export.planning.outcome import Outcome, check_sources, make_manifest, name_devices
-from beam_export.planning.plan import open_plan
+from beam_export.planning.plan import count_samples, open_plan
 from beam_export.samples import Failure
-from beam_export.shards.manifest import Manifest
+from beam_export.shards.manifest import Manifest, lacks
 from beam_export.shards.meta_files import MetaFiles
-from beam_export.shards.writer import ShardResult
+from beam_export.shards.writer import ShardResult, indexed_shards
 
 __all__ = ["WriteManifest", "write_manifest"]
 
@@ -38,84 +50,100 @@ class WriteManifest(beam.PTransform):
         source_failures: samples that their sources list and could not give.
         probe_failures: samples that failed under `--probe`.
         skipped: files that are no samples, by what they are.
-        tally: what tables matched, and what was left out before planning, of one element.
-        from_json: whether the columns of all samples with a `.json` were made of its keys, of one
-            element; None if they were not.
+        tallies: what tables matched, and what was left out before planning.
+        companions: an element per tar whose columns were not made of the keys of `.json`; None if
+            no columns were.
     """
 
     run: ExportRun
     started: float
     planned: Planned
     columns: PCollection[bytes]
-    source_failures: PCollection[Failure]
-    probe_failures: PCollection[Failure]
-    skipped: PCollection[str]
-    tally: PCollection[Tally]
-    from_json: PCollection[bool] | None
+    source_failures: Sequence[PCollection[Failure]]
+    probe_failures: Sequence[PCollection[Failure]]
+    skipped: Sequence[PCollection[str]]
+    tallies: Sequence[PCollection[Tally]]
+    companions: Sequence[PCollection[bool]] | None
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[Manifest]:
-        # PCollection[dict[str, int]], of one element: files by what they are.
-        skipped = (
-            self.skipped
-            | "CountSkipped" >> beam.combiners.Count.PerElement()
-            | "Skipped" >> beam.combiners.ToDict()
-        )
+        # _Kinds, one per bundle: files by what they are
+        skipped = [
+            one | f"CountSkipped{number}" >> beam.ParDo(MergeBundle(_Kinds, _Kinds.add))
+            for number, one in enumerate(self.skipped)
+        ]
+        rules = self.planned.rules
         finish = beam.ParDo(
-            _Finish(self.run, self.started),
+            _Finish(self.run, self.started, self.companions is not None),
             plan=AsSingleton(self.planned.plan),
             decisions=AsSingleton(self.planned.decisions),
-            sample_counts=AsSingleton(self.planned.sample_counts),
+            sample=AsSingleton(self.planned.sample),
+            counts=AsDict(self.planned.counts),
             columns=AsSingleton(self.columns),
-            source_failures=AsList(self.source_failures),
-            probe_failures=AsList(self.probe_failures),
-            skipped=AsSingleton(skipped),
-            tally=AsSingleton(self.tally),
-            from_json=False if self.from_json is None else AsSingleton(self.from_json),
+            rules=None if rules is None else AsSingleton(rules),
+            **sides_of("source_failures", self.source_failures),
+            **sides_of("probe_failures", self.probe_failures),
+            **sides_of("skipped", skipped),
+            **sides_of("tallies", self.tallies),
+            **sides_of("companions", self.companions or ()),
         )
         return (
             results
             | "ToOne" >> beam.Map(lambda result: (0, result))
-            # PCollection[tuple[int, Iterable[ShardResult]]], of one element: 0, all results.
+            # one (0, [ShardResult, ...])
             | "AllShards" >> beam.GroupByKey()
+            # one Manifest
             | "Finish" >> finish.with_output_types(Manifest)
         )
 
 
-class _Finish(beam.DoFn):
+class _Finish(AnySides):
     """Yields the manifest, of an element with all results, once everything is written."""
 
-    def __init__(self, run: ExportRun, started: float) -> None:
-        self._run, self._started = run, started
+    def __init__(self, run: ExportRun, started: float, reads_json: bool) -> None:
+        self._run, self._started, self._reads_json = run, started, reads_json
 
     def process(
         self,
         group: tuple[int, Iterable[ShardResult]],
         plan: bytes,
         decisions: bytes,
-        sample_counts: tuple[int, int],
+        sample: bytes,
+        counts: dict[int, int],
         columns: bytes,
-        source_failures: Sequence[Failure],
-        probe_failures: Sequence[Failure],
-        skipped: Mapping[str, int],
-        tally: Tally,
-        from_json: bool,
+        rules: bytes | None,
+        **others: Iterable[Any],
     ) -> Iterator[Manifest]:
-        counted, ranked = sample_counts
+        counted, ranked = count_samples(counts, sample)
         outcome = Outcome(
-            results=sorted(ShardResult(*result) for result in group[1]),
+            results=sorted(map(ShardResult.of, group[1]), key=lambda result: result.number),
             layout=open_plan(plan),
             decisions=open_decisions(decisions),
             counted=counted,
             ranked=ranked,
-            source_failures=source_failures,
-            probe_failures=probe_failures,
-            skipped=skipped,
-            tally=tally,
+            source_failures=elements_of("source_failures", others),
+            probe_failures=elements_of("probe_failures", others),
+            skipped=merge_parts(elements_of("skipped", others), _Kinds).counts,
+            tally=merge_parts(elements_of("tallies", others), Tally),
+            rules=MemberRules.unpack(rules),
         )
         schema = pa.ipc.read_schema(pa.py_buffer(columns))
+        from_json = self._reads_json and not elements_of("companions", others)
         yield write_manifest(
             self._run, outcome, columns=schema, from_json=from_json, started=self._started
         )
+
+
+class _Kinds:
+    """Counts files by what they are; merged in any order."""
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, kind: str) -> None:
+        self.counts[kind] += 1
+
+    def merge(self, other: _Kinds) -> None:
+        self.counts.update(other.counts)
 
 
 def write_manifest(
@@ -143,20 +171,31 @@ def write_manifest(
     for name, count in ("read", totals.read), ("failed", outcome.early):
         Metrics.counter("beam_export", f"{name}-samples").inc(count)
     check_sources(outcome.source_failures, allow_broken=run.options.allow_broken_sources)
-    totals.check_budget(run.options.max_failed_fraction)
+    where = run.output.path(ShardNames(outcome.layout.hash).failures)
+    try:
+        totals.check_budget(run.options.max_failed_fraction, outcome.failures, where)
+    except RunError as error:
+        # In a pipeline of a user's own nobody else says it above Beam's traceback.
+        raise (announced(error) if run.progress_address is None else error) from None
     identity = name_devices(run.encoder.identity(), results)
+    shards = files.put_shards(results)
+    table, indexes = files.put_indexes(indexed_shards(results), outcome.splits())
     manifest = make_manifest(
         outcome,
         run.options,
         identity=identity,
         columns=columns,
-        tables=[files.put_shards(results), *failures],
+        tables=[shards, *failures, *table],
+        indexes=indexes,
     )
     kept = sum(one.kept for one in results)
     files.put_last(
         manifest,
         identity=identity,
         from_json=from_json,
+        lacks=lacks(results),
+        members=outcome.member_steps(run.options.ragged_fields),
+        hub=outcome.hub_members(columns),
         started=started,
         unchanged=kept == len(results),
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import functools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import apache_beam as beam
 import pyarrow as pa
@@ -23,13 +22,17 @@ from beam_export.pipeline.progress import report
 from beam_export.pipeline.resources import count_ways, on_gpu_workers
 from beam_export.planning.blocks import merged, unpack_ref
 from beam_export.planning.duplicates import open_decisions
+from beam_export.planning.members import MemberRules, counted, with_members
 from beam_export.planning.plan import Plan, open_plan
 from beam_export.planning.shard import keyed_refs, shard_digest, spilled_content, weigh
 from beam_export.samples import Failure, SampleRef
+from beam_export.shards.index_files import index_finished_shard
+from beam_export.shards.member_sets import MemberSets
 from beam_export.shards.publish import publish_shard
 from beam_export.shards.resume import FinishedShards, find_finished
-from beam_export.shards.writer import ReadySample, ShardResult
+from beam_export.shards.writer import ReadySample, ShardResult, few_exts
 from beam_export.sources.reader import Reader
+from beam_export.text import stored
 
 __all__ = ["WriteEachShard", "write_or_find_shard"]
 
@@ -37,6 +40,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Seconds between two reports of progress.
 _REPORT_EVERY = 0.2
+#: What a report counts of the samples that are being written.
+_COUNTED = ("copied", "encoded", "failed", "bytes")
 
 
 @dataclasses.dataclass
@@ -48,6 +53,7 @@ class WriteEachShard(beam.PTransform):
         plan: packed `Plan`, of one element.
         decisions: packed `Decisions`, of one element.
         columns: metadata columns as a serialized Arrow schema, of one element.
+        rules: packed `MemberRules`, of one element; None for those that change nothing.
         finished: packed `FinishedShards`, of one element.
     """
 
@@ -55,6 +61,7 @@ class WriteEachShard(beam.PTransform):
     plan: PCollection[bytes]
     decisions: PCollection[bytes]
     columns: PCollection[bytes]
+    rules: PCollection[bytes] | None
     finished: PCollection[bytes]
 
     def expand(self, groups: PCollection[tuple[int, list[bytes]]]) -> PCollection[ShardResult]:
@@ -63,8 +70,10 @@ class WriteEachShard(beam.PTransform):
             plan=AsSingleton(self.plan),
             decisions=AsSingleton(self.decisions),
             columns=AsSingleton(self.columns),
+            rules=None if self.rules is None else AsSingleton(self.rules),
             finished=AsSingleton(self.finished),
         ).with_output_types(ShardResult)
+        # ShardResult, one per shard
         return groups | "WriteShard" >> on_gpu_workers(write, self.run.options, groups.pipeline)
 
 
@@ -86,6 +95,7 @@ class _WriteShard(beam.DoFn):
         plan: bytes,
         decisions: bytes,
         columns: bytes,
+        rules: bytes | None,
         finished: bytes,
     ) -> Iterator[ShardResult]:
         number, blocks = group
@@ -96,6 +106,7 @@ class _WriteShard(beam.DoFn):
             layout=open_plan(plan),
             renamed=open_decisions(decisions).renamed,
             columns=columns,
+            rules=MemberRules.unpack(rules),
             finished=_open_finished(finished),
         )
         _count(result)
@@ -117,6 +128,7 @@ def write_or_find_shard(
     renamed: Mapping[bytes, str],
     columns: bytes,
     finished: FinishedShards,
+    rules: MemberRules = MemberRules(),  # noqa: B008 (a tuple)
 ) -> ShardResult:
     """Returns the result of a shard: found finished in the output, else written.
 
@@ -128,17 +140,12 @@ def write_or_find_shard(
         renamed: new ids by order key.
         columns: metadata columns as a serialized Arrow schema.
         finished: what stood in the output when the plan was made.
+        rules: what becomes of the members of samples.
 
     Raises:
         RunError: if the refs are not those that were planned, or every sample fails.
     """
-    count, digest = weigh(blocks)
-    if not layout.agrees(number, count, digest):
-        raise RunError(
-            f"shard {number} was planned with {layout.count(number)} samples and other refs "
-            f"than the {count} that came: the input has changed while it was read; run "
-            "again."
-        )
+    count, digest = _weigh_planned(number, blocks, layout)
     names = ShardNames(layout.hash)
     plan = shard_digest(
         number,
@@ -146,7 +153,8 @@ def write_or_find_shard(
         digest,
         identity=run.encoder.identity(),
         options=run.options.digest(),
-        content=columns + spilled_content(merged(blocks), run.output.workspace),
+        content=columns + spilled_content(blocks, run.output.workspace) + rules.content(),
+        split=layout.split_of(number),
     )
     result = find_finished(
         run.output,
@@ -157,18 +165,57 @@ def write_or_find_shard(
         refs=map(unpack_ref, merged(blocks)),
         finished=finished,
     )
+    sets = MemberSets()
+    keyed = counted(_keyed(run, number, blocks, layout=layout, renamed=renamed), sets)
     if result is None:
-        keyed = keyed_refs(
-            merged(blocks),
-            start=layout.starts[number],
-            renamed=renamed,
-            sequential=run.options.member_names == "sequential",
+        result = _write(
+            run,
+            keyed,
+            number=number,
+            names=names,
+            columns=columns,
+            rules=rules,
+            plan=plan,
+            indexes=finished.kinds,
+            alone=len(layout.firsts) == 1,
         )
-        result = _write(run, keyed, number=number, names=names, columns=columns, plan=plan)
         if finished.includes(number):
             report(run.progress_address, {"mended_shards": 1})
+    else:
+        exts = _kept_exts(keyed, result.failures)
+        result = _with_indexes(run, result._replace(field_exts=exts), finished, names=names)
     _report_shard(run, result)
-    return result._replace(device=run.encoder.identity()["device"])
+    return result._replace(device=run.encoder.identity()["device"], members=sets.pack())
+
+
+def _weigh_planned(number: int, blocks: Sequence[bytes], layout: Plan) -> tuple[int, int]:
+    """Returns count and digest of a shard's refs, once it is known that they are the planned."""
+    count, digest = weigh(blocks)
+    if not layout.agrees(number, count, digest):
+        raise RunError(
+            f"shard {number} was planned with {layout.count(number)} samples and other refs "
+            f"than the {count} that came: the input has changed while it was read; run "
+            "again."
+        )
+    return count, digest
+
+
+def _keyed(
+    run: ExportRun,
+    number: int,
+    blocks: Sequence[bytes],
+    *,
+    layout: Plan,
+    renamed: Mapping[bytes, str],
+) -> Iterator[tuple[SampleRef, str]]:
+    """Yields a shard's refs under their final ids, with their keys in the tar."""
+    return keyed_refs(
+        merged(blocks),
+        start=layout.starts[number],
+        renamed=renamed,
+        sequential=run.options.member_names == "sequential",
+        split=layout.split_of(number),
+    )
 
 
 def _write(
@@ -178,27 +225,63 @@ def _write(
     number: int,
     names: ShardNames,
     columns: bytes,
+    rules: MemberRules,
     plan: str,
+    indexes: Collection[str],
+    alone: bool,
 ) -> ShardResult:
+    schema = pa.ipc.read_schema(pa.py_buffer(columns))
+    made = with_members(keyed, rules, schema)
     with (
         run.cores.at_work() if run.cores else contextlib.nullcontext(),
         Reader(run.options.max_image_bytes) as reader,
     ):
         return publish_shard(
-            _reported(load_and_encode(keyed, reader, run.encoder), run.progress_address),
+            _reported(load_and_encode(made, reader, run.encoder), run.progress_address),
             run.output,
             number=number,
             names=names,
-            columns=pa.ipc.read_schema(pa.py_buffer(columns)),
+            columns=schema,
+            json_member=rules.json,
             plan=plan,
+            indexes=indexes,
+            alone=alone,
         )
+
+
+def _kept_exts(
+    keyed: Iterable[tuple[SampleRef, str]], failures: Iterable[Failure]
+) -> tuple[str, ...] | None:
+    """Returns the extensions of the fields of a finished shard's samples, as they came."""
+    failed = {one.image_id for one in failures}
+    written = (ref for ref, _ in keyed if stored(ref.id) not in failed)
+    return few_exts({field.ext for ref in written for field in ref.fields})
+
+
+def _with_indexes(
+    run: ExportRun, result: ShardResult, finished: FinishedShards, *, names: ShardNames
+) -> ShardResult:
+    """Returns the result of a finished shard with its indexes, which are written if need be."""
+    if not finished.kinds:
+        return result
+    indexes, written = index_finished_shard(
+        run.output,
+        names,
+        result.number,
+        tar_sha256=result.tar_sha256,
+        kinds=finished.kinds,
+        known=finished.indexes.get(result.number),
+    )
+    if written:
+        report(run.progress_address, {"mended_files": written})
+    return result._replace(indexes=indexes)
 
 
 def _reported(
     samples: Iterator[ReadySample | Failure], progress_address: str | None
 ) -> Iterator[ReadySample | Failure]:
     """Passes samples on, and reports how many there were every now and then."""
-    counts: collections.Counter[str] = collections.Counter()
+    counts = dict.fromkeys(_COUNTED, 0)
     reported = time.monotonic()
     for sample in samples:
         if isinstance(sample, Failure):
@@ -206,10 +289,10 @@ def _reported(
         else:
             counts[sample.image.encoding] += 1
             counts["bytes"] += len(sample.image.data)
-        if time.monotonic() - reported > _REPORT_EVERY:
+        if (now := time.monotonic()) - reported > _REPORT_EVERY:
             report(progress_address, counts)
-            counts.clear()
-            reported = time.monotonic()
+            counts = dict.fromkeys(_COUNTED, 0)
+            reported = now
         yield sample
     report(progress_address, counts)
 

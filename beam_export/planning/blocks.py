@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from beam_export.metadata import canonical
 from beam_export.packing import pack, unpack
+from beam_export.planning.spill_files import load, spill
 from beam_export.samples import UNMEASURED, Earlier, Member, Probed, SampleRef, Stored
 from beam_export.shards.tar import padded
 
@@ -25,8 +26,11 @@ __all__ = [
     "PackedRef",
     "is_measured",
     "merged",
+    "metadata_of",
     "open_block",
+    "open_group",
     "pack_block",
+    "pack_group",
     "pack_ref",
     "pack_sorted",
     "sample_digest",
@@ -36,8 +40,8 @@ __all__ = [
     "with_probed",
 ]
 
-#: Before the packed columns: whether all sizes are known, the length of the first order key, and
-#: that key.
+#: Before the packed columns, or their place in a file (`spill_files`): whether all sizes are known,
+#: the length of the first order key, and that key.
 _HEAD = struct.Struct(">?I")
 #: Refs per block, where a step makes new ones: what a worker takes at a time.
 REFS_PER_BLOCK = 1000
@@ -105,7 +109,9 @@ def pack_ref(ref: SampleRef) -> PackedRef:
 
 def _digest(ref: SampleRef, key: int) -> bytes:
     """Returns the digest of a ref, none as long as its size is not known."""
-    return b"" if ref.size == UNMEASURED else sample_digest(ref._replace(order=ref.order[:key]))
+    if ref.size == UNMEASURED:
+        return b""
+    return sample_digest(ref if key == len(ref.order) else ref._replace(order=ref.order[:key]))
 
 
 def _body(ref: SampleRef, key: int) -> bytes:
@@ -176,12 +182,18 @@ def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
     return metadata, path
 
 
+def metadata_of(packed: PackedRef) -> dict[str, Any]:
+    """Returns the metadata of a ref, at a third of the cost of unpacking it."""
+    metadata: dict[str, Any] = pickle.loads(packed.body)[4]
+    return metadata
+
+
 def pack_block(refs: Iterable[PackedRef]) -> bytes:
     """Returns a block of packed refs."""
     columns = tuple(zip(*refs, strict=True)) or ((), (), (), (), ())
     first = min(columns[0], default=b"")
     measured = min(columns[4], default=0) >= 0
-    return _HEAD.pack(measured, len(first)) + first + pack(columns)
+    return _HEAD.pack(measured, len(first)) + first + spill(pack(columns))
 
 
 def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
@@ -189,6 +201,16 @@ def pack_sorted(refs: list[PackedRef]) -> Iterator[bytes]:
     refs.sort()
     for start in range(0, len(refs), REFS_PER_BLOCK):
         yield pack_block(refs[start : start + REFS_PER_BLOCK])
+
+
+def pack_group(shard: int, blocks: Iterable[bytes]) -> tuple[int, bytes]:
+    """Returns a shard with its blocks as one value: a place per shard, and not per block."""
+    return shard, spill(pickle.dumps(list(blocks), protocol=5))
+
+
+def open_group(shard: int, packed: bytes) -> tuple[int, list[bytes]]:
+    """Returns a shard with the blocks that `pack_group` packed."""
+    return shard, pickle.loads(load(packed))
 
 
 def is_measured(block: bytes) -> bool:
@@ -200,7 +222,7 @@ def is_measured(block: bytes) -> bool:
 def open_block(block: bytes) -> Block:
     """Returns the columns of a block."""
     _, first = _HEAD.unpack_from(block)
-    return Block(*unpack(memoryview(block)[_HEAD.size + first :]))
+    return Block(*unpack(load(memoryview(block)[_HEAD.size + first :])))
 
 
 def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
@@ -219,6 +241,17 @@ def merged(blocks: Iterable[bytes]) -> Iterator[PackedRef]:
             heapq.heappush(heap, (next(refs), len(waiting), refs))
         ref, number, refs = heap[0]
         yield ref
+        if len(heap) == 1:
+            # As long as no other block has begun there is nothing to compare.
+            bound = _first_order(waiting[-1]) if waiting else None
+            for ref in refs:
+                if bound is not None and ref.order >= bound:
+                    heap[0] = (ref, number, refs)
+                    break
+                yield ref
+            else:
+                heap.clear()
+            continue
         following = next(refs, None)
         if following is None:
             heapq.heappop(heap)

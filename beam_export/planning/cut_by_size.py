@@ -16,14 +16,14 @@ import numpy as np
 
 from beam_export.planning.plan import Segment, digest_sum
 
-__all__ = ["Bounds", "Entry", "Summary", "Weighed", "compose", "cut", "summarise"]
+__all__ = ["Bounds", "BucketStart", "Summary", "Weighed", "compose", "cut_bucket", "summarise"]
 
 #: A planned sample: order key, digest, bytes that it takes in its shard.
 Weighed = tuple[bytes, bytes, int]
 
 
 class Bounds(NamedTuple):
-    """What a shard holds at most.
+    """The limits of a shard: samples and bytes.
 
     Attributes:
         samples: in number.
@@ -35,7 +35,7 @@ class Bounds(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a bucket does to the shard that is open when it begins.
+    """A bucket's effect on the shard that is open when it begins.
 
     Attributes:
         bucket: its number.
@@ -56,8 +56,8 @@ class Summary(NamedTuple):
     opened_sums: np.ndarray
 
 
-class Entry(NamedTuple):
-    """How a bucket begins: the number of the open shard, and how many samples still go there."""
+class BucketStart(NamedTuple):
+    """The start of a bucket: the number of the open shard, and how many samples still go there."""
 
     shard: int
     first: int
@@ -71,7 +71,7 @@ def _stops(sums: np.ndarray, bounds: Bounds) -> np.ndarray:
     """Returns, for each sample, where a shard that begins with it ends in this bucket."""
     count = len(sums) - 1
     starts = np.arange(count)
-    # At least one sample a shard: one that is larger than the bound has to go somewhere.
+    # At least one sample per shard: one that is larger than the bound has to go somewhere.
     fitting = np.searchsorted(sums, sums[:-1] + bounds.bytes, side="right") - 1
     return np.minimum(np.maximum(starts + 1, np.minimum(starts + bounds.samples, fitting)), count)
 
@@ -113,25 +113,25 @@ def summarise(bucket: int, sizes: Sequence[int], bounds: Bounds) -> Summary:
     )
 
 
-def compose(summaries: Iterable[Summary], bounds: Bounds) -> dict[int, Entry]:
+def compose(summaries: Iterable[Summary], bounds: Bounds) -> dict[int, BucketStart]:
     """Returns how each bucket begins; the summaries may come in any order.
 
     >>> bounds = Bounds(samples=9, bytes=10)
     >>> compose([summarise(1, [4, 4], bounds), summarise(0, [4, 4, 4], bounds)], bounds)
-    {0: Entry(shard=0, first=2), 1: Entry(shard=1, first=1)}
+    {0: BucketStart(shard=0, first=2), 1: BucketStart(shard=1, first=1)}
 
     Args:
-        summaries: one a bucket that is not empty.
+        summaries: one per bucket that is not empty.
         bounds: of a shard.
     """
-    entries: dict[int, Entry] = {}
+    entries: dict[int, BucketStart] = {}
     shard = held = weight = 0
     for one in sorted(summaries, key=lambda one: one.bucket):
         fitting = int(np.searchsorted(one.sums, bounds.bytes - weight, side="right")) - 1
         # A shard that holds nothing takes one sample whatever its size; one that is too large
         # already makes `fitting` negative, and takes none.
         first = max(int(not held), min(fitting, bounds.samples - held))
-        entries[one.bucket] = Entry(shard, first)
+        entries[one.bucket] = BucketStart(shard, first)
         # No cut in this bucket, even if the shard is full now: the next bucket closes it.
         if first == one.samples:
             held, weight = held + first, weight + one.total
@@ -142,11 +142,11 @@ def compose(summaries: Iterable[Summary], bounds: Bounds) -> dict[int, Entry]:
     return entries
 
 
-def cut(samples: Iterable[Weighed], entry: Entry, bounds: Bounds) -> list[Segment]:
+def cut_bucket(samples: Iterable[Weighed], entry: BucketStart, bounds: Bounds) -> list[Segment]:
     """Returns the segments of a bucket.
 
     >>> samples = [(b"a", b"", 4), (b"b", b"", 4), (b"c", b"", 4)]
-    >>> for part in cut(samples, Entry(shard=3, first=1), Bounds(samples=9, bytes=8)):
+    >>> for part in cut_bucket(samples, BucketStart(shard=3, first=1), Bounds(samples=9, bytes=8)):
     ...     print(part.shard, part.first, part.last, part.samples)
     3 b'a' b'a' 1
     4 b'b' b'c' 2

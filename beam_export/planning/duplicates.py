@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import hashlib
@@ -13,9 +12,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from beam_export.errors import InputError
-from beam_export.naming import key_of
+from beam_export.naming import find_equal_keys, key_of
 from beam_export.planning.blocks import open_block, unpack_ref
 from beam_export.planning.order import open_sample
+from beam_export.planning.spill_files import load, spill
 from beam_export.text import printable
 
 __all__ = [
@@ -30,6 +30,9 @@ __all__ = [
     "name_rows",
     "open_decisions",
     "pack_decisions",
+    "pack_kept",
+    "pack_name_rows",
+    "renamed_orders",
 ]
 
 
@@ -51,15 +54,22 @@ class DuplicateId(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Decisions:
-    """What becomes of samples with equal ids, by order key.
+    """The samples with equal ids that are dropped or renamed, by order key.
 
     Attributes:
         dropped: samples that are left out.
         renamed: samples that go by another id.
+        kept: those of them that would have another name, had samples not been left out before;
+            the dataset's hash depends on these names.
     """
 
     dropped: frozenset[bytes] = frozenset()
     renamed: dict[bytes, str] = dataclasses.field(default_factory=dict)
+    kept: frozenset[bytes] = frozenset()
+
+    def kept_names(self) -> list[str]:
+        """Returns the names of those in `kept`, sorted."""
+        return sorted(self.renamed[order] for order in self.kept)
 
 
 def name_row(ident: str) -> bytes:
@@ -123,7 +133,7 @@ def decide(found: Collection[DuplicateId], policy: str) -> Decisions:
     if len(found) > _MOST:
         raise InputError(
             f"{len(found)} samples share their id with others, more than the {_MOST} that can "
-            "be settled: give the images ids of their own, or --duplicates=first on fewer inputs."
+            "be resolved: give the images ids of their own, or --duplicates=first on fewer inputs."
         )
     groups: dict[str, list[DuplicateId]] = {}
     for one in sorted(found):
@@ -155,21 +165,16 @@ def _rename(doubled: dict[str, list[DuplicateId]], taken: set[str]) -> dict[byte
 
 
 def _refuse_equal_keys(groups: dict[str, list[DuplicateId]]) -> None:
-    by_key: dict[str, str] = {}
-    for ident in groups:
-        other = by_key.setdefault(key_of(ident), ident)
-        if other != ident:
-            raise InputError(
-                f"the ids {other!r} and {ident!r} make the same tar key {key_of(ident)!r}: "
-                "rename one of the two."
-            )
+    if found := find_equal_keys(groups, key_of):
+        one, other = found
+        raise InputError(
+            f"the ids {one!r} and {other!r} make the same tar key {key_of(other)!r}: "
+            "rename one of the two."
+        )
 
 
 def _describe(doubled: dict[str, list[DuplicateId]]) -> str:
-    shown = [
-        f"{ident!r} ({printable(group[0].path)} and {printable(group[1].path)})"
-        for ident, group in list(doubled.items())[:5]
-    ]
+    shown = [f"{ident!r}{_places(group)}" for ident, group in list(doubled.items())[:5]]
     more = f" and {len(doubled) - 5} more" if len(doubled) > 5 else ""
     count = "1 id comes" if len(doubled) == 1 else f"{len(doubled)} ids come"
     return (
@@ -179,20 +184,29 @@ def _describe(doubled: dict[str, list[DuplicateId]]) -> str:
     )
 
 
+def _places(group: list[DuplicateId]) -> str:
+    """Returns where the first two samples of an id come from; empty where they have no paths."""
+    paths = [printable(one.path) or "a sample without a path" for one in group[:2]]
+    return f" ({' and '.join(paths)})" if any(one.path for one in group[:2]) else ""
+
+
 def name_rows(block: bytes, sample: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields (bucket, rows of `name_row`), one value per bucket."""
+    """Yields (bucket, `name_row`) per sample."""
     buckets = open_sample(sample)[1]
-    found: dict[int, list[bytes]] = collections.defaultdict(list)
     for ident in open_block(block).ids:
         row = name_row(ident)
-        found[int.from_bytes(row[:4], "big") % buckets].append(row)
-    for bucket, rows in found.items():
-        yield bucket, b"".join(rows)
+        yield int.from_bytes(row[:4], "big") % buckets, row
+
+
+def pack_name_rows(rows: list[bytes]) -> Iterator[bytes]:
+    """Yields rows as one value, which `clashes_in` takes."""
+    yield spill(b"".join(rows))
 
 
 def clashes_in(bucket: int, packed: Iterable[bytes]) -> list[bytes]:
     """Returns what `find_clashes` finds in a bucket of packed rows."""
-    rows = [part[at : at + _ROW] for part in packed for at in range(0, len(part), _ROW)]
+    parts = (bytes(load(part)) for part in packed)
+    rows = [part[at : at + _ROW] for part in parts for at in range(0, len(part), _ROW)]
     return find_clashes(rows)
 
 
@@ -209,6 +223,31 @@ def duplicate_ids(block: bytes, clashes: list[bytes], policy: str) -> Iterator[D
 def pack_decisions(found: list[DuplicateId], policy: str) -> bytes:
     """Returns the packed decisions (`decide`), for a side input; see `open_decisions`."""
     return pickle.dumps(decide(found, policy), protocol=5)
+
+
+def renamed_orders(block: bytes, names: bytes) -> Iterator[bytes]:
+    """Yields the order keys of the samples of a block that have been given another name."""
+    renamed = open_decisions(names).renamed
+    if renamed:
+        yield from (order for order in open_block(block).orders if order in renamed)
+
+
+def pack_kept(found: list[DuplicateId], orders: list[bytes], names: bytes, policy: str) -> bytes:
+    """Returns the packed decisions on samples that have kept their names as others were left out.
+
+    What a table or a list of ids calls a sample, the dataset calls it too.
+
+    Args:
+        found: every sample that `is_concerned`, of those that are left.
+        orders: of the samples that are left and have a name (`renamed_orders`).
+        names: packed decisions on all samples.
+        policy: `rename`.
+    """
+    given = open_decisions(names).renamed
+    others = decide(found, policy).renamed
+    renamed = {order: given[order] for order in sorted(orders)}
+    kept = (order for order, name in renamed.items() if others.get(order) != name)
+    return pickle.dumps(Decisions(renamed=renamed, kept=frozenset(kept)), protocol=5)
 
 
 @functools.lru_cache(maxsize=2)

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import collections
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 
 from beam_export.errors import InputError
-from beam_export.naming import ShardNames
 from beam_export.samples import Failure
-from beam_export.shards.manifest import failures_table
+from beam_export.shards.meta_files import list_failures
 from beam_export.shards.output import Output
-from beam_export.shards.parquet import write_table
+from beam_export.shards.reasons import describe_failures, remedy_of
 
-__all__ = ["nothing_to_plan"]
+__all__ = ["describe_skipped", "nothing_to_plan"]
 
-#: Kinds of failures that are named; the rest are counted.
-_KINDS = 3
+_PACKED = "unpack them first, and give the directory; of archives only tars are read"
+_RAW = "have them developed first, as JPEG, PNG or TIFF"
+#: What to do with files that are no input, by their kind.
+_ADVICE = {
+    **dict.fromkeys((".zip", ".7z", ".rar", ".gz", ".lzma"), _PACKED),
+    **dict.fromkeys((".jxl", ".svg", ".pdf", ".psd"), "convert them first, as JPEG or PNG"),
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2"), _RAW),
+    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".webm"), "take frames of the films first"),
+    ".json": (
+        "of JSON, tables are read that have one object per line: write it as .jsonl, with the path "
+        "of an image in each"
+    ),
+    **dict.fromkeys(
+        (".xlsx", ".xls", ".ods", ".arrow", ".feather", ".pkl", ".h5", ".npz", ".tfrecord"),
+        "write the table as .parquet, .csv or .jsonl, with the path or the bytes of an image in "
+        "each row",
+    ),
+    "(hidden)": "name a hidden file or directory outright, if it is meant",
+    "(FIFO)": "give regular files",
+}
 
 
 def nothing_to_plan(
-    failures: Iterable[Failure], selects: bool, *, output: Output | None, hash_: str
+    failures: Iterable[Failure],
+    selects: bool,
+    *,
+    output: Output | None,
+    hash_: str,
+    skipped: Iterable[str] = (),
 ) -> InputError:
     """Returns the error for an input of which no sample is left.
 
@@ -31,6 +52,7 @@ def nothing_to_plan(
         selects: whether samples may have been left out on purpose.
         output: where the list goes; None if nothing is to be written.
         hash_: names the list.
+        skipped: the kind of each file that was passed by.
     """
     # Sorted: the runner may bring them in any order, and the message names the first of each kind.
     lost = sorted(Failure(*one) for one in failures)
@@ -38,51 +60,39 @@ def nothing_to_plan(
         return InputError(
             "no sample is left to export after --filter, --ids and --exclude_ids: ask for less."
         )
+    kinds = collections.Counter(skipped)
+    passed_by = describe_skipped(kinds)
     if not lost:
+        there = f", only {passed_by}" if passed_by else ", since it is empty"
         return InputError(
-            "the input holds no image that can be exported: give a directory, a file or a pattern "
-            "with images in it."
+            f"the input holds no image that can be exported{there}: {_advice(kinds)}."
         )
-    where = _list(lost, output, hash_)
+    where = None if output is None else list_failures(lost, output, hash_)
     whole = f" (all are listed in {where})" if where else ""
-    what = f"{len(lost)} failed{whole}, {_reasons(lost)}"
+    beside = f"; {passed_by} were passed by" if passed_by else ""
+    what = f"{len(lost)} failed{whole}, {describe_failures(lost)}{beside}"
     if selects:
         return InputError(
             f"no sample is left to export: {what}; --filter, --ids and --exclude_ids leave out all "
             "others: mend the input, or ask for less."
         )
-    return InputError(
-        f"the input holds no image that can be exported: {what}: mend them, or give another input."
-    )
+    remedy = remedy_of(lost) or "mend them, or give another input"
+    return InputError(f"the input holds no image that can be exported: {what}: {remedy}.")
 
 
-def _list(failures: Sequence[Failure], output: Output | None, hash_: str) -> str | None:
-    """Writes the list of failures, unless a dataset stands there; returns its path."""
-    if output is None:
-        return None
-    names = ShardNames(hash_)
-    standing = output.list_files()
-    if any(name != names.failures for name in standing):
-        return None
-    # A list of an earlier run may be replaced, a file of the same name by somebody else not.
-    if standing and not output.ownership(hash_, standing).owns(names.failures):
-        return None
-    buffer = io.BytesIO()
-    write_table(buffer, failures_table(failures))
-    output.put(names.failures, buffer.getvalue())
-    return output.path(names.failures)
+def describe_skipped(kinds: Mapping[str, int]) -> str:
+    """Returns how many files were passed by, by kind, the commonest first.
+
+    >>> describe_skipped({".txt": 2, ".jxl": 30, "(hidden)": 2})
+    '30 .jxl, 2 (hidden), 2 .txt'
+    """
+    ranked = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    return ", ".join(f"{count} {kind}" for kind, count in ranked)
 
 
-def _reasons(failures: Sequence[Failure]) -> str:
-    kinds: dict[str, list[Failure]] = collections.defaultdict(list)
-    for one in failures:
-        kinds[one.error].append(one)
-    ranked = sorted(kinds.items(), key=lambda kind: (-len(kind[1]), kind[0]))
-    named = [f"{len(found)} with {error} ({_example(found)})" for error, found in ranked[:_KINDS]]
-    rest = sum(len(found) for _, found in ranked[_KINDS:])
-    return ", ".join([*named, *([f"{rest} with other errors"] if rest else [])])
-
-
-def _example(found: Sequence[Failure]) -> str:
-    first = "the first, " if len(found) > 1 else ""
-    return f"{first}{found[0].original_path or found[0].image_id}: {found[0].message}"
+def _advice(kinds: Mapping[str, int]) -> str:
+    """Returns what to do about the kind of files that there are most of and that can be helped."""
+    for kind, _ in sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0])):
+        if kind in _ADVICE:
+            return _ADVICE[kind]
+    return "give a directory, a file or a pattern with images in it"

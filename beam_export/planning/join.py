@@ -8,70 +8,39 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
 import heapq
+import itertools
 import pickle
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from beam_export.errors import InputError
 from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
-from beam_export.sources.entries import IMAGE_SUFFIXES
-from beam_export.sources.tables.lookup import Row
+from beam_export.planning.join_keys import Keys
+from beam_export.sources.patterns import names_in
+from beam_export.sources.tables.lookup import LookupRow
 
 __all__ = [
+    "ELSEWHERE",
     "EXAMPLES",
+    "JOINED",
+    "NO_UTF8",
     "Tally",
-    "bucket_count",
-    "bucket_of",
     "check_tally",
+    "columns_counted",
+    "columns_named",
     "join_bucket",
+    "of_table",
 ]
 
 #: Names that are shown of what matches nothing: the first in order.
 EXAMPLES = 10
-#: Samples, or rows, that a bucket holds about.
-_BUCKET = 10_000
-
-
-def bucket_count(counts: Iterable[int]) -> int:
-    """Returns the number of buckets, so that the largest input has some 10,000 rows per bucket.
-
-    >>> bucket_count([25_000, 3]), bucket_count([])
-    (3, 1)
-    """
-    return max(1, -(-max(counts, default=0) // _BUCKET))
-
-
-def bucket_of(ident: str, buckets: int) -> int:
-    """Returns the bucket of an id or key; those that may match are in the same one.
-
-    >>> bucket_of("cat.jpg", 1000) == bucket_of("cat", 1000)
-    True
-    """
-    name = (_without_suffix(ident) or ident).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % buckets
-
-
-def _without_suffix(key: str) -> str | None:
-    """Returns a key without its image suffix, None if it has none."""
-    stem, dot, suffix = key.rpartition(".")
-    return stem if dot and stem and suffix.lower() in IMAGE_SUFFIXES else None
-
-
-class _Keys:
-    """Keys, looked up by id: the same text first, else that text with an image suffix."""
-
-    def __init__(self, keys: Iterable[str]) -> None:
-        self.all = frozenset(keys)
-        self._with_suffix: dict[str, list[str]] = {}
-        for key in self.all:
-            stem = _without_suffix(key)
-            if stem is not None:
-                self._with_suffix.setdefault(stem, []).append(key)
-
-    def of(self, ident: str) -> Sequence[str]:
-        return [ident] if ident in self.all else self._with_suffix.get(ident, ())
+#: Columns of the samples that have a row of a table, and of those that have none.
+JOINED, ELSEWHERE = "columns joined", "columns elsewhere"
+#: Said of ids with U+FFFD in them, which match nothing.
+NO_UTF8 = "it is not UTF-8: save it so, or say how it is encoded by --table_encoding"
+_NONE_RENAMED: Mapping[bytes, str] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass
@@ -89,6 +58,10 @@ class Tally:
         """Adds to a count as many as there are, and keeps the first few in order."""
         found = list(found)
         self.add(name, len(found))
+        self.show(name, found)
+
+    def show(self, name: str, found: Iterable[str]) -> None:
+        """Keeps the first few examples in order, and counts nothing."""
         # The smallest and not the first that came: the same in whatever order buckets are merged.
         kept = heapq.nsmallest(EXAMPLES, {*found, *self.examples.get(name, ())})
         if kept:
@@ -99,8 +72,7 @@ class Tally:
         for name, count in other.counts.items():
             self.add(name, count)
         for name, found in other.examples.items():
-            kept = heapq.nsmallest(EXAMPLES, {*found, *self.examples.get(name, ())})
-            self.examples[name] = kept
+            self.show(name, found)
 
     def __getitem__(self, name: str) -> int:
         return self.counts.get(name, 0)
@@ -118,93 +90,165 @@ class Tally:
 def join_bucket(
     refs: Iterable[PackedRef],
     *,
-    rows: Iterable[Row] | None = None,
-    ids: Iterable[Row] | None = None,
-    exclude_ids: Iterable[Row] | None = None,
+    tables: Sequence[Iterable[LookupRow]] = (),
+    ids: Iterable[LookupRow] | None = None,
+    exclude_ids: Iterable[LookupRow] | None = None,
+    renamed: Mapping[bytes, str] = _NONE_RENAMED,
 ) -> tuple[list[PackedRef], Tally]:
     """Returns the samples of a bucket that are kept, with the columns of their rows, and counts.
 
     Args:
         refs: the bucket's samples.
-        rows: the bucket's rows of the table; None if there is no table.
+        tables: the bucket's rows of each table, which are joined in turn.
         ids: what is kept; None for all.
         exclude_ids: what is left out.
+        renamed: by order key, the names that `--duplicates=rename` gives; they match before ids.
     """
     tally = Tally()
-    refs = list(refs)
-    tally.add("samples", len(refs))
-    kept = refs
+    samples = [_Named(ref, (*filter(None, [renamed.get(ref.order)]), ref.id)) for ref in refs]
+    tally.add("samples", len(samples))
+    kept = samples
     if ids is not None:
-        wanted = _matched(refs, ids, name="ids", tally=tally)
-        kept = [ref for ref in kept if ref.id in wanted]
-        tally.add("ids_dropped", len(refs) - len(kept))
+        wanted = _matched(samples, ids, name="ids", tally=tally)
+        kept = [one for one in kept if one.ref.order in wanted]
+        tally.add("ids_dropped", len(samples) - len(kept))
     if exclude_ids is not None:
         # Against all samples and not those kept so far: an id that --ids has left out exists, and
         # is not to be counted as one that no sample has.
-        unwanted = _matched(refs, exclude_ids, name="exclude_ids", tally=tally)
+        unwanted = _matched(samples, exclude_ids, name="exclude_ids", tally=tally)
         before = len(kept)
-        kept = [ref for ref in kept if ref.id not in unwanted]
+        kept = [one for one in kept if one.ref.order not in unwanted]
         tally.add("exclude_ids_dropped", before - len(kept))
-    if rows is not None:
-        kept = _joined(refs, kept, rows=list(rows), tally=tally)
-    return kept, tally
+    for number, rows in enumerate(tables):
+        kept = _joined(samples, kept, rows=list(rows), counts=_Counts(tally, number))
+    return [one.ref for one in kept], tally
+
+
+class _Named(NamedTuple):
+    """A sample, and the names that it is found by: that which it is given, if any, and its id."""
+
+    ref: PackedRef
+    names: tuple[str, ...]
+
+
+def _names(samples: Iterable[_Named]) -> Iterator[str]:
+    return itertools.chain.from_iterable(one.names for one in samples)
+
+
+class _Counts(NamedTuple):
+    """Where what is counted of one table goes."""
+
+    tally: Tally
+    number: int
+
+    def add(self, name: str, count: int) -> None:
+        self.tally.add(of_table(name, self.number), count)
+
+    def note(self, name: str, found: Iterable[str]) -> None:
+        self.tally.note(of_table(name, self.number), found)
+
+    def add_columns(self, name: str, columns: Iterable[str]) -> None:
+        for column in columns:
+            self.tally.add(column_of(column, name, self.number), 1)
+
+
+def of_table(name: str, number: int) -> str:
+    """Returns the name of a count of one of the tables, by its number from 0.
+
+    >>> of_table("rows", 0), of_table("rows", 1)
+    ('rows', 'rows of table 2')
+    """
+    return f"{name} of table {number + 1}" if number else name
+
+
+def columns_counted(tally: Tally, name: str, number: int) -> set[str]:
+    """Returns the columns of which `column_of` gives a count that is there."""
+    begin = column_of("", name, number)
+    return {one.removeprefix(begin) for one in tally.counts if one.startswith(begin)}
+
+
+def column_of(column: str, name: str, number: int) -> str:
+    """Returns the name of a count of one column, where one of the tables is joined.
+
+    Args:
+        column: whose samples are counted.
+        name: `JOINED` of those that have it from the table, `ELSEWHERE` of those without a row.
+        number: of the table, from 0.
+    """
+    return f"{of_table(name, number)}: {column}"
+
+
+def columns_named(given: str) -> str:
+    """Returns the name of the count of parts of the input with columns of a name that was given."""
+    return f"parts with columns {given}"
 
 
 def _matched(
-    refs: Iterable[PackedRef], given: Iterable[Row], name: str, tally: Tally
-) -> frozenset[str]:
-    """Returns the ids of samples that a list names; notes of the list what names none."""
-    keys = _Keys(row.key for row in given)
+    samples: Sequence[_Named], given: Iterable[LookupRow], name: str, tally: Tally
+) -> frozenset[bytes]:
+    """Returns the order keys of samples that a list names; notes of the list what names none."""
+
+    keys = Keys((row.key for row in given), _names(samples))
     used: set[str] = set()
-    matched: set[str] = set()
-    for ref in refs:
-        found = keys.of(ref.id)
-        if found:
+    matched: set[bytes] = set()
+    for ref, names in samples:
+        # All of its names: the id before renaming names every sample that had it.
+        if found := [key for one in names for key in keys.of([one])]:
             used.update(found)
-            matched.add(ref.id)
+            matched.add(ref.order)
     tally.add(name, len(keys.all))
     tally.note(f"{name}_unmatched", keys.all - used)
     return frozenset(matched)
 
 
 def _joined(
-    refs: Sequence[PackedRef], kept: Sequence[PackedRef], rows: Sequence[Row], tally: Tally
-) -> list[PackedRef]:
+    samples: Sequence[_Named], kept: Sequence[_Named], rows: Sequence[LookupRow], counts: _Counts
+) -> list[_Named]:
     by_key = {row.key: row for row in rows}
-    _note_equal(rows, tally)
-    keys = _Keys(by_key)
-    used = {key for ref in refs for key in keys.of(ref.id)}
-    tally.add("rows", len(rows))
-    tally.note("rows_unmatched", keys.all - used)
-    joined: list[PackedRef] = []
+    _note_equal(rows, counts)
+    keys = Keys(by_key, _names(samples))
+    used = {key for one in samples for key in keys.of(one.names)}
+    counts.add("rows", len(rows))
+    counts.note("rows_unmatched", keys.all - used)
+    joined: list[_Named] = []
     alone: list[str] = []
-    for ref in kept:
-        found = keys.of(ref.id)
+    columns: set[str] = set()
+    elsewhere: set[str] = set()
+    for one in kept:
+        found = keys.of(one.names)
         # Not raised here: a bucket knows its own samples alone, `check_tally` those of all.
         if len(found) > 1:
-            tally.note("ambiguous", [f"{' and '.join(map(repr, sorted(found)))} for {ref.id!r}"])
+            names = " and ".join(map(repr, sorted(found)))
+            counts.note("ambiguous", [f"{names} for {one.names[-1]!r}"])
         if found:
-            joined.append(_with_row(ref, by_key[min(found)], tally))
+            row = by_key[min(found)]
+            joined.append(one._replace(ref=_with_row(one.ref, row, counts, columns=columns)))
         else:
-            alone.append(ref.id)
-            joined.append(ref)
-    tally.add("samples_matched", len(kept) - len(alone))
-    tally.note("samples_unmatched", alone)
+            alone.append(one.names[0])
+            elsewhere.update(unpack_ref(one.ref).metadata)
+            joined.append(one)
+    counts.add_columns(JOINED, columns)
+    counts.add_columns(ELSEWHERE, elsewhere)
+    counts.add("samples_matched", len(kept) - len(alone))
+    counts.note("samples_unmatched", alone)
     return joined
 
 
-def _note_equal(rows: Iterable[Row], tally: Tally) -> None:
+def _note_equal(rows: Iterable[LookupRow], counts: _Counts) -> None:
     times = collections.Counter(row.key for row in rows)
-    tally.note("equal_keys", (key for key, count in times.items() if count > 1))
+    counts.note("equal_keys", (key for key, count in times.items() if count > 1))
 
 
-def _with_row(packed: PackedRef, row: Row, tally: Tally) -> PackedRef:
+def _with_row(
+    packed: PackedRef, row: LookupRow, counts: _Counts, *, columns: set[str]
+) -> PackedRef:
     ref = unpack_ref(packed)
     values: dict[str, Any] = pickle.loads(row.values)
     if not values.keys().isdisjoint(ref.metadata):
         # Counted and refused by `check_tally`, so what is returned here goes nowhere.
-        tally.note("shared", values.keys() & ref.metadata.keys())
+        counts.note("shared", values.keys() & ref.metadata.keys())
         return packed
+    columns.update(values)
     more = ref._replace(metadata={**ref.metadata, **values}, typed=(*ref.typed, *row.typed))
     return with_change(packed, more)
 
@@ -219,35 +263,55 @@ def check_tally(tally: Tally, given: Mapping[str, str]) -> Tally:
     Raises:
         InputError: if keys are equal, columns have one name, or nothing matches.
     """
-    if "metadata" in given:
+    for number, table in enumerate(names_in(given.get("metadata", ""))):
         # First, as `rows` counts rows and `rows_unmatched` keys: alike only if no keys are equal.
-        _check_join(tally, given["metadata"])
-    for flag, name in (("metadata", "rows"), ("ids", "ids"), ("exclude_ids", "exclude_ids")):
-        if flag in given and tally[f"{name}_unmatched"] == tally[name]:
-            examples = _quoted(tally.shown(f"{name}_unmatched")[:3]) or "nothing at all"
-            others = _quoted(tally.shown("samples_unmatched")[:3])
-            beside = f", and the samples' ids are like {others}" if others else ""
-            raise InputError(
-                f"--{flag}={given[flag]} matches no sample: it holds {examples}{beside}; give "
-                f"{'another --metadata_key' if flag == 'metadata' else 'the ids of samples'}, or "
-                f"leave --{flag} out."
-            )
+        _check_join(tally, table, number)
+        _check_match(tally, "metadata", given=table, name=of_table("rows", number))
+    for flag in ("ids", "exclude_ids"):
+        if flag in given:
+            _check_match(tally, flag, given=given[flag], name=flag)
     return tally
 
 
-def _check_join(tally: Tally, table: str) -> None:
-    if tally["equal_keys"]:
+def _check_match(tally: Tally, flag: str, given: str, name: str) -> None:
+    unmatched = (
+        name.replace("rows", "rows_unmatched") if flag == "metadata" else f"{name}_unmatched"
+    )
+    if tally[unmatched] != tally[name]:
+        return
+    alone = name.replace("rows", "samples_unmatched") if flag == "metadata" else ""
+    examples = _quoted(tally.shown(unmatched)[:3]) or "nothing at all"
+    others = _quoted(tally.shown(alone)[:3])
+    beside = f", and the samples' ids are like {others}" if others else ""
+    raise InputError(
+        f"--{flag}={given} matches no sample: it holds {examples}{beside}; "
+        f"{_undecoded(tally, name)}give "
+        f"{'another --metadata_key' if flag == 'metadata' else 'the ids of samples'}, or "
+        f"leave --{flag} out."
+    )
+
+
+def _undecoded(tally: Tally, name: str) -> str:
+    """Returns what to do if ids that match nothing are not UTF-8."""
+    if not any("\ufffd" in one for one in tally.shown(f"{name}_unmatched")):
+        return ""
+    return f"{NO_UTF8}; or else "
+
+
+def _check_join(tally: Tally, table: str, number: int) -> None:
+    equal, ambiguous, shared = (of_table(n, number) for n in ("equal_keys", "ambiguous", "shared"))
+    if tally[equal]:
         raise InputError(
-            f"--metadata={table} has more than one row for {_some(tally, 'equal_keys')}: "
+            f"--metadata={table} has more than one row for {_some(tally, equal)}: "
             "keep one row for each id."
         )
-    if tally["ambiguous"]:
+    if tally[ambiguous]:
         raise InputError(
-            f"--metadata={table} has more than one row that fits: {_some(tally, 'ambiguous', str)}"
+            f"--metadata={table} has more than one row that fits: {_some(tally, ambiguous, str)}"
             ": keep one row for each id."
         )
-    if tally["shared"]:
-        names = _quoted(tally.shown("shared"))
+    if tally[shared]:
+        names = _quoted(tally.shown(shared))
         raise InputError(
             f"--metadata={table} has columns that the samples have already, {names}: rename them "
             "in the table, or leave them out of it."

@@ -1,29 +1,37 @@
-"""What an export has come to when its shards are written: its totals and its manifest."""
+"""Makes totals and manifest of an export from the results of its shards, and checks the sums."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import pyarrow as pa
 
 from beam_export._version import __version__
 from beam_export.errors import RunError
+from beam_export.images import codecs
+from beam_export.naming import split_key
 from beam_export.options import ExportOptions
 from beam_export.planning.duplicates import Decisions
 from beam_export.planning.join import Tally
+from beam_export.planning.labels import class_names
+from beam_export.planning.members import MemberRules, decides, members_steps
 from beam_export.planning.plan import Plan
 from beam_export.planning.steps import processing_steps
 from beam_export.samples import SOURCE_CHANGED, Failure
+from beam_export.shards.hub_features import HubMembers, hub_members
 from beam_export.shards.manifest import (
     Manifest,
+    SplitShards,
     Totals,
     describe_schema,
     has_damage,
     remarks,
     totals,
 )
+from beam_export.shards.member_sets import MemberSets
 from beam_export.shards.writer import ShardResult
 
 __all__ = ["Outcome", "check_sources", "make_manifest", "name_devices"]
@@ -34,7 +42,7 @@ _LOST_SOURCES = frozenset({("list", "BrokenSource"), ("list", SOURCE_CHANGED)})
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the steps of an export have found out and done.
+    """The results of all steps of an export, from which its manifest is made.
 
     Attributes:
         results: one per shard, by number.
@@ -46,6 +54,7 @@ class Outcome:
         probe_failures: samples that failed under `--probe`.
         skipped: files that are no samples, counted by what they are.
         tally: what tables matched, and what was left out before planning.
+        rules: what became of the members of samples.
     """
 
     results: Sequence[ShardResult]
@@ -57,6 +66,7 @@ class Outcome:
     probe_failures: Sequence[Failure]
     skipped: Mapping[str, int]
     tally: Tally
+    rules: MemberRules
 
     @property
     def early(self) -> int:
@@ -69,6 +79,20 @@ class Outcome:
         write_failures = [one for result in self.results for one in result.failures]
         return [*self.source_failures, *self.probe_failures, *write_failures]
 
+    def member_steps(self, ragged_fields: str) -> list[dict[str, Any]]:
+        """Returns the step about members; none if there is nothing to say of them."""
+        sets = MemberSets()
+        for result in self.results:
+            if result.members:
+                sets.merge(MemberSets.unpack(result.members))
+        return members_steps(sets, self.rules, ragged_fields)
+
+    def hub_members(self, columns: pa.Schema) -> HubMembers | None:
+        """Returns the members that samples have in the tars, with the types of the columns."""
+        rules = self.rules
+        made = [ext for ext, _ in rules.fill] + [rules.json] * bool(rules.json)
+        return hub_members(self.results, keep=rules.keep, made=made, columns=columns)
+
     def totals(self) -> Totals:
         """Returns the sums over the dataset."""
         return totals(
@@ -80,6 +104,24 @@ class Outcome:
             # Dropped duplicates have no rank, so that nothing is counted twice.
             limited=self.ranked - self.layout.total,
         )
+
+    def splits(self) -> list[SplitShards]:
+        """Returns the splits with what their shards hold, the empty ones too."""
+        found = []
+        for number, name in enumerate(self.layout.splits):
+            shards = self.layout.shards_of(number)
+            held = self.results[shards.start : shards.stop]
+            found.append(
+                SplitShards(
+                    name=name,
+                    key=split_key(name),
+                    first_shard=shards.start,
+                    shards=len(shards),
+                    samples=sum(one.samples for one in held),
+                    bytes=sum(one.bytes for one in held),
+                )
+            )
+        return found
 
 
 def check_sources(source_failures: Sequence[Failure], *, allow_broken: bool) -> None:
@@ -118,6 +160,7 @@ def make_manifest(
     identity: Mapping[str, str],
     columns: pa.Schema,
     tables: Sequence[Mapping[str, str]],
+    indexes: Sequence[Mapping[str, str]] = (),
 ) -> Manifest:
     """Returns the manifest of an export.
 
@@ -127,6 +170,7 @@ def make_manifest(
         identity: of the encoder, with its devices (`name_devices`).
         columns: metadata columns of the dataset.
         tables: name and sha256 of the tables under `_meta`.
+        indexes: name and sha256 of the indexes that the dataset has once.
     """
     sums = outcome.totals()
     return Manifest(
@@ -142,10 +186,16 @@ def make_manifest(
             probed=len(outcome.probe_failures),
             renamed=len(outcome.decisions.renamed),
             remarks=remarks(outcome.results),
+            classes=class_names(columns) if options.labels == "folder" else (),
+            splits=outcome.layout.split_sizes(),
+            # What is only seen is no step: manifests of before stay as they are.
+            members=outcome.member_steps(options.ragged_fields) if decides(options) else (),
         ),
         schema=describe_schema(columns),
         totals=sums,
         tables=tables,
+        splits=outcome.splits(),
+        indexes=indexes,
     )
 
 
@@ -159,5 +209,6 @@ def _software(
         # Decides which samples there are, where it decides anything.
         **({"duckdb": version("duckdb")} if options.filter is not None else {}),
         **({"simplejpeg": version("simplejpeg")} if has_damage(results) else {}),
+        **codecs.stated(remark for result in results for remark, _ in result.remarks),
         **identity,
     }

@@ -10,14 +10,21 @@ import pyarrow.types as pat
 
 from beam_export.errors import InputError
 from beam_export.metadata.arrow_types import is_text
+from beam_export.metadata.columns import ColumnChoice
 from beam_export.metadata.filter import FACTS, Filter, describe_columns
 from beam_export.metadata.schema import output_name
 from beam_export.metadata.to_arrow import ColumnBuilder
-from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
+from beam_export.planning.blocks import (
+    PackedRef,
+    open_block,
+    pack_block,
+    unpack_ref,
+    with_change,
+)
 from beam_export.samples import WHOLE, Member, SampleRef
-from beam_export.text import printable
+from beam_export.text import printable, stored
 
-__all__ = ["SampleFilter", "check_asked"]
+__all__ = ["SampleFilter", "check_asked", "choose_columns"]
 
 
 class SampleFilter:
@@ -77,11 +84,26 @@ class SampleFilter:
                 "samples' .txt away."
             )
         # An empty one where there is no caption, so that all samples have the same members.
-        text = _value(ref, self._caption or "") or ""
-        # Lone surrogates have no UTF-8: escaped, as the Parquet has them.
-        data = str(text).encode("utf-8", "backslashreplace")
+        data = stored(str(_value(ref, self._caption or "") or "")).encode()
         fields = sorted((*ref.fields, Member("txt", "", WHOLE, len(data), data)), key=_by_ext)
         return with_change(packed, ref._replace(fields=tuple(fields)))
+
+
+def choose_columns(block: bytes, choice: ColumnChoice) -> tuple[bytes, frozenset[str]]:
+    """Returns a block of refs with the columns that are left, and the names of those it had."""
+    names: set[str] = set()
+    chosen = pack_block(_with_columns(one, choice, names) for one in open_block(block).refs())
+    return chosen, frozenset(names)
+
+
+def _with_columns(packed: PackedRef, choice: ColumnChoice, names: set[str]) -> PackedRef:
+    ref = unpack_ref(packed)
+    if not ref.metadata:
+        return packed
+    names.update(ref.metadata)
+    metadata = choice.of_metadata(ref.metadata)
+    typed = tuple(name for name in ref.typed if name in metadata)
+    return with_change(packed, ref._replace(metadata=metadata, typed=typed))
 
 
 def check_asked(

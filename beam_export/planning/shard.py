@@ -1,22 +1,23 @@
-"""What one shard is to hold: its refs with their keys in the tar, and the digest of all of it."""
+"""The planned content of one shard: its refs with their keys in the tar, and its digest."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from beam_export import naming
-from beam_export.planning.blocks import PackedRef, open_block, unpack_ref
+from beam_export.planning.blocks import PackedRef, merged, open_block, unpack_ref
 from beam_export.planning.plan import digest_sum
+from beam_export.planning.splits import with_split
 from beam_export.samples import SampleRef
 
-__all__ = ["MARK", "TWIN", "keyed_refs", "shard_digest", "spilled_content", "weigh"]
+__all__ = ["MARK_SIZE", "TWIN_SIZE", "keyed_refs", "shard_digest", "spilled_content", "weigh"]
 
 #: Bytes behind the order key of a spilled sample: a digest of its content, which orders samples of
 #: equal ids, and random ones, which keep apart samples that are equal in everything.
-MARK = 8
-TWIN = 6
+MARK_SIZE = 8
+TWIN_SIZE = 6
 
 
 def weigh(blocks: Iterable[bytes]) -> tuple[int, int]:
@@ -30,7 +31,12 @@ def weigh(blocks: Iterable[bytes]) -> tuple[int, int]:
 
 
 def keyed_refs(
-    refs: Iterable[PackedRef], *, start: int, renamed: Mapping[bytes, str], sequential: bool
+    refs: Iterable[PackedRef],
+    *,
+    start: int,
+    renamed: Mapping[bytes, str],
+    sequential: bool,
+    split: str | None = None,
 ) -> Iterator[tuple[SampleRef, str]]:
     """Yields (ref under its final id, key in the tar).
 
@@ -39,13 +45,20 @@ def keyed_refs(
         start: rank of the first one in the dataset.
         renamed: new ids by order key, as `--duplicates=rename` assigns them.
         sequential: whether keys are made of ranks (`--member_names=sequential`), not of ids.
+        split: the split that they are in; None without splits.
     """
     for place, packed in enumerate(refs):
         ref = unpack_ref(packed)
         if packed.order in renamed:
             ref = ref._replace(id=renamed[packed.order])
-        key = naming.sequential_key(start + place) if sequential else naming.key_of(ref.id)
-        yield ref, key
+        if split is not None:
+            ref = ref._replace(metadata=with_split(ref.metadata, split))
+        yield ref, naming.sequential_key(start + place) if sequential else _key_of(ref)
+
+
+def _key_of(ref: SampleRef) -> str:
+    longest = max((len(field.ext) for field in ref.fields), default=0)
+    return naming.key_of(ref.id, longest)
 
 
 def shard_digest(
@@ -56,6 +69,7 @@ def shard_digest(
     identity: Mapping[str, str],
     options: bytes,
     content: bytes,
+    split: str | None = None,
 ) -> str:
     """Returns the hex digest of everything that decides a shard's bytes.
 
@@ -66,23 +80,33 @@ def shard_digest(
         identity: of the encoder.
         options: digest of the options that shape the output.
         content: the serialized schema of the metadata columns, then `spilled_content`.
+        split: the split that they are in; None without splits.
     """
-    text = json.dumps([number, count, dict(identity)], sort_keys=True)
+    # Last, and only where there are splits: digests of other exports stay what they were.
+    splits = [] if split is None else [split]
+    text = json.dumps([number, count, dict(identity), *splits], sort_keys=True)
     parts = (text.encode(), digest.to_bytes(32, "big"), options, content)
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def spilled_content(refs: Iterable[PackedRef], workspace: str) -> bytes:
+def spilled_content(blocks: Sequence[bytes], workspace: str) -> bytes:
     """Returns the content digests of the refs whose bytes were spilled; b"" if none were.
 
     Spilled files are of one run, so a later one knows by these alone that a shard is the same.
+
+    Args:
+        blocks: of all of the shard's refs, in any order.
+        workspace: where spilled files lie.
     """
     marks = []
     spilled = workspace.encode("utf-8", "surrogatepass")
-    for packed in refs:
+    # Order matters to the marks alone, and most shards have none.
+    if not any(spilled in body for block in blocks for body in open_block(block).bodies):
+        return b""
+    for packed in merged(blocks):
         if spilled not in packed.body:  # as of all that a command line reads
             continue
         ref = unpack_ref(packed)
         if any(one.uri.startswith(f"{workspace}/") for one in (ref.image, *ref.fields)):
-            marks.append(packed.order[-MARK - TWIN : -TWIN])
+            marks.append(packed.order[-MARK_SIZE - TWIN_SIZE : -TWIN_SIZE])
     return b"".join(marks)

@@ -5,15 +5,44 @@ Their form is that of format.md, part 4.4; the card words the same steps for peo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from beam_export.options import ExportOptions
-from beam_export.planning.join import Tally
+from beam_export.planning.join import (
+    ELSEWHERE,
+    JOINED,
+    Tally,
+    columns_counted,
+    columns_named,
+    of_table,
+)
 from beam_export.shards.manifest import Totals
-from beam_export.sources.patterns import split_inputs
+from beam_export.sources.patterns import names_in, split_inputs
+from beam_export.sources.tables.folder_tables import FILE_NAME
 
-__all__ = ["lookup_steps", "processing_steps", "selection_steps"]
+__all__ = [
+    "BESIDE",
+    "LARGE_JSON",
+    "ODD_IDS",
+    "PARTS",
+    "SEVERAL",
+    "UNFIT",
+    "UNJOINED",
+    "lookup_steps",
+    "processing_steps",
+    "read_notes",
+    "selection_steps",
+]
+
+#: Samples of tars that hold several images; image files that are named after another.
+SEVERAL, PARTS = "several_images", "named_after_another"
+#: Samples whose `.json` is too large to give columns; columns of ids that are no ids.
+LARGE_JSON, ODD_IDS = "large_json", "columns_of_no_ids"
+#: Tables in image folders: those of Hugging Face's name that are not joined, and columns of others
+#: that are not, with the reason; and tables of other names that may name the images.
+UNJOINED, UNFIT, BESIDE = "tables_not_joined", "columns_not_joined", "tables_beside_images"
+_NOTES = (SEVERAL, PARTS, LARGE_JSON, ODD_IDS, UNJOINED, UNFIT, BESIDE)
 
 
 def processing_steps(
@@ -26,6 +55,9 @@ def processing_steps(
     probed: int,
     renamed: int,
     remarks: Mapping[str, int],
+    classes: Sequence[str] = (),
+    splits: Sequence[tuple[str, int, int]] = (),
+    members: Sequence[dict[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Returns the steps in the order of processing, with how many samples each let through.
 
@@ -38,6 +70,9 @@ def processing_steps(
         probed: failures found by `--probe`.
         renamed: samples renamed by `--duplicates=rename`.
         remarks: samples per remark of the encoder (`manifest.remarks`).
+        classes: names of the classes of `--labels`, in the order of their numbers.
+        splits: (name, samples planned, shards) of `--split`, in the order of their shards.
+        members: the step about members, if there is one (`members.members_steps`).
     """
     return [
         {
@@ -45,10 +80,12 @@ def processing_steps(
             "samples": totals.read,
             "failed": unread,
             "skipped": dict(sorted(skipped.items())),
+            **read_notes(tally),
         },
         # Before the probe, which is spared what they leave out; the filter comes behind it, as it
         # may ask for the width and height that the probe finds.
         *lookup_steps(options, tally),
+        *([{"step": "label", "labels": options.labels, "classes": list(classes)}] * bool(classes)),
         {"step": "probe", "probe": options.probe, "failed": probed},
         *selection_steps(options, tally),
         {
@@ -60,6 +97,8 @@ def processing_steps(
         },
         {"step": "order", "order": options.order, "seed": options.seed},
         {"step": "limit", "limit": options.limit, "dropped": totals.limited},
+        *([_split_step(options, splits)] * bool(splits)),
+        *members,
         {
             "step": "encode",
             "encode": options.encode,
@@ -74,8 +113,11 @@ def processing_steps(
 
 
 def lookup_steps(options: ExportOptions, tally: Tally) -> list[dict[str, Any]]:
-    """Returns the steps of `--ids`, `--exclude_ids` and `--metadata`, those that were given."""
-    steps: list[dict[str, Any]] = []
+    """Returns the steps of `--ids`, `--exclude_ids` and `--metadata`, those that were given.
+
+    Names of columns that were given and that no column has stand before them.
+    """
+    steps: list[dict[str, Any]] = [*_choice_steps(options, tally), *_folder_steps(tally)]
     for name, step in (("ids", "keep ids"), ("exclude_ids", "leave out ids")):
         path = getattr(options, name)
         if path is not None:
@@ -89,19 +131,58 @@ def lookup_steps(options: ExportOptions, tally: Tally) -> list[dict[str, Any]]:
                     "dropped": tally[f"{name}_dropped"],
                 }
             )
-    if options.metadata is not None:
+    for number, table in enumerate(names_in(options.tables or "")):
         steps.append(
             {
                 "step": "join",
-                "table": _file_names(options.metadata),
+                "table": _file_names(table),
                 "key": options.metadata_key,
-                "rows": tally["rows"],
-                "samples_matched": tally["samples_matched"],
-                **_unmatched("samples_unmatched", "samples", tally),
-                **_unmatched("rows_unmatched", "rows", tally),
+                "rows": tally[of_table("rows", number)],
+                "samples_matched": tally[of_table("samples_matched", number)],
+                **_unmatched(of_table("samples_unmatched", number), "samples", tally),
+                **_unmatched(of_table("rows_unmatched", number), "rows", tally),
+                **_shared(tally, number),
             }
         )
     return steps
+
+
+def _shared(tally: Tally, number: int) -> dict[str, list[str]]:
+    """Returns the columns of a table that samples without a row of it have too, if there are."""
+    joined, others = (columns_counted(tally, name, number) for name in (JOINED, ELSEWHERE))
+    return {"shared_columns": sorted(joined & others)} if joined & others else {}
+
+
+def _choice_steps(options: ExportOptions, tally: Tally) -> Iterator[dict[str, Any]]:
+    """Yields the step of `--drop_columns` and `--text_columns`, if one names what is not there."""
+    choice = options.columns
+    for flag, given in (("drop_columns", choice.drop), ("text_columns", choice.text)):
+        # Where all columns are left out, not all are read.
+        unknown = [] if choice.drops_all else [n for n in given if not tally[columns_named(n)]]
+        if unknown:
+            yield {"step": "choose columns", "flag": flag, "unknown": unknown}
+
+
+def _folder_steps(tally: Tally) -> Iterator[dict[str, Any]]:
+    """Yields the step of `--metadata=auto`, if image folders had tables."""
+    if not tally["folder_tables"]:
+        return
+    more = tally["folder_tables"] - 1
+    step = {
+        "step": "join",
+        "metadata": "auto",
+        "table": tally.shown("folder_tables")[0] + (f" and {more} more" if more else ""),
+        "key": FILE_NAME,
+        "rows": tally["folder_rows"],
+        "samples_matched": tally["folder_samples_matched"],
+        **_unmatched("folder_samples_unmatched", "samples", tally),
+        **_unmatched("folder_rows_unmatched", "rows", tally),
+    }
+    if again := tally["folder_rows_again"]:
+        step |= {"rows_again": again, "rows_again_examples": tally.shown("folder_rows_again")}
+    if shared := tally.shown("folder_shared"):
+        step["left_out"] = shared
+    yield step
 
 
 def selection_steps(options: ExportOptions, tally: Tally) -> list[dict[str, Any]]:
@@ -113,6 +194,21 @@ def selection_steps(options: ExportOptions, tally: Tally) -> list[dict[str, Any]
     if options.caption_column is not None:
         steps.append({"step": "caption", "column": options.caption_column})
     return steps
+
+
+def _split_step(options: ExportOptions, splits: Sequence[tuple[str, int, int]]) -> dict[str, Any]:
+    # Samples that were planned: those that failed since are in the failures.
+    samples = {name: count for name, count, _ in splits}
+    return {"step": "split", "split": options.split, "samples": samples}
+
+
+def read_notes(tally: Tally) -> dict[str, Any]:
+    """Returns what was noted of the input as it was read; nothing where there was nothing."""
+    noted: dict[str, Any] = {}
+    for name in _NOTES:
+        if tally[name]:
+            noted |= {name: tally[name], f"{name}_examples": tally.shown(name)}
+    return noted
 
 
 def _unmatched(name: str, what: str, tally: Tally) -> dict[str, Any]:

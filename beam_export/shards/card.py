@@ -18,7 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from beam_export.naming import ShardNames
-from beam_export.shards.manifest import Manifest
+from beam_export.shards.card_recipes import recipes, tar_range
+from beam_export.shards.globs import tar_globs
+from beam_export.shards.hub_features import HubMembers, features_yaml
+from beam_export.shards.manifest import Manifest, SplitShards, Totals
+from beam_export.shards.member_sets import describe_members
 from beam_export.text import cut, escaped, size
 
 __all__ = ["MARK", "code", "dataset_card", "describe_step", "is_card", "plain"]
@@ -57,8 +61,8 @@ _HAZARDS = re.compile(
 _TEMPLATE = """---
 configs:
 - config_name: default
-  data_files: {some_tars}
-size_categories:
+  data_files:{data_files}
+{dataset_info}size_categories:
 - {size_category}
 ---
 {mark}
@@ -67,23 +71,10 @@ size_categories:
 
 {written:,} images, {size} of tar, {per_shard} a shard. Each `.tar` (WebDataset) stands beside
 a `.parquet` with one row an image: where its bytes lie, what it is, and all that was known of it.
-
+{splits}
 ## Read it
 
-```python
-import webdataset
-dataset = webdataset.WebDataset("{all_tars}", shardshuffle=False).decode("pil")
-```
-
-```python
-import datasets
-dataset = datasets.load_dataset("webdataset", data_files="{some_tars}")
-```
-
-```python
-import glob, pyarrow.dataset
-table = pyarrow.dataset.dataset(sorted(glob.glob("{some_tables}"))).to_table()
-```
+{recipes}
 
 ## Columns
 
@@ -101,24 +92,73 @@ table = pyarrow.dataset.dataset(sorted(glob.glob("{some_tables}"))).to_table()
 """
 
 
-def dataset_card(manifest: Manifest) -> bytes:
-    """Returns the card, as Markdown with the front matter that a hub reads."""
+def dataset_card(
+    manifest: Manifest,
+    noted: Sequence[Mapping[str, Any]] = (),
+    *,
+    hub: HubMembers | None = None,
+) -> bytes:
+    """Returns the card, as Markdown with the front matter that a hub reads.
+
+    Args:
+        manifest: of the dataset.
+        noted: steps that need not stand in the manifest, since they changed nothing.
+        hub: the members of all samples; None if they are too many, or not known.
+    """
     totals, names = manifest.totals, ShardNames(manifest.hash)
+    # Empty ones are in the manifest alone: no reader can do anything with them.
+    splits = [split for split in manifest.splits if split.shards]
+    some_tars = f"images-{manifest.hash}-*.tar"
+    steps = [*manifest.steps, *(step for step in noted if step not in manifest.steps)]
     text = _TEMPLATE.format(
         mark=MARK,
-        some_tars=f"images-{manifest.hash}-*.tar",
-        some_tables=f"images-{manifest.hash}-*.parquet",
-        all_tars=f"images-{manifest.hash}-{{000000..{totals.shards - 1:06d}}}.tar",
+        data_files=_data_files(splits, manifest) if splits else f" {some_tars}",
+        dataset_info=_dataset_info(splits, totals, features_yaml(hub)),
+        splits=_split_rows(splits, manifest.hash) if splits else "",
+        recipes=recipes(manifest, hub),
         size_category=_size_category(totals.written),
         written=totals.written,
         shards=totals.shards,
         size=size(totals.bytes),
         per_shard=_per_shard(manifest.options),
         columns=_rows((column["name"], plain(column["type"])) for column in manifest.schema),
-        steps=_rows((step["step"], describe_step(step)) for step in manifest.steps),
+        steps=_rows((step["step"], describe_step(step)) for step in steps),
         manifest=names.manifest,
     )
     return text.encode("utf-8", "backslashreplace")
+
+
+def _data_files(splits: Sequence[SplitShards], manifest: Manifest) -> str:
+    """Returns the YAML of the files of each split."""
+    lines = [""]
+    for split in splits:
+        globs = tar_globs(ShardNames(manifest.hash), split.numbers, manifest.totals.shards)
+        # In quotes: a key of digits would be a number.
+        lines += [f'  - split: "{split.key}"', "    path:"]
+        lines += [f'    - "{one}"' for one in globs]
+    return "\n".join(lines)
+
+
+def _dataset_info(splits: Sequence[SplitShards], totals: Totals, features: Sequence[str]) -> str:
+    """Returns the YAML of the types that `datasets` reads, and of what it holds splits against."""
+    # Without splits, all that it reads is called so.
+    sizes = [(one.key, one.bytes, one.samples) for one in splits]
+    lines = ["dataset_info:", *(f"  {line}" for line in features), "  splits:"]
+    for name, bytes_, samples in sizes or [("train", totals.bytes, totals.written)]:
+        lines += [f'  - name: "{name}"', f"    num_bytes: {bytes_}"]
+        lines.append(f"    num_examples: {samples}")
+    return "\n".join([*lines, ""])
+
+
+def _split_rows(splits: Sequence[SplitShards], hash_: str) -> str:
+    """Returns the section on splits."""
+    rows = [
+        f"| {code(split.name)} | {split.samples:,} | {split.shards:,} | "
+        f"`{tar_range(hash_, split.numbers)}` |"
+        for split in splits
+    ]
+    head = ["", "## Splits", "", "| split | images | shards | tars |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
 
 
 def _rows(pairs: Iterable[tuple[str, str]]) -> str:
@@ -202,16 +242,41 @@ def _describe_filter(step: Mapping[str, Any]) -> str:
     return f"kept where {kept}; left out {_count(step['dropped'], 'sample')}"
 
 
+def _describe_split(step: Mapping[str, Any]) -> str:
+    samples = (f"{plain(name)} {count:,}" for name, count in step["samples"].items())
+    return f"split by {plain(step['split'], _LONGEST_FILTER)}: {', '.join(samples)}"
+
+
 def _describe_caption(step: Mapping[str, Any]) -> str:
     return f"wrote column {plain(step['column'])} as each sample's .txt, empty where there is none"
 
 
+def _describe_members(step: Mapping[str, Any]) -> str:
+    said = []
+    if columns := step.get("json_columns"):
+        said.append(f"wrote {_count(len(columns), 'column')} as each sample's .{step['json']} too")
+    if dropped := step.get("dropped"):
+        said.append(f"left out members that not all samples have: {_exts(dropped)}")
+    if filled := step.get("filled"):
+        said.append(f"added empty members where samples lack them: {_exts(filled)}")
+    if step["unequal"]:
+        unequal = describe_members(step["members"], step["samples"])
+        said.append(f"samples have unequal members: {plain(unequal)}")
+    return "; ".join(said) or "all samples have the same members"
+
+
+def _exts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{plain(f'.{ext}')} of {_count(n, 'sample')}" for ext, n in counts.items())
+
+
 _DESCRIPTIONS = {
+    "members": _describe_members,
     "keep ids": _describe_kept,
     "leave out ids": _describe_left_out,
     "join": _describe_join,
     "filter": _describe_filter,
     "caption": _describe_caption,
+    "split": _describe_split,
 }
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from beam_export.naming import parse
 from beam_export.shards.ownership import FileInfo
+from beam_export.storage.base import Stat, Storage
 from beam_export.storage.local_file import file_kind
-from beam_export.storage.registry import Stat, Storage, storage_of
+from beam_export.storage.registry import storage_of
 from beam_export.storage.uris import is_local
 
 __all__ = ["Directory", "Snapshot"]
+
+#: Directories with files of an export.
+_FOLDERS = ("_meta", ".nv-meta")
 
 
 @dataclasses.dataclass
@@ -50,13 +54,16 @@ class Directory:
         """Returns the path of a file in the output directory."""
         return f"{self.directory}/{name}"
 
-    def list_files(self) -> dict[str, FileInfo]:
-        """Returns what the directory holds under names of an export's files, sorted by name."""
-        if self._local:
-            found = {**self._entries(""), **self._entries("_meta/")}
-        else:
+    def list_files(self, folders: Sequence[str] = ("", "_meta/")) -> dict[str, FileInfo]:
+        """Returns what the directory holds under names of an export's files, sorted by name.
+
+        Args:
+            folders: where to look: in the directory itself, in its `_meta`.
+        """
+        found: dict[str, FileInfo] = {}
+        for folder in folders:
             # By prefix: the objects of `_tmp`, and those of others, are not gone through.
-            found = {**self._list("images-"), **self._list("_meta/images-")}
+            found |= self._entries(folder) if self._local else self._list(f"{folder}images-")
         return {name: found[name] for name in sorted(found) if parse(name) is not None}
 
     def _entries(self, below: str) -> dict[str, FileInfo]:
@@ -89,12 +96,12 @@ class Directory:
         return Snapshot(name, self._storage.stat(self.path(name)))
 
     def files(self) -> list[str]:
-        """Returns the names of all files in the directory and its `_meta`, ours or not."""
+        """Returns the names of all files in the directory, `_meta` and `.nv-meta`, ours or not."""
         if self._local:
             return sorted(_files_in(self.directory, ""))
         start = len(self.path(""))
         names = (file.uri[start:] for file in self._storage.list(self.path("")))
-        return sorted(name for name in names if "/" not in name.removeprefix("_meta/"))
+        return sorted(name for name in names if "/" not in name or _is_inside(name))
 
     def exists(self, name: str) -> bool:
         """Returns whether a file is there, whole."""
@@ -137,8 +144,13 @@ def _files_in(folder: str, before: str) -> Iterator[str]:
         for entry in entries:
             if not _is_folder(entry):
                 yield before + entry.name
-            elif entry.name == "_meta" and not before:
-                yield from _files_in(entry.path, "_meta/")
+            elif entry.name in _FOLDERS and not before:
+                yield from _files_in(entry.path, f"{entry.name}/")
+
+
+def _is_inside(name: str) -> bool:
+    folder, _, rest = name.partition("/")
+    return folder in _FOLDERS and "/" not in rest
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,12 +7,19 @@ import concurrent.futures
 from collections.abc import Collection, Iterable
 
 from beam_export.errors import InputError
+from beam_export.index_kinds import DALI, ENERGON, KINDS, WIDS
 from beam_export.naming import ParsedName, ShardNames, parse
 from beam_export.shards.card import is_card
+from beam_export.shards.index_files import find_kinds, refuse_strangers
+from beam_export.shards.index_owners import IndexOwners
+from beam_export.shards.indexes.counts import NSHARDS
+from beam_export.shards.indexes.dataset import fixed_names
+from beam_export.shards.indexes.energon import FOLDER
 from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.output import Output
 from beam_export.shards.ownership import FileInfo
-from beam_export.storage.registry import CONCURRENT_REQUESTS
+from beam_export.shards.report_file import REPORT, find_report
+from beam_export.storage.base import CONCURRENT_REQUESTS
 
 __all__ = ["CARD", "find_card", "refuse_existing", "remove_or_refuse"]
 
@@ -20,7 +27,12 @@ __all__ = ["CARD", "find_card", "refuse_existing", "remove_or_refuse"]
 CARD = "README.md"
 #: Order of removal: the manifest first, so that a half removed dataset is never taken for a
 #: complete one, and tars last.
-_REMOVAL = ("manifest", "run", "shards", "failures", "parquet", "tar")
+_REMOVAL = (
+    *("manifest", "run", "shards", "failures", "indexes"),
+    *(WIDS, DALI, ENERGON, "parquet", "tar"),
+)
+#: What every export has; the rest are indexes.
+_DATA = frozenset(_REMOVAL) - {"indexes", WIDS, DALI, ENERGON}
 
 
 def refuse_existing(output: Output) -> None:
@@ -40,7 +52,9 @@ def refuse_existing(output: Output) -> None:
         )
 
 
-def remove_or_refuse(output: Output, hash_: str, shards: int, *, clean: bool) -> None:
+def remove_or_refuse(
+    output: Output, hash_: str, shards: int, *, clean: bool, indexes: Collection[str] = ()
+) -> None:
     """Removes what earlier exports left, or refuses the output if that is not to be removed.
 
     Nothing is removed before everything is checked.
@@ -50,6 +64,7 @@ def remove_or_refuse(output: Output, hash_: str, shards: int, *, clean: bool) ->
         hash_: of the dataset to be written.
         shards: how many it has.
         clean: whether files of earlier runs are removed, those of that hash too.
+        indexes: kinds of indexes that it is to have.
 
     Raises:
         InputError: if there is another dataset that is not to be removed, or a file that this
@@ -57,11 +72,19 @@ def remove_or_refuse(output: Output, hash_: str, shards: int, *, clean: bool) ->
     """
     standing = output.list_files()
     ours = _find_ours(output, standing)
-    _refuse_foreign(output=output, hash_=hash_, shards=shards, standing=standing, ours=ours)
+    names = ShardNames(hash_)
+    kinds = find_kinds(output, names, indexes)
+    # An index for wids may have been edited, and is kept then.
+    written = {*_DATA, *(["indexes", *kinds] if kinds else [])} - {WIDS}
+    mine = {name: file for name, file in standing.items() if _parsed(name).kind in written}
+    _refuse_foreign(output=output, hash_=hash_, shards=shards, standing=mine, ours=ours)
     others = [name for name in standing if _parsed(name).hash != hash_]
+    # Somebody's own indexes of an export harm nobody.
+    others = [name for name in others if name in ours or _parsed(name).kind in _DATA]
     alone = [name for name in _lone_failure_lists(others) if name in ours]
     if beside := [name for name in others if name not in alone and not (clean and name in ours)]:
         raise InputError(_refusal(output=output, hash_=hash_, names=beside, ours=ours))
+    refuse_strangers(output, kinds)
     if not clean:
         for name in alone:
             output.remove(name)
@@ -69,11 +92,27 @@ def remove_or_refuse(output: Output, hash_: str, shards: int, *, clean: bool) ->
     # Younger files are this run's own, from an earlier attempt at this step.
     gone = [name for name in ours if standing[name].updated <= output.since]
     # Checked while `run.json` of the run that wrote it is still there.
-    card = gone and find_card(output) == "ours"
-    for name in sorted(gone, key=_removal_rank):
+    pages = [CARD] if gone and find_card(output) == "ours" else []
+    if gone and find_report(output) == "ours":
+        # Of an export that is gone.
+        pages.append(REPORT)
+    fixed = _fixed_of_ours(output)
+    for name in [*sorted(gone, key=_removal_rank), *fixed, *pages]:
         output.remove(name)
-    if card:
-        output.remove(CARD)
+    if any(name.startswith(f"{FOLDER}/") for name in fixed):
+        output.remove_if_empty(FOLDER)
+
+
+def _fixed_of_ours(output: Output) -> list[str]:
+    """Returns the indexes under fixed names that earlier runs of this tool have left."""
+    owners = IndexOwners(output)
+    found = []
+    for name in fixed_names(KINDS):
+        info = output.info(name) if output.kind(name) == "file" else None
+        if info is not None and info.updated <= output.since and owners.owns(name):
+            found.append(name)
+    # The number of shards is known to be ours by their sizes.
+    return sorted(found, key=lambda name: name != NSHARDS)
 
 
 def _find_ours(output: Output, standing: dict[str, FileInfo]) -> set[str]:

@@ -25,7 +25,7 @@ from beam_export.shards.leftovers import refuse_existing
 from beam_export.shards.output import Output
 from beam_export.shards.workspace import LOCK
 
-__all__ = ["prepare_output", "release"]
+__all__ = ["prepare_output", "release_output"]
 
 #: Seconds after which temporary files count as a dead run's, where there is no lock.
 _OLD = 7 * 24 * 3600
@@ -65,7 +65,7 @@ def prepare_output(options: ExportOptions, *, bound: bool) -> Output:
         # A storage far away that cannot be written to holds nothing of this, and may not answer.
         if output.is_local or output.is_ready:
             with contextlib.suppress(OSError):
-                release(output)
+                release_output(output)
         raise
     return output
 
@@ -86,12 +86,12 @@ def _reserve(output: Output, *, bound: bool) -> None:
         _sweep_dead(output, certain=locked)
         return
     if output.is_local:
-        output.work.mark_elsewhere()
+        output.work.mark_workers_outlive()
     _sweep_dead(output, certain=False)
 
 
-def release(output: Output) -> None:
-    """Ends a claim when the run has; the run's temporary files go with it."""
+def release_output(output: Output) -> None:
+    """Releases the output directory at the end of a run, and removes the run's temporary files."""
     output.work.end()
     output.sweep()
     with _guard:
@@ -182,7 +182,7 @@ def _sweep_dead(output: Output, *, certain: bool) -> None:
         if token in alive:
             continue
         work = output.work.of(token)
-        if time.time() - updated > _OLD or (certain and not work.is_elsewhere()):
+        if time.time() - updated > _OLD or (certain and not work.workers_outlive()):
             # What may have ended that run is known to this one (see `images.crash_guard`), and
             # which tars are its own.
             output.work.adopt(token)

@@ -17,32 +17,46 @@ from typing import Any
 import pyarrow as pa
 
 from beam_export.errors import LONGEST_MESSAGE, RunError
+from beam_export.images.codecs import is_codec
+from beam_export.metadata.schema import STRUCTURAL
 from beam_export.naming import ShardNames
 from beam_export.samples import DAMAGED_IMAGE, Failure
-from beam_export.shards.parquet import FAILURES, SHARDS, STRUCTURAL
+from beam_export.shards.npy_types import is_array_remark
+from beam_export.shards.parquet import FAILURES, SHARDS
+from beam_export.shards.reasons import describe_failures
 from beam_export.shards.writer import ShardResult
-from beam_export.text import cut
+from beam_export.text import cut, quantity
 
 __all__ = [
     "FORMAT",
     "FROM_JSON",
+    "LACKS",
+    "MEMBERS",
     "Manifest",
     "SealError",
+    "SplitShards",
     "Totals",
     "describe_schema",
     "failures_table",
     "has_damage",
+    "lacks",
     "remarks",
     "seal",
     "shards_table",
     "totals",
     "unseal",
+    "with_indexes",
 ]
 
 #: Version of the layout that format.md, part 4, describes.
 FORMAT = 1
 #: In the run's own facts: the columns of all samples with a `.json` were made of its keys.
 FROM_JSON = "columns_from_json"
+#: In the run's own facts: the images that this run wrote (`samples`), and how many of those lack
+#: each of `images.uniform.WORDS`. No fact of the dataset: of shards that were kept it is not known.
+LACKS = "lacks"
+#: In the run's own facts: the step about members, of an export that left them as they came too.
+MEMBERS = "members"
 #: Of a sealed file: the digest of all its other fields.
 _SEAL_FIELD = "sha256"
 
@@ -94,18 +108,54 @@ class Totals:
                 "read; run again."
             )
 
-    def check_budget(self, most: float) -> None:
+    def check_budget(self, most: float, failures: Sequence[Failure], where: str) -> None:
         """Checks that no more samples failed than `--max_failed_fraction` allows.
+
+        Args:
+            most: that fraction.
+            failures: all there are.
+            where: path of the list of them.
 
         Raises:
             RunError: if the fraction of failures is above `most`.
         """
         tried = self.failed + self.written
         if tried and self.failed / tried > most:
+            images = quantity(tried, "image")
+            share = f"{self.failed} of {images}" if self.written else f"all {images}"
+            if tried == 1:
+                share = "the only image"
             raise RunError(
-                f"{self.failed} of {tried} images failed, more than --max_failed_fraction={most} "
-                "allows: see the failures table under _meta, mend the images, or allow more."
+                f"{share} failed, more than --max_failed_fraction={most} allows: "
+                f"{describe_failures(failures)}; all are listed in {where}: mend them, or allow "
+                "more."
             )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitShards:
+    """The shards of one split (`--split`), which follow one another.
+
+    Attributes:
+        name: as its samples' column `split` has it.
+        key: the name that files and loaders give it (`naming.split_key`).
+        first_shard: number of its first shard; of an empty split, of the shard that comes next.
+        shards: how many it has; none if it is empty.
+        samples: images in them.
+        bytes: sizes of their tars.
+    """
+
+    name: str
+    key: str
+    first_shard: int
+    shards: int
+    samples: int
+    bytes: int
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its shards."""
+        return range(self.first_shard, self.first_shard + self.shards)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +170,8 @@ class Manifest:
         schema: the columns of the Parquet files, name and Arrow type.
         totals: sums over the dataset.
         tables: name and sha256 of the tables under `_meta`.
+        splits: of `--split`, in the order of their shards, the empty ones too; none without it.
+        indexes: name and sha256 of the files for loaders that the dataset has once (`--index`).
     """
 
     hash: str
@@ -129,10 +181,38 @@ class Manifest:
     schema: Sequence[Mapping[str, str]]
     totals: Totals
     tables: Sequence[Mapping[str, str]]
+    splits: Sequence[SplitShards] = ()
+    indexes: Sequence[Mapping[str, str]] = ()
 
     def to_json(self) -> bytes:
         """Returns the manifest as a file's content: sorted keys, the same for the same dataset."""
-        return seal({"format": FORMAT, **dataclasses.asdict(self)})
+        content = dataclasses.asdict(self)
+        # Without them manifests are as they were before there were any.
+        for name in ("splits", "indexes"):
+            if not content[name]:
+                del content[name]
+        return seal({"format": FORMAT, **content})
+
+
+def with_indexes(
+    manifest: Mapping[str, Any],
+    names: ShardNames,
+    *,
+    table: Sequence[Mapping[str, str]],
+    indexes: Sequence[Mapping[str, str]],
+) -> bytes:
+    """Returns a manifest as the export itself would have written it with these indexes.
+
+    Args:
+        manifest: of the export, without its digest.
+        names: of its files.
+        table: name and sha256 of the table of the shards' indexes.
+        indexes: name and sha256 of those that the dataset has once.
+    """
+    others = [one for one in manifest["tables"] if one["name"] != names.indexes]
+    listed = {"indexes": list(indexes)} if indexes else {}
+    kept = {name: value for name, value in manifest.items() if name != "indexes"}
+    return seal({**kept, **listed, "tables": [*others, *table]})
 
 
 def totals(
@@ -171,12 +251,31 @@ def totals(
 
 
 def remarks(results: Iterable[ShardResult]) -> dict[str, int]:
-    """Returns the number of samples per remark; `failed_damaged` counts failures by damage."""
+    """Returns the number of samples per remark; `failed_damaged` counts failures by damage.
+
+    Remarks that name a codec, or the type of an array, are left out: see `images.codecs` and
+    `shards.npy_types`.
+    """
     counts: collections.Counter[str] = collections.Counter()
     for result in results:
-        counts.update(dict(result.remarks))
+        counts.update(
+            {
+                name: count
+                for name, count in result.remarks
+                if not is_codec(name) and not is_array_remark(name)
+            }
+        )
         counts["failed_damaged"] += sum(one.error == DAMAGED_IMAGE for one in result.failures)
     return {name: count for name, count in sorted(counts.items()) if count}
+
+
+def lacks(results: Iterable[ShardResult]) -> dict[str, int]:
+    """Returns the images of the shards that this run wrote, and how many lack what (`LACKS`)."""
+    counts: collections.Counter[str] = collections.Counter({"samples": 0})
+    for result in results:
+        if not result.kept:
+            counts.update({"samples": result.samples, **dict(result.lacks)})
+    return dict(sorted(counts.items()))
 
 
 def has_damage(results: Iterable[ShardResult]) -> bool:

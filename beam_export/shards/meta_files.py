@@ -15,11 +15,18 @@ import pyarrow as pa
 from beam_export.naming import ShardNames
 from beam_export.samples import Failure
 from beam_export.shards.card import dataset_card
+from beam_export.shards.hub_features import HubMembers
+from beam_export.shards.index_owners import IndexOwners, keeps
+from beam_export.shards.indexes.dataset import dataset_files
+from beam_export.shards.indexes.table import IndexedShard, indexes_table
 from beam_export.shards.leftovers import CARD, find_card
 from beam_export.shards.manifest import (
     FROM_JSON,
+    LACKS,
+    MEMBERS,
     Manifest,
     SealError,
+    SplitShards,
     failures_table,
     seal,
     shards_table,
@@ -29,7 +36,7 @@ from beam_export.shards.output import Output
 from beam_export.shards.parquet import write_table
 from beam_export.shards.writer import ShardResult
 
-__all__ = ["MetaFiles"]
+__all__ = ["MetaFiles", "list_failures"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,12 +63,45 @@ class MetaFiles:
         """Writes the table of shards; returns its name and sha256."""
         return self._put_table(self._names.shards, shards_table(results, self._names))
 
+    def put_indexes(
+        self, shards: Sequence[IndexedShard], splits: Sequence[SplitShards] = ()
+    ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """Writes the table of the shards' indexes, and the indexes that the dataset has once.
+
+        Args:
+            shards: all there are, by number; none if there are no indexes.
+            splits: all there are, the empty ones too.
+
+        Returns:
+            Name and sha256 of the table, and of the files: as the manifest lists them.
+
+        Raises:
+            RunError: if a file of somebody else stands where one is to be written.
+        """
+        if not shards:
+            return [], []
+        table = indexes_table(shards, self._names)
+        self._put(self._names.indexes, table)
+        parts = {one.key: one.numbers for one in splits if one.shards}
+        files = dataset_files(self._names, shards, parts)
+        owners = IndexOwners(self._output)
+        for name, content in files.items():
+            if keeps(name, content, self._output, owners=owners):
+                _LOG.warning("%s is not this tool's, or was edited: it is kept", name)
+            else:
+                self._put(name, content)
+        listed = [_listed(name, content) for name, content in sorted(files.items())]
+        return [_listed(self._names.indexes, table)], listed
+
     def put_last(
         self,
         manifest: Manifest,
         *,
         identity: Mapping[str, str],
         from_json: bool,
+        lacks: Mapping[str, int],
+        members: Sequence[Mapping[str, Any]],
+        hub: HubMembers | None,
         started: float,
         unchanged: bool,
     ) -> None:
@@ -71,10 +111,13 @@ class MetaFiles:
             manifest: of the export.
             identity: of the encoder, with its devices.
             from_json: whether the columns of all samples with a `.json` were made of its keys.
+            lacks: how many of this run's images lack what (`manifest.lacks`).
+            members: the step about members, if there is one; the manifest need not have it.
+            hub: the members of all samples, for the card; None if they are not known.
             started: when the run began, in seconds since the epoch.
             unchanged: whether every shard was found finished.
         """
-        card = dataset_card(manifest)
+        card = dataset_card(manifest, members, hub=hub)
         digest = hashlib.sha256(card).hexdigest()
         # Before the manifest, whose presence says that the dataset is complete.
         new = self._put_card(card)
@@ -84,7 +127,8 @@ class MetaFiles:
         if unchanged and known is not None and not (new and known.get("card_sha256") != digest):
             return
         # The digest distinguishes the card from one that somebody has edited.
-        more = {FROM_JSON: from_json, "card_sha256": digest, **identity}
+        more = {FROM_JSON: from_json, LACKS: dict(lacks), "card_sha256": digest, **identity}
+        more[MEMBERS] = list(members)
         with self._output.writing(self._names.run) as target:
             target.write(seal({**_run_facts(started, manifest.totals.written), **more}))
         self.written += 1
@@ -98,7 +142,7 @@ class MetaFiles:
         buffer = io.BytesIO()
         write_table(buffer, table)
         self._put(name, buffer.getvalue())
-        return {"name": name, "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+        return _listed(name, buffer.getvalue())
 
     def _put_card(self, card: bytes) -> bool:
         """Writes the dataset card, unless a README stands there that is to be kept.
@@ -119,6 +163,28 @@ class MetaFiles:
                 return unseal(source.read())
         except (OSError, SealError):
             return None
+
+
+def _listed(name: str, content: bytes) -> dict[str, str]:
+    return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def list_failures(failures: Sequence[Failure], output: Output, hash_: str) -> str | None:
+    """Writes the list of all failures of a run that ends with them, and returns its path.
+
+    None if a dataset stands there: its list of failures is another.
+    """
+    names = ShardNames(hash_)
+    standing = output.list_files()
+    if any(name != names.failures for name in standing):
+        return None
+    # A list of an earlier run may be replaced, a file of the same name by somebody else not.
+    if standing and not output.ownership(hash_, standing).owns(names.failures):
+        return None
+    buffer = io.BytesIO()
+    write_table(buffer, failures_table(failures))
+    output.put(names.failures, buffer.getvalue())
+    return output.path(names.failures)
 
 
 def _run_facts(started: float, written: int) -> dict[str, Any]:

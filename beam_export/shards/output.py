@@ -16,10 +16,17 @@ from beam_export.naming import parse
 from beam_export.shards.directory import Directory, Snapshot
 from beam_export.shards.ownership import FileInfo, Ownership, sha256_of
 from beam_export.shards.workspace import LOCK, LOCK_CONTENT, Workspace
-from beam_export.storage.base import Folders, InTheWayError, StorageWriter, WriteCondition
-from beam_export.storage.registry import ReplacedError, Stat, check_reachable, folders_of, writer_of
+from beam_export.storage.base import (
+    Folders,
+    InTheWayError,
+    ReplacedError,
+    Stat,
+    StorageWriter,
+    WriteCondition,
+)
+from beam_export.storage.registry import check_reachable, folders_of, writer_of
 
-__all__ = ["FileInfo", "Output", "Snapshot"]
+__all__ = ["Output"]
 
 #: The last is raised at a limit of file sizes (`ulimit -f`).
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,9 +43,16 @@ class Output(Directory):
     runs at the same time, or a worker thought dead, never mix what they write.
     """
 
-    def __init__(self, directory: str, token: str) -> None:
+    def __init__(self, directory: str, token: str, given: str = "--output_dir") -> None:
+        """Reads and writes nothing.
+
+        Args:
+            directory: local, or on another storage.
+            token: of the run.
+            given: what names the directory on the command line, for messages.
+        """
         super().__init__(directory)
-        self.token = token
+        self.token, self._given = token, given
         #: When the run began, by the clock of the storage; older files are of other runs.
         self.since = 0.0
         #: Whether a test has shown that it can be written to.
@@ -76,7 +90,7 @@ class Output(Directory):
         Raises:
             InputError: if it cannot, or if what is no directory stands where one is needed.
         """
-        check_reachable("--output_dir", self.directory)
+        check_reachable(self._given, self.directory)
         try:
             if self._folders is not None:
                 self._made = self._folders.make_root()
@@ -88,7 +102,7 @@ class Output(Directory):
             self.is_ready = True
         except (OSError, ValueError) as error:
             raise InputError(
-                f"--output_dir={self.directory} cannot be written to ({_reason(error)}): "
+                f"{self._given}={self.directory} cannot be written to ({_reason(error)}): "
                 "give a directory that can."
             ) from error
 
@@ -97,7 +111,7 @@ class Output(Directory):
             kind = folders.kind(self.path(name))
             if kind not in ("", "directory"):
                 raise InputError(
-                    f"--output_dir={self.directory} holds {name}, which is a {kind}, where this "
+                    f"{self._given}={self.directory} holds {name}, which is a {kind}, where this "
                     "tool needs a directory: move it away, or give another directory."
                 )
 
@@ -124,7 +138,7 @@ class Output(Directory):
                 return lock
             os.close(lock)
         raise InputError(
-            f"--output_dir={self.directory} holds _tmp/{LOCK}, a {kind} that is not this tool's, "
+            f"{self._given}={self.directory} holds _tmp/{LOCK}, a {kind} that is not this tool's, "
             "where it needs a lock: move it away, or give another directory."
         )
 
@@ -180,7 +194,7 @@ class Output(Directory):
 
     def _stranger(self, name: str, kind: str) -> RunError:
         return RunError(
-            f"--output_dir={self.directory} holds {name}, a {kind} that is not this tool's and "
+            f"{self._given}={self.directory} holds {name}, a {kind} that is not this tool's and "
             "came there meanwhile: move it away and run again, or give another directory."
         )
 
@@ -198,7 +212,7 @@ class Output(Directory):
 
     def _conflict(self, name: str) -> RunError:
         return RunError(
-            f"--output_dir={self.directory} is being written to by another run, whose {name} is "
+            f"{self._given}={self.directory} is being written to by another run, whose {name} is "
             "not the same as this one's: wait for its end and run again, or give another directory."
         )
 
@@ -210,7 +224,7 @@ class Output(Directory):
             if error.errno not in _NO_ROOM:
                 raise
             raise RunError(
-                f"--output_dir={self.directory} has no room left ({os.strerror(error.errno)}): "
+                f"{self._given}={self.directory} has no room left ({os.strerror(error.errno)}): "
                 "free some and run again; the shards that are finished are kept."
             ) from error
 
@@ -242,6 +256,10 @@ class Output(Directory):
         except ReplacedError as error:
             raise self._conflict(name) from error
         snapshot.stat = None
+
+    def remove_if_empty(self, folder: str) -> None:
+        """Removes a directory of the output, if it is there and empty."""
+        self._target.remove_if_empty(self.path(folder))
 
     def ownership(self, hash_: str, standing: dict[str, FileInfo]) -> Ownership:
         """Returns what decides whether the files of one hash are this tool's."""
@@ -290,7 +308,7 @@ class Output(Directory):
                 self.remove(name)
         self.work.sweep()
         if self._made:
-            for folder in (self.path("_meta"), *self._made):
+            for folder in (self.path("_meta"), self.path(".nv-meta"), *self._made):
                 self._target.remove_if_empty(folder)
 
     def note(self, name: str, content: bytes) -> str:

@@ -2,8 +2,8 @@
 
 Other tools name their shards alike (NeMo Curator's are `images-{hash}-000000.tar` too). A file that
 bears the mark of a run is ours, where a storage keeps marks. Elsewhere a manifest, `run.json`, the
-tables and the shards' Parquet files are known by what is in them. A tar has the bytes that any
-writer of tars may write: it is ours beside a Parquet of ours, by the manifest or the table of
+tables, indexes and the shards' Parquet files are known by what is in them. A tar has the bytes that
+any writer of tars may write: it is ours beside a Parquet of ours, by the manifest or the table of
 shards, or by the record that a run keeps of it until its Parquet is there (`Output.record_tar`).
 """
 
@@ -19,16 +19,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_export.naming import ParsedName, ShardNames, parse
+from beam_export.shards.indexes.dali import is_dali_index
+from beam_export.shards.indexes.energon import is_energon_index
+from beam_export.shards.indexes.table import INDEXES
+from beam_export.shards.indexes.wids import is_wids_index
 from beam_export.shards.manifest import SealError, unseal
-from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
+from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts, whole_table
 
-__all__ = ["FileInfo", "Ownership", "Place", "sha256_of"]
+__all__ = ["FileInfo", "Ownership", "RecordedFiles", "sha256_of"]
 
 #: How our manifests begin, and Parquet files: of damaged ones this much may be left.
 _MANIFEST = r'\{\n  "format": [0-9]+,\n  "hash": "%s",\n'
 _PARQUET = b"PAR1"
 #: What `run.json` has had in every version.
 _RUN_FIELDS = ("host", "images_per_second", "machine", "python", "seconds", "started")
+_TABLES = {"shards": SHARDS, "failures": FAILURES, "indexes": INDEXES}
+#: Whether the content of a file is, in form, an index of a shard.
+_IS_INDEX = {"dali": is_dali_index, "energon": is_energon_index}
 #: So many of them have to be left: damage may have hit others.
 _MOST_FIELDS = 4
 _PIECE = 1 << 20
@@ -50,7 +57,7 @@ class FileInfo(NamedTuple):
     owner: str = ""
 
 
-class Place(Protocol):
+class RecordedFiles(Protocol):
     """The directory of the files."""
 
     def read(self, name: str) -> BinaryIO:
@@ -63,7 +70,7 @@ class Place(Protocol):
 class Ownership:
     """Decides for the files of one hash whether this tool has made them."""
 
-    def __init__(self, hash_: str, standing: Mapping[str, FileInfo], place: Place) -> None:
+    def __init__(self, hash_: str, standing: Mapping[str, FileInfo], place: RecordedFiles) -> None:
         """Reads nothing yet; files are read when they are asked for.
 
         Args:
@@ -103,9 +110,12 @@ class Ownership:
                 return re.match(pattern, self._read(name)) is not None
             case "run":
                 return _is_run(self._read(name))
-            case "shards" | "failures":
-                wanted = SHARDS if parsed.kind == "shards" else FAILURES
-                return self._is_table(name, wanted)
+            case "shards" | "failures" | "indexes":
+                return self._is_table(name, _TABLES[parsed.kind])
+            case "wids":
+                return is_wids_index(self._read(name), self._names)
+            case "dali" | "energon":
+                return name in self._indexes or _IS_INDEX[parsed.kind](self._read(name))
         number = parsed.number or 0
         # Before its content: a damaged Parquet shows nothing itself, and is ours if it is listed.
         if self._is_listed(number):
@@ -118,6 +128,12 @@ class Ownership:
     def _is_listed(self, number: int) -> bool:
         """Returns whether the manifest or the table of shards lists a shard."""
         return number < self._counted or number in self._listed
+
+    @functools.cached_property
+    def _indexes(self) -> frozenset[str]:
+        """Names of the shards' indexes in the table of them."""
+        rows = self._rows(self._names.indexes, [f"{loader}_file" for loader in _IS_INDEX])
+        return frozenset(file for row in rows for file in row.values() if file)
 
     @functools.cached_property
     def _counted(self) -> int:
@@ -138,18 +154,24 @@ class Ownership:
 
     @functools.cached_property
     def _listed(self) -> frozenset[int]:
-        """Numbers of the shards in the table of shards; none if it is damaged."""
-        name = self._names.shards
+        """Numbers of the shards in the table of shards."""
+        found = (row.values() for row in self._rows(self._names.shards, ["shard", "tar_file"]))
+        return frozenset(
+            number
+            for number, tar in found
+            if isinstance(number, int) and tar == self._names.tar(number)
+        )
+
+    def _rows(self, name: str, columns: list[str]) -> list[dict[str, Any]]:
+        """Returns some columns of a table of the export; no row if it is not there, or damaged."""
         if not self._is_file(name):
-            return frozenset()
+            return []
         try:
-            table = pq.read_table(pa.BufferReader(self._read(name)))
-            rows = table.select(["shard", "tar_file"]).to_pylist()
-            return frozenset(
-                row["shard"] for row in rows if row["tar_file"] == self._names.tar(row["shard"])
-            )
-        except (*PARQUET_ERRORS, TypeError):
-            return frozenset()
+            table = whole_table(pa.BufferReader(self._read(name))).select(columns)
+            rows: list[dict[str, Any]] = table.to_pylist()
+        except PARQUET_ERRORS:
+            return []
+        return rows
 
     def _is_table(self, name: str, wanted: pa.Schema) -> bool:
         data = self._read(name)
@@ -203,7 +225,9 @@ def _is_of_shard(data: bytes, tar_file: str) -> bool:
         if "beam_export.plan" not in read_facts(pa.BufferReader(data)):
             return False
         # One that was renamed describes another tar, and says nothing about this one.
-        batches = pq.ParquetFile(pa.BufferReader(data)).iter_batches(1, columns=["tar_file"])
+        batches = pq.ParquetFile(pa.BufferReader(data)).iter_batches(
+            1, columns=["tar_file"], use_threads=False
+        )
         return bool(next(batches).column(0)[0].as_py() == tar_file)
     except (*PARQUET_ERRORS, StopIteration):
         return False

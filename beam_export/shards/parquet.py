@@ -22,14 +22,14 @@ __all__ = [
     "PARQUET_ERRORS",
     "ROWS_PER_GROUP",
     "SHARDS",
-    "STRUCTURAL",
-    "Row",
+    "ShardRow",
     "ShardTable",
     "check_pages",
-    "read_encodings",
     "read_facts",
-    "read_rows",
+    "read_images",
+    "read_shard_rows",
     "stored_values",
+    "whole_table",
     "write_table",
 ]
 
@@ -76,11 +76,8 @@ _UNIQUE = frozenset(
 )
 
 
-class Row(NamedTuple):
-    """One image of a shard, column by column (format.md, part 4.2).
-
-    Text must be valid Unicode; lone surrogates are stored as `\\udc80`.
-    """
+class ShardRow(NamedTuple):
+    """One image of a shard, column by column (format.md, part 4.2)."""
 
     image_id: str
     tar_file: str
@@ -111,14 +108,14 @@ class ShardTable:
         self._schema = pa.schema([*STRUCTURAL, *columns], metadata=columns.metadata)
         self._builders = [ColumnBuilder(field) for field in self._schema]
         self._names = columns.names
-        self._rows: list[Row] = []
+        self._rows: list[ShardRow] = []
         self._room = _ROWS_PER_BATCH
         self._batches: list[pa.RecordBatch] = []
         self._held = 0
         # Made late: a writer that is abandoned writes a footer when it is collected.
         self._writer: pq.ParquetWriter | None = None
 
-    def append(self, row: Row) -> None:
+    def append(self, row: ShardRow) -> None:
         """Adds a row.
 
         Raises:
@@ -127,6 +124,16 @@ class ShardTable:
         self._rows.append(row)
         if len(self._rows) == self._room:
             self._convert()
+
+    def mended(self) -> set[str]:
+        """Returns the ids of the samples with text that is no Unicode, of all rows so far.
+
+        Raises:
+            ValueError: as `append` does.
+        """
+        if self._rows:
+            self._convert()
+        return set().union(*(builder.mended for builder in self._builders))
 
     def close(self, facts: Mapping[str, str]) -> None:
         """Writes what is held, the file-level key-values `facts`, and the footer.
@@ -216,6 +223,23 @@ def read_facts(fh: BinaryIO) -> dict[str, str]:
     return {key: texts[key].decode() for key in sorted(texts) if key.startswith(_PREFIX)}
 
 
+def whole_table(fh: BinaryIO | pa.BufferReader, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns the rows of a Parquet file, read by this thread alone; pages' checksums are checked.
+
+    Arrow's own threads may still hold memory of Python's when `pyarrow.parquet.read_table` has
+    returned. A Python that shuts down then ends them as they let go of it, and itself with an abort
+    ("terminate called without an active exception").
+
+    Args:
+        fh: the file.
+        columns: names of those that are read; all if not given.
+    """
+    with pq.ParquetFile(fh, page_checksum_verification=True) as file:
+        if columns is None:
+            return file.read(use_threads=False)
+        return file.read(columns=list(columns), use_threads=False).select(list(columns))
+
+
 def check_pages(fh: BinaryIO) -> None:
     """Reads every page of a Parquet file and checks its checksum.
 
@@ -223,17 +247,18 @@ def check_pages(fh: BinaryIO) -> None:
         OSError: if a checksum is wrong or a page cannot be read; or another of `PARQUET_ERRORS`.
     """
     file = pq.ParquetFile(fh, page_checksum_verification=True)
-    for _ in file.iter_batches(batch_size=_ROWS_PER_BATCH):
+    for _ in file.iter_batches(_ROWS_PER_BATCH, use_threads=False):
         pass
 
 
-def read_encodings(fh: BinaryIO) -> list[str]:
-    """Returns `copied` or `encoded` for each row of a shard's Parquet."""
-    encodings: list[str] = pq.read_table(fh, columns=["encoding"])["encoding"].to_pylist()
-    return encodings
+def read_images(fh: BinaryIO) -> tuple[list[str], list[str]]:
+    """Returns member name, and `copied` or `encoded`, of each row of a shard's Parquet."""
+    names = ["member_name", "encoding"]
+    members, encodings = (column.to_pylist() for column in whole_table(fh, names).columns)
+    return members, encodings
 
 
-def read_rows(fh: BinaryIO) -> Iterator[Row]:
+def read_shard_rows(fh: BinaryIO) -> Iterator[ShardRow]:
     """Yields the rows of a shard's Parquet, with one batch of them in memory at a time.
 
     `metadata` has every metadata column, None where it is null.
@@ -250,7 +275,7 @@ def read_rows(fh: BinaryIO) -> Iterator[Row]:
             "an export; give one that does"
         )
     own = [name for name in names if name not in STRUCTURAL.names]
-    for batch in file.iter_batches(batch_size=_ROWS_PER_BATCH):
+    for batch in file.iter_batches(_ROWS_PER_BATCH, use_threads=False):
         metadata = [to_values(batch.column(name)) for name in own]
         dicts = (
             [dict(zip(own, values, strict=True)) for values in zip(*metadata, strict=True)]
@@ -258,4 +283,4 @@ def read_rows(fh: BinaryIO) -> Iterator[Row]:
             else [{} for _ in range(batch.num_rows)]
         )
         structural = [batch.column(name).to_pylist() for name in STRUCTURAL.names]
-        yield from map(Row, *structural, dicts)
+        yield from map(ShardRow, *structural, dicts)

@@ -9,19 +9,23 @@ import dataclasses
 import hashlib
 import itertools
 import pickle
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from beam_export.images import codecs
 from beam_export.naming import ShardNames, parse
-from beam_export.samples import SOURCE_CHANGED, SampleRef
+from beam_export.samples import MISSING_CODEC, SOURCE_CHANGED, SampleRef
+from beam_export.shards.index_files import find_kinds, known_indexes
+from beam_export.shards.indexes.shard import ShardIndexes
 from beam_export.shards.manifest import SealError, unseal
-from beam_export.shards.output import FileInfo, Output
-from beam_export.shards.parquet import check_pages, read_encodings, read_facts
+from beam_export.shards.output import Output
+from beam_export.shards.ownership import FileInfo
+from beam_export.shards.parquet import check_pages, read_facts, read_images, whole_table
 from beam_export.shards.writer import REMARKS, ShardResult, failures_from_json, remarks_from_json
-from beam_export.storage.registry import CONCURRENT_REQUESTS, storage_of
+from beam_export.storage.base import CONCURRENT_REQUESTS
+from beam_export.storage.registry import storage_of
 from beam_export.storage.uris import is_local
 
 __all__ = ["FinishedShards", "find_finished", "list_finished"]
@@ -47,10 +51,14 @@ class FinishedShards:
     Attributes:
         pairs: the shards that have both their files, by number.
         sha256: of the shards' Parquet files, by the table of a complete export.
+        kinds: of the indexes that the dataset has, or gets.
+        indexes: what the table of indexes says of each shard (`table.read_indexes`).
     """
 
     pairs: dict[int, _ShardFiles]
     sha256: dict[int, str]
+    kinds: tuple[str, ...] = ()
+    indexes: dict[int, tuple[str, ShardIndexes]] = dataclasses.field(default_factory=dict)
 
     def includes(self, number: int) -> bool:
         """Returns whether a shard was there, or should have been."""
@@ -58,7 +66,8 @@ class FinishedShards:
 
     def pack(self) -> bytes:
         """Returns all of it as one value, for a side input."""
-        return pickle.dumps((self.pairs, self.sha256), protocol=5)
+        packed = self.pairs, self.sha256, self.kinds, self.indexes
+        return pickle.dumps(packed, protocol=5)
 
     @classmethod
     def unpack(cls, packed: bytes) -> FinishedShards:
@@ -66,8 +75,16 @@ class FinishedShards:
         return cls(*pickle.loads(packed))
 
 
-def list_finished(output: Output, names: ShardNames) -> FinishedShards:
-    """Returns the shards of a dataset that the output holds, by one listing."""
+def list_finished(
+    output: Output, names: ShardNames, indexes: Collection[str] = ()
+) -> FinishedShards:
+    """Returns the shards of a dataset that the output holds, by one listing.
+
+    Args:
+        output: the output directory.
+        names: names of the dataset's files.
+        indexes: kinds of those that are asked for.
+    """
     standing = output.list_files()
     pairs = {}
     for name, file in standing.items():
@@ -76,7 +93,13 @@ def list_finished(output: Output, names: ShardNames) -> FinishedShards:
             number = parsed.number or 0
             if names.tar(number) in standing:
                 pairs[number] = _ShardFiles(standing[names.tar(number)], file)
-    return FinishedShards(pairs, _known_digests(output, names) if names.shards in standing else {})
+    sha256 = _known_digests(output, names) if names.shards in standing else {}
+    return FinishedShards(
+        pairs=pairs,
+        sha256=sha256,
+        kinds=find_kinds(output, names, indexes),
+        indexes=known_indexes(output, names)[1],
+    )
 
 
 def _known_digests(output: Output, names: ShardNames) -> dict[int, str]:
@@ -91,11 +114,7 @@ def _known_digests(output: Output, names: ShardNames) -> dict[int, str]:
         stated = _stated(output, names)
         if stated is not None and stated != hashlib.sha256(data).hexdigest():
             return {}
-        table = pq.read_table(
-            pa.BufferReader(data),
-            columns=["shard", "parquet_sha256"],
-            page_checksum_verification=True,
-        )
+        table = whole_table(pa.BufferReader(data), ["shard", "parquet_sha256"])
         return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
     except _DAMAGED:
         return {}
@@ -150,8 +169,11 @@ def find_finished(
         return None
     if result.samples + len(result.failures) != count:
         return None
-    # What changed while that run lasted is listed anew by this one, and may be read now.
-    if any(failure.error == SOURCE_CHANGED for failure in result.failures):
+    # What changed while that run lasted is listed anew by this one, and may be read now; so may
+    # what it had no codec for.
+    if any(failure.error in (SOURCE_CHANGED, MISSING_CODEC) for failure in result.failures):
+        return None
+    if codecs.are_other(remark for remark, _ in result.remarks):
         return None
     return None if _changed_since(files.parquet.updated, refs, output.workspace) else result
 
@@ -177,7 +199,8 @@ def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
     facts = read_facts(pa.BufferReader(data))
     if whole:
         check_pages(pa.BufferReader(data))
-    encodings = collections.Counter(read_encodings(pa.BufferReader(data)))
+    members, ways = read_images(pa.BufferReader(data))
+    encodings = collections.Counter(ways)
     return ShardResult(
         number=number,
         samples=encodings["copied"] + encodings["encoded"],
@@ -191,6 +214,7 @@ def _read_result(number: int, data: bytes, *, whole: bool) -> ShardResult:
         failures=failures_from_json(facts["beam_export.failures"]),
         kept=True,
         remarks=remarks_from_json(facts.get(REMARKS, "{}")),
+        image_exts=tuple(sorted({name.partition(".")[2] for name in members})),
     )
 
 
@@ -215,7 +239,8 @@ def _sources(refs: Iterable[SampleRef], spilled: str) -> tuple[set[str], set[str
     uris: set[str] = set()
     tars: set[str] = set()
     for ref in refs:
-        members = {member.uri for member in (ref.image, *ref.fields)}
+        # What is in no file, such as the number of a class, is in the plan by its content.
+        members = {one.uri for one in (ref.image, *ref.fields) if one.data is None}
         read = {uri for uri in members if not uri.startswith(spilled)}
         uris |= read
         if read != members:

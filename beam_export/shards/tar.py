@@ -34,8 +34,8 @@ _TAIL = (b"0" + 100 * b"\0" + b"ustar\0" + b"00" + 64 * b"\0" + 2 * b"0000000\0"
 # The checksum is the sum of the header's bytes, its own field counted as 8 spaces.
 _FIXED_SUM = sum(_OWNER + _MTIME + _TAIL) + 8 * ord(" ")
 
-# Up to this size one write of a copy is cheaper than three writes.
-_JOINED = 1 << 16
+# Up to this size one write of a copy is cheaper than two writes.
+_JOINED = 1 << 12
 
 _PADDING = tuple(bytes(-size % BLOCK) for size in range(BLOCK))
 
@@ -57,10 +57,12 @@ class TarWriter:
         self._fh = fh
         self._offset = 0
         self._closed = False
+        #: Of the last member, written with the next header: a write less for each.
+        self._padding = b""
 
     @property
     def offset(self) -> int:
-        """Bytes written so far; after `close`, the archive's size."""
+        """Bytes of the members so far; after `close`, the archive's size."""
         return self._offset
 
     def add(self, name: str, data: bytes) -> int:
@@ -73,14 +75,13 @@ class TarWriter:
         if self._closed:
             raise ValueError(f"{name!r} cannot be added: the archive is closed")
         size = len(data)
-        head = header(name, size)
-        padding = _PADDING[size % BLOCK]
+        head = self._padding + header(name, size)
+        self._padding = padding = _PADDING[size % BLOCK]
         if size <= _JOINED:
-            self._fh.write(b"".join((head, data, padding)))
+            self._fh.write(head + data)
         else:
             self._fh.write(head)
             self._fh.write(data)
-            self._fh.write(padding)
         start = self._offset + BLOCK
         self._offset = start + size + len(padding)
         return start
@@ -88,7 +89,7 @@ class TarWriter:
     def close(self) -> None:
         """Writes the end of the archive; a second call does nothing."""
         if not self._closed:
-            self._fh.write(bytes(END_SIZE))
+            self._fh.write(self._padding + bytes(END_SIZE))
             self._offset += END_SIZE
             self._closed = True
 

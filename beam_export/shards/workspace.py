@@ -15,8 +15,8 @@ import uuid
 from collections.abc import Iterator
 
 from beam_export.errors import RunError
-from beam_export.storage.base import Entry, Folders, StorageWriter
-from beam_export.storage.registry import Stat, Storage
+from beam_export.naming import TEMPORARY
+from beam_export.storage.base import FolderEntry, Folders, Stat, Storage, StorageWriter
 
 __all__ = ["LOCK", "LOCK_CONTENT", "Workspace"]
 
@@ -29,15 +29,12 @@ _MARKER = "run"
 _BASE = "beam_export"
 _BASE_CONTENT = b"made by beam_export for temporary files, and removed with the last of them\n"
 #: Marks a run whose workers may outlive the process that started it.
-_ELSEWHERE = "elsewhere"
+_OUTLIVES = "elsewhere"
 _NOTE, _SPILL, _TAR = "note-", "spill-", "claim-"
 _TOKEN = re.compile(r"[0-9a-f]{32}")
-_TEMPORARY = re.compile(
-    rf"(?:{_NOTE}|{_SPILL})?[0-9a-f]{{32}}|{_TAR}[0-9a-f]{{64}}|{_ELSEWHERE}|{_MARKER}"
-)
 #: Runs of this process that have ended.
 _ended: set[str] = set()
-#: Bytes of a file that are read: a note has 32 an image of a batch.
+#: Bytes of a file that are read: a note has 32 per image of a batch.
 _MOST = 1 << 20
 
 
@@ -100,10 +97,10 @@ class Workspace:
         self._make(self.path(_MARKER), _marker(self.token))
         return self.path(_MARKER)
 
-    def mark_elsewhere(self) -> None:
+    def mark_workers_outlive(self) -> None:
         """Marks that the workers of this run may live on when its process has ended."""
         self.enter()
-        self._make(self.path(_ELSEWHERE), b"")
+        self._make(self.path(_OUTLIVES), b"")
 
     def _make(self, path: str, content: bytes) -> None:
         # Another worker of the run may have made it.
@@ -145,9 +142,9 @@ class Workspace:
             with contextlib.suppress(OSError):
                 yield file.uri.rpartition("/")[2], self.storage.read(file.uri, 0, _MOST)
 
-    def is_elsewhere(self) -> bool:
+    def workers_outlive(self) -> bool:
         """Returns whether the workers of the run may live on when its process has ended."""
-        return self.storage.stat(self.path(_ELSEWHERE)) is not None
+        return self.storage.stat(self.path(_OUTLIVES)) is not None
 
     def others(self) -> dict[str, float]:
         """Returns the runs with a workspace in the output, and when each last wrote there.
@@ -157,7 +154,7 @@ class Workspace:
         found: dict[str, list[Stat]] = {}
         for file in self._in_workspaces():
             token, _, name = file.uri.removeprefix(f"{self._base}/").partition("/")
-            if _TOKEN.fullmatch(token) and _TEMPORARY.fullmatch(name):
+            if _TOKEN.fullmatch(token) and TEMPORARY.fullmatch(name):
                 found.setdefault(token, []).append(file)
         return {
             token: max(file.updated for file in files)
@@ -213,7 +210,7 @@ class Workspace:
             self._sweep_base(self.folders)
 
     def _is_temporary(self, file: Stat) -> bool:
-        known = _TEMPORARY.fullmatch(file.uri.removeprefix(self.path() + "/")) is not None
+        known = TEMPORARY.fullmatch(file.uri.removeprefix(self.path() + "/")) is not None
         return known and (not self.target.keeps_owner or file.owner == self.token)
 
     def _sweep_base(self, folders: Folders) -> None:
@@ -231,7 +228,7 @@ class Workspace:
             self.target.remove_if_empty(self._base)
 
 
-def _is_workspace(entry: Entry) -> bool:
+def _is_workspace(entry: FolderEntry) -> bool:
     """Returns whether a directory has the name of a run's workspace."""
     return entry.kind == "directory" and _TOKEN.fullmatch(entry.name) is not None
 

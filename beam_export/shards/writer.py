@@ -7,11 +7,10 @@ Parquet's columns.
 from __future__ import annotations
 
 import collections
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO, NamedTuple, cast
+from collections.abc import Collection, Iterable
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -19,23 +18,37 @@ from beam_export import naming
 from beam_export._version import __version__
 from beam_export.errors import InputError, SampleError
 from beam_export.samples import EncodedImage, Failure, SampleRef
-from beam_export.shards.parquet import Row, ShardTable
+from beam_export.shards.indexes.shard import ShardIndexer, ShardIndexes
+from beam_export.shards.indexes.table import IndexedShard
+from beam_export.shards.json_member import JSON_MEMBER
+from beam_export.shards.npy_types import array_remark, has_arrays
+from beam_export.shards.parquet import ShardRow, ShardTable
 from beam_export.shards.tar import TarWriter
-from beam_export.text import printable
+from beam_export.text import is_utf8
 
 __all__ = [
+    "MENDED",
     "REMARKS",
+    "TEXTS",
     "HashingFile",
     "ReadySample",
     "ShardResult",
     "check_names",
     "failures_from_json",
+    "few_exts",
+    "indexed_shards",
     "remarks_from_json",
     "write_shard",
 ]
 
 #: Key in a shard's Parquet; missing where there are none.
 REMARKS = "beam_export.remarks"
+#: The remark on samples whose `.txt` is not UTF-8.
+TEXTS = "texts_not_utf8"
+#: The remark on samples with text that is no Unicode, of which `text.stored` is kept.
+MENDED = "text_not_unicode"
+#: Extensions that are held for a shard.
+_MOST_EXTS = 1_000
 
 
 class ReadySample(NamedTuple):
@@ -71,7 +84,13 @@ class ShardResult(NamedTuple):
         failures: samples that were planned and are not in it.
         kept: whether an earlier attempt had finished it.
         device: what encoded it: `cpu`, or the model of the GPU, known only to its worker.
-        remarks: (remark, count of samples with it) of `EncodedImage.remarks`, sorted.
+        remarks: (remark, count of samples with it) of `EncodedImage.remarks`, and of members.
+        indexes: what those of the dataset are made of; None if it has none.
+        lacks: likewise of `EncodedImage.lacks`; not known of a shard that was finished before.
+        members: packed `MemberSets` of its planned samples, as they came.
+        image_exts: extensions of its images, sorted.
+        field_exts: of the other members of its samples, sorted; of a shard that was finished
+            before, as they came. None if there are too many.
     """
 
     number: int
@@ -87,22 +106,57 @@ class ShardResult(NamedTuple):
     kept: bool = False
     device: str = "cpu"
     remarks: tuple[tuple[str, int], ...] = ()
+    indexes: ShardIndexes | None = None
+    lacks: tuple[tuple[str, int], ...] = ()
+    members: tuple[Any, ...] = ()
+    image_exts: tuple[str, ...] = ()
+    field_exts: tuple[str, ...] | None = ()
+
+    @classmethod
+    def of(cls, packed: tuple[Any, ...]) -> ShardResult:
+        """Returns one from the plain tuples that coders make of it."""
+        result = cls(*packed)
+        indexes = result.indexes
+        return result._replace(indexes=None if indexes is None else ShardIndexes.of(indexes))
+
+
+def indexed_shards(results: Iterable[ShardResult]) -> list[IndexedShard]:
+    """Returns what is known of shards for indexes; of those that have none, nothing."""
+    return [
+        IndexedShard(
+            number=one.number,
+            samples=one.samples,
+            bytes=one.bytes,
+            tar_sha256=one.tar_sha256,
+            indexes=one.indexes,
+        )
+        for one in results
+        if one.indexes is not None
+    ]
 
 
 class HashingFile:
     """A file object for writing that computes SHA-256 and size of what is written."""
 
-    def __init__(self, target: BinaryIO) -> None:
-        self._target = target
+    def __init__(self, target: BinaryIO, md5: hashlib._Hash | None = None) -> None:
+        """Begins at the start of a file.
+
+        Args:
+            target: the file.
+            md5: gets all that is written, too.
+        """
+        self._target, self._md5 = target, md5
         self._hash = hashlib.sha256()
         self.size = 0
 
     def write(self, data: bytes) -> int:
         """Writes all of `data`."""
         self._hash.update(data)
+        if self._md5 is not None:
+            self._md5.update(data)
         self._target.write(data)
-        # `len` of a buffer counts items, which may be larger than a byte.
-        size = memoryview(data).nbytes
+        # `len` of another buffer counts items, which may be larger than a byte.
+        size = len(data) if isinstance(data, bytes) else memoryview(data).nbytes
         self.size += size
         return size
 
@@ -127,46 +181,90 @@ class HashingFile:
 class _Members:
     """Writes samples one by one: their members to the tar, a row each to the table."""
 
-    def __init__(self, tar: TarWriter, table: ShardTable, tar_file: str) -> None:
+    def __init__(
+        self, tar: TarWriter, table: ShardTable, tar_file: str, *, indexer: ShardIndexer | None
+    ) -> None:
         self._tar, self._table, self._tar_file = tar, table, tar_file
+        self._indexer = indexer
         self.copied = self.encoded = 0
         self._remarks: collections.Counter[str] = collections.Counter()
+        self._lacks: collections.Counter[str] = collections.Counter()
+        self._mended: collections.Counter[str] = collections.Counter()
+        self._image_exts: set[str] = set()
+        self._field_exts: set[str] = set()
 
     @property
     def remarks(self) -> tuple[tuple[str, int], ...]:
-        return tuple(sorted(self._remarks.items()))
+        return tuple(sorted((self._remarks + self._mended).items()))
+
+    def finish(self) -> None:
+        """Converts the rows that the table holds, and remarks on their text."""
+        self._mended = collections.Counter({MENDED: len(self._table.mended())})
+
+    @property
+    def lacks(self) -> tuple[tuple[str, int], ...]:
+        return tuple(sorted(self._lacks.items()))
+
+    @property
+    def image_exts(self) -> tuple[str, ...]:
+        return tuple(sorted(self._image_exts))
+
+    @property
+    def field_exts(self) -> tuple[str, ...] | None:
+        return few_exts(self._field_exts)
 
     def add(self, sample: ReadySample) -> None:
         ref, image = sample.ref, sample.image
+        self._image_exts.add(image.ext)
         name = naming.member_name(sample.key, image.ext)
         offset = self._tar.add(name, image.data)
+        if self._indexer is not None:
+            self._indexer.add(sample.key, image.ext, offset=offset, size=len(image.data))
         for ext, data in sample.fields:
-            self._tar.add(naming.member_name(sample.key, ext), data)
-        copied = image.encoding == "copied"
-        row = Row(
-            image_id=printable(ref.id),
-            tar_file=self._tar_file,
-            member_name=name,
-            original_path=printable(ref.path),
-            offset=offset,
-            size=len(image.data),
-            width=image.width,
-            height=image.height,
-            sha256=sample.sha256 or hashlib.sha256(image.data).hexdigest(),
-            source_sha256=sample.source_sha256,
-            encoding=image.encoding,
-            metadata=ref.metadata,
+            place = self._tar.add(naming.member_name(sample.key, ext), data)
+            if self._indexer is not None:
+                self._indexer.add(sample.key, ext, offset=place, size=len(data))
+            self._field_exts.add(ext)
+            if ext == "txt" and not is_utf8(data):
+                self._remarks[TEXTS] += 1
+            elif has_arrays(ext):
+                self._remarks[array_remark(ext, data)] += 1
+        row = ShardRow(
+            ref.id,
+            self._tar_file,
+            name,
+            ref.path,
+            offset,
+            len(image.data),
+            image.width,
+            image.height,
+            sample.sha256 or hashlib.sha256(image.data).hexdigest(),
+            sample.source_sha256,
+            image.encoding,
+            ref.metadata,
         )
-        with _misfits_as_input_errors():
+        try:
             self._table.append(row)
-        self.copied += copied
-        self.encoded += not copied
-        self._remarks.update(image.remarks)
+        except ValueError as error:
+            raise _misfit(error) from error
+        if image.encoding == "copied":
+            self.copied += 1
+        else:
+            self.encoded += 1
+        if image.remarks:
+            self._remarks.update(image.remarks)
+        if image.lacks:
+            self._lacks.update(image.lacks)
+
+
+def few_exts(exts: Collection[str]) -> tuple[str, ...] | None:
+    """Returns extensions sorted; None if there are too many to be held for every shard."""
+    return tuple(sorted(exts)) if len(exts) <= _MOST_EXTS else None
 
 
 def check_names(ext: str, ref: SampleRef) -> None:
     """Raises SampleError (`write`) if a field has the name that the image takes in the tar."""
-    if any(field.ext == ext for field in ref.fields):
+    if ref.fields and any(field.ext == ext for field in ref.fields):
         reason = f"it has a field {ext!r}, the name that its image takes in the tar"
         raise SampleError("write", "ValueError", reason)
 
@@ -180,6 +278,8 @@ def write_shard(
     names: naming.ShardNames,
     columns: pa.Schema,
     plan: str,
+    indexer: ShardIndexer | None = None,
+    json_member: str = "",
 ) -> ShardResult:
     """Writes a shard's tar and Parquet to two open files.
 
@@ -190,13 +290,16 @@ def write_shard(
         names: names of the export's files.
         columns: metadata columns of the dataset.
         plan: hex digest of what the shard is to hold.
+        indexer: gets all members; None if there are no indexes.
+        json_member: extension of the members that were made of columns; empty if none were.
 
     Raises:
         InputError: if a value does not fit its column.
     """
-    tar_out, parquet_out = HashingFile(tar_fh), HashingFile(parquet_fh)
+    tar_out = HashingFile(tar_fh, indexer.md5 if indexer is not None else None)
+    parquet_out = HashingFile(parquet_fh)
     tar, table = TarWriter(tar_out), ShardTable(cast(BinaryIO, parquet_out), columns)
-    members = _Members(tar, table, names.tar(number))
+    members = _Members(tar, table, names.tar(number), indexer=indexer)
     failures: list[Failure] = []
     for sample in samples:
         if isinstance(sample, Failure):
@@ -207,8 +310,14 @@ def write_shard(
     tar.close()
     # They stand in the Parquet, whose bytes must not depend on when each was found.
     failures.sort()
-    with _misfits_as_input_errors():
-        table.close(_facts(plan=plan, tar=tar_out, failures=failures, remarks=members.remarks))
+    try:
+        members.finish()
+        facts = _facts(plan=plan, tar=tar_out, failures=failures, remarks=members.remarks)
+        if json_member:
+            facts[JSON_MEMBER] = json_member
+        table.close(facts)
+    except ValueError as error:
+        raise _misfit(error) from error
     return ShardResult(
         number=number,
         samples=members.copied + members.encoded,
@@ -221,16 +330,16 @@ def write_shard(
         plan=plan,
         failures=tuple(failures),
         remarks=members.remarks,
+        indexes=indexer.known(names, number) if indexer is not None else None,
+        lacks=members.lacks,
+        image_exts=members.image_exts,
+        field_exts=members.field_exts,
     )
 
 
-@contextlib.contextmanager
-def _misfits_as_input_errors() -> Iterator[None]:
-    """Raises a value that does not fit its column as an InputError: the column was declared so."""
-    try:
-        yield
-    except ValueError as error:
-        raise InputError(f"{error}.") from error
+def _misfit(error: ValueError) -> InputError:
+    """Returns the error of a value that does not fit its column, since the column was declared."""
+    return InputError(f"{error}.")
 
 
 def _facts(
@@ -238,7 +347,7 @@ def _facts(
     tar: HashingFile,
     failures: list[Failure],
     remarks: tuple[tuple[str, int], ...],
-) -> Mapping[str, str]:
+) -> dict[str, str]:
     return {
         "beam_export.version": __version__,
         "beam_export.plan": plan,

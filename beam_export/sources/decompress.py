@@ -11,7 +11,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 import pyarrow as pa
 
@@ -23,6 +23,7 @@ __all__ = [
     "compression_of",
     "compression_of_file",
     "decompress",
+    "decompressed_file",
 ]
 
 #: Bytes from the start of a file that `compression_of` needs.
@@ -221,3 +222,27 @@ class Decompressed:
         self._input = rest
         self._decoder = _DECODERS[self._kind]()
         return True
+
+
+class _DecompressedFile(io.RawIOBase):
+    """The content of a compressed file, as a file object."""
+
+    def __init__(self, inner: Stream) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inner.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def decompressed_file(file: BinaryIO) -> BinaryIO:
+    """Returns the content of a file, decompressed if its first bytes say so, whatever its name."""
+    if kind := compression_of_file(file):
+        stream = _DecompressedFile(decompress(file, kind, b""))
+        return cast(BinaryIO, io.BufferedReader(stream))
+    return file

@@ -1,46 +1,64 @@
-"""What a listing finds, by file names alone: images, tars, tables, and the failure of a source."""
+"""The items of a listing, told apart by file names: images, tars, tables; and failed sources."""
 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from beam_export.naming import clean_ext
 from beam_export.samples import SOURCE_CHANGED, Failure, Member
-from beam_export.storage.registry import ReplacedError
+from beam_export.storage.base import ReplacedError
 from beam_export.storage.retry import is_permanent
 from beam_export.storage.uris import pin_file, unpin
-from beam_export.text import printable
+from beam_export.text import printable, stored
 
 __all__ = [
+    "FOLDER_TABLES",
     "IMAGE_SUFFIXES",
+    "LATER_SUFFIXES",
     "BrokenSourceError",
     "Companion",
     "Entry",
+    "Exported",
+    "FolderTable",
     "Item",
     "Listed",
+    "ListedItem",
     "Skipped",
     "Source",
+    "SourceKind",
     "broken_source",
     "join",
-    "kind_of",
     "local_entry",
+    "skipped_kind",
     "source_kind",
     "split",
     "tar_stem",
     "unreadable_source",
 ]
 
-#: Of the formats of format.md, part 5.
-IMAGE_SUFFIXES = frozenset(
+#: Images that travel with another image of their stem, if there is one: a phone's second copy, a
+#: depth map.
+LATER_SUFFIXES = frozenset(
     {
-        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff"),
-        *("bmp", "dib", "avif"),
+        *("heic", "heif", "hif", "jp2", "j2k", "j2c", "jpc", "jpf", "jpx"),
+        *("ppm", "pgm", "pbm", "pnm"),
     }
 )
+#: Of the formats of format.md, part 5.
+IMAGE_SUFFIXES = LATER_SUFFIXES | {
+    *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "webp", "gif", "tif", "tiff"),
+    *("bmp", "dib", "avif"),
+}
 
+#: Kinds of files that hold many samples. What depends on the kind matches all of them, and ends in
+#: `assert_never`: mypy names each place that does not know a new kind.
+SourceKind = Literal["webdataset", "parquet", "table"]
+
+#: Names of the tables that Hugging Face's imagefolder has beside images.
+FOLDER_TABLES = frozenset({"metadata.csv", "metadata.jsonl", "metadata.parquet"})
 #: Suffixes of files that hold many samples, by their kind.
-_SOURCES = {
+_SOURCES: dict[SourceKind, tuple[str, ...]] = {
     "webdataset": (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst"),
     "parquet": (".parquet",),
     "table": (".csv", ".tsv", ".jsonl", ".ndjson", ".csv.gz", ".tsv.gz", ".jsonl.gz"),
@@ -56,11 +74,19 @@ class Listed(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A file of a directory: its name, its pinned URI, its size in bytes."""
+    """A file of a directory.
+
+    Attributes:
+        name: in the directory.
+        uri: of the file, pinned.
+        size: in bytes.
+        owner: the mark of the run of ours that wrote it, where the storage keeps marks.
+    """
 
     name: str
     uri: str
     size: int
+    owner: str = ""
 
 
 class Source(NamedTuple):
@@ -75,7 +101,7 @@ class Source(NamedTuple):
         companions: files that belong to a tar; of an export's manifest, the shards that are there.
     """
 
-    kind: str
+    kind: SourceKind
     relative: str
     uri: str
     size: int
@@ -103,8 +129,9 @@ class Source(NamedTuple):
         return self._companion(".idx")
 
     def _companion(self, end: str) -> Entry | None:
-        # Between workers they travel as plain tuples.
-        return next((Entry(*one) for one in self.companions if one[0].endswith(end)), None)
+        # Between workers they travel as plain tuples. A manifest has names alone, without URIs.
+        files = (Entry(*one) for one in self.companions)
+        return next((one for one in files if one.name.endswith(end) and one.uri), None)
 
 
 class Companion(NamedTuple):
@@ -117,14 +144,61 @@ class Companion(NamedTuple):
     tar: Source
 
 
+class FolderTable(NamedTuple):
+    """A table that lies in a folder of images, and may name them (`--metadata=auto`).
+
+    Attributes:
+        source: the table.
+        others: names of such tables in the same folder: of several, none is taken.
+        near: whether the input names images of the folder alone, and not the table: a glob of
+            `*.jpg`, or a single file.
+    """
+
+    source: Source
+    others: tuple[str, ...] = ()
+    near: bool = False
+
+
 class Skipped(NamedTuple):
-    """A file that is not exported, by its kind: a suffix, or a few words in brackets."""
+    """A file that is not exported, by its kind: a suffix, or a few words in brackets.
+
+    Attributes:
+        kind: what it is counted as.
+        table: the file, if it is a table beside image files.
+    """
 
     kind: str
+    table: Source | None = None
 
 
-#: What a listing yields: what is read, what is lost, what is left out.
-Item = Listed | Source | Failure | Skipped
+class Exported(NamedTuple):
+    """A file that may be one of an export of ours, finished or not: what others hold shows it.
+
+    Attributes:
+        relative: its path relative to the root.
+        item: what it is read as; None if the input does not name it, and it only shows whose
+            others are.
+        proofs: URIs of files of the same export, pinned: if one says that this tool wrote it, the
+            file is of an export. Without any, it is if its directory is shown to be one's.
+        home: the directory of that export, relative to the root.
+        hash: in the names of the export's files; empty for a file that has none in its name.
+        marked: whether its storage says that a run of ours wrote it.
+        tar_bytes: the size that one of the proofs must state of its tar; 0 if any will do.
+    """
+
+    relative: str
+    item: Source | Failure | Skipped | None
+    proofs: tuple[str, ...]
+    home: str
+    hash: str = ""
+    marked: bool = False
+    tar_bytes: int = 0
+
+
+#: What an input holds: what is read, what is lost, what is left out.
+Item = Listed | Source | FolderTable | Failure | Skipped
+#: What a listing yields, before it is known whether exports are read.
+ListedItem = Item | Exported
 
 
 class BrokenSourceError(Exception):
@@ -141,8 +215,8 @@ def broken_source(name: str, path: str, reason: str, error: str = "BrokenSource"
         error: class of the failure.
     """
     return Failure(
-        image_id=printable(name),
-        original_path=printable(path),
+        image_id=stored(name),
+        original_path=stored(path),
         stage="list",
         error=error,
         message=printable(reason),
@@ -194,10 +268,10 @@ def split(name: str) -> tuple[str, str]:
     return (stem, suffix.lower()) if dot else (name, "")
 
 
-def kind_of(name: str) -> str:
+def skipped_kind(name: str) -> str:
     """Returns the kind that a skipped file is counted under; odd suffixes share one.
 
-    >>> kind_of("notes.TXT"), kind_of("x.a-b"), kind_of("README")
+    >>> skipped_kind("notes.TXT"), skipped_kind("x.a b"), skipped_kind("README")
     ('.txt', '(other suffix)', '(no suffix)')
     """
     suffix = split(name)[1]
@@ -212,7 +286,7 @@ def tar_stem(name: str) -> str | None:
     return next((name[: -len(end)] for end in _SOURCES["webdataset"] if lower.endswith(end)), None)
 
 
-def source_kind(name: str) -> str | None:
+def source_kind(name: str) -> SourceKind | None:
     """Returns the kind of `Source` of a file of that name, None if it is none.
 
     >>> source_kind("train-0001.TAR.gz"), source_kind("labels.tsv"), source_kind("cat.jpg")

@@ -48,7 +48,7 @@ def refuse_overlap(patterns: Iterable[Pattern], output_dir: str) -> None:
             raise InputError(
                 f"--input={printable(pattern.given)} is read from --output_dir={output_dir} "
                 "itself, so that the next run would read this one's shards: give another "
-                "--output_dir, a directory below it say."
+                "--output_dir, a directory beside it say."
             )
         # Once: what the output holds is the same, whichever input it lies in.
         if not checked and _is_below(out, top):

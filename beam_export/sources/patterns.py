@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from beam_export.errors import InputError
+from beam_export.storage.home import expand_home
+from beam_export.storage.uris import is_local
 
-__all__ = ["Pattern", "expand_braces", "parse_inputs", "split_inputs", "translate_glob"]
+__all__ = [
+    "Pattern",
+    "expand_braces",
+    "folders_above",
+    "names_in",
+    "or_below",
+    "parse_inputs",
+    "split_inputs",
+    "translate_glob",
+]
 
 # Braces without a comma or a range are literal, as in a shell: names may have them.
 _BRACE = re.compile(r"\{([^{},]*,[^{}]*|[0-9]{1,18}\.\.[0-9]{1,18})\}")
@@ -17,6 +29,8 @@ _WILDCARD = re.compile(r"[*?\[]")
 _GLOB_PART = re.compile(r"(?P<folders>(?<![^/])\*\*/)|\*\*|\*|\?|\[(?P<not>!?)(?P<set>\]?[^\]]*)\]")
 #: A typing error in a range should not become a million listings.
 _MOST_EXPANDED = 1_000_000
+#: Commas that the name of one file is tried with.
+_MOST_COMMAS = 8
 
 
 class Pattern(NamedTuple):
@@ -52,6 +66,19 @@ def split_inputs(text: str) -> list[str]:
     >>> split_inputs("a,b/{x,y}.jpg")
     ['a', 'b/{x,y}.jpg']
     """
+    return [part.strip() for part in _at_commas(text) if part.strip()]
+
+
+def names_in(text: str) -> list[str]:
+    """Returns the inputs of a list; a name that exists just as it is counts as one.
+
+    >>> names_in("a,b/{x,y}.jpg")
+    ['a', 'b/{x,y}.jpg']
+    """
+    return [name for name, _ in _given_inputs(text)]
+
+
+def _at_commas(text: str) -> list[str]:
     parts, depth, start = [], 0, 0
     for place, letter in enumerate(text):
         # A closing brace too many is a letter of a name, and hides no comma after it.
@@ -60,7 +87,32 @@ def split_inputs(text: str) -> list[str]:
             parts.append(text[start:place])
             start = place + 1
     parts.append(text[start:])
-    return [part.strip() for part in parts if part.strip()]
+    return parts
+
+
+def _given_inputs(text: str) -> Iterator[tuple[str, bool]]:
+    """Yields each input of a list, and whether a file or directory of just that name is there."""
+    if _is_there(text):
+        yield text, True
+        return
+    parts = _at_commas(text)
+    while parts:
+        # The longest name first: its commas are no separators then.
+        for count in range(min(len(parts), _MOST_COMMAS), 0, -1):
+            name = ",".join(parts[:count]).strip()
+            there = name if _is_there(name) else expand_home(name)
+            if _is_there(there):
+                yield there, True
+                break
+        else:
+            count = 1
+            if name := parts[0].strip():
+                yield expand_home(name), False
+        del parts[:count]
+
+
+def _is_there(name: str) -> bool:
+    return name != "" and is_local(name) and "\0" not in name and os.path.lexists(name)
 
 
 def expand_braces(text: str) -> Iterator[str]:
@@ -129,6 +181,24 @@ def _expression(part: re.Match[str]) -> str:
     return {"**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part[0], re.escape(part[0]))
 
 
+def or_below(glob: str) -> re.Pattern[str]:
+    """Returns the expression of paths that match a glob, or are below a directory that does."""
+    return re.compile(translate_glob(glob) + "(?s:/.*)?")
+
+
+def folders_above(glob: str) -> re.Pattern[str] | None:
+    """Returns the expression of directories below which a path may match a glob."""
+    parts = glob.split("/")
+    globs = []
+    for depth, part in enumerate(parts):
+        if "**" in part:
+            globs.append("/".join([*parts[:depth], part[: part.index("**") + 2]]))
+            break
+        if depth < len(parts) - 1:
+            globs.append("/".join(parts[: depth + 1]))
+    return re.compile("|".join(map(translate_glob, globs))) if globs else None
+
+
 def _fixed_root(text: str) -> str:
     found = [found.start() for kind in (_WILDCARD, _BRACE) if (found := kind.search(text))]
     return (text[: text.rfind("/", 0, min(found)) + 1] or "./") if found else ""
@@ -147,6 +217,9 @@ def _refuse_nested(given: str) -> None:
 def parse_inputs(text: str) -> list[Pattern]:
     """Returns the patterns that `--input` names, in their order.
 
+    A name that exists just as it is written is meant as such, with all commas, braces and brackets
+    in it. `~` at the beginning is the home directory.
+
     >>> [(one.number, one.path, one.root) for one in parse_inputs("a/*.jpg,b{1,2}.tar")]
     [(0, 'a/*.jpg', 'a/'), (1, 'b1.tar', './'), (2, 'b2.tar', './')]
 
@@ -154,7 +227,10 @@ def parse_inputs(text: str) -> list[Pattern]:
         InputError: if there is none, braces are nested, or a range is absurdly long.
     """
     patterns: list[Pattern] = []
-    for given in split_inputs(text):
+    for given, there in _given_inputs(text):
+        if there:
+            patterns.append(Pattern(number=len(patterns), path=given, root="", given=given))
+            continue
         _refuse_nested(given)
         for path in filter(None, expand_braces(given)):
             if len(patterns) >= _MOST_EXPANDED:

@@ -15,32 +15,23 @@ import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, TypeVar
 
 from beam_export.errors import InputError, SampleError
 from beam_export.samples import SOURCE_CHANGED, WHOLE, Member
+from beam_export.sources.spans import Span, coalesce
 from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.formats import TableError
-from beam_export.storage.local_file import check_unchanged, read_at
+from beam_export.storage.base import CONCURRENT_REQUESTS, IrregularError, ReplacedError
+from beam_export.storage.local_file import check_unchanged, read_at, read_range
 from beam_export.storage.open_files import open_source
-from beam_export.storage.registry import (
-    CONCURRENT_REQUESTS,
-    IrregularError,
-    ReplacedError,
-    check_reachable,
-    storage_of,
-)
+from beam_export.storage.registry import check_scheme, storage_of
 from beam_export.storage.retry import is_permanent, with_retries
 from beam_export.storage.uris import is_local, pin_file
 
-__all__ = ["Reader", "Span", "coalesce", "locate"]
+__all__ = ["Reader", "locate"]
 
 _OPEN_FILES = 16
-#: Largest gap that is read over, since one more request costs about as much as 1 MiB.
-_GAP = 1 << 20
-#: Bytes of a request, unless one member alone is larger: more would leave other threads idle.
-_MOST_SPAN = 16 << 20
 #: Bytes and items that are read ahead together; the longer the window, the more ranges of one
 #: file lie close enough in it to be read at one go.
 _AHEAD = (64 << 20, 2048)
@@ -49,42 +40,6 @@ _T = TypeVar("_T")
 #: Members of a span by their places.
 _Parts = dict[int, bytes | SampleError]
 _Key = tuple[str, int, int]
-
-
-class Span(NamedTuple):
-    """A range of a file that is read with one request, and the members in it.
-
-    Attributes:
-        uri: of the file.
-        offset, size: of the range; the offset is `WHOLE` if all of the file is read.
-        parts: members, each with its place among those asked for.
-    """
-
-    uri: str
-    offset: int
-    size: int
-    parts: tuple[tuple[int, Member], ...]
-
-
-def coalesce(members: Iterable[tuple[int, Member]]) -> list[Span]:
-    """Returns the ranges to read for some members; those that touch or nearly touch share one.
-
-    Args:
-        members: each with its place among those asked for, in any order.
-    """
-    spans: list[Span] = []
-    # A file that is read as a whole sorts before ranges of it.
-    for place, member in sorted(members, key=lambda one: (one[1].uri, one[1].offset, one[1].size)):
-        start, part = member.offset, (place, member)
-        last = spans[-1] if spans else None
-        if last is not None and WHOLE not in (start, last.offset) and last.uri == member.uri:
-            end = last.offset + last.size
-            size = max(end, start + member.size) - last.offset
-            if start - end <= _GAP and size <= max(_MOST_SPAN, last.size):
-                spans[-1] = Span(last.uri, last.offset, size, (*last.parts, part))
-                continue
-        spans.append(Span(member.uri, start, member.size, (part,)))
-    return spans
 
 
 class Reader:
@@ -102,12 +57,7 @@ class Reader:
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         while self._coming:
             self._coming.popitem()[1][0].cancel()
         while self._open:
@@ -125,6 +75,22 @@ class Reader:
         if isinstance(data, SampleError):
             raise data
         return data
+
+    def read_file(self, member: Member) -> bytes | None:
+        """Returns all bytes of a local file, if the member is one that can be read at once.
+
+        Returns:
+            None for any other member, and if anything is odd: `read_all` says what.
+        """
+        if member.offset != WHOLE or member.data is not None or not is_local(member.uri):
+            return None
+        if member.size > self._max_bytes or member.crc is not None:
+            return None
+        try:
+            data = read_range(member.uri, 0, member.size + 1)
+        except OSError:
+            return None
+        return data if len(data) == member.size else None
 
     def read_all(self, members: Sequence[Member]) -> list[bytes | SampleError]:
         """Returns the bytes of each member, or the error if they cannot be read for good.
@@ -150,7 +116,7 @@ class Reader:
         # Handles, and the row groups of `Cells`, are for one thread at a time.
         with self._lock:
             for place, member in near:
-                results[place] = self._attempt(member, functools.partial(self._read, member))
+                results[place] = self._read_near(member)
             self._replace_changed(near, results)
         for future in reading:
             for place, data in future.result().items():
@@ -216,6 +182,33 @@ class Reader:
     def _attempt(self, member: Member, read: Callable[[], bytes]) -> bytes | SampleError:
         data = _fetch(member, read)
         return data if isinstance(data, SampleError) else _checked(member, data)
+
+    def _read_near(self, member: Member) -> bytes | SampleError:
+        data = self._read_range(member)
+        if data is None:
+            return self._attempt(member, functools.partial(self._read, member))
+        return data
+
+    def _read_range(self, member: Member) -> bytes | None:
+        """Returns the bytes of a range of an open local file: most members of tars are such.
+
+        Returns:
+            None for any other member, and if anything is odd: `_attempt` says what.
+        """
+        file = self._open.get(member.uri)
+        if file is None or member.offset == WHOLE or member.column is not None:
+            return None
+        if member.crc is not None or not is_local(member.uri):
+            return None
+        try:
+            data = os.pread(file.fileno(), member.size, member.offset)
+        except OSError:
+            return None
+        if len(data) != member.size:
+            return None
+        # As `_handle` does: the file that was used last is the last to be closed.
+        self._open.move_to_end(member.uri)
+        return data
 
     def _read(self, member: Member) -> bytes:
         if member.column is not None:
@@ -301,7 +294,7 @@ def _key(member: Member) -> _Key:
 
 def _is_far(member: Member) -> bool:
     """Returns whether a member is read by a request to a remote storage, without an open file."""
-    if member.column is not None:  # such a file is held open
+    if member.column is not None or is_local(member.uri):  # such a file is held open
         return False
     storage = storage_of(member.uri)
     return storage.ranged or (storage.remote and member.offset == WHOLE)
@@ -363,7 +356,7 @@ def locate(path: str, stage: str) -> tuple[str, int]:
     if is_local(path):
         return _locate_local(path, stage)
     try:
-        check_reachable("path", path)
+        check_scheme("path", path)
     except InputError as error:
         raise SampleError(stage, "InputError", error.sentence) from error
     try:

@@ -19,7 +19,7 @@ from beam_export.storage.uris import pin, pin_file
 
 __all__ = [
     "CONCURRENT_REQUESTS",
-    "Entry",
+    "FolderEntry",
     "Folders",
     "InTheWayError",
     "IrregularError",
@@ -84,7 +84,7 @@ class InTheWayError(OSError):
 
 
 class Stat(NamedTuple):
-    """What a storage knows of a file.
+    """A file's URI, size and state on its storage.
 
     Attributes:
         uri: without a pin.
@@ -106,7 +106,7 @@ class Stat(NamedTuple):
 
     @property
     def pinned(self) -> str:
-        """The URI of this content alone, as far as the storage can tell contents apart."""
+        """The URI of this content alone, as far as the storage distinguishes contents."""
         if self.modified_ns is not None:
             return pin_file(self.uri, self.size, self.modified_ns)
         return pin(self.uri, self.generation)
@@ -212,7 +212,7 @@ class StorageWriter(Protocol):
         """Removes a directory if it is empty, where there are directories."""
 
 
-class Entry(NamedTuple):
+class FolderEntry(NamedTuple):
     """One entry of a directory.
 
     Attributes:
@@ -246,9 +246,9 @@ class Folders(Protocol):
         """
 
     def kind(self, path: str) -> str:
-        """Returns the kind of what stands under a path, as `Entry.kind`; "" if nothing does."""
+        """Returns `FolderEntry.kind` of what stands under a path; "" if nothing does."""
 
-    def entries(self, path: str) -> list[Entry]:
+    def entries(self, path: str) -> list[FolderEntry]:
         """Returns the entries of a directory by name; none if there is no directory."""
 
     def open_plain(self, path: str) -> int:

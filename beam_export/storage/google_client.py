@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 import google.auth.exceptions
 import google_crc32c
+import requests
 import requests.adapters
 import urllib3.exceptions
 from google.api_core import exceptions
@@ -28,6 +29,7 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from beam_export.storage.base import CONCURRENT_REQUESTS, ReplacedError
+from beam_export.storage.reach import PATIENCE, why_unreachable
 from beam_export.storage.uris import unpin
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "as_os_errors",
     "blob_of",
     "client",
+    "cloud_unreachable",
     "crc32c_text",
     "existing_blob",
     "is_broken_transfer",
@@ -90,6 +93,17 @@ def _make(process: int, emulator: str | None) -> storage.Client:
     # Else the whole environment is searched at each request, a fifth of its processor time.
     made._http.trust_env = bool(urllib.request.getproxies()) or any(map(os.environ.get, _BUNDLES))
     return made
+
+
+def cloud_unreachable() -> str | None:
+    """Returns why the storage cannot be reached, in a few words; None if it answers."""
+    endpoint = client().api_endpoint
+
+    def ask() -> None:
+        with contextlib.suppress(requests.exceptions.ReadTimeout):
+            requests.head(endpoint, timeout=PATIENCE)
+
+    return why_unreachable(ask, (requests.ConnectionError,))
 
 
 def split_bucket(uri: str) -> tuple[storage.Bucket, str]:

@@ -9,7 +9,7 @@ storage drops within a week.
 A `WriteCondition` is a precondition on the generation: of two writers at the same time the first
 wins, and the second gets a 412. The answer to a successful upload may get lost, and then its retry
 gets a 412 too. So after a 412 the existing object is compared, and the same size and crc32c count
-as success, whoever wrote it.
+as success, even if another process wrote it.
 """
 
 from __future__ import annotations

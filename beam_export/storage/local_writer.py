@@ -9,44 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO, cast
 
-from beam_export.storage.base import Entry, InTheWayError, Stat, WriteCondition
+from beam_export.storage.base import FolderEntry, InTheWayError, Stat, WriteCondition
 from beam_export.storage.local_file import file_kind
+from beam_export.storage.local_outgoing import OutgoingFile
 
 __all__ = ["LocalWriter"]
 
-#: Bytes between two requests to the system to write them back to the disk.
-_STRIDE = 8 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-
-
-class _Outgoing(io.FileIO):
-    """A new file whose bytes go to the disk while it is written, so that `fsync` is quick."""
-
-    def __init__(self, name: str, folder: int) -> None:
-        def opener(path: str, flags: int) -> int:
-            return os.open(path, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
-
-        super().__init__(name, "xb", opener=opener)
-        self._written = self._sent = 0
-
-    def write(self, data: Any, /) -> int:
-        """Writes as `io.FileIO` does."""
-        count = super().write(data)
-        self._written += count
-        if self._written - self._sent >= _STRIDE and hasattr(os, "posix_fadvise"):
-            # For bytes that are not on the disk yet, Linux starts to write them back and keeps
-            # them in memory. Where it does not, fsync has more to do.
-            span = (self._sent, self._written - self._sent)
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(self.fileno(), *span, os.POSIX_FADV_DONTNEED)
-            self._sent = self._written
-        return count
 
 
 class LocalWriter:
@@ -62,18 +37,19 @@ class LocalWriter:
         """See `StorageWriter.create`."""
         with (
             self._within(path, make=True) as (folder, name),
-            io.BufferedWriter(_Outgoing(name, folder)) as target,
+            # It is read again soon, from memory then.
+            OutgoingFile(_create(name, folder), direct=False) as target,
         ):
-            yield target
+            yield cast(BinaryIO, target)
 
     @contextlib.contextmanager
     def publish(self, path: str, temporary: str, condition: WriteCondition) -> Iterator[BinaryIO]:
         """See `StorageWriter.publish`; a plain file is replaced whatever the condition."""
         with self._within(temporary, make=True) as (work, unfinished):
-            target = io.BufferedWriter(_Outgoing(unfinished, work))
+            target = OutgoingFile(_create(unfinished, work), direct=True)
             try:
                 with target:
-                    yield target
+                    yield cast(BinaryIO, target)
                     # Else a crash of the machine could leave the name without the bytes.
                     target.flush()
                     os.fsync(target.fileno())
@@ -139,7 +115,7 @@ class LocalWriter:
             return _kind_at(name, folder)
         return ""
 
-    def entries(self, path: str) -> list[Entry]:
+    def entries(self, path: str) -> list[FolderEntry]:
         """See `Folders.entries`."""
         found = []
         with _ignoring_missing(), self._opened(path) as folder, os.scandir(folder) as entries:
@@ -148,7 +124,7 @@ class LocalWriter:
                     status = entry.stat(follow_symlinks=False)
                     kind = file_kind(status)
                     found.append(
-                        Entry(
+                        FolderEntry(
                             name=entry.name, kind=kind, size=status.st_size, updated=status.st_mtime
                         )
                     )
@@ -198,6 +174,11 @@ class LocalWriter:
             yield handle
         finally:
             os.close(handle)
+
+
+def _create(name: str, folder: int) -> int:
+    """Returns the descriptor of a new file, open for writing."""
+    return os.open(name, _NEW, 0o666, dir_fd=folder)
 
 
 def _kind_at(name: str, folder: int) -> str:

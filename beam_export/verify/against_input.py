@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import collections
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from beam_export.metadata import canonical
+from beam_export.metadata.columns import ColumnChoice
 from beam_export.metadata.schema import output_name
 from beam_export.metadata.to_arrow import ColumnBuilder
 from beam_export.naming import ShardNames
 from beam_export.packing import pack
 from beam_export.shards.parquet import stored_values
 from beam_export.verify.findings import Fault, Faults
-from beam_export.verify.members import MISFIT, Origin, fitted
+from beam_export.verify.members import MISFIT, Origin, fitted, renamed_of
 
 __all__ = [
     "ColumnDigests",
@@ -31,10 +32,10 @@ __all__ = [
     "check_order_in_shard",
     "check_order_of_shards",
     "differences",
-    "image_of",
+    "image_digest",
     "members_of",
     "other_codecs",
-    "pack_keys",
+    "pack_placed_keys",
     "rules_of",
 ]
 
@@ -54,9 +55,9 @@ class SampleDigests(NamedTuple):
     Attributes:
         order: hex, the order key of a sample of the input; empty for a row.
         shard, row: the place of a row; -1 for a sample of the input.
-        image: `image_of` the image as stored; of a sample of the input, as it was encoded again,
-            and empty if it was not.
-        members: `members_of` the other members.
+        image: `image_digest` of the image as stored; of a sample of the input, as it was encoded
+            again, and empty if it was not.
+        members: `members_of` of the other members.
         columns: digests of the columns, 12 characters each, in the order of `Rules.columns`.
     """
 
@@ -69,21 +70,29 @@ class SampleDigests(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """How rows of an export are compared with its input.
+    """The rules by which rows of an export are compared with its input.
 
     Attributes:
         columns: names of the columns that come from the input, if a sample has them.
         joined: whether columns come from a table too.
         made: extensions of members that the export has made.
+        more: extensions of members that the export may have added where samples lack them.
+        remade: whether members that an earlier export made of columns were made anew.
         fewer: whether the export may have left members out.
         ordered: whether samples stand in the order of their keys.
+        choice: columns that were left out, or made text.
+        taken: names of columns that the export has made, so that those of the input have others.
     """
 
     columns: tuple[str, ...] = ()
     joined: bool = False
     made: frozenset[str] = frozenset()
+    more: frozenset[str] = frozenset()
+    remade: bool = False
     fewer: bool = False
     ordered: bool = True
+    choice: ColumnChoice = ColumnChoice()
+    taken: frozenset[str] = frozenset()
 
 
 def rules_of(manifest: Mapping[str, Any] | None, columns: Iterable[str], origin: Origin) -> Rules:
@@ -91,18 +100,20 @@ def rules_of(manifest: Mapping[str, Any] | None, columns: Iterable[str], origin:
     if manifest is None:
         return Rules(ordered=False)
     options: Mapping[str, Any] = manifest["options"]
-    # By `get`: options that are not built yet (format.md, part 6) are in no manifest.
-    made = {"caption_column": ["txt"], "labels": ["cls"], "json_columns": ["json", "meta.json"]}
-    asked = {ext for name, exts in made.items() for ext in exts if options.get(name)}
-    if options.get("ragged_fields") == "fill":
-        asked |= {"txt", "json"}
-    texts = options.get("text_columns")
+    # By `get`: manifests lack options that are at their default.
+    steps = {str(step.get("step")): step for step in manifest["steps"]}
+    json_member = str(steps.get("members", {}).get("json", "json"))
+    made = {"caption_column": "txt", "labels": "cls", "json_columns": json_member}
+    asked = {ext for name, ext in made.items() if options.get(name)}
     return Rules(
-        columns=() if texts else tuple(name for name in columns if name not in origin.others),
+        columns=tuple(name for name in columns if name not in origin.others),
+        choice=origin.choice,
         joined=any(step.get("step") == "join" for step in manifest["steps"]),
         made=frozenset(asked),
+        more=frozenset(["txt", "json"] if options.get("ragged_fields") == "fill" else ()),
+        remade=bool(options.get("json_columns")),
         fewer=options.get("ragged_fields") == "drop",
-        ordered=not options.get("split"),
+        taken=origin.others,
     )
 
 
@@ -115,10 +126,10 @@ def members_of(members: Iterable[tuple[str, str]]) -> str:
     return ",".join(f"{ext}:{sha256[:_DIGITS]}" for ext, sha256 in sorted(members))
 
 
-def image_of(sha256: str, encoding: str, width: int | None, height: int | None) -> str:
+def image_digest(sha256: str, encoding: str, width: int | None, height: int | None) -> str:
     """Returns `SampleDigests.image` of an image and what its row says of it.
 
-    >>> image_of("0123", "copied", 640, 480)
+    >>> image_digest("0123", "copied", 640, 480)
     '0123 copied, 640 x 480'
     """
     return f"{sha256} {encoding}, {width} x {height}"
@@ -133,7 +144,7 @@ class ColumnDigests:
     """
 
     def __init__(self, columns: pa.Schema, rules: Rules) -> None:
-        self._names = rules.columns
+        self._names, self._taken, self._choice = rules.columns, rules.taken, rules.choice
         fields = [columns.field(name).with_nullable(True) for name in rules.columns]
         self._builders = [ColumnBuilder(field) for field in fields]
 
@@ -143,6 +154,7 @@ class ColumnDigests:
 
     def of_input(self, metadata: Sequence[Mapping[str, Any]]) -> list[str]:
         """Returns `SampleDigests.columns` of samples of the input."""
+        metadata = [renamed_of(self._choice.of_metadata(one), self._taken) for one in metadata]
         columns = []
         for name, builder in zip(self._names, self._builders, strict=True):
             values = fitted(builder, stored_values(metadata, name))
@@ -186,6 +198,8 @@ def differences(
     found, wanted_members = _opened(row.members), _opened(given.members)
     # What the export has made itself is nothing that the input could confirm.
     for ext in sorted({*found, *wanted_members} - rules.made):
+        if ext not in wanted_members and ext in rules.more:
+            continue
         if ext not in wanted_members:
             yield f"it has a member .{ext}, and the input's sample has none", True
         elif ext not in found and not rules.fewer:
@@ -245,7 +259,7 @@ def check_order_in_shard(
     return KeySpan(placed[0].shard, ordered[0].key, ordered[-1].key), faults.all()
 
 
-def pack_keys(keys: Iterable[PlacedKey], rules: Rules | None) -> Iterator[tuple[int, bytes]]:
+def pack_placed_keys(keys: Iterable[PlacedKey], rules: Rules | None) -> Iterator[tuple[int, bytes]]:
     """Yields (shard, packed list of its keys); nothing where the order is not to be checked."""
     if rules is None or not rules.ordered:
         return
@@ -266,11 +280,21 @@ def other_codecs(found: Mapping[str, str], stated: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {found[name]}, not {stated.get(name)}" for name in other)
 
 
-def check_order_of_shards(spans: Iterable[KeySpan], names: ShardNames) -> list[Fault]:
-    """Returns a fault per shard that has samples which belong before the end of an earlier one."""
+def check_order_of_shards(
+    spans: Iterable[KeySpan], names: ShardNames, starts: Collection[int] = ()
+) -> list[Fault]:
+    """Returns a fault per shard that has samples which belong before the end of an earlier one.
+
+    Args:
+        spans: of the shards' keys.
+        names: of the dataset's files.
+        starts: the first shards of splits, within which samples are in order.
+    """
     faults = Faults(_ORDER_REMEDY)
     last = ""
     for span in sorted(spans):
+        if span.shard in starts:
+            last = ""
         if span.first <= last:
             faults.add(
                 names.parquet(span.shard),

@@ -9,13 +9,20 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
+from beam_export.index_kinds import DALI, ENERGON, KINDS, WIDS
 from beam_export.naming import ShardNames, parse
+from beam_export.shards.indexes.dataset import fixed_names
+from beam_export.shards.indexes.energon import FOLDER
+from beam_export.shards.indexes.table import INDEXES
+from beam_export.shards.leftovers import CARD
 from beam_export.shards.manifest import FORMAT, SealError, unseal
 from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
+from beam_export.shards.report_file import REPORT
 from beam_export.verify.findings import RESTORE, Fault, Faults
+from beam_export.verify.indexes import Once, OpenedIndexes, check_once, open_indexes
 from beam_export.verify.shard_parquet import read_table
 
-__all__ = ["Opened", "find_hash", "open_export", "read_file"]
+__all__ = ["Opened", "find_hash", "open_for_checks", "read_file"]
 
 #: Most bytes read of a file that is small for any dataset, and of any other file.
 _SMALL, _MOST = 64 << 20, 2 << 30
@@ -38,8 +45,6 @@ _INSIDE: dict[str, Callable[[Any], bool]] = {
     # `type` and not `isinstance`: JSON's true is an int to Python, and no count.
     "totals": lambda totals: all(type(one) is int for one in totals.values()),
 }
-#: What may stand beside the dataset: indexes for loaders, a card, a report.
-_LOADER_FILES = frozenset({"wids.json", "nshards.txt", "sizes.json"})
 _DATA = (".tar", ".parquet")
 _STRAY = "remove it, or move it out of the export"
 
@@ -57,6 +62,7 @@ class Opened(NamedTuple):
         faults: what is wrong so far.
         notes: what is odd and no fault.
         run: the run's own facts (`run.json`); None if they are missing or damaged.
+        indexes: the table of the shards' indexes; None if there is none, or a damaged one.
     """
 
     names: ShardNames
@@ -68,6 +74,7 @@ class Opened(NamedTuple):
     faults: list[Fault]
     notes: list[str]
     run: dict[str, Any] | None = None
+    indexes: OpenedIndexes | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -95,6 +102,8 @@ def find_hash(files: Collection[str], read: Callable[[str], bytes]) -> str | Non
         read: returns the bytes of a file.
     """
     parsed = [(one, name) for name in files if (one := parse(name)) is not None]
+    # Somebody may have made indexes of any shards.
+    parsed = [(one, name) for one, name in parsed if one.kind not in (DALI, ENERGON, WIDS)]
     ours = {one.hash for one, _ in parsed if one.kind not in ("tar", "parquet")}
     counts = collections.Counter(one.hash for one, _ in parsed if not ours or one.hash in ours)
     for found, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
@@ -137,7 +146,7 @@ def _is_ours(data: bytes) -> bool:
         return False
 
 
-def open_export(hash_: str, files: Collection[str], read: Callable[[str], bytes]) -> Opened:
+def open_for_checks(hash_: str, files: Collection[str], read: Callable[[str], bytes]) -> Opened:
     """Reads and checks everything but the shards.
 
     Args:
@@ -151,9 +160,10 @@ def open_export(hash_: str, files: Collection[str], read: Callable[[str], bytes]
     opening = _Opening(ShardNames(hash_), files, read)
     manifest = opening.manifest()
     shards, failures = opening.tables(manifest)
+    indexes = opening.indexes(manifest)
     run = opening.run()
     numbers, whole = opening.numbers(manifest, shards)
-    notes = list(opening.strays())
+    notes = [*opening.strays(), *opening.check_indexes(manifest, shards, indexes)]
     return Opened(
         names=opening.names,
         manifest=manifest,
@@ -164,6 +174,7 @@ def open_export(hash_: str, files: Collection[str], read: Callable[[str], bytes]
         faults=opening.faults.all(),
         notes=notes,
         run=run,
+        indexes=indexes,
     )
 
 
@@ -211,22 +222,38 @@ class _Opening:
         self, manifest: dict[str, Any] | None
     ) -> tuple[dict[int, dict[str, Any]] | None, list[dict[str, Any]]]:
         """Returns the tables of shards and of failures."""
-        stated: dict[str, Any] = {}
+        stated = _stated(manifest)
         if manifest is not None:
-            stated = {
-                str(one.get("name")): one.get("sha256")
-                for one in manifest["tables"]
-                if isinstance(one, dict)
-            }
-            for name in set(stated) - {self.names.shards, self.names.failures}:
+            known = {self.names.shards, self.names.failures, self.names.indexes}
+            for name in set(stated) - known:
                 self.faults.add(self.names.manifest, f"it names the unknown table {name}")
             if self.names.shards not in stated:
                 self.faults.add(self.names.manifest, "it does not name the table of shards")
         rows = self._table(self.names.shards, SHARDS, stated)
         # It is written only if a sample failed: whether it should be there, the manifest says.
-        known = self.names.failures in stated or self.names.failures in self._files
-        failures = self._table(self.names.failures, FAILURES, stated) if known else []
+        listed = self.names.failures in stated or self.names.failures in self._files
+        failures = self._table(self.names.failures, FAILURES, stated) if listed else []
         return self._by_number(rows), failures or []
+
+    def indexes(self, manifest: dict[str, Any] | None) -> OpenedIndexes | None:
+        """Returns the table of the shards' indexes, if there is one."""
+        name, stated = self.names.indexes, _stated(manifest)
+        if name not in stated and (manifest is not None or name not in self._files):
+            # One that the manifest does not name is of a run that was cut short.
+            return None
+        rows = self._table(name, INDEXES, stated)
+        return None if rows is None else open_indexes(self._read(name), name, self.faults)
+
+    def check_indexes(
+        self,
+        manifest: dict[str, Any] | None,
+        shards: dict[int, dict[str, Any]] | None,
+        indexes: OpenedIndexes | None,
+    ) -> Iterator[str]:
+        """Checks the indexes that the dataset has once; yields notes."""
+        if manifest is not None:
+            once = Once(self.names, manifest, shards, indexes, self._files)
+            yield from check_once(once, self._read, self.faults)
 
     def _table(
         self, name: str, schema: pa.Schema, stated: dict[str, Any]
@@ -254,11 +281,11 @@ class _Opening:
         self, manifest: dict[str, Any] | None, shards: dict[int, dict[str, Any]] | None
     ) -> tuple[list[int], bool]:
         """Returns the shards whose files are both there, and whether these are all."""
-        found: dict[str, set[int]] = {"tar": set(), "parquet": set()}
+        found: dict[str, set[int]] = {kind: set() for kind in ("tar", "parquet", DALI, ENERGON)}
         for name in self._files:
             one = parse(name)
-            if one is not None and one.hash == self.names.hash and one.number is not None:
-                found[one.kind].add(one.number)
+            if one is not None and one.hash == self.names.hash and one.kind in found:
+                found[one.kind].add(one.number or 0)
         wanted = set(range(len(shards))) if shards is not None else None
         if wanted is None and manifest is not None:
             count = manifest["totals"].get("shards")
@@ -271,8 +298,8 @@ class _Opening:
             for kind, name in self._pair(number):
                 if number not in found[kind]:
                     self.faults.add(name, "it is missing")
-        for number in sorted((found["tar"] | found["parquet"]) - wanted):
-            for kind, name in self._pair(number):
+        for number in sorted(set().union(*found.values()) - wanted):
+            for kind, name in (*self._pair(number), *self._indexes_of(number)):
                 if number in found[kind]:
                     self.faults.add(name, "the export has no shard of this number", remedy=_STRAY)
         both = found["tar"] & found["parquet"] & wanted
@@ -280,6 +307,9 @@ class _Opening:
 
     def _pair(self, number: int) -> tuple[tuple[str, str], tuple[str, str]]:
         return ("tar", self.names.tar(number)), ("parquet", self.names.parquet(number))
+
+    def _indexes_of(self, number: int) -> tuple[tuple[str, str], tuple[str, str]]:
+        return (DALI, self.names.dali_index(number)), (ENERGON, self.names.energon_index(number))
 
     def strays(self) -> Iterator[str]:
         """Adds faults for files that are not the export's; yields notes on harmless ones."""
@@ -291,7 +321,7 @@ class _Opening:
                         name, "it is of another export than this directory's", remedy=_STRAY
                     )
                 continue
-            if self._is_beside(name):
+            if _is_beside(name):
                 continue
             base = name.rpartition("/")[2]
             # Loaders that are given the directory would read such files as data.
@@ -303,15 +333,16 @@ class _Opening:
             else:
                 yield f"{name}: not of the export, and not looked at"
 
-    def _is_beside(self, name: str) -> bool:
-        if name.endswith(".idx"):
-            one = parse(name.removesuffix(".idx") + ".tar")
-            return one is not None and one.hash == self.names.hash
-        return (
-            name in _LOADER_FILES
-            or name.startswith(".nv-meta/")
-            or name in ("README.md", "_meta/report.html")
-        )
+
+def _is_beside(name: str) -> bool:
+    known = (*fixed_names(KINDS), CARD, REPORT)
+    return name in known or name.startswith(f"{FOLDER}/")
+
+
+def _stated(manifest: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the SHA-256 of the tables by name, as the manifest states them."""
+    tables = manifest["tables"] if manifest is not None else []
+    return {str(one.get("name")): one.get("sha256") for one in tables if isinstance(one, dict)}
 
 
 def _in_row_order(row: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What a verification finds: faults with their remedies, as lines for people and as JSON."""
+"""The findings of a verification: faults with their remedies, as lines of text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from beam_export.text import printable, shown, size
+from beam_export.text import printable, quantity, shown, size
 
 __all__ = [
     "CHECK_ACCESS",
@@ -161,7 +161,7 @@ class Findings:
             yield f"not checked: {words}"
         for words in self.notes:
             yield f"note: {words}"
-        count = len(self.faults)
-        verdict = "sound" if self.sound else f"{count} fault{'s' * (count != 1)}"
+        verdict = "sound" if self.sound else quantity(len(self.faults), "fault")
         bulk = f", {size(self.bytes)}" if self.bytes is not None else ""
-        yield f"{verdict}: {self.samples} samples in {self.shards} shards{bulk}"
+        held = f"{quantity(self.samples, 'sample')} in {quantity(self.shards, 'shard')}"
+        yield f"{verdict}: {held}{bulk}"

@@ -27,6 +27,7 @@ from beam_export.sources.tar.walk import (
     walk_members,
 )
 from beam_export.sources.tar.webdataset import WebDatasetSample, group_members
+from beam_export.text import quantity
 from beam_export.verify.findings import Fault, Faults, Findings, in_order
 from beam_export.verify.members import ImageCheck
 from beam_export.verify.unique_names import NameUse
@@ -55,7 +56,7 @@ class ForeignShard(NamedTuple):
 
 
 class CheckedForeign(NamedTuple):
-    """What was found of a shard made by another tool.
+    """The result of checking a shard made by another tool.
 
     Attributes:
         samples: in its tar, or rows of its Parquet if there is no tar.
@@ -196,7 +197,7 @@ def _read_rows(file: str, data: bytes, faults: Faults) -> list[_Row] | None:
         opened = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
         # All columns, though few are used: damage in the others has to be found too. A hundred
         # rows at a time, as nothing says how large foreign rows are.
-        for batch in opened.iter_batches(batch_size=_ROWS):
+        for batch in opened.iter_batches(_ROWS, use_threads=False):
             columns = {
                 name: batch.column(name).to_pylist()
                 for name in ("image_id", "member_name", "key", "status")
@@ -229,7 +230,8 @@ def _check_rows(
 ) -> None:
     written = [row for row in rows if not row.failed]
     if len(written) != len(samples):
-        faults.add(shard.parquet, f"it has {len(written)} rows, and its tar {len(samples)} samples")
+        held = f"{quantity(len(written), 'row')}, and its tar {quantity(len(samples), 'sample')}"
+        faults.add(shard.parquet, f"it has {held}")
     names, keys = {sample.name for sample in samples}, {sample.key for sample in samples}
     for row in written:
         if row.member and row.member not in names:

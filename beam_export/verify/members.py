@@ -9,29 +9,44 @@ the run's own facts (`run.json`); where it is not, a difference is noted and no 
 from __future__ import annotations
 
 import hashlib
-import json
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from beam_export.errors import SampleError
+from beam_export.errors import InputError, SampleError
 from beam_export.images import watch
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.header import lift_guards, silence_pillow
+from beam_export.images.jpeg.segments import frame_components
 from beam_export.images.probe import probe_pixels
+from beam_export.images.transcode import lacks_of_jpeg
 from beam_export.metadata import canonical
+from beam_export.metadata.columns import ColumnChoice, choice_of, is_named, names_given
 from beam_export.metadata.to_arrow import ColumnBuilder, to_values
+from beam_export.samples import MISSING_CODEC
+from beam_export.shards.json_member import json_of_row
 from beam_export.shards.manifest import FROM_JSON
-from beam_export.shards.parquet import Row, stored_values
+from beam_export.shards.parquet import ShardRow, stored_values
 from beam_export.sources.entries import IMAGE_SUFFIXES
-from beam_export.sources.json_metadata import MAX_JSON
+from beam_export.sources.json_metadata import MAX_JSON, parsed_json
 from beam_export.sources.tar.webdataset import split_member
+from beam_export.text import is_utf8
 from beam_export.verify.findings import Faults
 from beam_export.verify.shard_tar import StrictSample
 
-__all__ = ["MISFIT", "ImageCheck", "MemberCheck", "Origin", "ext_of", "fitted", "origin_of", "same"]
+__all__ = [
+    "MISFIT",
+    "ImageCheck",
+    "MemberCheck",
+    "Origin",
+    "ext_of",
+    "fitted",
+    "origin_of",
+    "renamed_of",
+    "same",
+]
 
 #: Samples, and bytes of JSON, that are compared at once.
 _AT_ONCE = 1_000
@@ -46,7 +61,14 @@ _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 class ImageCheck:
     """Decodes images within the limits of the export."""
 
-    def __init__(self, max_pixels: int, max_image_bytes: int, damaged: str = "fail") -> None:
+    def __init__(
+        self,
+        max_pixels: int,
+        max_image_bytes: int,
+        damaged: str = "fail",
+        ensure: tuple[str, ...] = (),
+    ) -> None:
+        self._ensure = ensure
         self._spec = EncodeSpec(
             mode="never",
             max_pixels=max_pixels,
@@ -82,6 +104,7 @@ class ImageCheck:
         try:
             found = probe_pixels(data, self._spec)
         except SampleError as error:
+            _refuse_missing(error, name)
             yield f"it cannot be decoded ({error.message})"
             return
         if (found.width, found.height) != (width, height):
@@ -91,25 +114,41 @@ class ImageCheck:
         ext = name.rpartition(".")[2]
         if found.format != {"jpeg": "jpg", "tif": "tiff"}.get(ext, ext):
             yield f"its content is {found.format}, and its name says {ext}"
+        if self._ensure:
+            lacks = lacks_of_jpeg(data, gray=frame_components(data) == 1)
+            if missing := [word for word in self._ensure if word in lacks]:
+                yield f"it is not {' and '.join(missing)}, which --ensure asked for"
 
     def fault(self, data: bytes) -> str | None:
         """Returns why an image cannot be decoded, or None if it can."""
         try:
             probe_pixels(data, self._spec)
         except SampleError as error:
+            _refuse_missing(error, "an image")
             return error.message
         return None
 
 
+def _refuse_missing(error: SampleError, name: str) -> None:
+    """Raises InputError if an image may be sound, and a library that reads it is not installed."""
+    if error.error == MISSING_CODEC:
+        raise InputError(
+            f"verify --decode cannot decode {name}: {error.message}; or leave --decode out."
+        )
+
+
 class Origin(NamedTuple):
-    """What columns and members are known to be made of.
+    """The sources of columns and members, as far as they are known.
 
     Attributes:
         json: whether the columns of samples with a `.json` were made of its keys.
-        alone: whether such samples have no other columns, and no column was left out.
+        alone: whether such samples have no other columns.
         caption: the column that each `.txt` was made of, if they were.
         others: columns that were made of something else.
         sized: whether every image has a width and a height.
+        choice: columns that were left out, or made text.
+        json_columns: names, as given, of columns that each sample has as JSON too; None if that is
+            not known.
     """
 
     json: bool = False
@@ -117,6 +156,8 @@ class Origin(NamedTuple):
     caption: str | None = None
     others: frozenset[str] = frozenset()
     sized: bool = False
+    choice: ColumnChoice = ColumnChoice()
+    json_columns: tuple[str, ...] | None = None
 
 
 def origin_of(manifest: Mapping[str, Any] | None, run: Mapping[str, Any] | None) -> Origin:
@@ -127,14 +168,32 @@ def origin_of(manifest: Mapping[str, Any] | None, run: Mapping[str, Any] | None)
     joined = any(step.get("step") == "join" for step in manifest["steps"])
     caption = options.get("caption_column")
     others = [name for name in ("label", "cls", "split") if options.get(_MADE_BY[name])]
-    json_ = (run or {}).get(FROM_JSON) is True and not options.get("json_columns")
+    if caption == "split" and "split" in others:
+        # It was made before the column took its name.
+        caption = "input_split"
+    choice = choice_of(options)
+    given = options.get("json_columns")
     return Origin(
-        json=json_ and not options.get("text_columns"),
-        alone=not joined and not options.get("drop_columns"),
+        # Where all columns are left out, no .json was read.
+        json=(run or {}).get(FROM_JSON) is True and not choice.drops_all,
+        alone=not joined,
         caption=caption if isinstance(caption, str) else None,
         others=frozenset(others),
         sized=options.get("encode") in ("auto", "always"),
+        choice=choice,
+        json_columns=names_given(given if isinstance(given, str) else None),
     )
+
+
+def renamed_of(metadata: Mapping[str, Any], made: Collection[str]) -> Mapping[str, Any]:
+    """Returns metadata with the names that its columns have beside those that were made.
+
+    >>> renamed_of({"label": 1, "a": 2}, {"label", "cls"})
+    {'input_label': 1, 'a': 2}
+    """
+    if not made:
+        return metadata
+    return {f"input_{name}" if name in made else name: one for name, one in metadata.items()}
 
 
 _MADE_BY = {"label": "labels", "cls": "labels", "split": "split"}
@@ -145,10 +204,14 @@ class MemberCheck:
 
     Attributes:
         differing: samples whose `.json` differs from columns that need not be made of it.
+        not_utf8: samples whose `.txt` is not UTF-8; `not_utf8_example` is the first.
         example: the first difference of those, in words.
+        json_member: extension of the member that was made of columns; empty without.
     """
 
-    def __init__(self, columns: pa.Schema, origin: Origin, file: str, faults: Faults) -> None:
+    def __init__(
+        self, columns: pa.Schema, origin: Origin, file: str, faults: Faults, json_member: str = ""
+    ) -> None:
         """Starts with no samples.
 
         Args:
@@ -156,27 +219,44 @@ class MemberCheck:
             origin: what they are known to be made of.
             file: name of the Parquet, for the faults.
             faults: gets what is found.
+            json_member: extension of the member that was made of columns, by the Parquet.
         """
+        self.json_member = json_member
+        names = origin.json_columns
+        self._json_columns = [one for one in columns if is_named(names or (), one.name)]
+        if names and not json_member:
+            faults.add(file, "it does not say which member --json_columns has made")
+        elif json_member and names == ():
+            problem = f"its .{json_member} is said to be made of columns, and none is to be"
+            faults.add(file, problem)
         fields = [field for field in columns if field.name not in origin.others]
         self._builders = {one.name: ColumnBuilder(one.with_nullable(True)) for one in fields}
         # Of all columns, those not compared too: a key of theirs has its column.
         self._names = frozenset(columns.names)
         self._origin, self._file, self._faults = origin, file, faults
-        self._held: list[tuple[Row, bytes]] = []
+        self._held: list[tuple[ShardRow, bytes]] = []
         self._bytes = 0
         self.differing, self.example = 0, ""
+        self.not_utf8, self.not_utf8_example = 0, ""
 
     @staticmethod
     def wants(name: str, size: int) -> bool:
         """Returns whether a member's data are needed."""
-        return size <= MAX_JSON and ext_of(name) == "json"
+        return size <= MAX_JSON and ext_of(name) in ("json", "txt")
 
-    def add(self, sample: StrictSample, row: Row) -> None:
+    def add(self, sample: StrictSample, row: ShardRow) -> None:
         """Adds a sample and its row; JSON is compared later, many at once."""
         if self._origin.caption is not None:
             self._check_caption(sample, row, self._origin.caption)
+        if self.json_member and self._json_columns:
+            self._check_json_member(sample, row)
         for member in sample.members[1:]:
-            if member.data is not None and ext_of(member.name) == "json":
+            if member.data is None:
+                continue
+            if ext_of(member.name) == "txt" and not is_utf8(member.data):
+                self.not_utf8 += 1
+                self.not_utf8_example = self.not_utf8_example or member.name
+            if ext_of(member.name) == "json" != self.json_member:
                 self._held.append((row, member.data))
                 self._bytes += member.size
         if len(self._held) >= _AT_ONCE or self._bytes >= _BYTES:
@@ -185,13 +265,14 @@ class MemberCheck:
     def flush(self) -> None:
         """Compares the JSON that was added since the last time."""
         held, self._held, self._bytes = self._held, [], 0
-        rows: list[Row] = []
+        rows: list[ShardRow] = []
         contents: list[Mapping[str, Any]] = []
         for row, data in held:
             content = _content(data)
             if content is not None:
                 rows.append(row)
-                contents.append(content)
+                chosen = self._origin.choice.of_metadata(content)
+                contents.append(renamed_of(chosen, self._origin.others))
             elif self._origin.json:
                 self._faults.add(self._file, "its .json cannot be read as JSON", row.image_id)
         differences: dict[int, str] = {}
@@ -214,7 +295,7 @@ class MemberCheck:
         self,
         name: str,
         builder: ColumnBuilder,
-        rows: Sequence[Row],
+        rows: Sequence[ShardRow],
         contents: Sequence[Mapping[str, Any]],
     ) -> Iterator[tuple[int, str]]:
         """Yields (index of the row, problem) where a column has another value than the JSON."""
@@ -234,7 +315,7 @@ class MemberCheck:
             return True
         return name in content or name.removeprefix("input_") in content
 
-    def _check_keys(self, rows: Sequence[Row], contents: Sequence[Mapping[str, Any]]) -> None:
+    def _check_keys(self, rows: Sequence[ShardRow], contents: Sequence[Mapping[str, Any]]) -> None:
         if not self._origin.alone:
             return
         for row, content in zip(rows, contents, strict=True):
@@ -243,16 +324,23 @@ class MemberCheck:
                     problem = f"its .json has the key {_SHORT.repr(key)}, and there is no column"
                     self._faults.add(self._file, problem, row.image_id)
 
-    def _check_caption(self, sample: StrictSample, row: Row, column: str) -> None:
+    def _check_caption(self, sample: StrictSample, row: ShardRow, column: str) -> None:
         if column not in self._names:
             return
         # As `planning.select` makes it, and not by its code: what lies on disk is the proof.
-        text = str(row.metadata[column] or "").encode("utf-8", "backslashreplace")
+        text = str(row.metadata[column] or "").encode()
         digests = [one.sha256 for one in sample.members[1:] if ext_of(one.name) == "txt"]
         # Exactly one: none and two are wrong as well.
         if digests != [hashlib.sha256(text).hexdigest()]:
             problem = f"its .txt is not column {column!r}, {_SHORT.repr(row.metadata[column])}"
             self._faults.add(self._file, problem, row.image_id)
+
+    def _check_json_member(self, sample: StrictSample, row: ShardRow) -> None:
+        wanted = hashlib.sha256(json_of_row(self._json_columns, row.metadata)).hexdigest()
+        ext = self.json_member
+        digests = [one.sha256 for one in sample.members[1:] if ext_of(one.name) == ext]
+        if digests != [wanted]:
+            self._faults.add(self._file, f"its .{ext} is not what its columns are", row.image_id)
 
 
 def ext_of(name: str) -> str:
@@ -268,7 +356,7 @@ def ext_of(name: str) -> str:
 def _content(data: bytes) -> Mapping[str, Any] | None:
     """Returns the keys of a JSON, none of one that is no mapping; None if it is no JSON."""
     try:
-        content = json.loads(data)
+        content = parsed_json(data)
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else {}

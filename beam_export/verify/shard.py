@@ -11,25 +11,30 @@ import pyarrow as pa
 
 from beam_export.naming import ShardNames, key_of
 from beam_export.samples import Failure
-from beam_export.shards.parquet import Row
+from beam_export.shards.json_member import JSON_MEMBER
+from beam_export.shards.member_sets import MemberSets
+from beam_export.shards.parquet import ShardRow
+from beam_export.text import quantity
 from beam_export.verify.against_input import (
     ColumnDigests,
     Rules,
     SampleDigests,
-    image_of,
+    image_digest,
     members_of,
 )
 from beam_export.verify.findings import Fault, Faults
+from beam_export.verify.indexes import IndexCheck, IndexTask
 from beam_export.verify.members import ImageCheck, MemberCheck, Origin, ext_of
 from beam_export.verify.shard_parquet import ShardFile, open_shard_file
 from beam_export.verify.shard_tar import StrictSample, StrictTar
+from beam_export.verify.splits import SplitCheck
 from beam_export.verify.unique_names import NameUse
 
 __all__ = ["CheckedShard", "ShardChecker"]
 
 
 class CheckedShard(NamedTuple):
-    """What was found of one shard.
+    """The result of checking one shard.
 
     Attributes:
         number: the shard's number.
@@ -42,6 +47,10 @@ class CheckedShard(NamedTuple):
         name_uses: the ids and keys in it.
         differing: samples whose `.json` differs from columns that need not be made of it.
         example: the first difference of those, in words.
+        not_utf8: samples whose `.txt` is not UTF-8.
+        not_utf8_example: the first of those members.
+        members: packed `MemberSets` of its samples; their places begin with the shard's number.
+        json_member: extension of the members that were made of columns, by its Parquet.
     """
 
     number: int
@@ -55,6 +64,10 @@ class CheckedShard(NamedTuple):
     name_uses: list[NameUse]
     differing: int = 0
     example: str = ""
+    not_utf8: int = 0
+    not_utf8_example: str = ""
+    members: tuple[Any, ...] = ()
+    json_member: str = ""
 
 
 class ShardChecker:
@@ -66,6 +79,7 @@ class ShardChecker:
         images: decodes images; None without `--decode`.
         origin: what columns and members are known to be made of.
         rules: how rows are compared with the input; None without `--against`.
+        splits: what the splits of rows are held against; None without splits.
     """
 
     def __init__(
@@ -75,12 +89,18 @@ class ShardChecker:
         images: ImageCheck | None = None,
         origin: Origin = Origin(),  # noqa: B008 (a tuple)
         rules: Rules | None = None,
+        splits: SplitCheck | None = None,
     ) -> None:
         self._names, self._sequential, self._images = names, sequential, images
-        self._origin, self._rules = origin, rules
+        self._origin, self._rules, self._splits = origin, rules, splits
 
     def check(
-        self, number: int, tar: BinaryIO, table: bytes, listed: Mapping[str, Any] | None
+        self,
+        number: int,
+        tar: BinaryIO,
+        table: bytes,
+        listed: Mapping[str, Any] | None,
+        indexes: IndexTask | None = None,
     ) -> CheckedShard:
         """Checks one shard.
 
@@ -89,6 +109,7 @@ class ShardChecker:
             tar: its tar, at the beginning.
             table: its Parquet file.
             listed: its row in the table of shards, if there is one.
+            indexes: what is checked of its indexes; None if there are none.
 
         Raises:
             OSError: if the tar cannot be read at present.
@@ -100,24 +121,22 @@ class ShardChecker:
             faults=faults,
             images=self._images,
             sized=self._origin.sized,
+            splits=self._splits,
         )
         file = open_shard_file(table, one.parquet, faults)
-        members = None
-        if file is not None:
-            members = MemberCheck(
-                columns=file.columns, origin=self._origin, file=one.parquet, faults=faults
-            )
+        members = self._member_check(file, one.parquet, faults)
         if file is not None and self._rules is not None:
             one.add_digests(file.columns, self._rules)
-        columns = one.read(tar, file, self._sequential, members)
+        one.indexes = None if indexes is None else IndexCheck(self._names, number, indexes)
+        columns = one.read(tar=tar, file=file, sequential=self._sequential, members=members)
         if file is not None:
             columns["plan"] = file.facts.get("beam_export.plan")
             columns["failed"] = len(file.failures)
-        columns["parquet_bytes"] = len(table)
-        columns["parquet_sha256"] = hashlib.sha256(table).hexdigest()
+        columns.update(parquet_bytes=len(table), parquet_sha256=hashlib.sha256(table).hexdigest())
         one.check_facts(columns, file)
         if listed is not None:
             one.check_listed(columns, listed, known=file is not None)
+        one.check_indexes(columns)
         failures = file.failures if file is not None else ()
         # Beside the ids of rows: a sample is in a shard or has failed, never both.
         one.name_uses.extend(NameUse("failed", failed.image_id, one.parquet) for failed in failures)
@@ -133,6 +152,24 @@ class ShardChecker:
             name_uses=one.name_uses,
             differing=members.differing if members else 0,
             example=members.example if members else "",
+            not_utf8=members.not_utf8 if members else 0,
+            not_utf8_example=members.not_utf8_example if members else "",
+            members=one.sets.pack(),
+            json_member=members.json_member if members else "",
+        )
+
+    def _member_check(
+        self, file: ShardFile | None, parquet: str, faults: Faults
+    ) -> MemberCheck | None:
+        """Returns the check of a shard's members; None if its Parquet cannot be read."""
+        if file is None:
+            return None
+        return MemberCheck(
+            columns=file.columns,
+            origin=self._origin,
+            file=parquet,
+            faults=faults,
+            json_member=file.facts.get(JSON_MEMBER, ""),
         )
 
 
@@ -146,12 +183,15 @@ class _Shard:
         faults: Faults,
         images: ImageCheck | None,
         sized: bool,
+        splits: SplitCheck | None,
     ) -> None:
         self.tar, self.parquet = names.tar(number), names.parquet(number)
         self._number, self._faults, self._images = number, faults, images
-        self._sequential, self._sized = False, sized
+        self._sequential, self._sized, self._splits = False, sized, splits
         self._digests: ColumnDigests | None = None
+        self.indexes: IndexCheck | None = None
         self.name_uses: list[NameUse] = []
+        self.sets = MemberSets()
         self.first = self.last = ""
 
     def add_digests(self, columns: pa.Schema, rules: Rules) -> None:
@@ -170,6 +210,8 @@ class _Shard:
         """Reads both files in step; returns what the table of shards should say of them."""
         self._sequential = sequential
         strict = StrictTar(fh=tar, file=self.tar, faults=self._faults, wants=self._wants)
+        if self.indexes is not None:
+            strict.md5 = self.indexes.md5
         rows = file.rows() if file is not None else iter(())
         counts = {"samples": 0, "copied": 0, "encoded": 0}
         in_tar = in_table = 0
@@ -180,6 +222,7 @@ class _Shard:
                 counts["samples"] += 1
                 counts["copied"] += row.encoding == "copied"
                 counts["encoded"] += row.encoding == "encoded"
+                self._check_split(row)
                 digests = self._digests_of(in_table - 1, sample, row)
                 # Null for arrays, which had no bytes as they came.
                 sha256 = row.source_sha256 or ""
@@ -187,29 +230,38 @@ class _Shard:
             if sample is not None:
                 self.name_uses.append(NameUse("key", sample.key, self.tar))
                 self._note_key(sample.key)
+                if self.indexes is not None:
+                    self.indexes.add(sample)
             if sample is not None and row is not None:
                 self._check_row(sample, row)
+                self._add_members(sample, row, in_tar)
                 if members is not None:
                     members.add(sample, row)
         if members is not None:
             members.flush()
         if file is not None and in_tar != in_table:
-            self._add(self.tar, f"it has {in_tar} samples, and its Parquet {in_table} rows")
+            held = f"{quantity(in_tar, 'sample')}, and its Parquet {quantity(in_table, 'row')}"
+            self._add(self.tar, f"it has {held}")
         if not in_tar:
             self._add(self.tar, "it has no sample, and a shard is never empty")
         tar_facts = {"bytes": strict.size, "tar_sha256": strict.sha256}
         names = {"shard": self._number, "tar_file": self.tar, "parquet_file": self.parquet}
         return {**names, **counts, **tar_facts}
 
+    def _check_split(self, row: ShardRow) -> None:
+        if self._splits is not None:
+            for problem in self._splits.problems(row, self._number):
+                self._add(self.parquet, problem, row.image_id)
+
     def _digests_of(
-        self, place: int, sample: StrictSample | None, row: Row
+        self, place: int, sample: StrictSample | None, row: ShardRow
     ) -> SampleDigests | None:
         if self._digests is None or sample is None:
             return None
         return SampleDigests(
             shard=self._number,
             row=place,
-            image=image_of(
+            image=image_digest(
                 sha256=row.sha256, encoding=row.encoding, width=row.width, height=row.height
             ),
             members=members_of((ext_of(one.name), one.sha256) for one in sample.members[1:]),
@@ -220,6 +272,10 @@ class _Shard:
         image = self._images is not None and self._images.wants(name, size)
         return image or MemberCheck.wants(name, size)
 
+    def _add_members(self, sample: StrictSample, row: ShardRow, place: int) -> None:
+        exts = tuple(sorted([ext_of(one.name) for one in sample.members[1:]]))
+        self.sets.add(exts, b"%09d/%09d" % (self._number, place), row.image_id)
+
     def _note_key(self, key: str) -> None:
         self.first = self.first or key
         # Ranks have at least 9 digits, and no zeros before them from the tenth on.
@@ -229,7 +285,7 @@ class _Shard:
             self._add(self.tar, "its name is no rank above the one before it", key)
         self.last = key
 
-    def _check_row(self, sample: StrictSample, row: Row) -> None:
+    def _check_row(self, sample: StrictSample, row: ShardRow) -> None:
         """Compares a row with the sample at its place in the tar."""
         member = sample.members[0]
         found = {
@@ -260,10 +316,14 @@ class _Shard:
         if row.encoding == "copied" and row.source_sha256 != row.sha256:
             self._add(self.parquet, "it was copied, and source_sha256 is another one", row.image_id)
         # What was escaped for the Parquet had another id when its key was made.
-        if not self._sequential and "\\" not in row.image_id and sample.key != key_of(row.image_id):
+        longest = max(len(one.name) - len(sample.key) - 1 for one in sample.members)
+        wanted = key_of(row.image_id, longest)
+        if not self._sequential and "\\" not in row.image_id and sample.key != wanted:
             self._add(self.parquet, f"the key {sample.key} is not that of its id", row.image_id)
         if self._images is not None and member.data is not None:
-            for problem in self._images.problems(member.name, member.data, row.width, row.height):
+            for problem in self._images.problems(
+                name=member.name, data=member.data, width=row.width, height=row.height
+            ):
                 self._add(self.tar, problem, member.name)
 
     def check_facts(self, columns: Mapping[str, Any], file: ShardFile | None) -> None:
@@ -277,6 +337,11 @@ class _Shard:
                     f"its {name} is {columns[name]}, and its Parquet says "
                     f"{file.facts.get(f'beam_export.{fact}')}",
                 )
+
+    def check_indexes(self, columns: Mapping[str, Any]) -> None:
+        """Compares the shard's indexes with its tar."""
+        if self.indexes is not None:
+            self.indexes.finish(self._faults, tar_sha256=columns["tar_sha256"])
 
     def check_listed(
         self, columns: Mapping[str, Any], listed: Mapping[str, Any], known: bool

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_export.metadata.schema import STRUCTURAL
 from beam_export.samples import Failure
 from beam_export.shards.parquet import (
     PARQUET_ERRORS,
     ROWS_PER_GROUP,
-    STRUCTURAL,
-    Row,
+    ShardRow,
     read_facts,
-    read_rows,
+    read_shard_rows,
+    whole_table,
 )
 from beam_export.shards.writer import failures_from_json
 from beam_export.verify.findings import Faults
@@ -55,15 +56,15 @@ class ShardFile(NamedTuple):
     columns: pa.Schema
     faults: Faults
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ShardRow]:
         """Yields the rows; one that cannot be read is a fault, and ends them."""
         try:
-            for row in read_rows(pa.BufferReader(self.data)):
+            for row in read_shard_rows(pa.BufferReader(self.data)):
                 yield self._whole(row)
         except PARQUET_ERRORS as error:
             self.faults.add(self.file, f"its rows cannot be read ({_first_line(error)})")
 
-    def _whole(self, row: Row) -> Row:
+    def _whole(self, row: ShardRow) -> ShardRow:
         missing = [name for name in _NEVER_NULL if getattr(row, name) is None]
         if not missing:
             return row
@@ -127,7 +128,7 @@ def read_table(
 ) -> list[dict[str, Any]] | None:
     """Returns the rows of a table under `_meta`; None, with a fault, if it is damaged."""
     try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        table = whole_table(pa.BufferReader(data))
         if not table.schema.equals(schema):
             faults.add(file, "its columns are not those of such a table")
             return None

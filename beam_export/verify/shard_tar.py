@@ -81,6 +81,8 @@ class StrictTar:
         """
         self._fh, self._file, self._faults, self._wants = fh, file, faults, wants
         self._hash = hashlib.sha256()
+        #: Gets all that is read too, if it is set before.
+        self.md5: hashlib._Hash | None = None
         self.size = 0
 
     @property
@@ -201,6 +203,8 @@ class StrictTar:
         # In a loop: a file object may give less than it is asked for before its end.
         while size and (part := self._fh.read(size)):
             self._hash.update(part)
+            if self.md5 is not None:
+                self.md5.update(part)
             parts.append(part)
             size -= len(part)
             self.size += len(part)

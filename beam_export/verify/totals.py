@@ -8,10 +8,13 @@ from typing import Any
 
 from beam_export.errors import RunError
 from beam_export.shards.manifest import Totals
+from beam_export.shards.member_sets import MemberSets, describe_members
+from beam_export.text import quantity
 from beam_export.verify.against_input import KeySpan, check_order_of_shards
 from beam_export.verify.dataset import Opened
 from beam_export.verify.findings import RESTORE, REWRITE, Fault, Faults, Findings, in_order
 from beam_export.verify.shard import CheckedShard
+from beam_export.verify.splits import check_sums, first_shards
 from beam_export.verify.unique_names import UnmatchedCounts
 
 __all__ = ["check_dataset", "collect_findings"]
@@ -75,7 +78,7 @@ def collect_findings(
         bytes=sum(one["bytes"] + one["parquet_bytes"] for one in columns),
         faults=in_order([*opened.faults, *faults, *last]),
         unchecked=list(unchecked),
-        notes=list(_differing(shards)),
+        notes=[*_differing(shards), *_not_utf8(shards), *_unequal(opened, shards)],
     )
 
 
@@ -88,13 +91,14 @@ def _unchecked(
     encoded = opened.manifest["totals"].get("encoded") if opened.manifest is not None else 0
     if not against or not encoded:
         return
-    what = f"whether the {encoded} encoded images are what the input's become"
+    images = quantity(encoded, "encoded image is", "encoded images are")
+    what = f"whether the {images} what the input's become"
     if codecs:
-        yield f"{what}: the codecs here are not those of the export ({'; '.join(codecs)})"
+        yield f"{what}: the codecs of this machine are not the export's ({'; '.join(codecs)})"
     elif not decode:
         yield f"{what}: --decode beside --against encodes them again"
     elif not reencode:
-        yield f"{what}: what encoded them is not here"
+        yield f"{what}: what encoded them is not on this machine"
 
 
 def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
@@ -103,9 +107,46 @@ def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
     if count:
         first = min(shards, key=lambda shard: (not shard.differing, shard.number))
         yield (
-            f"the .json of {count} samples says otherwise than their columns (the first, "
-            f"{first.example}), and nothing tells that these were made of it; --against proves both"
+            f"the .json of {quantity(count, 'sample')} says otherwise than their columns (the "
+            f"first, {first.example}), and nothing shows that these were made of it; --against "
+            "proves both"
         )
+
+
+def _not_utf8(shards: Sequence[CheckedShard]) -> Iterator[str]:
+    """Yields a note on `.txt` members that are not UTF-8, which came so and are no fault."""
+    count = sum(shard.not_utf8 for shard in shards)
+    if count:
+        first = min(shards, key=lambda shard: (not shard.not_utf8, shard.number))
+        yield (
+            f"the .txt of {quantity(count, 'sample')} is not UTF-8 (the first, "
+            f"{first.not_utf8_example}): "
+            "Hugging Face datasets cannot load it"
+        )
+
+
+def _members(shards: Iterable[CheckedShard]) -> MemberSets:
+    """Returns the members of the samples of all shards."""
+    sets = MemberSets()
+    for shard in shards:
+        if shard.members:
+            sets.merge(MemberSets.unpack(shard.members))
+    return sets
+
+
+def _unequal(opened: Opened, shards: Iterable[CheckedShard]) -> Iterator[str]:
+    """Yields a note on members that not all samples have, where that is no fault."""
+    sets = _members(shards)
+    if sets.are_unequal and not _makes_equal(opened):
+        yield (
+            f"samples have unequal members: {describe_members(sets.counts, sets.samples)}; readers "
+            "that go by the first samples drop the others'"
+        )
+
+
+def _makes_equal(opened: Opened) -> bool:
+    """Returns whether the export was to have samples with the same members only."""
+    return bool(opened.options.get("ragged_fields", "keep") != "keep")
 
 
 def check_dataset(
@@ -123,12 +164,17 @@ def check_dataset(
     checks.check_schemas()
     checks.check_ranks()
     checks.check_failures()
+    checks.check_members()
     if opened.manifest is not None:
         checks.check_layout(opened.manifest["options"])
         checks.check_totals(opened.manifest)
+        checks.check_splits(opened.manifest)
         if unmatched is not None:
             checks.check_input(opened.manifest["totals"], list(unmatched), spans)
-    return in_order([*checks.faults.all(), *check_order_of_shards(spans, opened.names)])
+    order = check_order_of_shards(
+        spans, opened.names, first_shards(opened.manifest, opened.numbers)
+    )
+    return in_order([*checks.faults.all(), *order])
 
 
 class _DatasetChecks:
@@ -166,29 +212,38 @@ class _DatasetChecks:
             # Above and not next: failures leave gaps in the ranks (format.md, `--member_names`).
             if (len(shard.first), shard.first) <= (len(last), last):
                 self.faults.add(
-                    self._opened.names.tar(shard.number),
-                    "its first rank is not above the last one of the shard before",
-                    shard.first,
-                    REWRITE,
+                    file=self._opened.names.tar(shard.number),
+                    problem="its first rank is not above the last one of the shard before",
+                    member=shard.first,
+                    remedy=REWRITE,
                 )
             last = shard.last
 
     def check_layout(self, options: Mapping[str, Any]) -> None:
-        """Checks that every shard but the last was planned with `--images_per_tar` samples."""
+        """Checks that every shard but each split's last was planned with `--images_per_tar`."""
         most = options.get("images_per_tar")
         if type(most) is not int:
             self._add_manifest("its options do not have images_per_tar")
             return
         # Shards that are cut by size may close earlier.
         exact = options.get("max_tar_bytes") is None and self._opened.whole
+        starts = first_shards(self._opened.manifest, self._opened.numbers)
         for shard in self._readable:
             # A sample that failed while its shard was written leaves it short (decision 6).
             planned = (shard.columns or {})["samples"] + len(shard.failures)
-            last = shard.number == self._opened.numbers[-1]
+            last = shard.number == self._opened.numbers[-1] or shard.number + 1 in starts
             if planned > most or (exact and not last and planned != most):
                 self._add_shard(
                     shard.number, f"it holds or lists {planned} samples, and should {most}"
                 )
+
+    def check_splits(self, manifest: Mapping[str, Any]) -> None:
+        """Checks the manifest's splits: their shards, sums and names, and the samples planned."""
+        rows = self._opened.shards
+        if rows is None:
+            return
+        for problem in check_sums(manifest, rows):
+            self._add_manifest(problem)
 
     def check_failures(self) -> None:
         """Checks that the failures of the shards are in the table, and counts the others."""
@@ -217,6 +272,28 @@ class _DatasetChecks:
                 f"{before} of its failures are of no shard, and the manifest says {stated}",
             )
 
+    def check_members(self) -> None:
+        """Checks that samples have the same members, if the export has seen to that."""
+        names = collections.Counter(shard.json_member for shard in self._readable)
+        # The most common is taken for right, as with schemas.
+        common = min(names, key=lambda name: (-names[name], name), default="")
+        for shard in self._readable:
+            if shard.json_member != common:
+                self._add_shard(shard.number, "its member of --json_columns has another name")
+        if not _makes_equal(self._opened):
+            return
+        sets = _members(self._shards)
+        if sets.are_unequal:
+            one, other = sets.firsts
+            self.faults.add(
+                # Places begin with the shard's number (`verify.shard`).
+                file=self._opened.names.tar(int(other.place.partition(b"/")[0])),
+                problem=f"its members ({', '.join(other.exts)}) are not those of {one.id!r} "
+                f"({', '.join(one.exts)}), and --ragged_fields makes all samples equal",
+                member=other.id,
+                remedy=REWRITE,
+            )
+
     def check_totals(self, manifest: Mapping[str, Any]) -> None:
         """Checks that the manifest's sums are those of the shards, and agree with each other."""
         try:
@@ -231,14 +308,16 @@ class _DatasetChecks:
                 self._add_manifest(f"{figure} of its step {step!r} is not its total {total}")
         if totals.failed != len(self._opened.failures):
             self._add_manifest(
-                f"it says that {totals.failed} samples failed, and the failures table has "
-                f"{len(self._opened.failures)} rows"
+                f"it says that {quantity(totals.failed, 'sample')} failed, and the failures table "
+                f"has {quantity(len(self._opened.failures), 'row')}"
             )
         rows = self._rows()
         if rows is None:
             return
         if totals.shards != len(rows):
-            self._add_manifest(f"it says {totals.shards} shards, and there are {len(rows)}")
+            self._add_manifest(
+                f"it says {quantity(totals.shards, 'shard')}, and there are {len(rows)}"
+            )
         for total, column in _SUMS.items():
             found = sum(row[column] or 0 for row in rows)
             if found != getattr(totals, total):
@@ -272,14 +351,15 @@ class _DatasetChecks:
         if missing != dropped:
             some = sorted(name for one in unmatched for name in one.some_missing)[:5]
             self._add_manifest(
-                f"{missing} samples of the input are neither in the export nor in its failures "
-                f"({', '.join(map(repr, some))}), and it says that {dropped} were dropped",
+                f"of the input, {quantity(missing, 'sample is', 'samples are')} neither in the "
+                f"export nor in its failures ({', '.join(map(repr, some))}), and it says that "
+                f"{dropped} {'was' if dropped == 1 else 'were'} dropped",
                 _INPUT,
             )
         if extra:
             some = sorted(name for one in unmatched for name in one.some_extra)[:5]
             self._add_manifest(
-                f"{extra} samples of the export are not in the input "
+                f"of the export, {quantity(extra, 'sample is', 'samples are')} not in the input "
                 f"({', '.join(map(repr, some))})",
                 _INPUT,
             )

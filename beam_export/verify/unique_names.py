@@ -89,7 +89,7 @@ class BucketFindings(NamedTuple):
 
 
 class UnmatchedCounts(NamedTuple):
-    """How many ids of one bucket have no counterpart, and a few of them.
+    """Numbers of ids of one bucket that have no counterpart, and examples.
 
     Attributes:
         missing, extra: how many.

@@ -23,6 +23,7 @@ import io
 import json
 import pathlib
 import random
+import re
 import subprocess
 import sys
 import tarfile
@@ -38,21 +39,27 @@ from PIL import Image
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from beam_export.cli import main as cli
-from beam_export.shards.manifest import seal, unseal
+from beam_export.metadata.schema import STRUCTURAL
+from beam_export.naming import ShardNames
+from beam_export.shards.indexes.dataset import dataset_files, is_setting
+from beam_export.shards.indexes.shard import index_tar
+from beam_export.shards.indexes.table import IndexedShard, indexes_table, read_indexes
+from beam_export.shards.manifest import SplitShards, seal, unseal, with_indexes
 from beam_export.shards.parquet import (
-    STRUCTURAL,
-    Row,
+    ShardRow,
     ShardTable,
     read_facts,
-    read_rows,
+    read_shard_rows,
     write_table,
 )
 from beam_export.shards.tar import TarWriter
 from beam_export.sources.tar.webdataset import split_member
-from beam_export.verify.dataset import find_hash, open_export
+from beam_export.verify.dataset import find_hash, open_for_checks
 from beam_export.verify.findings import Fault, in_order
+from beam_export.verify.indexes import IndexTask, OpenedIndexes
 from beam_export.verify.members import origin_of
 from beam_export.verify.shard import ShardChecker
+from beam_export.verify.splits import check_of
 from beam_export.verify.totals import check_dataset
 from beam_export.verify.unique_names import check_bucket
 from benchmarks.common import save
@@ -60,7 +67,10 @@ from benchmarks.common import save
 Files = dict[str, bytes]
 #: Of a row, what the tar or the other rows prove; a score that was forged along with every digest
 #: is a score like any other.
-_PROVEN = ("image_id", "tar_file", "member_name", "offset", "size", "sha256", "encoding")
+_PROVEN = (
+    *("image_id", "tar_file", "member_name", "offset", "size", "sha256", "encoding"),
+    "split",
+)
 
 
 class Damage(NamedTuple):
@@ -76,19 +86,32 @@ def check(files: Files) -> list[Fault]:
     hash_ = find_hash(files, files.__getitem__)
     if hash_ is None:
         return [Fault("", "", "it is not an export", "")]
-    opened = open_export(hash_, files, files.__getitem__)
+    opened = open_for_checks(hash_, files, files.__getitem__)
     options = opened.manifest["options"] if opened.manifest else {}
     origin = origin_of(opened.manifest, opened.run)
     sequential = options.get("member_names") == "sequential"
-    checker = ShardChecker(opened.names, sequential, origin=origin)
+    splits = check_of(opened.manifest)
+    checker = ShardChecker(opened.names, sequential, origin=origin, splits=splits)
     shards = []
     for number in opened.numbers:
         tar, table = files[opened.names.tar(number)], files[opened.names.parquet(number)]
         listed = (opened.shards or {}).get(number)
-        shards.append(checker.check(number, io.BytesIO(tar), table, listed))
+        indexes = index_task(opened.names, opened.indexes, number, files)
+        shards.append(checker.check(number, io.BytesIO(tar), table, listed, indexes=indexes))
     doubles = check_bucket([use for shard in shards for use in shard.name_uses], None).faults
     found = [fault for shard in shards for fault in shard.faults]
     return in_order([*opened.faults, *found, *doubles, *check_dataset(opened, shards)])
+
+
+def index_task(
+    names: ShardNames, opened: OpenedIndexes | None, number: int, files: Files
+) -> IndexTask | None:
+    """Returns what is checked of a shard's indexes, as the pipeline does."""
+    if opened is None:
+        return None
+    own = {"dali": names.dali_index(number), "energon": names.energon_index(number)}
+    read = {name: files.get(name) for kind, name in own.items() if kind in opened.kinds}
+    return IndexTask(opened.kinds, opened.shards.get(number), read)
 
 
 def make_export(folder: pathlib.Path, seed: int) -> pathlib.Path:
@@ -106,7 +129,8 @@ def make_export(folder: pathlib.Path, seed: int) -> pathlib.Path:
     (source / "017.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     out = folder / "out"
     flags = [f"--input={source}", f"--output_dir={out}", "--images_per_tar=10"]
-    flags += ["--max_failed_fraction=0.5", "--direct_num_workers=1"]
+    flags += ["--max_failed_fraction=0.5", "--direct_num_workers=1", "--split=train=0.7,val=0.3"]
+    flags += ["--index=all", "--json_columns=place", "--ragged_fields=error"]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         code = cli.main(["export", *flags])
     if code:
@@ -115,7 +139,7 @@ def make_export(folder: pathlib.Path, seed: int) -> pathlib.Path:
 
 
 def read_files(out: pathlib.Path) -> Files:
-    """Returns all that the damages are done to: everything but the card, which anybody may edit."""
+    """Returns the files of an export: all but the card, which anybody may edit."""
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
@@ -128,6 +152,8 @@ class Damager:
 
     def __init__(self, files: Files, seed: int) -> None:
         self._whole, self._dice = files, random.Random(seed)
+        # What people set by hand may be edited: that is a note.
+        self._names = [name for name in files if not is_setting(name)]
         self._kinds: list[Callable[[], Damage | None]] = [
             self.flip_bit,
             self.overwrite,
@@ -146,6 +172,12 @@ class Damager:
             self.forge_json,
             self.forge_column,
         ]
+        name = next((one for one in files if one.endswith("-manifest.json")), None)
+        options = {} if name is None else unseal(files[name])["options"]
+        if options.get("json_columns"):
+            self._kinds.append(self.forge_json_of_columns)
+        if options.get("ragged_fields", "keep") != "keep":
+            self._kinds.append(self.lose_member)
 
         #: Those that only the input tells.
         self._kinds_against: list[Callable[[], Damage | None]] = [
@@ -170,7 +202,7 @@ class Damager:
                 return found
 
     def _any(self, *suffixes: str) -> str:
-        names = [name for name in self._whole if not suffixes or name.endswith(suffixes)]
+        names = [name for name in self._names if not suffixes or name.endswith(suffixes)]
         return self._dice.choice(names)
 
     def _changed(self, kind: str, name: str, data: bytes) -> Damage:
@@ -248,13 +280,14 @@ class Damager:
                 f"{stem} (copy){dot}{suffix}",
                 f"{name}.bak" if "_meta" in name or "images" in name else name,
                 name.replace("-00000", "-00001"),
-                name.replace(name.split("-")[1], digits),
+                re.sub(r"(?<=images-)[0-9a-f]{12}", digits, name),
                 name.removeprefix("_meta/") if "_meta" in name else f"_meta/{name}",
             ]
         )
 
     def double(self) -> Damage | None:
-        name = self._any()
+        # Beside files under other names, a copy does no harm.
+        name = self._dice.choice([one for one in self._names if "images-" in one])
         new = self._other_name(name)
         files = {**self._whole, new: self._whole[name]}
         return None if new in self._whole else Damage("doubled file", frozenset({new}), files)
@@ -337,6 +370,28 @@ class Damager:
 
         return self._forged("forged column", _has_json, change)
 
+    def forge_json_of_columns(self) -> Damage | None:
+        """Another value in the member of `--json_columns`, with every digest made to fit."""
+
+        def change(sample: Sample) -> None:
+            content = json.loads(sample.members["meta.json"])
+            key = self._dice.choice(_scalars(content))
+            content[key] = self._another(content[key])
+            text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+            sample.members["meta.json"] = text.encode()
+
+        return self._forged(
+            "forged JSON of columns", lambda one: "meta.json" in one.members, change
+        )
+
+    def lose_member(self) -> Damage | None:
+        """A member that one sample lacks, with every digest made to fit."""
+
+        def change(sample: Sample) -> None:
+            del sample.members["txt"]
+
+        return self._forged("missing member", lambda one: "txt" in one.members, change)
+
     def forge_sidecar(self) -> Damage | None:
         """Another text in the `.txt` of a sample, with every digest made to fit."""
 
@@ -393,12 +448,16 @@ class Damager:
 class Sample:
     """A sample of a shard: its row, and its members by extension, the image first."""
 
-    row: Row
+    row: ShardRow
     members: dict[str, bytes]
 
 
 def _has_json(sample: Sample) -> bool:
     return "json" in sample.members
+
+
+def _has_meta_json(sample: Sample) -> bool:
+    return "meta.json" in sample.members
 
 
 def _set_columns(sample: Sample, values: Mapping[str, Any]) -> None:
@@ -452,7 +511,7 @@ def _samples(files: Files, name: str) -> list[Sample]:
     with tarfile.open(fileobj=io.BytesIO(files[name.replace(".parquet", ".tar")])) as tar:
         members = [(one.name, tar.extractfile(one).read()) for one in tar]
     samples = []
-    for row in read_rows(io.BytesIO(files[name])):
+    for row in read_shard_rows(io.BytesIO(files[name])):
         key = split_member(row.member_name)[0]
         own = [(split_member(one), data) for one, data in members]
         samples.append(Sample(row, {ext: data for (of, ext), data in own if of == key}))
@@ -476,14 +535,14 @@ def edited(data: bytes, row: int, column: str, value: Any) -> bytes:
     shard = ShardTable(buffer, pa.schema(columns, table.schema.metadata))
     written = io.BytesIO()
     write_table(written, table)
-    for one in read_rows(written):
+    for one in read_shard_rows(written):
         shard.append(one)
     shard.close(facts)
     return buffer.getvalue()
 
 
 def reseal(files: Files, name: str) -> Files:
-    """Makes the table of shards and the manifest fit a shard's Parquet that was edited."""
+    """Makes the table of shards, the indexes and the manifest fit a shard that was edited."""
     table_name = next(key for key in files if key.endswith("-shards.parquet"))
     manifest_name = next(key for key in files if key.endswith("-manifest.json"))
     table = pq.read_table(io.BytesIO(files[table_name]))
@@ -502,7 +561,41 @@ def reseal(files: Files, name: str) -> Files:
     for one in manifest["tables"]:
         if one["name"] == table_name:
             one["sha256"] = hashlib.sha256(buffer.getvalue()).hexdigest()
-    return {**files, table_name: buffer.getvalue(), manifest_name: seal(manifest)}
+    files = {**files, table_name: buffer.getvalue(), manifest_name: seal(manifest)}
+    return reindexed(files, manifest, rows)
+
+
+def reindexed(files: Files, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> Files:
+    """Makes the indexes of an export anew, if it has some.
+
+    Args:
+        files: of the export.
+        manifest: its content.
+        rows: of the table of shards.
+    """
+    names = ShardNames(manifest["hash"])
+    if names.indexes not in files:
+        return files
+    kinds, _ = read_indexes(files[names.indexes])
+    made, shards = {}, []
+    for row in rows:
+        number, sha256 = row["shard"], row["tar_sha256"]
+        indexer = index_tar(io.BytesIO(files[row["tar_file"]]), kinds, sha256=sha256)
+        made |= indexer.files(names, number)
+        known = {"tar_sha256": sha256, "indexes": indexer.known(names, number)}
+        shards.append(
+            IndexedShard(number=number, samples=row["samples"], bytes=row["bytes"], **known)
+        )
+    splits = [SplitShards(**one) for one in manifest.get("splits", ())]
+    parts = {one.key: one.numbers for one in splits if one.shards}
+    once = dataset_files(names, shards, parts)
+    table = indexes_table(shards, names)
+    (listed, *indexes) = (
+        {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in ((names.indexes, table), *sorted(once.items()))
+    )
+    sealed = with_indexes(manifest, names, table=[listed], indexes=indexes)
+    return {**files, **made, **once, names.indexes: table, names.manifest: sealed}
 
 
 def run_command(files: Files, folder: pathlib.Path, *flags: str) -> tuple[int, set[str]]:

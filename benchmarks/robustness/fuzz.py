@@ -27,6 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from beam_export import naming
 from beam_export.errors import InputError
 from beam_export.images.jpeg.inspect import inspect, inspect_head
+from beam_export.images.transcode import lacks_of_jpeg
 from beam_export.metadata.filter import Filter, needs_probe
 from beam_export.shards.manifest import SealError, unseal
 from beam_export.sources.tar.literals import parse_literal
@@ -63,6 +64,8 @@ def fuzz_tar(data: bytes) -> None:
 
 def fuzz_jpeg(data: bytes) -> None:
     """A JPEG is whole or it is refused; a whole one has a head that says the same."""
+    # EXIF and profiles are read of any, whatever they hold.
+    assert set(lacks_of_jpeg(b"\xff\xd8" + data, gray=True)) >= {"rgb"}
     head = inspect_head(b"\xff\xd8" + data)
     try:
         facts = inspect(b"\xff\xd8" + data)

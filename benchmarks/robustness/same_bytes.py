@@ -27,11 +27,14 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from benchmarks.common import worktree
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _DATA = _ROOT.parent / "shared" / "data"
@@ -194,17 +197,6 @@ def _make_tar(path: pathlib.Path, images: list[pathlib.Path]) -> pathlib.Path:
 
 
 # Runs.
-
-
-@contextlib.contextmanager
-def worktree(commit: str, folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yields a checkout of a commit, which is removed afterwards."""
-    git = ["git", "-C", str(_ROOT), "worktree"]
-    subprocess.run([*git, "add", "--quiet", "--detach", str(folder), commit], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run([*git, "remove", "--force", str(folder)], check=True)
 
 
 class Exporter:

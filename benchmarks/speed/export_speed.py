@@ -1,176 +1,210 @@
-"""Measures the speed of an export against `tar cf` and a bare Pillow loop on the same files.
+"""Measures the speed of an export against bare loops, `tar` and other tools on the same files.
 
-    python benchmarks/speed/export_speed.py [--images 20000] [--encode_images N] [--runs 5]
-        [--folder DIR] [--result export_speed]
+    python benchmarks/speed/export_speed.py [copy] [encode] [resize] [ready] [--small]
+        [--images N] [--runs 5] [--before COMMIT] [--without_sha] [--peers PYTHON] [--folder DIR]
+        [--result NAME]
+    python benchmarks/speed/export_speed.py --table
 
-All that is compared runs alternately, so that a noisy moment of the machine hits everything, and
-finds its files in memory. The start-up, the same command on one image, is measured in each run;
-medians are subtracted. An export ends when its shards are on the disk, `tar cf` when they are in
-memory, so it is measured both ways.
+`copy` copies 20,000 JPEGs (about 10 minutes on 2 cores with all peers), `encode` encodes 4,000 at
+quality 92 (8 minutes), `resize` brings 120 of 12 megapixels to 512 (7 minutes), `ready` encodes
+20,000 with indexes, JSON, splits and labels and without (15 minutes). Making the files takes
+another 1 to 2 minutes for each. Sizes, tables and chroma subsampling of the files differ as those
+of the web do; all lie in memory. All contestants run in turn, so that a noisy moment of the machine
+hits everything. The start-up, the same command on one image, is measured in turn too, and its
+median subtracted. CPU seconds are those of all processes. Peak memory is of one more run that is
+not timed: the proportional set sizes of all processes together. There the tars of the export and of
+the bare loop are compared too.
+
+`make peers` installs the other tools; what is not installed is listed as such. --without_sha has
+OpenSSL use no SHA instructions, as on older processors. --table prints all results as a table.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
-import multiprocessing
+import contextlib
+import functools
+import hashlib
 import os
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-
-from PIL import Image
+from collections.abc import Iterator, Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.common import keep_in_memory, make_photos, median, save
+from benchmarks.common import PeakMemory, Usage, keep_in_memory, save, use, worktree
+from benchmarks.photos import make_large_photos, make_web_photos
+from benchmarks.speed.contestants import (
+    KINDS,
+    ROOT,
+    WITHOUT_SHA,
+    Contestant,
+    Peers,
+    contestants,
+    find_peers,
+)
+from benchmarks.speed.paired import Runs, saved, summary, table
+
+_IMAGES = {"copy": 20_000, "encode": 4_000, "resize": 120, "ready": 20_000}
+_SMALL = 10
+#: Runs in which start-up is measured: it varies little.
+_STARTS = 3
 
 
-def export(source: str, target: pathlib.Path, workers: int, encode: str) -> None:
-    """Runs the command line; removes what it wrote."""
-    command = [sys.executable, "-m", "beam_export", "export"]
-    flags = [f"--input={source}", f"--output_dir={target}", f"--encode={encode}"]
-    subprocess.run(
-        [*command, *flags, f"--direct_num_workers={workers}"], check=True, capture_output=True
-    )
+class Ground:
+    """Folders of images, and the place where contestants write."""
+
+    def __init__(self, folder: pathlib.Path, kind: str, images: int) -> None:
+        """Makes the images: `many`, and `one` in a folder of its own."""
+        self.many, self.one = folder / kind / "many", folder / kind / "one"
+        self._target = folder / kind / "out"
+        make = make_large_photos if kind == "resize" else make_web_photos
+        make(self.many, images)
+        first = min(self.many.rglob("*.jpg"))
+        (self.one / first.parent.name).mkdir(parents=True)
+        shutil.copy(first, self.one / first.parent.name)
+        if not keep_in_memory(self.many):
+            _say("the files may leave memory: this user may not lock so much")
+
+    def run(self, one: Contestant, source: pathlib.Path, *, memory: bool = False) -> Usage:
+        """Runs a contestant once, and removes what it wrote."""
+        watch = functools.partial(PeakMemory, every=0.2, proportional=True)
+        with self._writing():
+            command = one.command(source, self._target)
+            return use(command, env=one.env, cwd=one.cwd, memory=watch if memory else None)
+
+    def tars(self, one: Contestant) -> list[str]:
+        """Returns the sums of the tars that a contestant writes."""
+        with self._writing():
+            use(one.command(self.many, self._target), env=one.env, cwd=one.cwd)
+            paths = sorted(self._target.glob("*.tar"))
+            return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._target.mkdir()
+        os.sync()
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._target)
 
 
-def tar(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Packs the same files with the system's tar."""
-    target.mkdir()
-    subprocess.run(["tar", "cf", str(target / "all.tar"), "-C", str(source), "."], check=True)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-def tar_and_sync(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Packs them and has them on the disk at the end, as an export has."""
-    tar(source, target)
-    with open(target / "all.tar", "rb") as whole:
-        os.fsync(whole.fileno())
+def measure(ground: Ground, field: Sequence[Contestant], runs: int) -> Runs:
+    """Returns what each contestant has used in each run; one that fails once is run no more."""
+    done = Runs()
+    for number in range(runs):
+        for one in field:
+            if one.name in done.failed:
+                continue
+            try:
+                if number < _STARTS:
+                    done.starts[one.name].append(ground.run(one, ground.one))
+                used = ground.run(one, ground.many)
+            except RuntimeError as error:
+                if not one.peer:
+                    raise
+                done.fail(one.name, str(error))
+                _say(f"{one.name} failed: {error}")
+                continue
+            done.whole[one.name].append(used)
+            _say(f"run {number + 1}: {one.name}: {used.wall:.2f} s, {used.cpu:.2f} CPU s")
+    for one in field:
+        if one.name not in done.failed:
+            done.peaks[one.name] = ground.run(one, ground.many, memory=True).peak
+    return done
 
 
-def _recode(path: str) -> int:
-    with Image.open(path) as image:
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, "JPEG", quality=92, subsampling="4:2:0")
-    return buffer.tell()
+def compared_bytes(ground: Ground, field: Sequence[Contestant]) -> str:
+    """Returns whether all contestants that should write the same tars do so."""
+    same = [one for one in field if one.tars]
+    sums = {tuple(ground.tars(one)) for one in same}
+    return f"{'the same' if len(sums) == 1 else 'NOT the same'} tars by {len(same)}"
 
 
-def bare_loop(folders: str, pool: multiprocessing.pool.Pool) -> None:
-    """Decodes and encodes every file with Pillow on all cores, and writes nothing."""
-    found = [sorted(pathlib.Path(folder).rglob("*.jpg")) for folder in folders.split(",")]
-    paths = [str(path) for paths in found for path in paths]
-    for _ in pool.imap_unordered(_recode, paths, chunksize=64):
-        pass
+def compare(kind: str, given: argparse.Namespace, folder: pathlib.Path) -> None:
+    """Measures one kind of work, and saves and prints the result."""
+    peers = find_peers(given.peers)
+    images = given.images or _IMAGES[kind] // (_SMALL if given.small else 1)
+    with contextlib.ExitStack() as stack:
+        before = None
+        if given.before:
+            before = stack.enter_context(worktree(given.before, folder / f"before-{kind}"))
+        field = contestants(kind, peers, before)
+        missing = _missing(field, peers)
+        present = [one for one in field if one.name not in missing]
+        ground = Ground(folder, kind, images)
+        done = measure(ground, present, given.runs or (3 if given.small else 5))
+        facts: dict[str, object] = {"kind": kind, "images": images, "commit": _commit()}
+        facts["mean_kb"] = round(_bytes(ground.many) / images / 1000, 1)
+        facts["sha_instructions_used"] = not given.without_sha
+        if kind == "copy":
+            facts["tars"] = compared_bytes(ground, present)
+    result = summary(done, images, versions=_versions(present, peers))
+    result["not_installed"] = missing
+    name = f"{given.result}_{kind}" + "_without_sha" * given.without_sha
+    save(name, {**facts, "load_at_end": round(os.getloadavg()[0], 2), **result})
+    print(table({name: {**facts, **result}}))
+    shutil.rmtree(folder / kind)
 
 
-def timed(work: Callable[[], None], target: pathlib.Path) -> float:
-    """Returns how many seconds `work` takes; what it wrote to `target` is removed."""
-    os.sync()
-    began = time.perf_counter()
-    work()
-    seconds = time.perf_counter() - began
-    shutil.rmtree(target, ignore_errors=True)
-    return seconds
+def _missing(field: Sequence[Contestant], peers: Peers) -> dict[str, str]:
+    """Returns the contestants whose tool is not there, each with the remedy, and says so."""
+    remedy = "not installed; `make peers` installs it"
+    missing = {one.name: remedy for one in field if one.peer and not peers.versions.get(one.peer)}
+    for name in missing:
+        _say(f"{name}: {remedy}")
+    return missing
 
 
-def measure(
-    many: pathlib.Path, encoded: str, one: pathlib.Path, target: pathlib.Path, runs: int
-) -> dict[str, list[float]]:
-    """Returns seconds by what was run, a list of one a run each.
-
-    Args:
-        many: what is copied.
-        encoded: the directories that are encoded, with commas between them.
-        one: a directory of one image.
-        target: where to write.
-        runs: how often.
-    """
-    seconds: dict[str, list[float]] = {}
-    # Without kept blocks the loop takes twice as long on some machines, in page faults: what it is
-    # to stand for is the codec.
-    with multiprocessing.Pool(initializer=Image.core.set_blocks_max, initargs=(8,)) as pool:
-        work: dict[str, Callable[[], None]] = {
-            "tar": lambda: tar(many, target),
-            "tar and sync": lambda: tar_and_sync(many, target),
-        }
-        for workers in (2, 1):
-            work[f"auto {workers}"] = lambda w=workers: export(str(many), target, w, "auto")
-            work[f"start {workers}"] = lambda w=workers: export(str(one), target, w, "auto")
-            if workers == 2:  # What is compared with it comes next.
-                work["bare loop"] = lambda: bare_loop(encoded, pool)
-            work[f"always {workers}"] = lambda w=workers: export(encoded, target, w, "always")
-        for run in range(runs):
-            for name, task in work.items():
-                seconds.setdefault(name, []).append(timed(task, target))
-                print(f"run {run + 1}: {name}: {seconds[name][-1]:.2f} s", file=sys.stderr)
-    return seconds
+def _versions(field: Sequence[Contestant], peers: Peers) -> dict[str, str]:
+    return {one.name: peers.versions[one.peer] or "" for one in field if one.peer}
 
 
-def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
-    """Returns what is promised, of the medians over the runs, start-up subtracted."""
-    middle = {name: statistics.median(values) for name, values in seconds.items()}
+def _bytes(folder: pathlib.Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.jpg"))
 
-    def net(name: str) -> float:
-        return middle[name] - middle[f"start {name[-1]}"]
 
-    return {
-        name: round(ratio, 4)
-        for name, ratio in (
-            ("copying, of tar cf", middle["tar"] / net("auto 2")),
-            ("copying, of tar cf and sync", middle["tar and sync"] / net("auto 2")),
-            ("encoding, of a bare Pillow loop on all cores", middle["bare loop"] / net("always 2")),
-            ("copying, 2 workers against 1", net("auto 1") / net("auto 2")),
-            ("encoding, 2 workers against 1", net("always 1") / net("always 2")),
-        )
-    }
+def _commit() -> str:
+    """Returns the commit that is measured, with `-dirty` if files differ from it."""
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument(
-        "--encode_images",
-        type=int,
-        help="encode only so many, in thousands; all by default",
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--small", action="store_true", help="a tenth of the images, 3 runs")
+    parser.add_argument("--images", type=int, help="so many of each kind")
+    parser.add_argument("--runs", type=int, help="5 by default")
+    parser.add_argument("--before", help="a commit to compare with")
+    parser.add_argument("--without_sha", action="store_true", help="without SHA instructions")
+    parser.add_argument("--peers", default="", help="a Python that has other tools, or `none`")
     parser.add_argument("--folder", help="where to work; a temporary directory by default")
-    parser.add_argument("--result", default="export_speed", help="name of the result's file")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        many, one = pathlib.Path(folder, "many"), pathlib.Path(folder, "one")
-        make_photos(many, arguments.images)
-        make_photos(one, 1)
-        encode_images = arguments.encode_images or arguments.images
-        folders = sorted(many.iterdir())[: -(-encode_images // 1000)]
-        encoded = ",".join(map(str, folders))
-        if not keep_in_memory(many):
-            print("the files may leave memory: this user may not lock so much", file=sys.stderr)
-        seconds = measure(many, encoded, one, pathlib.Path(folder, "out"), arguments.runs)
-        size = sum(path.stat().st_size for path in many.rglob("*.jpg"))
-    result = {
-        "images": arguments.images,
-        "encode_images": encode_images,
-        "mean_kb": round(size / arguments.images / 1000, 1),
-        "ratios": ratios(seconds),
-        "median_seconds": {name: median(values) for name, values in seconds.items()},
-        "images_per_second": {
-            name: round(count / (median(seconds[name]) - median(seconds[f"start {name[-1]}"])))
-            for name, count in (
-                ("auto 2", arguments.images),
-                ("auto 1", arguments.images),
-                ("always 2", encode_images),
-                ("always 1", encode_images),
-            )
-        },
-        "seconds": {name: [round(x, 3) for x in values] for name, values in seconds.items()},
-    }
-    save(arguments.result, result)
+    parser.add_argument("--result", default="export_speed", help="beginning of the results' names")
+    parser.add_argument("--table", action="store_true", help="print the results that there are")
+    given = parser.parse_args()
+    if unknown := set(given.kinds) - set(KINDS):
+        parser.error(f"{', '.join(sorted(unknown))}: no kind of work; give {', '.join(KINDS)}")
+    if given.table:
+        print(table(saved(given.result)))
+        return
+    # Users' Python keeps what it has compiled; where this one must not, start-up takes longer.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if given.without_sha:
+        os.environ.update(WITHOUT_SHA)
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        for kind in given.kinds or KINDS:
+            compare(kind, given, pathlib.Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,40 @@
 """Measures the CPU time of resharding against webdataset's reader and `ShardWriter`.
 
-    python benchmarks/speed/reshard.py [--samples 100000] [--runs 3] [--folder DIR]
+    python benchmarks/speed/reshard.py [--samples 100000] [--runs 3] [--only rates|subset]
+        [--folder DIR] [--peers PYTHON] [--without_sha]
 
-Counted is the CPU time (user and system) of all processes of a run, its start-up subtracted: the
-same command on a tar of one sample. The two take turns. Beside that: the most memory that a worker
-process takes, for all samples and for a tenth of them, and how much is read for one sample in a
-hundred, chosen by --ids and by --filter.
+The images differ as those of the web do. 100,000 samples take some 30 minutes on 2 cores, 20,000
+with `--only rates` 3. Counted is the CPU time (user and system) of all processes of a run, its
+start-up subtracted: the same command on a tar of one sample. The two take turns. Beside that: the
+most memory that a worker process takes, for all samples and for a tenth of them, and how much is
+read for one sample in a hundred, chosen by --ids and by --filter.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
+import functools
 import io
 import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.common import PeakMemory, make_photos, median, save
+from benchmarks.common import PeakMemory, Usage, save, use
+from benchmarks.photos import make_web_photos
+from benchmarks.speed.contestants import WITHOUT_SHA, find_peers
+from benchmarks.speed.paired import spread
 
 _PER_SOURCE = 1000
 _PER_SHARD = 1500
 _DISTINCT = 2000
-_SUBREAPER = 36
 _TARGET = 44_000
 
 #: What webdataset's users write to reshard; values are passed on as they are.
@@ -47,65 +49,19 @@ with webdataset.ShardWriter(target + "/%06d.tar", **options) as sink:
 """
 
 
-class Usage(NamedTuple):
-    """What a command and all processes below it have used."""
-
-    cpu: float
-    bytes_read: int
-    peak_worker: int
-
-
-def use(command: Sequence[str]) -> Usage:
-    """Runs a command to its end and returns what it has used.
-
-    Processes that it leaves behind become this one's, so that none is missed.
-    """
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1)
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    heard: list[bytes] = []
-    listener = threading.Thread(target=lambda: heard.append(process.stderr.read()), daemon=True)
-    listener.start()
-    cpu, read = 0.0, 0
-    with PeakMemory(process.pid) as memory:
-        while True:
-            try:
-                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-            except ChildProcessError:
-                break
-            read += _bytes_read(ended.si_pid)
-            pid, status, used = os.wait4(ended.si_pid, 0)
-            cpu += used.ru_utime + used.ru_stime
-            if pid == process.pid:
-                process.returncode = os.waitstatus_to_exitcode(status)
-    listener.join()
-    if process.returncode:
-        end = f"{' '.join(command)} ended with {process.returncode}"
-        raise RuntimeError(f"{end}: {b''.join(heard)[-2000:]!r}")
-    return Usage(cpu, read, memory.peak_below)
-
-
-def _bytes_read(process: int) -> int:
-    """Returns the bytes that an ended process and those it has waited for have read from files."""
-    for line in pathlib.Path(f"/proc/{process}/io").read_text().splitlines():
-        if line.startswith("rchar:"):
-            return int(line.split()[1])
-    return 0
-
-
 def export(source: pathlib.Path, target: pathlib.Path, *flags: str) -> list[str]:
     """Returns the command line of an export with one worker a core."""
     places = [f"--input={source}", f"--output_dir={target}", f"--images_per_tar={_PER_SHARD}"]
     return [sys.executable, "-m", "beam_export", "export", *places, *flags]
 
 
-def peer(source: pathlib.Path, target: pathlib.Path) -> list[str]:
+def peer(python: str, source: pathlib.Path, target: pathlib.Path) -> list[str]:
     """Returns the command line of the same with webdataset."""
     tars = sorted(source.glob("*.tar"))
     urls = str(tars[0])
     if len(tars) > 1:
         urls = str(source / f"{{{tars[0].stem}..{tars[-1].stem}}}.tar")
-    return [sys.executable, "-c", _PEER, urls, str(target), str(_PER_SHARD)]
+    return [python, "-c", _PEER, urls, str(target), str(_PER_SHARD)]
 
 
 def run(command: list[str], target: pathlib.Path) -> Usage:
@@ -113,13 +69,13 @@ def run(command: list[str], target: pathlib.Path) -> Usage:
     target.mkdir()
     os.sync()
     try:
-        return use(command)
+        return use(command, memory=PeakMemory)
     finally:
         shutil.rmtree(target)
 
 
 def _photos(folder: pathlib.Path, count: int) -> list[bytes]:
-    make_photos(folder, count)
+    make_web_photos(folder, count)
     return [path.read_bytes() for path in sorted(folder.rglob("*.jpg"))]
 
 
@@ -151,17 +107,37 @@ def make_tars(folder: pathlib.Path, photos: Sequence[bytes], count: int) -> int:
     return total
 
 
-def compare(folder: pathlib.Path, samples: int, runs: int) -> dict[str, list[float]]:
-    """Returns samples per CPU second of each run, by who made it."""
+class Rates:
+    """Samples per CPU second of each run, and start-ups in CPU seconds, by who made them."""
+
+    def __init__(self) -> None:
+        self.rates: dict[str, list[float]] = {"webdataset": [], "beam_export": []}
+        self.starts: dict[str, list[float]] = {"webdataset": [], "beam_export": []}
+
+    def figures(self) -> dict[str, Any]:
+        """Returns medians and spread, and how much faster ours is in each run."""
+        pairs = zip(self.rates["beam_export"], self.rates["webdataset"], strict=True)
+        return {
+            "ratio": spread([ours / theirs for ours, theirs in pairs]),
+            "samples_per_cpu_second": {who: spread(all_, 0) for who, all_ in self.rates.items()},
+            "start_cpu_s": {who: spread(all_) for who, all_ in self.starts.items()},
+        }
+
+
+def compare(folder: pathlib.Path, samples: int, runs: int, python: str) -> Rates:
+    """Returns the rates of both; `python` is one that has webdataset."""
     target = folder / "out"
-    rates: dict[str, list[float]] = {"webdataset": [], "beam_export": []}
+    found = Rates()
+    who = (("webdataset", functools.partial(peer, python)), ("beam_export", export))
     for turn in range(runs):
-        for name, command in (("webdataset", peer), ("beam_export", export)):
+        for name, command in who:
             start = run(command(folder / "one", target), target).cpu
             whole = run(command(folder / "all", target), target).cpu
-            rates[name].append(samples / (whole - start))
-            print(f"run {turn + 1}: {name}: {rates[name][-1]:.0f} samples/CPU s", file=sys.stderr)
-    return rates
+            found.starts[name].append(start)
+            found.rates[name].append(samples / (whole - start))
+            rate = found.rates[name][-1]
+            print(f"run {turn + 1}: {name}: {rate:.0f} samples/CPU s", file=sys.stderr)
+    return found
 
 
 def subset(folder: pathlib.Path, samples: int, payload: int) -> dict[str, float]:
@@ -189,10 +165,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--subset", action="store_true", help="measure only what a subset reads")
+    parser.add_argument("--only", choices=["rates", "subset"], help="measure no more than that")
+    parser.add_argument("--peers", default="", help="a Python that has webdataset")
+    parser.add_argument("--without_sha", action="store_true", help="without SHA instructions")
     parser.add_argument("--folder", help="where to work; a temporary directory by default")
     arguments = parser.parse_args()
     samples = arguments.samples
+    if arguments.without_sha:
+        os.environ.update(WITHOUT_SHA)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = pathlib.Path(name)
         photos = _photos(folder / "photos", min(samples, _DISTINCT))
@@ -203,18 +183,17 @@ def main() -> None:
             "samples": samples,
             "mean_kb": round(payload / samples / 1000, 1),
         }
-        if not arguments.subset:
-            rates = compare(folder, samples, arguments.runs)
-            pairs = zip(rates["beam_export"], rates["webdataset"], strict=True)
-            result["ratio"] = median([ours / theirs for ours, theirs in pairs])
-            result["samples_per_cpu_second"] = {
-                who: round(median(all_)) for who, all_ in rates.items()
-            }
+        if arguments.only != "subset":
+            python = find_peers(arguments.peers).python
+            rates = compare(folder, samples, arguments.runs, python)
+            result |= rates.figures()
+        if arguments.only is None:
             for size in ("tenth", "all"):
                 used = run(export(folder / size, folder / "out"), folder / "out")
-                result[f"peak_worker_mb, {size}"] = round(used.peak_worker / 1e6)
-        result["subset_of_payload_read"] = subset(folder, samples, payload)
-    save("reshard", result)
+                result[f"peak_worker_mb, {size}"] = round(used.peak_below / 1e6)
+        if arguments.only != "rates":
+            result["subset_of_payload_read"] = subset(folder, samples, payload)
+    save("reshard" + "_without_sha" * arguments.without_sha, result)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import collections
 import gc
+import itertools
 import json
 import os
 import pathlib
@@ -132,12 +133,22 @@ def _group(
     return groups
 
 
+def _bundled(
+    pairs: Iterator[tuple[int, Any]], pack: Callable[[list[Any]], Iterable[bytes]]
+) -> Iterator[tuple[int, bytes]]:
+    """Yields pairs packed as a worker does: those of one key in a bundle together."""
+    while some := list(itertools.islice(pairs, 50_000)):
+        held = collections.defaultdict(list)
+        for key, value in some:
+            held[key].append(value)
+        yield from ((key, packed) for key, values in held.items() for packed in pack(values))
+
+
 def _settle(
     blocks: list[bytes], sample: bytes, clock: Clock, shuffled: collections.Counter[str]
 ) -> bytes:
-    rows = clock.timed(
-        "name rows", (pair for block in blocks for pair in duplicates.name_rows(block, sample))
-    )
+    named = (pair for block in blocks for pair in duplicates.name_rows(block, sample))
+    rows = clock.timed("name rows", _bundled(named, duplicates.pack_name_rows))
     groups = _group(rows, shuffled, "rows of names")
     found = (duplicates.clashes_in(bucket, parts) for bucket, parts in groups.items())
     clashes = [clash for part in clock.timed("find equal ids", found) for clash in part]
@@ -155,16 +166,14 @@ def _rank(
     clock: Clock,
     shuffled: collections.Counter[str],
 ) -> list[plans.Segment]:
-    pairs = clock.timed(
-        "bucket keys",
-        (pair for block in blocks for pair in plans.bucket_keys(block, sample, decisions, False)),
-    )
+    keyed = (pair for block in blocks for pair in plans.bucket_keys(block, sample, decisions))
+    pairs = clock.timed("bucket keys", _bundled(keyed, plans.pack_keys))
     groups = _group(pairs, shuffled, "keys")
-    sizes = (sum(1 for _ in plans.unpack(parts)) for parts in groups.values())
+    sizes = (sum(1 for _ in plans.unpack_bucket(parts)) for parts in groups.values())
     counts = dict(zip(groups, clock.timed("count keys", sizes), strict=True))
     cut = (
         plans.segments(
-            plans.unpack(parts),
+            plans.unpack_bucket(parts),
             order.bucket_offsets(counts)[bucket],
             options.images_per_tar,
             None,
@@ -216,14 +225,16 @@ def _result(number: int) -> ShardResult:
 def _bucket_held() -> float:
     """Returns the bytes a key of a bucket that is sorted and cut."""
     pairs = [(os.urandom(28), os.urandom(32)) for _ in range(50_000)]
-    packed = [pickle.dumps(pairs[at : at + 1000]) for at in range(0, len(pairs), 1000)]
-    return round(_held(lambda: sorted(plans.unpack(packed))) / len(pairs), 1)
+    parts = (pairs[at : at + 1000] for at in range(0, len(pairs), 1000))
+    packed = [one for part in parts for one in plans.pack_keys(part)]
+    return round(_held(lambda: sorted(plans.unpack_bucket(packed))) / len(pairs), 1)
 
 
 def encoding_rate(cores: int) -> float:
     """Returns images a second of so many cores, from `export_speed.py`'s last result."""
-    speed = json.loads((_RESULTS / "export_speed.json").read_text())
-    return speed["images_per_second"]["always 2"] / 2 * cores
+    speed = json.loads((_RESULTS / "export_speed_encode.json").read_text())
+    of_all = speed["contestants"]["beam_export"]["images_per_second"]
+    return float(of_all) / int(speed["machine"]["cores"]) * cores
 
 
 # The table.

@@ -214,6 +214,45 @@ def test_tars_and_tables(store: Emulator, images: Path, out: str, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["", "/", "/**"], ids=["folder", "slash", "glob"])
+def test_what_is_passed_by_and_joined_is_the_same_on_a_disk_and_in_a_bucket(
+    store: Emulator, out: str, tmp_path: Path, pattern: str
+) -> None:
+    folder = tmp_path / "in"
+    names = ["0.jpg", "a/1.jpg", "._0.jpg", ".thumbnails/0.jpg", "a/@eaDir/1.jpg", "__MACOSX/0.jpg"]
+    for number, name in enumerate([*names, "a/.ipynb_checkpoints/1-checkpoint.jpg"]):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture(number))
+    run_export(folder / "a", folder / "inner")
+    for name, text in [
+        ("notes.md", "x"),
+        ("captions.csv", "image_id,t\n0,x\n"),
+        ("metadata.csv", "file_name,n\n0.jpg,1\n0.jpg,2\na/1.jpg,3\n"),
+        ("a/metadata.csv", "file_name,n\n"),
+        ("a/metadata.jsonl", ""),
+    ]:
+        (folder / name).write_text(text)
+    store.upload(folder, "gs://data/passed")
+    here = run_export(f"{folder}{pattern}", tmp_path / "plain")
+    assert export(f"gs://data/passed{pattern}", out, "--images_per_tar=1000") == 0
+    store.download(out, tmp_path / "fetched")
+    found = read_export(tmp_path / "fetched")
+    same_but_for_paths(here, found)
+    assert found.manifest["steps"] == here.manifest["steps"]
+    assert [(row["image_id"], row["n"]) for row in found.rows] == [("0", 1), ("a/1", 3)]
+    read = found.manifest["steps"][0]
+    assert read["skipped"] == {
+        "(an export)": 5,
+        "(hidden)": 5,
+        "(several metadata tables in one folder)": 2,
+        ".csv": 1,
+        ".md": 1,
+    }
+    assert (
+        len(read["tables_not_joined_examples"]) == len(read["tables_beside_images_examples"]) == 1
+    )
+
+
 def test_samples_of_a_pipeline_spill_to_the_bucket(
     store: Emulator, out: str, tmp_path: Path
 ) -> None:

@@ -17,8 +17,9 @@ from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources import reader as reader_module
 from beam_export.sources.reader import Reader, locate
+from beam_export.storage.base import ReplacedError
 from beam_export.storage.open_files import open_source
-from beam_export.storage.registry import ReplacedError, storage_of
+from beam_export.storage.registry import storage_of
 from beam_export.storage.retry import is_permanent
 
 #: Google's client does not close what it has read an error from.

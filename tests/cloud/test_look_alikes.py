@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.exports import Export, make_images
+from support.exports import Export
 from support.gcs import Emulator
 from support.look_alikes import CURATOR, IN_MEMORY, ONE, OTHER, README, SHARD, TOKEN
-from support.runs import run_export
 
 from beam_export.cli import main as cli
 from beam_export.errors import InputError
@@ -17,16 +16,6 @@ from beam_export.options import ExportOptions
 from beam_export.shards import lock
 from beam_export.shards.leftovers import remove_or_refuse
 from beam_export.shards.output import Output
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_images(tmp_path_factory.mktemp("in"), 7)
-
-
-@pytest.fixture(scope="module")
-def plain(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return run_export(images, tmp_path_factory.mktemp("plain") / "out", images_per_tar=3)
 
 
 def strangers_in(emulator: Emulator, out: str) -> dict[str, dict[str, Any]]:
@@ -91,7 +80,7 @@ def test_an_object_in_the_way_is_refused_before_anything_is_written(
     output = lock.prepare_output(ExportOptions(output_dir=out), bound=False)
     with pytest.raises(InputError, match="where this export is to be written"):
         remove_or_refuse(output, CURATOR, 3, clean=clean)
-    lock.release(output)
+    lock.release_output(output)
     assert emulator.list(f"{out}/") == before
 
 
@@ -111,6 +100,6 @@ def test_objects_of_ours_are_known_by_their_mark_or_their_content(
     ownership = output.ownership(plain.hash, standing)
     assert all(map(ownership.owns, standing))
     remove_or_refuse(output, plain.hash, 3, clean=True)
-    lock.release(output)
+    lock.release_output(output)
     marked.sweep()
     assert emulator.list(f"{out}/") == {}

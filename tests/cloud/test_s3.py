@@ -24,6 +24,7 @@ from support.exports import (
 from support.runs import run_export
 
 from beam_export.cli import main as cli
+from beam_export.exports.dataset import open_export
 
 IN_MEMORY = "--direct_num_workers=1"
 SERVER = """
@@ -197,3 +198,19 @@ def test_keys_are_nowhere_to_be_read(store: Store, tmp_path: Path) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 10
     assert [path for path in files if store.secret.encode() in path.read_bytes()] == []
+
+
+def test_an_export_on_s3_is_opened_and_shown(
+    store: Store, plain: Export, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted(plain.out.rglob("*.*")):
+        key = f"shown/{path.relative_to(plain.out).as_posix()}"
+        store.client.put_object(Bucket="bucket", Key=key, Body=path.read_bytes())
+    assert cli.main(["report", "s3://bucket/shown", *store.flags]) == 0
+    assert "s3://bucket/shown/_meta/report.html: 5 images" in capsys.readouterr().out
+    assert "shown/_meta/report.html" in store.keys("shown/")
+    assert not store.keys("shown/_tmp")
+    # The flags were given to Beam's file system, in this process.
+    dataset = open_export("s3://bucket/shown")
+    assert [one.id for one in dataset] == plain.ids
+    assert dataset[3].image == plain.image(plain.rows[3])

@@ -17,8 +17,8 @@ from support.gcs import Emulator
 
 from beam_export.errors import InputError, RunError
 from beam_export.shards.output import Output
-from beam_export.storage.base import WriteCondition
-from beam_export.storage.registry import ReplacedError, storage_of, writer_of
+from beam_export.storage.base import ReplacedError, WriteCondition
+from beam_export.storage.registry import storage_of, writer_of
 
 #: Google's client does not close what it has read an error from.
 pytestmark = pytest.mark.filterwarnings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -11,16 +12,21 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from support.exports import check_export, left_over, make_images, picture, read_export
 
 from beam_export.cli.main import main
+from beam_export.planning import memory_check, spill_files
+from beam_export.sources.contents import Contents, look_at
+from beam_export.sources.patterns import Pattern
 from beam_export.storage import registry
 
 IN_MEMORY = "--direct_num_workers=1"
@@ -115,6 +121,30 @@ def test_no_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str
     assert not list(out.glob("*"))
 
 
+def test_kinds_that_come_after_the_look_are_exported_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = make_images(tmp_path / "in", 3), tmp_path / "out"
+    looked: list[Contents | None] = []
+
+    def look_and_write(patterns: list[Pattern], exclude: str, input_format: str) -> Any:
+        looked.append(look_at(patterns, exclude, input_format))
+        with tarfile.open(source / "late.tar", "w") as tar:
+            data = picture(9)
+            info = tarfile.TarInfo("late.jpg")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        return looked[0]
+
+    monkeypatch.setattr("beam_export.cli.look.look_at", look_and_write)
+    assert main(["--input", str(source), "--output_dir", str(out), IN_MEMORY]) == 0
+    assert looked[0] is not None
+    assert looked[0].kinds == {"files"}
+    assert len(read_export(out).ids) == 4
+    assert "late" in read_export(out).ids
+    assert not left_over(out)
+
+
 def test_output_that_cannot_be_written_to(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +156,7 @@ def test_output_that_cannot_be_written_to(
     assert str(out) in said
 
 
-@pytest.mark.parametrize("flag", ["--input", "--output_dir"])
+@pytest.mark.parametrize("flag", ["--input", "--output_dir", "--metadata", "--ids"])
 def test_cloud_storage_without_its_extra(
     images: Path,
     tmp_path: Path,
@@ -205,6 +235,32 @@ def test_verbose_tells_of_every_shard(
         assert re.search(rf"^shard 000001: 3 images, [\d.]+ kB{found}$", said, re.MULTILINE)
 
 
+def test_samples_go_by_files_and_more_than_memory_holds_are_refused_before_they_are_planned(
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    written: list[bytes] = []
+    write = spill_files._File.write
+
+    def recorded(file: spill_files._File, value: bytes) -> bytes:
+        written.append(value)
+        return write(file, value)
+
+    monkeypatch.setattr(spill_files._File, "write", recorded)
+    monkeypatch.setattr(memory_check, "allowed_bytes", lambda: 7 * memory_check._BY_FILES - 1)
+    out = tmp_path / "out"
+    assert main(["--input", str(images), "--output_dir", str(out), IN_MEMORY]) == 2
+    said = capsys.readouterr().err
+    assert is_one_sentence(said)
+    assert "7 samples take about" in said
+    assert "enough for 6" in said
+    assert len(written) == 2  # the listing and a block of refs; keys and names come after it
+    assert left_over(out) == []
+    assert not list(out.glob("images-*"))
+
+
 def test_dry_run_writes_nothing(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,7 +310,7 @@ def test_bar_on_a_terminal(images: Path, tmp_path: Path) -> None:
     assert re.search(r"writing:.*\d+/7.*images/s", said)
     assert re.search(r"B/s", said)
     assert "WARNING" not in said
-    assert b"7 images in 1 shards" in out
+    assert b"7 images in 1 shard" in out
 
 
 # Ends that come too soon.

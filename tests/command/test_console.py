@@ -153,7 +153,7 @@ def test_an_export_is_the_same_in_any_locale(
     (tmp_path / "ids.txt").write_text("größe\n", encoding="utf-8")
     dry = shell(f"{export(odd, out)} --dry_run --ids '{tmp_path}/ids.txt'", **environ)
     assert dry.returncode == 0, dry.stderr
-    assert dry.stdout.startswith(b"would write 1 images in 1 shards")
+    assert dry.stdout.startswith(b"would write 1 image in 1 shard")
     assert not out.exists()
     done = shell(export(odd, out, workers=2), **environ)
     assert done.returncode == 0, done.stderr

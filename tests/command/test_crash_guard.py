@@ -156,7 +156,7 @@ def test_an_image_that_is_stopped_is_waited_for(evil: Path) -> None:
     sandbox.close()
     (told,) = results
     assert isinstance(told, SampleError)
-    assert told.error == "ValueError"
+    assert told.error == "UndecodableImage"
 
 
 def test_notes_stand_while_a_batch_is_at_work_and_name_suspects(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ from beam_export.images import watch
 
 watch.begin()
 memory_budget.SMALL = 0
-with memory_budget.shared(1):
+with memory_budget.shared_budget(1):
     def work():
         with watch.at_work(), watch.waiting(), memory_budget.budget().taken(1 << 50):
             pass
@@ -342,7 +342,7 @@ def test_memory_in_the_sandbox_is_limited_by_the_images_size(evil: Path) -> None
     # Of another failure, told as Pillow's own encoder tells it.
     told = sandbox.encode(b"EVIL take 100")
     assert isinstance(told, SampleError)
-    assert told.error == "ValueError"
+    assert told.error == "UndecodableImage"
     sandbox.close()
 
 

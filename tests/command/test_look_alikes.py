@@ -24,27 +24,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.exports import Export, directory_hashes, left_over, make_images
+from support.exports import ROOT, Export, directory_hashes, left_over, make_images
 from support.look_alikes import CURATOR, IN_MEMORY, ONE, OTHER, README, SHARD, TOKEN
-from support.runs import run_export
 
 from beam_export.cli import main as cli
 from beam_export.errors import InputError, RunError
 from beam_export.options import ExportOptions
 from beam_export.shards import lock
+from beam_export.shards.directory import Snapshot
 from beam_export.shards.leftovers import find_card, remove_or_refuse
 from beam_export.shards.manifest import seal, unseal
-from beam_export.shards.output import Output, Snapshot
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_images(tmp_path_factory.mktemp("in"), 7)
-
-
-@pytest.fixture(scope="module")
-def plain(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    return run_export(images, tmp_path_factory.mktemp("plain") / "out", images_per_tar=3)
+from beam_export.shards.output import Output
 
 
 def export(images: Path, out: Path, *flags: str) -> int:
@@ -111,6 +101,12 @@ def strangers_beside(out: Path, home: Path) -> None:
     write(out / "_meta" / "images-notes.json")
     (out / "_meta" / "link.json").symlink_to("mine.parquet")
     (out / "_meta" / "nowhere").symlink_to("gone")
+    # Indexes of other tars, and what Energon's own tool leaves.
+    write(out / "sizes.json", '{"00000.tar": 5}')
+    write(out / "nshards.txt", "7\n")
+    write(out / "images-0123456789ab-00000.idx")
+    write(out / ".nv-meta" / "index.sqlite")
+    write(out / ".nv-meta" / "dataset.yaml", "mine: true\n")
     # Names that are nearly ours.
     for name in ("images-0123456789ab-00000.tar", "images-0123456789AB-000000.tar", "images.tar"):
         write(out / name)
@@ -145,6 +141,7 @@ COMMANDS: dict[str, list[tuple[int, tuple[str, ...]]]] = {
     "export": [(0, ())],
     "twice": [(0, ()), (0, ())],
     "clean": [(0, ()), (0, ("--clean",)), (0, ("--clean", "--quality=50", "--encode=always"))],
+    "index": [(0, ("--index=dali,wids,energon",)), (2, ("--index=all",)), (0, ("--clean",))],
     "resume=false": [(0, ("--resume=false",)), (2, ("--resume=false",))],
     "dry_run": [(0, ("--dry_run",))],
     "another": [(0, ()), (2, ("--quality=50", "--encode=always"))],
@@ -282,7 +279,7 @@ def test_a_stranger_in_the_way_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match="where this export is to be written") as caught:
         remove_or_refuse(output, CURATOR, 3, clean=clean)
     assert f"holds {name}" in caught.value.sentence
-    lock.release(output)
+    lock.release_output(output)
     assert identities(tmp_path) == before
 
 
@@ -313,7 +310,7 @@ def test_what_no_shard_of_this_export_is_called_is_in_nobodys_way(
     before = identity(stranger)
     output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     remove_or_refuse(output, plain.hash, 3, clean=True)
-    lock.release(output)
+    lock.release_output(output)
     # All else was ours.
     assert [path.name for path in out.iterdir()] == [stranger.name, "_meta"]
     assert identity(stranger) == before
@@ -329,7 +326,7 @@ def test_shards_of_another_tool_are_no_export_to_clean(
     output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match=r"which this tool has not made: --clean leaves them"):
         remove_or_refuse(output, plain.hash, 3, clean=clean)
-    lock.release(output)
+    lock.release_output(output)
     assert identities(out) == before
 
 
@@ -357,7 +354,7 @@ def test_a_stranger_that_comes_meanwhile_ends_the_run(tmp_path: Path) -> None:
             path: one for path, one in before.items() if "/_tmp/" not in path
         }
         (shutil.rmtree if (out / name).is_dir() else os.unlink)(out / name)
-    lock.release(output)
+    lock.release_output(output)
     assert not out.exists()
 
 
@@ -373,7 +370,7 @@ def test_a_directory_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None
         target.write(b"x")
     with pytest.raises(OSError, match="symbolic link"):
         output.note(TOKEN, b"x")
-    lock.release(output)
+    lock.release_output(output)
     assert identities(home) == before
 
 
@@ -408,7 +405,7 @@ def test_a_tar_alone_is_known_by_the_record_of_the_run_that_made_it(
     remove_or_refuse(output, plain.hash, 3, clean=False)
     assert (out / name).exists()
     # A run that ends there takes it along: without the record nobody would know whose it is.
-    lock.release(output)
+    lock.release_output(output)
     assert not out.exists() or not list(out.iterdir())
 
 
@@ -425,11 +422,15 @@ def test_a_tar_that_only_has_the_name_of_a_record_is_a_strangers(
     output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     with pytest.raises(InputError, match="a file that is not this tool's"):
         remove_or_refuse(output, plain.hash, 3, clean=False)
-    lock.release(output)
+    lock.release_output(output)
     assert identity(out / name) == before
 
 
 # The card.
+
+
+#: As versions wrote it that kept no record of theirs.
+FIRST_CARD = ROOT / "tests" / "support" / "first_card.txt"
 
 
 @pytest.mark.parametrize("edited", [False, True])
@@ -449,13 +450,14 @@ def test_a_card_that_somebody_edited_is_kept(
         facts = unseal(run.read_bytes())
         del facts["card_sha256"]
         run.write_bytes(seal(facts))
+        card.write_bytes(FIRST_CARD.read_bytes())
     if edited:
         card.write_text(card.read_text() + "\nPhotographed by me.\n")
     before = identity(card)
     output = lock.prepare_output(ExportOptions(output_dir=str(out)), bound=True)
     assert find_card(output) == ("kept" if edited else "ours")
     remove_or_refuse(output, plain.hash, 3, clean=True)
-    lock.release(output)
+    lock.release_output(output)
     assert card.exists() == edited
     assert not edited or identity(card) == before
 

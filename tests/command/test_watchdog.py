@@ -16,7 +16,7 @@ import pytest
 from support.exports import left_over, make_images
 
 from beam_export.cli import watchdog
-from beam_export.cli.system_limits import EXIT_CODES
+from beam_export.cli.system_limits import exit_code_of
 from beam_export.cli.watchdog import LOST, Watchdog
 from beam_export.errors import RunError
 
@@ -49,7 +49,11 @@ def waits(dog: Watchdog, before: Callable[[], object]) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("code", "words"), [(EXIT_CODES["threads"], "no more threads"), (EXIT_CODES["files"], "files")]
+    ("code", "words"),
+    [
+        (exit_code_of(RuntimeError("can't start new thread")), "no more threads"),
+        (exit_code_of(OSError("Too many open files")), "files"),
+    ],
 )
 def test_a_worker_that_says_what_it_was_short_of(code: int, words: str, workers: int) -> None:
     dog = Watchdog(lambda: None)
@@ -82,7 +86,7 @@ def test_what_was_short_is_told_whoever_comes_first() -> None:
 
 
 def test_what_is_known_of_a_worker_is_told_in_place_of_that_it_is_gone() -> None:
-    error = RuntimeError(f"Worker subprocess exited with return code {EXIT_CODES['memory']}")
+    error = RuntimeError(f"Worker subprocess exited with return code {exit_code_of(MemoryError())}")
 
     def runs() -> None:
         with Watchdog(lambda: None).watching():
@@ -262,7 +266,7 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> 
 @pytest.mark.parametrize(
     ("limit", "words"),
     [
-        ("-v 2000000", ("ulimit -v is 2000000", "--direct_num_workers")),
+        ("-v 1000000", ("ulimit -v is 1000000", "--direct_num_workers")),
         ("-n 24", ("no more files", "ulimit -n is 24", "--direct_num_workers")),
     ],
 )
@@ -270,6 +274,7 @@ def test_a_process_that_may_not_have_enough(
     images: Path, tmp_path: Path, limit: str, words: tuple[str, ...]
 ) -> None:
     line = [sys.executable, "-m", "beam_export", *flags(images, tmp_path / "out")]
+    line.append("--direct_num_workers=2")
     done = run(["bash", "-c", f'ulimit {limit}; exec "$@"', "bash", *line], tmp_path)
     assert_one_sentence(done, *words)
     assert left_over(tmp_path / "out") == []

@@ -25,7 +25,7 @@ from beam_export.images.dali.device import dali_is_installed
 from beam_export.images.dali.encoder import DaliEncoder
 from beam_export.images.dali.routing import route
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.pillow_decoder import load
+from beam_export.images.pillow_decoder import decode_stored
 from beam_export.images.pillow_encoder import PillowEncoder
 from beam_export.images.probe import probe_pixels
 from beam_export.images.transcode import transcode_batch
@@ -92,7 +92,7 @@ def test_damage_is_a_failure_where_it_is_decoded(name: str, mode: str) -> None:
 
 
 def kept_pixels(data: bytes) -> np.ndarray:
-    loaded = load(header.open_image(data, KEEP), data, KEEP)
+    loaded = decode_stored(header.open_image(data, KEEP), data, KEEP)
     assert loaded.remarks == ("damaged",)
     return np.asarray(loaded.source)
 
@@ -119,7 +119,7 @@ def test_what_libjpeg_gives_up_is_kept_too(monkeypatch: pytest.MonkeyPatch) -> N
         data[: at + 4] + b"\xee" + data[at + 5 :],
         WHOLE[: len(WHOLE) // 2] + WHOLE,
     ):
-        assert process(broken, EncodeSpec()).error == "OSError"
+        assert process(broken, EncodeSpec()).error == "UndecodableImage"
         assert process(broken, KEEP).remarks == ("damaged",)
         pixels = kept_pixels(broken)
         with monkeypatch.context() as flag:
@@ -198,7 +198,7 @@ def test_the_command_lists_damage_and_names_the_way_to_find_more(
     flags = [f"--input={source}", f"--output_dir={tmp_path / 'out'}", IN_MEMORY]
     assert cli.main(["export", *flags, "--max_failed_fraction=0.5"]) == 0
     said = capsys.readouterr().out
-    assert "1 JPEGs failed as damaged; the 6 copied ones were not decoded: --probe=full" in said
+    assert "1 JPEG failed as damaged; the 6 copied ones were not decoded: --probe=full" in said
     assert encode_step(tmp_path / "out")["failed_damaged"] == 1
     assert "damaged" not in encode_step(tmp_path / "out")
 
@@ -209,7 +209,7 @@ def test_the_command_keeps_damage_and_counts_it(
     out = tmp_path / "out"
     flags = [f"--input={source}", f"--output_dir={out}", IN_MEMORY, "--damaged=keep"]
     assert cli.main(["export", *flags]) == 0
-    assert "1 of the encoded JPEGs are damaged" in capsys.readouterr().out
+    assert "1 of the encoded JPEGs is damaged, and was kept" in capsys.readouterr().out
     assert encode_step(out)["damaged"] == 1
     (manifest,) = out.glob("*-manifest.json")
     before = manifest.read_bytes()

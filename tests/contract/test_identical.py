@@ -16,8 +16,8 @@ from support.runs import run_export, run_pipeline
 
 import beam_export
 from beam_export import Sample, WriteShards
-from beam_export.pipeline import read_samples
 from beam_export.pipeline.plan_shards import AssignKeys
+from beam_export.planning import blocks
 
 COUNT = 23
 PER_TAR = 5
@@ -41,6 +41,12 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+def options(order: str) -> dict[str, Any]:
+    """Returns the options of an order; what is shuffled is split too."""
+    split = {"split": "train=0.6,val=0.4"} if order == "shuffled" else {}
+    return {**OPTIONS, **split, "order": order}
+
+
 @pytest.fixture(scope="module", params=["source", "shuffled"])
 def order(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -50,7 +56,7 @@ def order(request: pytest.FixtureRequest) -> str:
 def reference(images: Path, order: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Hashes of an export in memory."""
     out = tmp_path_factory.mktemp("reference") / "out"
-    run_export(images, out, order=order, **OPTIONS)
+    run_export(images, out, **options(order))
     check_export(out, PER_TAR, "--samples", str(COUNT), "--allow-short")
     hashes = directory_hashes(out)
     assert any("failures" in name for name in hashes)
@@ -58,7 +64,7 @@ def reference(images: Path, order: str, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_twice(images: Path, order: str, reference: dict[str, str], tmp_path: Path) -> None:
-    run_export(images, tmp_path / "out", order=order, **OPTIONS)
+    run_export(images, tmp_path / "out", **options(order))
     assert directory_hashes(tmp_path / "out") == reference
 
 
@@ -96,14 +102,14 @@ def shuffled_arrival(monkeypatch: pytest.MonkeyPatch) -> None:
     expand = AssignKeys.expand
     monkeypatch.setattr(AssignKeys, "expand", lambda self, refs: expand(self, (scattered(refs),)))
     # Several blocks even of few images.
-    monkeypatch.setattr(read_samples, "REFS_PER_BLOCK", 4)
+    monkeypatch.setattr(blocks, "REFS_PER_BLOCK", 4)
 
 
 @pytest.mark.usefixtures("shuffled_arrival")
 def test_in_another_order_of_arrival(
     images: Path, order: str, reference: dict[str, str], tmp_path: Path
 ) -> None:
-    run_export(images, tmp_path / "out", order=order, **OPTIONS)
+    run_export(images, tmp_path / "out", **options(order))
     assert directory_hashes(tmp_path / "out") == reference
 
 
@@ -112,7 +118,7 @@ def test_in_another_order_of_arrival(
 def test_with_two_processes(
     images: Path, order: str, reference: dict[str, str], tmp_path: Path
 ) -> None:
-    run_export(images, tmp_path / "out", order=order, workers=2, **OPTIONS)
+    run_export(images, tmp_path / "out", workers=2, **options(order))
     assert directory_hashes(tmp_path / "out") == reference
 
 
@@ -122,7 +128,7 @@ def test_with_processes_twice(
     images: Path, order: str, reference: dict[str, str], tmp_path: Path, workers: int
 ) -> None:
     for name in ("a", "b"):
-        run_export(images, tmp_path / name, order=order, workers=workers, **OPTIONS)
+        run_export(images, tmp_path / name, workers=workers, **options(order))
         assert directory_hashes(tmp_path / name) == reference
 
 
@@ -134,7 +140,7 @@ def test_with_bundles_that_are_run_twice(
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    made = beam_export.ExportOptions(output_dir=str(tmp_path / "out"), order=order, **OPTIONS)
+    made = beam_export.ExportOptions(output_dir=str(tmp_path / "out"), **options(order))
     runner = FnApiRunner(bundle_repeat=2)
     pipeline = beam.Pipeline(runner=runner, options=PipelineOptions([]))
     pipeline | beam_export.ExportImages(str(images), made)
@@ -152,7 +158,7 @@ def test_by_any_path(
     """A path from here, with a detour: all but `original_path` is the same."""
     monkeypatch.chdir(tmp_path)
     given = os.path.relpath(images) + "/../" + images.name + "/"
-    export = run_export(given, "out", order=order, **OPTIONS)
+    export = run_export(given, "out", **options(order))
     assert directory_hashes("out") == reference
     assert all(row["original_path"].startswith(str(images) + "/") for row in export.rows)
 
@@ -194,7 +200,7 @@ def write(out: Path, order: str, *, runner: object = None, workers: int = 1) -> 
             | beam.Create([samples()], reshuffle=False)
             | beam.ParDo(_Shuffle()).with_output_types(Sample)
             | "OtherBundles" >> beam.Reshuffle()
-            | WriteShards(str(out), order=order, **OPTIONS)
+            | WriteShards(str(out), **options(order))
         )
 
     run_pipeline(build, runner=runner, workers=workers)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
-from support.exports import SHARED, Export, check_export, read_export
+from support.exports import SHARED, Export, check_export, make_images, read_export
+from support.runs import run_export
 
 from beam_export.cli import main as cli
 
@@ -148,3 +149,26 @@ def test_tables_are_there(export: Export) -> None:
         content = (export.out / table["name"]).read_bytes()
         assert digest(content) == table["sha256"]
         assert pq.read_table(export.out / table["name"]).num_rows > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hugging_face_datasets_have_the_splits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    source = make_images(tmp_path / "in", 60)
+    rule = "train=0.8,v-1=0.15,none=0,all=0.05"
+    export = run_export(source, tmp_path / "out", split=rule, images_per_tar=4)
+    # The directory alone: the card has the rest.
+    found = datasets.load_dataset(
+        str(export.out), cache_dir=str(tmp_path / "cache"), streaming=streaming
+    )
+    assert list(found) == ["train", "v_1", "all_5ef5ef03"]
+    for name, key in zip(["train", "v-1", "all"], found, strict=True):
+        ids = [row["member_name"].partition(".")[0] for row in export.rows if row["split"] == name]
+        # In their order, and each once.
+        assert [row["__key__"] for row in found[key]] == ids
+        assert len(ids) > 0

@@ -11,23 +11,26 @@ import pytest
 from support.exports import ROOT
 from support.pages import flag_rows
 
-from beam_export.cli.flags import VerifyCommand, export_flags
+from beam_export.cli.flags import ReportCommand, VerifyCommand, export_flags
 from beam_export.declaration import Option, declared
 from beam_export.metadata.schema import STRUCTURAL
 from beam_export.shards.parquet import FAILURES
 
 PAGES = sorted(
     page
-    for folder in ("", "docs", "docs/decisions", "templates", "benchmarks")
+    for folder in ("", "docs", "docs/decisions", "docs/tasks", "templates", "benchmarks")
     for page in (ROOT / folder).glob("*.md")
 )
 FORMAT = (ROOT / "docs" / "format.md").read_text()
-BUILT, NOT_BUILT = FORMAT.split("\n## 6. ")
-EXPORT_TABLE, VERIFY_TABLE = BUILT.split("\nFlags of `verify`")
+EXPORT_TABLE, VERIFY_TABLE = FORMAT.split("\nFlags of `verify`")
 ROWS = flag_rows(EXPORT_TABLE)
-VERIFY_ROWS = flag_rows(VERIFY_TABLE)
+VERIFY_TABLE, REPORT_TABLE = VERIFY_TABLE.split("\nFlags of `report`")
+OTHER_ROWS = {
+    VerifyCommand: flag_rows(VERIFY_TABLE),
+    ReportCommand: flag_rows(REPORT_TABLE),
+}
 FLAGS = export_flags()
-VERIFY_FLAGS = list(declared(VerifyCommand).values())
+OTHER_FLAGS = [(kind, one) for kind in OTHER_ROWS for one in declared(kind).values()]
 
 #: What names a file of the repository, and no file of a user's.
 _FILE = re.compile(r"`([\w.-]+(?:/[\w.-]+)+\.(?:py|md|json|toml|sh|yaml|yml|xml))\b")
@@ -36,7 +39,8 @@ _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 def test_the_contract_has_a_row_for_every_flag_and_no_other() -> None:
     assert set(ROWS) == {one.name for one in FLAGS}
-    assert set(VERIFY_ROWS) == {one.name for one in VERIFY_FLAGS}
+    for kind, rows in OTHER_ROWS.items():
+        assert set(rows) == set(declared(kind))
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
@@ -44,9 +48,11 @@ def test_a_row_of_the_contract_says_default_and_choices(flag: Option) -> None:
     check_row(flag, *ROWS[flag.name])
 
 
-@pytest.mark.parametrize("flag", VERIFY_FLAGS, ids=lambda flag: flag.name)
-def test_a_row_of_verify_says_the_default(flag: Option) -> None:
-    default, _ = VERIFY_ROWS[flag.name]
+@pytest.mark.parametrize(
+    ("kind", "flag"), OTHER_FLAGS, ids=[f"{kind.__name__}-{one.name}" for kind, one in OTHER_FLAGS]
+)
+def test_a_row_of_another_command_says_the_default(kind: type, flag: Option) -> None:
+    default, _ = OTHER_ROWS[kind][flag.name]
     assert default == ("none" if flag.default_text is None else flag.default_text)
 
 
@@ -58,15 +64,9 @@ def check_row(flag: Option, default: str, row: str) -> None:
     assert not [word for word in flag.choices if f"`{word}`" not in row]
 
 
-def test_flags_that_are_not_built_yet_are_none() -> None:
-    later = set(re.findall(r"`--(\w+)`", NOT_BUILT.partition("**Typing**")[0]))
-    assert later
-    assert not later & {one.name for one in FLAGS}
-
-
 def rows_of_part(number: str) -> list[list[str]]:
     """Returns the cells of the rows of a part's tables, without the marks of code."""
-    part = re.split(r"^##+ ", BUILT.split(f"\n### {number} ")[1], flags=re.MULTILINE)[0]
+    part = re.split(r"^##+ ", FORMAT.split(f"\n### {number} ")[1], flags=re.MULTILINE)[0]
     lines = re.findall(r"^\| `.*$", part, re.MULTILINE)
     return [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in lines]
 
@@ -77,7 +77,7 @@ def test_the_columns_of_the_contract_are_those_of_a_shard() -> None:
 
 
 def test_the_columns_of_failures_stand_in_the_contract() -> None:
-    part = BUILT.split("\n### 4.3 ")[1].split("\n### ")[0]
+    part = FORMAT.split("\n### 4.3 ")[1].split("\n### ")[0]
     assert [name for name in schema_names(FAILURES) if f"`{name}`" not in part] == []
 
 
@@ -114,7 +114,7 @@ def test_links_and_names_of_files_lead_somewhere(page: Path) -> None:
 
 
 def is_users(name: str) -> bool:
-    """Tells whether a name is of a user's files: its first folder is none of the repository's."""
+    """Returns whether a name is of a user's files: its first folder is none of the repository's."""
     first = name.split("/")[0]
     return not any((ROOT / folder / first).is_dir() for folder in ("", "beam_export", "docs"))
 

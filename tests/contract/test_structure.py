@@ -81,6 +81,30 @@ def own_imports(module: str) -> set[str]:
     return {own for name in imported(TREES[module]) if (own := own_module(name))}
 
 
+def home_of(module: str, name: str) -> str | None:
+    """Returns the module that defines a name, or that an import gives; None for a module itself."""
+    if f"{module}.{name}" in TREES:
+        return None
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ImportFrom) and node.module and own_module(node.module):
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return home_of(own_module(node.module), alias.name)
+    return module
+
+
+def borrowed_names(tree: ast.Module) -> list[str]:
+    """Returns what a module imports from another than the one that defines it."""
+    return [
+        f"line {node.lineno}: {alias.name} of {node.module} is of {home}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module != "beam_export"
+        if node.module and (module := own_module(node.module))
+        for alias in node.names
+        if (home := home_of(module, alias.name)) not in {None, module}
+    ]
+
+
 def opens_for_writing(call: ast.Call) -> bool:
     match call.func:
         case ast.Name(id="open"):
@@ -101,7 +125,7 @@ def opens_for_writing(call: ast.Call) -> bool:
 
 
 def opens_for_reading(call: ast.Call) -> bool:
-    """Tells whether a call of `os.open` says by its flags that it only reads."""
+    """Returns whether a call of `os.open` says by its flags that it only reads."""
     flags = set(re.findall(r"O_[A-Z]+", " ".join(map(ast.unparse, call.args[1:2]))))
     return "O_RDONLY" in flags and flags.isdisjoint({"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC"})
 
@@ -180,6 +204,36 @@ def test_google_cloud_storage_is_loaded_where_it_is_needed() -> None:
         assert not [name for name in imported(at_once) if "storage.google" in name]
 
 
+#: How pyarrow reads Parquet.
+READS_PARQUET = {"iter_batches", "read_row_group", "read_row_groups"}
+
+
+def threaded_reads(tree: ast.Module) -> list[str]:
+    """Returns calls that have Arrow's threads read a Parquet file.
+
+    They may still hold memory of Python's when the call has returned: `parquet.whole_table`.
+    """
+    found = []
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        is_threaded = call.func.attr in READS_PARQUET and given.get("use_threads") != "False"
+        if is_threaded or ast.unparse(call.func) == "pq.read_table":
+            found.append(f"line {call.lineno}: {ast.unparse(call.func)}")
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(TREES))
+def test_parquet_is_read_without_threads_of_arrow(module: str) -> None:
+    assert threaded_reads(TREES[module]) == []
+
+
+def test_a_read_by_threads_of_arrow_is_seen() -> None:
+    code = "pq.read_table(fh); file.iter_batches(9); file.read_row_group(0, use_threads=False)"
+    assert threaded_reads(ast.parse(code)) == ["line 1: pq.read_table", "line 1: file.iter_batches"]
+
+
 def test_public_names_are_where_type_checkers_find_them() -> None:
     checked = {
         alias.name: f"{node.module}".removeprefix("beam_export.")
@@ -194,6 +248,29 @@ def test_public_names_are_where_type_checkers_find_them() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(set(TREES) - PACKAGES))
+def test_names_are_imported_from_where_they_are_defined(module: str) -> None:
+    assert borrowed_names(TREES[module]) == []
+
+
+@pytest.mark.parametrize("folder", ["tests", "benchmarks", "templates"])
+def test_names_are_imported_from_where_they_are_defined_outside_the_package(folder: str) -> None:
+    borrowed = {
+        str(path.relative_to(ROOT)): borrowed_names(ast.parse(path.read_text(encoding="utf-8")))
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+    assert borrowed
+    assert {path: names for path, names in borrowed.items() if names} == {}
+
+
+def test_a_name_imported_by_way_of_another_module_is_seen() -> None:
+    tree = ast.parse("from beam_export.shards.output import Snapshot")
+    assert borrowed_names(tree) == [
+        "line 1: Snapshot of beam_export.shards.output is of shards.directory"
+    ]
+    assert borrowed_names(ast.parse("from beam_export import Sample, samples")) == []
+
+
+@pytest.mark.parametrize("module", sorted(set(TREES) - PACKAGES))
 def test_module_says_what_is_public(module: str) -> None:
     if module != "__init__" and module.startswith("_"):
         return  # `__main__`, and modules that are private as a whole
@@ -205,6 +282,27 @@ def test_module_says_what_is_public(module: str) -> None:
         if isinstance(target, ast.Name)
     ]
     assert "__all__" in targets
+
+
+#: Public names that mean the same action in two modules.
+SAME_ACTION = {"main", "walk"}
+
+
+def public_names(tree: ast.Module) -> set[str]:
+    """Returns the names of a module's own classes and functions that other modules may use."""
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_")
+    }
+
+
+def test_a_public_name_means_one_thing() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, tree in TREES.items():
+        for name in public_names(tree) - SAME_ACTION:
+            homes.setdefault(name, []).append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
 
 
 def is_record(tree: ast.Module, name: str) -> bool:
@@ -226,23 +324,78 @@ def own_callables(module: str) -> set[str]:
     return names | {name for name in defined if not is_record(tree, name)}
 
 
-def unnamed_calls(module: str) -> list[str]:
-    """Returns calls of own functions that give more than three arguments by their place alone."""
-    known = own_callables(module)
-    calls = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.Call)]
+def own_methods() -> set[str]:
+    """Returns the names of methods of this package that take more than three arguments."""
+    return {
+        method.name
+        for tree in TREES.values()
+        for kind in ast.walk(tree)
+        if isinstance(kind, ast.ClassDef)
+        for method in kind.body
+        if isinstance(method, ast.FunctionDef) and len(method.args.args) > 4
+    }
+
+
+METHODS = own_methods()
+
+
+def module_aliases(tree: ast.Module) -> set[str]:
+    """Returns the names under which a module knows other modules of this package."""
+    return {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if f"{node.module}.{alias.name}".removeprefix("beam_export.") in TREES
+    }
+
+
+def unnamed_calls(tree: ast.Module, known: set[str]) -> list[str]:
+    """Returns calls of own functions that give more than three arguments by their place alone.
+
+    Methods are known by their names, and functions of other modules by the module's; records
+    (`NamedTuple`) may be made by place, since they come by the million.
+    """
+    aliases = module_aliases(tree)
+
+    def is_own(function: ast.expr) -> bool:
+        match function:
+            case ast.Name(id=name):
+                return name in known
+            case ast.Attribute(value=ast.Name(id=owner), attr=attr) if owner in aliases:
+                return attr[:1].islower()
+            case ast.Attribute(attr=attr):
+                return attr in METHODS
+        return False
+
     return [
         f"line {call.lineno}: {ast.unparse(call.func)}"
-        for call in calls
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
         if len(call.args) > 3
         and not any(isinstance(value, ast.Starred) for value in call.args)
-        and isinstance(call.func, ast.Name)
-        and call.func.id in known
+        and is_own(call.func)
     ]
 
 
 @pytest.mark.parametrize("module", TREES)
 def test_calls_with_more_than_three_arguments_name_them(module: str) -> None:
-    assert unnamed_calls(module) == []
+    assert unnamed_calls(TREES[module], own_callables(module)) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("check_it(a, b, c, d)", True),
+        ("self.faults.add(a, b, c, d)", True),
+        ("from beam_export import naming\nnaming.member_name(a, b, c, d)", True),
+        ("check_it(a, b, c, d=d)", False),
+        ("self.faults.add(*arguments, b, c, d)", False),
+        ("struct.pack(a, b, c, d)", False),
+    ],
+)
+def test_a_call_that_does_not_name_its_arguments_is_seen(code: str, seen: bool) -> None:
+    assert bool(unnamed_calls(ast.parse(code), {"check_it"})) == seen
 
 
 @pytest.mark.parametrize("module", sorted(TREES))
@@ -255,6 +408,44 @@ def test_module_and_its_functions_are_short(module: str) -> None:
     ]
     long = {f.name: body_lines(f) for f in functions if body_lines(f) > MAX_BODY_LINES}
     assert long == {}
+
+
+#: Rooms whose modules have tests of their own, and from how many lines on.
+CORE = {"exports", "planning", "verify", "sources", "shards", "images", "metadata", "storage"}
+LEAST_LINES = 60
+#: Folders where a module's own test may stand that needs more than the core has.
+OTHER_TESTS = ("dali", "cloud", "pipeline", "command")
+#: Tests of a promise that several modules keep.
+SHARED_TESTS = {"storage.google_writer": "cloud/test_writers.py"}
+
+
+def mirror_of(module: str) -> list[Path]:
+    """Returns the tests in a module's mirror that begin with its name or import it."""
+    room, _, name = module.rpartition(".")
+    tests = ROOT / "tests"
+    if module in SHARED_TESTS:
+        return [path for path in [tests / SHARED_TESTS[module]] if path.exists()]
+    mirror = tests / "unit" / room.replace(".", "/")
+    named = [
+        path
+        for folder in (mirror, *(tests / one for one in OTHER_TESTS))
+        for path in folder.glob(f"test_{name}*.py")
+    ]
+    return named or [path for path in mirror.glob("test_*.py") if module in modules_used(path)]
+
+
+def modules_used(path: Path) -> set[str]:
+    """Returns the modules of this package that a file imports something of."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {own for name in imported(tree) if (own := own_module(name))}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [name for name in TREES if name.split(".")[0] in CORE and LINES[name] > LEAST_LINES],
+)
+def test_a_module_of_the_core_has_its_mirror(module: str) -> None:
+    assert mirror_of(module)
 
 
 def loaded_by(folder: Path, *arguments: str) -> set[str]:
@@ -271,6 +462,12 @@ def loaded_by(folder: Path, *arguments: str) -> set[str]:
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
 def test_help_loads_nothing_large(arguments: list[str]) -> None:
     assert loaded_by(ROOT, *arguments) == set()
+
+
+@pytest.mark.parametrize("command", ["export", "verify", "report"])
+def test_help_of_a_command_loads_neither_beam_nor_pillow(command: str) -> None:
+    # Options of filters and columns are checked with pyarrow's types.
+    assert loaded_by(ROOT, command, "--help") <= {"numpy", "pyarrow"}
 
 
 @pytest.mark.parametrize("place", ["__init__", "cli/__init__", "cli/main", "text"])

@@ -12,4 +12,6 @@ def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) 
         raise OSError(name)
 
     monkeypatch.setattr(device.ctypes, "CDLL", missing)
-    assert device.gpu_names.__wrapped__() == ()
+    device._gpus.cache_clear()
+    assert device.gpu_names() == device.gpu_memory() == ()
+    device._gpus.cache_clear()

@@ -20,6 +20,8 @@ from PIL import Image
 from support.devices import need_dali, need_gpu
 from support.exports import PHOTOS, ROOT
 from support.fake_engine import FakeEngine
+from support.fake_gpu.device import FakeDevice
+from support.fake_gpu.machine import libraries
 from support.pictures import exif, save, smooth
 
 from beam_export.errors import RunError, SampleError
@@ -48,7 +50,7 @@ def _faked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., DaliEncoder]:
     def make(engine: FakeEngine, device: str = "cpu", threads: int = 1) -> DaliEncoder:
         monkeypatch.setattr(f"{MODULE}.dali_is_installed", lambda: True)
         monkeypatch.setattr(f"{MODULE}.gpu_names", lambda: ("NVIDIA Fake 9",))
-        monkeypatch.setattr(f"{MODULE}._try_out", lambda engines: None)
+        monkeypatch.setattr(f"{MODULE}.load_libraries", lambda _: libraries(FakeDevice(1 << 30)))
         encoder = DaliEncoder(ALWAYS, device, threads)
         monkeypatch.setattr(encoder, "_engine", lambda *_: engine)
         return encoder
@@ -106,6 +108,7 @@ def test_a_machine_without_what_was_chosen_fails(monkeypatch: pytest.MonkeyPatch
 
 def test_a_device_that_does_not_decode_is_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{MODULE}.dali_is_installed", lambda: True)
+    monkeypatch.setattr(f"{MODULE}.load_libraries", lambda _: libraries(FakeDevice(1 << 30)))
     encoder = DaliEncoder(ALWAYS, "cpu")
     monkeypatch.setattr(encoder, "_engine", lambda *_: FakeEngine(bad=[64]))
     with pytest.raises(RunError, match="does not decode a plain JPEG"):
@@ -143,7 +146,7 @@ def test_pipelines_run_only_where_pixels_change(encoder: DaliEncoder) -> None:
 
 
 def test_pipelines_see_the_pixels(encoder: DaliEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    from beam_export.images.dali.graph import Pipelines
+    from beam_export.images.dali.pipelines import Pipelines
 
     seen: list[tuple[int, ...]] = []
     run = Pipelines.run

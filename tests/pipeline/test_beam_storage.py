@@ -23,6 +23,7 @@ from beam_export.errors import InputError, SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources.entries import Listed
 from beam_export.sources.reader import Reader
+from beam_export.storage.registry import check_reachable
 from beam_export.storage.uris import scheme_of
 
 CONTENT = bytes(range(200))
@@ -80,6 +81,11 @@ def remote() -> Iterator[dict[str, bytes]]:
 )
 def test_a_scheme_is_what_beam_takes_for_one(path: str) -> None:
     assert scheme_of(path) == FileSystems.get_scheme(path)
+
+
+def test_an_unknown_scheme_is_named_with_its_flag() -> None:
+    with pytest.raises(InputError, match=r"--ids=nope://x: Beam has no file system here for nope"):
+        check_reachable("--ids", "nope://x")
 
 
 # Listing.

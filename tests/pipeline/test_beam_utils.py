@@ -5,11 +5,23 @@ from __future__ import annotations
 import collections
 import pickle
 from collections.abc import Iterable, Iterator
+from typing import Any
 
+import apache_beam as beam
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
+from support.runs import run_pipeline
 
 from beam_export.pipeline import beam_utils
-from beam_export.pipeline.beam_utils import GroupInBundle, MergeAll
+from beam_export.pipeline.beam_utils import (
+    CallOnce,
+    GroupInBundle,
+    MergeAll,
+    MergeBundle,
+    elements_of,
+    merge_parts,
+    sides_of,
+)
 
 
 class Sum:
@@ -26,29 +38,56 @@ class Sum:
         return f"={self.total}"
 
 
-def combined(combine: MergeAll, bundles: list[list[object]]) -> object:
-    parts = []
+def merged(step: MergeBundle, bundles: list[list[object]]) -> list[Any]:
+    step = pickle.loads(pickle.dumps(step))
+    parts: list[Any] = []
     for bundle in bundles:
-        part = combine.create_accumulator()
+        step.start_bundle()
         for element in bundle:
-            part = combine.add_input(part, element)
-        parts.append(part)
-    return combine.extract_output(combine.merge_accumulators(parts))
+            step.process(element)
+        parts.extend(one.value for one in step.finish_bundle())
+    return parts
 
 
 def test_accumulators_merge_and_an_empty_bundle_adds_nothing() -> None:
-    combine = pickle.loads(pickle.dumps(MergeAll(Sum, Sum.add, Sum.shown)))
-    assert combined(combine, [[1, 2], [], [4]]) == "=7"
-    assert combined(combine, []) == "=0"
+    parts = merged(MergeBundle(Sum, Sum.add), [[1, 2], [], [4]])
+    assert [part.total for part in parts] == [3, 4]
+    assert merge_parts(parts, Sum, Sum.shown) == "=7"
+    assert merge_parts([], Sum, Sum.shown) == "=0"
 
 
 def test_elements_may_be_accumulators_themselves() -> None:
     one, two = Sum(), Sum()
     one.add(3)
     two.add(5)
-    found = combined(MergeAll(Sum), [[one], [two]])
+    found = merge_parts(merged(MergeBundle(Sum), [[one], [two]]), Sum)
     assert isinstance(found, Sum)
     assert (found.total, one.total, two.total) == (8, 3, 5)
+
+
+def test_a_merge_of_nothing_and_of_all_is_one_element() -> None:
+    def build(pipeline: beam.Pipeline) -> None:
+        for name, numbers in ("none", []), ("some", [1, 2, 4]):
+            given = pipeline | name >> beam.Create(numbers)
+            found = given | f"Merge_{name}" >> MergeAll(Sum, Sum.add, Sum.shown)
+            assert_that(found, equal_to([f"={sum(numbers)}"]), label=f"Check_{name}")
+
+    run_pipeline(build)
+
+
+def test_side_inputs_of_one_name_are_put_together_again() -> None:
+    def build(pipeline: beam.Pipeline) -> None:
+        odd, even = pipeline | "Odd" >> beam.Create([1, 3]), pipeline | "Even" >> beam.Create([2])
+        sides = {**sides_of("numbers", (odd, even)), **sides_of("numbers_not", (odd,))}
+        found = pipeline | CallOnce(list, numbers_of, **sides)
+        assert_that(found, equal_to([[1, 2, 3]]))
+
+    run_pipeline(build)
+
+
+def numbers_of(**sides: Iterable[int]) -> list[int]:
+    assert elements_of("none", sides) == []
+    return sorted(elements_of("numbers", sides))
 
 
 def by_first_letter(words: str, drop: str) -> Iterator[tuple[int, str]]:

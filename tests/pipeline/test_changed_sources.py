@@ -583,7 +583,9 @@ def test_an_input_that_changes_while_it_is_verified(
     command = ["verify", str(tmp_path / "out"), f"--against={folder}", "--direct_num_workers=1"]
     assert cli.main(command) == 0
     victim = folder / f"{IDS[3]}.jpg"
-    left = before(monkeypatch, "pipeline.verify_input.load", lambda: put(victim, IMAGE[::-1]))
+    left = before(
+        monkeypatch, "pipeline.verify_input.load_batches", lambda: put(victim, IMAGE[::-1])
+    )
     capsys.readouterr()
     assert cli.main(command) == 1
     assert left[0] <= 0

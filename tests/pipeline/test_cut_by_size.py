@@ -1,4 +1,4 @@
-"""Shards by size: a bucket at a time gives what one greedy pass gives."""
+"""Exports with `--max_tar_bytes`: tars are as large as planned, and never larger than asked."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def parse(*flags: str) -> ExportCommand:
 @pytest.mark.parametrize(
     "flag",
     [
-        *("--nonsense", "--nonsense=5", "--images-per-tar=5", "-x", "stray", "--", "--help_me"),
+        *("--nonsense", "--nonsense=5", "-x", "--", "--help_me"),
         # Abbreviations: what they mean would change with the next flag.
         *("--images=5", "--images_per=5", "--verb", "--qual=5"),
         *("--direct_num=2", "--runn=DirectRunner"),
@@ -24,9 +24,10 @@ def parse(*flags: str) -> ExportCommand:
 def test_unknown_flags_are_refused(flag: str) -> None:
     with pytest.raises(InputError) as caught:
         parse(flag)
-    assert caught.value.sentence == (
-        f"{flag} is no flag of beam-export nor of Beam: see beam-export export --help."
-    )
+    # What was probably meant is in test_unknown_flags.
+    sentence = caught.value.sentence
+    assert sentence.startswith(f"{flag} is no flag of beam-export nor of Beam")
+    assert sentence.endswith(": see beam-export export --help.")
 
 
 @pytest.mark.parametrize(

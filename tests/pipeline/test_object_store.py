@@ -212,3 +212,14 @@ def test_tables_in_a_store_name_objects_beside_them_and_local_files(tmp_path: Pa
     ]
     assert [export.image(row) for row in export.rows] == [picture(n) for n in (0, 2, 1, 3)]
     assert [one["original_path"] for one in export.failures] == ["mem://in/gone.jpg"]
+
+
+def test_indexes_in_a_store_are_those_on_a_disk(tmp_path: Path) -> None:
+    folder = make_images(tmp_path / "in", 5)
+    local = run_local(folder, tmp_path / "local", images_per_tar=2, index="all")
+    export(str(folder), "mem://bucket/out", images_per_tar=2, index="all")
+    out = download("mem://bucket/out", tmp_path / "out")
+    assert directory_hashes(out) == directory_hashes(local.out)
+    OBJECTS["mem://bucket/out/sizes.json"] = (b"{}", time.time())
+    with pytest.raises(InputError, match=r"holds sizes.json, where --index is to write"):
+        export(str(folder), "mem://bucket/out", images_per_tar=2, index="all")

@@ -22,4 +22,4 @@ def test_the_end_tells_of_them(tmp_path: Path) -> None:
     manifest = json.loads(file.read_text())
     step = next(step for step in manifest["steps"] if step["step"] == "encode")
     assert step["other_colors"] == 1
-    assert "1 PNGs have colours that are not converted" in display.summary(manifest, "out", 1.0)
+    assert "1 PNG has colours that are not converted" in display.summary(manifest, "out", 1.0)

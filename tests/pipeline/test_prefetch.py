@@ -38,6 +38,9 @@ class FakeReader:
             raise OSError("gone for now")
         return member.uri.encode().ljust(member.size, b".")
 
+    def read_file(self, member: Member) -> bytes | None:
+        return None
+
     def read_all(self, members: Sequence[Member]) -> list[bytes | SampleError]:
         found: list[bytes | SampleError] = []
         for member in members:
@@ -46,6 +49,20 @@ class FakeReader:
             except SampleError as error:
                 found.append(error)
         return found
+
+
+class WatchedReader(FakeReader):
+    """Says when it comes to one of the files."""
+
+    def __init__(self, watched: str, waits: float = 0) -> None:
+        super().__init__(waits)
+        self.watched = watched
+        self.reached = threading.Event()
+
+    def read(self, member: Member) -> bytes:
+        if member.uri == self.watched:
+            self.reached.set()
+        return super().read(member)
 
 
 class FakeEncoder:
@@ -138,13 +155,10 @@ def test_batches_are_bounded_by_number_and_bytes(
         )
         for size in sizes
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefetch, "BATCH_SAMPLES", most)
-        patch.setattr(prefetch, "BATCH_BYTES", most_bytes)
-        batches = [
-            [given_ref.image.size + given_ref.fields[0].size for given_ref, _ in batch]
-            for batch in prefetch._batches((one, "") for one in refs)
-        ]
+    batches = [
+        [given_ref.image.size + given_ref.fields[0].size for given_ref, _ in batch]
+        for batch in prefetch._batches(((one, "") for one in refs), most, most_bytes)
+    ]
     assert [size for batch in batches for size in batch] == sizes
     for batch, following in zip(batches, [*batches[1:], None], strict=False):
         assert 1 <= len(batch) <= most
@@ -161,9 +175,10 @@ def test_an_encoder_gets_whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert encoder.batches == [4, 4, 2]
 
 
-@pytest.mark.parametrize(("device", "ahead"), [("cpu", 1), ("L4", 2)])
+@pytest.mark.parametrize(("device", "ahead"), [("cpu", 1), ("L4", 3)])
 def test_few_batches_are_ahead(device: str, ahead: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 4)
+    for name in ("BATCH_SAMPLES", "DEVICE_BATCH_SAMPLES"):
+        monkeypatch.setattr(prefetch, name, 4)
     taken: list[str] = []
 
     def keyed() -> Iterator[tuple[SampleRef, str]]:
@@ -187,20 +202,13 @@ def test_a_batch_is_read_while_another_is_used_where_reading_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 4)
-    read_ahead = threading.Event()
-
-    class Reader(FakeReader):
-        def read(self, member: Member) -> bytes:
-            if member.uri == "11":
-                read_ahead.set()
-            return super().read(member)
-
+    reader = WatchedReader("11", waits=0.01)
     refs = ((ref(str(number)), "") for number in range(20))
-    stream = load_and_encode(refs, Reader(waits=0.01), FakeEncoder())  # type: ignore[arg-type]
+    stream = load_and_encode(refs, reader, FakeEncoder())  # type: ignore[arg-type]
     # The first batch shows that reading waits, the second is at hand.
     for _ in range(5):
         next(stream)
-    assert read_ahead.wait(20)
+    assert reader.reached.wait(20)
     stream.close()
 
 
@@ -208,22 +216,16 @@ def test_what_is_far_away_is_read_ahead_from_the_first_batch_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 4)
-    read_ahead = threading.Event()
 
-    class Reader(FakeReader):
-        def read(self, member: Member) -> bytes:
-            if member.uri == "gs://far/7":
-                read_ahead.set()
-            return super().read(member)
-
+    class Reader(WatchedReader):
         def ahead(self, items: Iterator[Any], members: object) -> Iterator[Any]:
             return items
 
-    reader = Reader()
+    reader = Reader("gs://far/7")
     refs = ((ref(f"gs://far/{number}"), "") for number in range(20))
     stream = load_and_encode(refs, reader, FakeEncoder())  # type: ignore[arg-type]
     next(stream)
-    assert read_ahead.wait(20)
+    assert reader.reached.wait(20)
     stream.close()
     assert threading.get_ident() not in reader.threads
 
@@ -257,21 +259,32 @@ def test_where_reading_only_works_no_thread_does_it(
     assert [thread == threading.get_ident() for thread in reader.threads] == here
 
 
-def test_a_device_encodes_a_batch_while_another_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "BATCH_SAMPLES", 2)
-    second = threading.Event()
+def test_a_device_encodes_two_batches_while_another_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(prefetch, "DEVICE_BATCH_SAMPLES", 2)
+    both = threading.Barrier(2, timeout=10)
 
     class Encoder(FakeEncoder):
         def encode_batch(self, images: Sequence[ImageInput]) -> list[Result]:
-            if self.batches:
-                second.set()
+            if images[0] != b"a":
+                # Broken unless the two are at work at the same time.
+                both.wait()
             return super().encode_batch(images)
 
-    refs = ((ref(name), "") for name in "abcd")
+    refs = ((ref(name), "") for name in "aabbcc")
     stream = load_and_encode(refs, FakeReader(), Encoder("L4"))  # type: ignore[arg-type]
-    next(stream)
-    assert second.wait(10)
-    assert len(list(stream)) == 3
+    assert [ready.ref.id for ready in stream] == list("aabbcc")  # type: ignore[union-attr]
+
+
+def test_a_device_gets_larger_batches() -> None:
+    encoder = FakeEncoder("L4")
+    fed([ref(str(number)) for number in range(200)], encoder=encoder)
+    assert encoder.batches == [128, 72]
+    large = ref("x")._replace(image=Member("png", "x", 0, 100 << 20))
+    limits = prefetch.batch_limits(encoder)  # type: ignore[arg-type]
+    batches = list(prefetch._batches(((large, "") for _ in range(5)), *limits))
+    assert list(map(len, batches)) == [2, 2, 1]
 
 
 def test_an_error_of_the_machine_is_raised_and_the_samples_before_it_are_not_lost(

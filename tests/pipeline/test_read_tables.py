@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import csv
 import datetime
+import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -164,17 +166,22 @@ def test_a_hugging_face_export_comes_back_whole(tmp_path: Path) -> None:
     assert columns(export) == pa.schema([("label", pa.int64())])
 
 
-def test_failed_rows_of_img2dataset_are_failures(tmp_path: Path) -> None:
-    table = pa.table(
+def _downloads() -> pa.Table:
+    """Returns what img2dataset says of three downloads, the second of which failed."""
+    return pa.table(
         {
             "id": pa.array([5, 6, 7], pa.int64()),
             "url": ["http://a", "http://b", "http://c"],
             "key": ["000", "001", "002"],
             "status": ["success", "failed_to_download", "success"],
             "error_message": [None, "HTTP Error 404", None],
-            "jpg": [picture(1), None, picture(2)],
         }
     )
+
+
+def test_failed_rows_of_img2dataset_are_failures(tmp_path: Path) -> None:
+    images = pa.array([picture(1), None, picture(2)])
+    table = _downloads().append_column("jpg", images)
     source = write(tmp_path / "00000.parquet", table)
     export = run_export(source, tmp_path / "out", max_failed_fraction=0.5)
     assert export.ids == ["000", "002"]
@@ -187,6 +194,39 @@ def test_failed_rows_of_img2dataset_are_failures(tmp_path: Path) -> None:
         "error": "failed_to_download",
         "message": "HTTP Error 404",
     }
+
+
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+@pytest.mark.parametrize(
+    "chosen",
+    [{"filter": "id >= 7"}, {"ids": "ids.txt"}, {"exclude_ids": "ids.txt"}, {"limit": 1}],
+    ids=lambda chosen: next(iter(chosen)),
+)
+def test_failed_rows_of_img2dataset_are_failures_whatever_is_chosen(
+    tmp_path: Path, kind: str, chosen: dict[str, Any]
+) -> None:
+    """Their other columns are those of a download that there is none of: no filter can judge."""
+    table = _downloads()
+    if kind == "parquet":
+        table = table.append_column("jpg", pa.array([picture(1), None, picture(2)]))
+    source = write(tmp_path / "in" / "00000.parquet", table)
+    if kind == "tar":
+        with tarfile.open(source.with_suffix(".tar"), "w") as tar:
+            for key in ("000", "002"):
+                member = tarfile.TarInfo(f"{key}.jpg")
+                member.size = len(picture(int(key)))
+                tar.addfile(member, io.BytesIO(picture(int(key))))
+    (tmp_path / "ids.txt").write_text("002\n")
+    given = {name: str(tmp_path / one) if one == "ids.txt" else one for name, one in chosen.items()}
+    export = run_export(source.parent, tmp_path / "out", max_failed_fraction=0.5, **given)
+    left = ["002"] if {"filter", "ids"} & chosen.keys() else ["000"]
+    assert export.ids == left
+    assert [one["image_id"] for one in export.failures] == ["001"]
+    totals = export.manifest["totals"]
+    assert (totals["read"], totals["failed"], totals["written"]) == (3, 1, 1)
+    assert totals["filtered"] + totals["limited"] == 1
+    with pytest.raises(RunError, match="1 of 2 images failed"):
+        run_export(source.parent, tmp_path / "strict", **given)
 
 
 @needs_data
@@ -259,7 +299,7 @@ def test_tables_of_paths(make: Any, places: Path, tmp_path: Path) -> None:
     suffix = make.__name__.removeprefix("as_")
     source = make(places / f"table.{suffix}")
     export = run_export(source, tmp_path / "out", max_failed_fraction=0.5)
-    assert export.ids == ["a", "./sub/b", "../elsewhere-c", "d é"]
+    assert export.ids == ["a", "sub/b", "elsewhere-c", "d é"]
     assert export.rows[1]["original_path"] == str(places / "sub/b.jpg")
     assert [row["n"] for row in export.rows] == [1.0, None, 2.5, 3.0]
     assert [row["code"] for row in export.rows] == ["007", "8", "9", "x"]

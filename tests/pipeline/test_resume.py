@@ -305,7 +305,7 @@ def hold(out: str, ready: Any, done: Any) -> None:
         target.write(b"alive")
     ready.set()
     done.wait(60)
-    lock.release(output)
+    lock.release_output(output)
 
 
 def test_a_second_run_refuses_and_leaves_the_first_alone(

@@ -313,7 +313,44 @@ def test_nothing_is_added_to_a_run_that_selects_nothing() -> None:
     options = beam_export.ExportOptions(output_dir="out")
     pipeline = beam.Pipeline()
     blocks = pipeline | beam.Create([b""])
-    joined = blocks | select_samples.JoinTables(options, None)
-    selected = joined.blocks | select_samples.SelectSamples(options, blocks, joined.tally)
+    joined = blocks | select_samples.JoinTables(options, ())
+    selected = joined.blocks | select_samples.SelectSamples(options, blocks, joined.tallies)
     assert selected.blocks is joined.blocks is blocks
-    assert selected.tally is joined.tally
+    assert selected.tallies == joined.tallies == ()
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        (["--ids={ids}", "cat-1"], ["cat-1"]),
+        (["--ids={ids}", "cat"], ["cat", "cat-1", "cat-2"]),
+        (["--exclude_ids={ids}", "cat-1"], ["cat", "cat-2"]),
+        (["--ids={ids}", "cat-2", "--order=shuffled", "--split=a=0.5,b=0.5"], ["cat-2"]),
+    ],
+)
+def test_a_sample_keeps_the_name_that_a_list_knows_it_by(
+    tmp_path: Path, flags: list[str], names: list[str]
+) -> None:
+    inputs = []
+    for number in range(3):
+        (tmp_path / f"in{number}").mkdir()
+        (tmp_path / f"in{number}/cat.jpg").write_bytes(picture(number))
+        inputs.append(f"{tmp_path}/in{number}")
+    ids = tmp_path / "ids.txt"
+    ids.write_text(f"{flags[1]}\n")
+    given = [one.format(ids=ids) for one in (flags[0], *flags[2:])]
+    line = ["export", f"--input={','.join(inputs)}", "--duplicates=rename", *given]
+    assert cli.main([*line, f"--output_dir={tmp_path}/out", "--direct_num_workers=1"]) == 0
+    found = read_export(tmp_path / "out")
+    assert sorted(row["image_id"] for row in found.rows) == names
+    check_export(tmp_path / "out", 1000)
+    # The image of that name, whose own is the same.
+    for row in found.rows:
+        number = int(row["image_id"].partition("-")[2] or 0)
+        assert row["original_path"] == f"{tmp_path}/in{number}/cat.jpg"
+    # The same samples under other names are another dataset.
+    ids.write_text("cat\n")
+    last = [line[0], f"--input={inputs[-1]}", *line[2:], f"--output_dir={tmp_path}/other"]
+    if not flags[0].startswith("--exclude"):
+        assert cli.main([*last, "--direct_num_workers=1"]) == 0
+        assert found.manifest["hash"] != read_export(tmp_path / "other").manifest["hash"]

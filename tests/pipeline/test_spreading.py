@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -13,13 +14,20 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from support.exports import picture
 from support.runs import run_export
 
 import beam_export
 from beam_export.pipeline import read_samples, read_tables, read_tars
+from beam_export.pipeline.dry_run import DryRun
+from beam_export.pipeline.list_inputs import ListInputs
+from beam_export.planning.spill_files import load
+from beam_export.shards.lock import prepare_output, release_output
+from beam_export.sources.contents import FOLDER_TABLE
 from beam_export.sources.entries import Source
 from beam_export.sources.patterns import parse_inputs
 
@@ -58,7 +66,7 @@ def test_samples_of_one_large_tar_are_handed_on_before_their_json_is_read(
     assert [[ref.metadata for ref in block] for block in found[None]] == [
         [{"number": number} for number in range(start, start + 10)] for start in (0, 10)
     ]
-    later = [pickle.loads(packed) for packed in found["later"]]
+    later = [pickle.loads(load(packed)) for packed in found["later"]]
     assert [len(block) for block in later] == [10, 10, 10, 10, 10, 10, 10, 5]
     assert all(ref.metadata == {} for block in later for ref in block)
     export = run_export(path, tmp_path / "out", images_per_tar=50)
@@ -92,14 +100,14 @@ def test_lines_of_one_large_table_are_cut_into_blocks(tmp_path: Path) -> None:
     lines = [json.dumps({"path": f"img/{number}.jpg"}) for number in range(2500)]
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
     for name, blocks in (("t.csv", [0, 1000, 1000, 500]), ("t.jsonl", [1000, 1000, 500])):
-        found = outputs(read_tables._CutText(), source("table", tmp_path / name))
+        found = outputs(read_tables._CutText("utf-8"), source("table", tmp_path / name))
         assert [len(read_tables._unpack_lines(one)[1].lines) for one in found[None]] == blocks
 
 
 def test_large_lines_make_small_blocks(tmp_path: Path) -> None:
     line = json.dumps({"path": "a.jpg", "text": "x" * (1 << 20)})
     (tmp_path / "t.jsonl").write_text("\n".join([line] * 9))
-    found = outputs(read_tables._CutText(), source("table", tmp_path / "t.jsonl"))
+    found = outputs(read_tables._CutText("utf-8"), source("table", tmp_path / "t.jsonl"))
     assert [len(read_tables._unpack_lines(one)[1].lines) for one in found[None]] == [4, 4, 1]
 
 
@@ -114,22 +122,73 @@ def test_one_large_folder_is_listed_in_blocks(tmp_path: Path) -> None:
     for number in range(2500):
         (tmp_path / f"{number}.jpg").touch()
     (pattern,) = parse_inputs(str(tmp_path))
-    found = outputs(read_samples._ListInputs("", "auto", None), pattern)
-    assert [len(pickle.loads(block)[2]) for block in found[None]] == [1000, 1000, 500]
+    found = outputs(ListInputs("", "auto", None), pattern)
+    assert [len(pickle.loads(load(block))[2]) for block in found[None]] == [1000, 1000, 500]
 
 
-def test_pieces_are_dealt_out_between_the_steps() -> None:
+def steps_of(pipeline: beam.Pipeline) -> list[str]:
+    """Returns the full names of all steps."""
     labels: list[str] = []
 
     class Visitor(PipelineVisitor):
         def visit_transform(self, node: AppliedPTransform) -> None:
             labels.append(node.full_label)
 
+    pipeline.visit(Visitor())
+    return labels
+
+
+def test_images_alone_need_no_steps_for_anything_else(tmp_path: Path) -> None:
+    given = tmp_path / "in"
+    given.mkdir()
+    options = beam_export.ExportOptions(output_dir=str(tmp_path / "out"))
+    output = prepare_output(options, bound=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(release_output, output)
+        counts = []
+        for kinds in (frozenset({"files"}), None):
+            pipeline = beam.Pipeline()
+            pipeline | beam_export.ExportImages(str(given), options, output=output, kinds=kinds)
+            labels = steps_of(pipeline)
+            assert any("ReadTars" in one for one in labels) == (kinds is None)
+            assert any("MeasureImages" in one for one in labels) == (kinds is None)
+            assert not any("JoinTables" in one for one in labels)
+            # Each of them would be three stages of the local runner.
+            assert not any("CombineGlobally" in one for one in labels)
+            counts.append(len(labels))
+    assert counts[0] < 60 < counts[1]
+
+
+def test_tables_of_folders_have_steps_where_a_look_has_seen_some(tmp_path: Path) -> None:
+    """What was seen is not looked for a second time: here it has gone since."""
+    given, options = tmp_path / "in", beam_export.ExportOptions(output_dir=str(tmp_path / "out"))
+    given.mkdir()
+    output = prepare_output(options, bound=False)
+    with contextlib.ExitStack() as stack:
+        stack.callback(release_output, output)
+        for kinds in (frozenset({"files"}), frozenset({"files", FOLDER_TABLE})):
+            pipeline = beam.Pipeline()
+            pipeline | beam_export.ExportImages(str(given), options, output=output, kinds=kinds)
+            joins = any("ReadFolderTables" in one for one in steps_of(pipeline))
+            assert joins == (FOLDER_TABLE in kinds)
+
+
+def test_one_worker_is_dealt_nothing() -> None:
+    options = beam_export.ExportOptions(output_dir="out")
+    for workers in (1, 2):
+        made = PipelineOptions([f"--direct_num_workers={workers}"])
+        pipeline = beam.Pipeline(runner=FnApiRunner(), options=made)
+        pipeline | read_samples.ReadSamples(parse_inputs("/in"), options.output_dir)
+        dealt = [one for one in steps_of(pipeline) if "/Spread" in one]
+        assert bool(dealt) == (workers > 1)
+
+
+def test_pieces_are_dealt_out_between_the_steps() -> None:
     pipeline = beam.Pipeline()
     options = beam_export.ExportOptions(output_dir="out")
     images = read_samples.ReadSamples(parse_inputs("/in"), options.output_dir)
     pipeline | "ReadSamples" >> images
-    pipeline.visit(Visitor())
+    labels = steps_of(pipeline)
     steps = [
         ("ListInputs", "SpreadBlocks", "MakeRefs"),
         ("ReadTables/OpenTables", "ReadTables/SpreadGroups", "ReadTables/ReadGroups"),
@@ -143,3 +202,22 @@ def test_pieces_are_dealt_out_between_the_steps() -> None:
             for label in three
         ]
         assert at == sorted(at), three
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_no_side_input_is_one_output_of_several(tmp_path: Path, dry: bool) -> None:
+    """Beam's own DirectRunner would put the other outputs of such a step into it too."""
+    (tmp_path / "in").mkdir()
+    options = beam_export.ExportOptions(output_dir=str(tmp_path / "out"), metadata="auto")
+    pipeline = beam.Pipeline()
+    given = str(tmp_path / "in")
+    pipeline | (DryRun(given, options, None) if dry else beam_export.ExportImages(given, options))
+    sides = []
+
+    class Visitor(PipelineVisitor):
+        def visit_transform(self, node: AppliedPTransform) -> None:
+            sides.extend((node.full_label, side.pvalue) for side in node.side_inputs)
+
+    pipeline.visit(Visitor())
+    assert len(sides) > 4
+    assert [label for label, side in sides if len(side.producer.outputs) > 1] == []

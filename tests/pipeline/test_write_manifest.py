@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from support.shard_results import shard_result
 
 from beam_export.errors import RunError
 from beam_export.images.pillow_encoder import PillowEncoder
@@ -19,28 +20,17 @@ from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.write_manifest import write_manifest
 from beam_export.planning.duplicates import Decisions
 from beam_export.planning.join import Tally
+from beam_export.planning.members import MemberRules
 from beam_export.planning.outcome import Outcome
 from beam_export.planning.plan import make_plan, segments
 from beam_export.samples import Failure
 from beam_export.shards.manifest import Manifest
 from beam_export.shards.output import Output
-from beam_export.shards.writer import ShardResult
 
 PAIRS = [(bytes([number]), bytes([number]) * 32) for number in range(4)]
 LAYOUT = make_plan(segments(PAIRS, 0, 4, None), b"", None)
 NAMES = ShardNames(LAYOUT.hash)
-RESULT = ShardResult(
-    number=0,
-    samples=4,
-    copied=4,
-    encoded=0,
-    bytes=1000,
-    parquet_bytes=100,
-    tar_sha256="a" * 64,
-    parquet_sha256="b" * 64,
-    plan="c" * 64,
-    failures=(),
-)
+RESULT = shard_result(copied=4)
 LOST = Failure("a.tar", "/in/a.tar", "list", "BrokenSource", "it ends early")
 
 
@@ -62,6 +52,7 @@ def write(run: ExportRun, **given: Any) -> Manifest:
         probe_failures=[],
         skipped={},
         tally=Tally(),
+        rules=MemberRules(),
     )
     return write_manifest(
         run,

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import random
+import typing
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -131,7 +132,16 @@ def test_bytes_arrays_and_paths(tmp_path: Path) -> None:
         (Sample("x", picture(1), fields=None), ["fields", "NoneType"]),
         (Sample("x", picture(1), metadata={"a": object()}), ["object"]),
         (Sample("x", picture(1), fields={"TXT": b"a"}), ["TXT"]),
-        (Sample("x", picture(1), fields={"txt": "a"}), ["txt", "str"]),
+        (Sample("x", picture(1), fields={"txt": 5}), ["txt", "int"]),
+        (Sample("x", picture(1), fields={"txt": None}), ["txt", "NoneType"]),
+        (Sample("x", picture(1), fields={"txt": "\udce9"}), ["txt", "UTF-8"]),
+        (Sample("x", picture(1), fields={"json": ["a"]}), ["json", "list"]),
+        (Sample("x", picture(1), fields={"json": {"a": object()}}), ["json", "JSON", "object"]),
+        (Sample("x", picture(1), fields={"json": {"a": float("nan")}}), ["json", "JSON"]),
+        (Sample("x", Image.new("F", (4, 4))), ["floats"]),
+        (Sample("x", Image.new("RGB", (0, 4))), ["(4, 0, 3)"]),
+        (Sample("x", Image.open(io.BytesIO(picture(1)[:-20]))), ["truncated"]),
+        (Sample("x", picture(1), Path("x"), fields={"a b": "c"}), ["a b"]),
         (Sample("x", picture(1), fields={3: b"a"}), ["3"]),
         (Sample("x", picture(1), fields={"jpg": b"a"}), ["jpg"]),
     ],
@@ -161,6 +171,61 @@ def spilled_failures(folder: Path, sample: Sample) -> list[beam_export.Failure]:
     values = [getattr(element, "value", element) for element in elements]
     values = [getattr(value, "value", value) for value in values]
     return [value for value in values if isinstance(value, beam_export.Failure)]
+
+
+def test_images_of_pillow_text_dicts_and_paths(tmp_path: Path) -> None:
+    path = tmp_path / "in" / "a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(picture(3))
+    red = Image.new("RGB", (9, 7), (200, 30, 40))
+    samples = [
+        Sample("lazy", Image.open(path)),
+        Sample("rgb", red, path, fields={"txt": "ein Bär", "json": {"b": [1, 0.5], "a": "ä"}}),
+        Sample("gray", red.convert("L"), fields={"txt": b"bytes"}),
+        Sample("clear", Image.new("RGBA", (9, 7), (0, 0, 0, 0)), fields={"txt": ""}),
+        Sample("file", None, path, fields={"json": {}}),
+    ]
+    export, _ = write(samples, tmp_path / "out")
+    rows = {row["image_id"]: row for row in export.rows}
+    members = {name: data for shard in export.shards for name, data in shard.members.items()}
+    assert members["rgb.txt"] == "ein Bär".encode()
+    assert members["rgb.json"] == '{"b": [1, 0.5], "a": "ä"}'.encode()
+    assert (members["gray.txt"], members["clear.txt"]) == (b"bytes", b"")
+    assert members["file.json"] == b"{}"
+    assert rows["rgb"]["original_path"] == rows["file"]["original_path"] == str(path)
+    assert [rows[one]["encoding"] for one in sorted(rows)] == [
+        *("encoded", "copied", "encoded", "encoded", "encoded")
+    ]
+    assert decoded(export.image(rows["clear"])).min() >= 253
+    with Image.open(io.BytesIO(export.image(rows["gray"]))) as im:
+        assert im.mode == "L"
+    with Image.open(path) as im:
+        found = decoded(export.image(rows["lazy"])).astype(int)
+        assert abs(found - np.asarray(im.convert("RGB")).astype(int)).max() <= 40
+    check_export(tmp_path / "out", 1000)
+
+
+def test_a_fault_is_a_sentence_that_names_its_sample_above_the_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(RunError):
+        write([*some(2), Sample("the bad one", 5)], tmp_path / "out")
+    (message,) = [one.getMessage() for one in caplog.records if one.name == "beam_export"]
+    assert "1 of 3 images failed" in message
+    assert "the bad one" in message
+    assert "its image is of type int" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("element", ["a.jpg", {"id": "x", "image": b""}, 7, ("x", b""), None, b"x"])
+def test_an_element_that_is_no_sample_is_shown(
+    element: object, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match=type(element).__name__):
+        spilled_failures(tmp_path, element)  # type: ignore[arg-type]
+    (record,) = caplog.records
+    assert "give it beam_export.Sample" in record.getMessage()
+    assert repr(element)[:20] in record.getMessage()
 
 
 def test_failures_are_listed_and_given(tmp_path: Path) -> None:
@@ -441,14 +506,17 @@ def test_parameters_are_those_of_the_contract() -> None:
 
 def test_keywords_are_those_that_are_declared() -> None:
     given = inspect.signature(WriteShards, eval_str=True).parameters
-    options = inspect.signature(ExportOptions, eval_str=True).parameters
+    options = inspect.signature(ExportOptions).parameters
+    types = typing.get_type_hints(ExportOptions)  # each group's in its own module
     keywords = {one.name for one in declared(ExportOptions).values() if one.keyword}
     assert set(given) - {"remove_image_data", "schema"} == keywords, (
         "WriteShards has a keyword, of the same type and default, for each option that is "
         "declared, but for those with keyword=False"
     )
     for name in keywords:
-        assert given[name].annotation == options[name].annotation, name
+        # Of a path, the option has the text.
+        if name != "output_dir":
+            assert given[name].annotation == types[name], name
         assert given[name].default == options[name].default, name
 
 

@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from support.engines import is_made
 
 from beam_export.images.dali.device import dali_is_installed, gpu_names
 
-__all__ = ["need_aws", "need_dali", "need_engine", "need_gcp", "need_gpu", "need_hadolint"]
+__all__ = [
+    "need_aws",
+    "need_dali",
+    "need_engine",
+    "need_gcp",
+    "need_gpu",
+    "need_hadolint",
+    "need_images",
+    "need_loader",
+]
 
-ENGINES = Path(__file__).parents[2] / "engines" / ".cache"
+IMAGES = Path(__file__).parents[2] / ".images"
 
 
 def _without(reason: str) -> NoReturn:
@@ -47,12 +57,18 @@ def need_hadolint() -> None:
         _without("hadolint is not installed: pip install '.[templates]'")
 
 
+def need_images() -> None:
+    """Skips where no image was built, which needs root, overlayfs and a quarter of an hour."""
+    if os.geteuid() != 0 or not any(IMAGES.glob("*/opt/apache/beam/boot")):
+        pytest.skip("no image of templates/ was built: make images, as root")
+
+
 def need_engine(engine: str) -> None:
-    """Skips where an engine was not made; Flink's job server cannot be had everywhere."""
-    if any(ENGINES.glob("prism-*" if engine == "prism" else "flink-*/*.jar")):
+    """Skips where an engine was not made; job servers in Java cannot be had everywhere."""
+    if is_made(engine):
         return
-    if engine == "flink":
-        pytest.skip("there is no job server of Flink: run engines/flink.sh --fetch")
+    if engine != "prism":
+        pytest.skip(f"there is no job server of {engine}: run engines/{engine}.sh --fetch")
     _without("Prism was not built: run engines/prism.sh --build")
 
 
@@ -60,6 +76,16 @@ def need_dali() -> None:
     """Skips without DALI; where everything is to be tested, its absence is a failure."""
     if not dali_is_installed():
         _without("NVIDIA DALI is not installed: pip install '.[gpu-cu13]'")
+
+
+def need_loader(name: str) -> None:
+    """Skips without the package of a loader; what brings PyTorch need not be there in any case."""
+    with_pytorch = name in ("megatron", "wids")
+    if importlib.util.find_spec(name) is not None:
+        return
+    if with_pytorch:
+        pytest.skip(f"{name} is not installed: make loaders-all")
+    _without(f"{name} is not installed: make loaders")
 
 
 def need_gpu() -> None:

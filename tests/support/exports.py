@@ -31,6 +31,12 @@ def another_value(one: Option) -> Any:
         return next(word for word in reversed(one.choices) if word != one.default)
     if one.kind is bool:
         return not one.default
+    if one.name == "table_encoding":
+        return "cp1252"
+    if one.name == "index":
+        return "dali"
+    if one.name == "ensure":
+        return "upright"
     if one.kind is str:
         return f"another_{one.name}"
     return 0.5 if one.kind is float else (one.default or 1) // 2 + 1
@@ -56,6 +62,14 @@ def make_images(folder: Path, count: int, *, first: int = 0, seed: int = 0) -> P
         below.mkdir(parents=True, exist_ok=True)
         (below / f"img{number:05d}.{kind}").write_bytes(picture(seed * 100_003 + number, kind))
     return folder
+
+
+def make_images_behind_a_link(folder: Path) -> Path:
+    """Writes eight images into `in` of a folder, beside an empty folder, and makes a link to it."""
+    images = make_images(folder / "in", 8)
+    (images / "new").mkdir()
+    (folder / "link").symlink_to(images)
+    return images
 
 
 def directory_hashes(out: Path | str) -> dict[str, str]:
@@ -103,6 +117,16 @@ class Export:
     def sizes(self) -> list[int]:
         """Samples a shard."""
         return [len(shard.rows) for shard in self.shards]
+
+    @property
+    def samples(self) -> dict[str, dict[str, bytes]]:
+        """The members of each sample by their extensions, by key, in order."""
+        found: dict[str, dict[str, bytes]] = {}
+        for shard in self.shards:
+            for name, data in shard.members.items():
+                key, _, ext = name.partition(".")
+                found.setdefault(key, {})[ext] = data
+        return found
 
     def image(self, row: Mapping[str, Any]) -> bytes:
         """Returns an image's bytes by its range in the tar."""

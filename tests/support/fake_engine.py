@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from beam_export.images.dali.routing import Job
+from beam_export.images.dali.routing import DaliImage
 
 __all__ = ["FakeEngine", "jobs_of"]
 
@@ -18,7 +18,7 @@ class FakeEngine:
         self.batches: list[int] = []
         self.busy = threading.Lock()
 
-    def encode(self, jobs: Sequence[Job]) -> list[bytes | None]:
+    def encode(self, jobs: Sequence[DaliImage]) -> list[bytes | None]:
         assert self.busy.acquire(blocking=False), "two threads at once"
         try:
             self.batches.append(len(jobs))
@@ -31,5 +31,5 @@ class FakeEngine:
             self.busy.release()
 
 
-def jobs_of(widths: Sequence[int]) -> list[Job]:
-    return [Job(b"", "jpg", width, 1, 3) for width in widths]
+def jobs_of(widths: Sequence[int]) -> list[DaliImage]:
+    return [DaliImage(b"", "jpg", width, 1, 3) for width in widths]

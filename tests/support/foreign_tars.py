@@ -12,6 +12,13 @@ import pyarrow.parquet as pq
 
 from beam_export.metadata.schema import STRUCTURAL
 
+FORMATS = {
+    "ustar": tarfile.USTAR_FORMAT,
+    "gnu": tarfile.GNU_FORMAT,
+    "pax": tarfile.PAX_FORMAT,
+}
+#: The zero blocks that an archive ends with.
+END = bytes(1024)
 #: Samples of an image, a class and a text, some longer than a block.
 TRIPLES = [
     (f"{key}.{ext}", f"{key} {ext}".encode() * length)
@@ -20,14 +27,30 @@ TRIPLES = [
 ]
 
 
-def make_tar(members: Iterable[tuple[str, bytes]], kind: int = tarfile.USTAR_FORMAT) -> bytes:
+def make_tar(members: Iterable[tuple[str, bytes]]) -> bytes:
+    return _write(members)[0]
+
+
+def unended_tar(
+    members: Iterable[tuple[str, bytes]], fmt: str = "ustar", mtime: float = 0
+) -> bytes:
+    """Returns a tar without its end blocks."""
+    data, end = _write(members, fmt, mtime)
+    return data[:end]
+
+
+def _write(
+    members: Iterable[tuple[str, bytes]], fmt: str = "ustar", mtime: float = 0
+) -> tuple[bytes, int]:
+    """Returns a tar, and where its end blocks begin."""
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
+    with tarfile.open(fileobj=file, mode="w", format=FORMATS[fmt]) as tar:
         for name, data in members:
             info = tarfile.TarInfo(name)
-            info.size = len(data)
+            info.size, info.mtime = len(data), mtime
             tar.addfile(info, io.BytesIO(data))
-    return file.getvalue()
+        end = tar.offset
+    return file.getvalue(), end
 
 
 def table(rows: Sequence[dict[str, Any]], schema: pa.Schema | None = None, **facts: str) -> bytes:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from beam_export.samples import Failure
-from beam_export.sources.entries import Item, Listed, Skipped
+from beam_export.sources.entries import Item, Listed, Skipped, Source
+from beam_export.sources.input_format import choose
 from beam_export.sources.listing import list_images
 from beam_export.sources.patterns import parse_inputs
 from beam_export.storage.uris import pin_file
@@ -50,3 +55,25 @@ def only_images(given_input: object, exclude: str = "") -> list[str]:
     assert not failures(items)
     assert not skipped(items)
     return relatives(items)
+
+
+def parquet(path: Path, *, ours: bool = True) -> None:
+    """Writes a Parquet file, of an export of ours or of something else."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {b"beam_export.version": b"0.1.0"} if ours else {}
+    pq.write_table(pa.table({"image_id": ["a"]}).replace_schema_metadata(facts), path)
+
+
+def chosen(folder: object, input_format: str = "auto") -> list[Item]:
+    """Returns what is read of an input, and what is passed by."""
+    return list(choose(listed(folder), input_format))
+
+
+def read(items: list[Item]) -> list[str]:
+    """Returns the relative paths of what is read."""
+    return [one.relative for one in items if isinstance(one, (Listed, Source))]
+
+
+def counts(items: list[Item]) -> dict[str, int]:
+    """Returns how many files of each kind are passed by."""
+    return dict(Counter(one.kind for one in items if isinstance(one, Skipped)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from support.exports import Export, read_export
 
 import beam_export
 from beam_export.cli import local, processes
-from beam_export.errors import find_error
+from beam_export.errors import known_error, mark_errors
 
 
 def run_pipeline(
@@ -25,6 +24,8 @@ def run_pipeline(
     Raises:
         BeamExportError: what is wrong, out of whatever the runner wrapped it in.
     """
+    # As the command does, which looks for the marks too.
+    mark_errors()
     options = PipelineOptions(["--direct_num_workers", str(workers)])
     chosen = runner or (
         FnApiRunner() if workers == 1 else local.local_runner(workers, verbose=False)
@@ -35,8 +36,7 @@ def run_pipeline(
         try:
             pipeline.run().wait_until_finish()
         except Exception as error:
-            # As the command line does: the runner's own words come after the first mark.
-            known = find_error("".join(traceback.format_exception(error)))
+            known = known_error(error)
             if known is None:
                 raise
             raise known from error

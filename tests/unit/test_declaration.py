@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from beam_export.cli.flags import _add_flags
+from beam_export.cli.parser import add_flags
 from beam_export.declaration import Option, declared, option
 from beam_export.errors import InputError
 from beam_export.options import ExportOptions
@@ -147,7 +147,7 @@ def test_no_default_is_no_text() -> None:
 
 def test_the_command_line_has_what_is_declared(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser(prog="x")
-    _add_flags(parser, declared(Second).values())
+    add_flags(parser, declared(Second).values())
     given = parser.parse_args(["--output_dir=o", "--paint=oil", "--share", "0.5"])
     assert (given.paint, given.share) == ("oil", 0.5)
     assert Second(**vars(given)).digest() != second().digest()

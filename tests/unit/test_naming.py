@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 import string
 
@@ -74,6 +75,20 @@ def test_key_is_a_key_with_room_for_any_extension(id: str) -> None:
     assert key == naming.key_of(id)
 
 
+@given(any_text | key_like, st.integers(0, naming.LONGEST_EXT))
+@example("a" * 83, 64)
+@example("/" * 300, 64)
+def test_a_key_leaves_room_for_its_samples_longest_extension(id: str, longest: int) -> None:
+    key = naming.key_of(id, longest)
+    assert KEY.fullmatch(key)
+    assert len(naming.member_name(key, "e" * longest)) <= 100
+    if longest <= naming.MAX_EXT or len(naming.key_of(id)) + 1 + longest <= 100:
+        assert key == naming.key_of(id)
+    else:
+        assert MADE.search(key)
+        assert key[-16:] == hashlib.sha256(id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 @given(any_text | key_like)
 def test_key_is_the_id_or_looks_made(id: str) -> None:
     key = naming.key_of(id)
@@ -111,7 +126,11 @@ def test_sequential_keys_sort_like_ranks(one: int, other: int) -> None:
         ("seg.PNG", "seg.png"),
         ("a_1", "a_1"),
         ("e" * 16, "e" * 16),
-        ("e" * 17, None),
+        ("e" * 64, "e" * 64),
+        ("e" * 65, None),
+        ("clip_embedding.npy", "clip_embedding.npy"),
+        ("t5-xl.npy", "t5-xl.npy"),
+        ("-", "-"),
         ("", None),
         (".jpg", None),
         ("jpg.", None),
@@ -123,6 +142,42 @@ def test_sequential_keys_sort_like_ranks(one: int, other: int) -> None:
 )
 def test_clean_ext(text: str, ext: str | None) -> None:
     assert naming.clean_ext(text) == ext
+
+
+#: What Hugging Face's datasets 4 takes for a split's name (`splits._split_re`), and what it keeps.
+HUGGING_FACE_SPLIT = re.compile(r"\w+(\.\w+)*")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("train", "train"),
+        ("v1.5_b", "v1.5_b"),
+        ("a" * 64, "a" * 64),
+        ("train-clean 100", "train_clean_100"),
+        ("-", "3973e022"),
+        ("All", "All_a52ace42"),
+    ],
+)
+def test_a_split_keeps_its_name_where_loaders_take_it(name: str, key: str) -> None:
+    assert naming.split_key(name) == key
+
+
+@given(st.text(st.characters(exclude_categories=[]), max_size=80))
+@example("all\n")
+@example("\udc80")
+def test_loaders_take_the_key_of_any_split(name: str) -> None:
+    key = naming.split_key(name)
+    assert len(key) <= 64
+    assert key.isascii()
+    assert HUGGING_FACE_SPLIT.fullmatch(key)
+    assert key.lower() != "all"
+    assert naming.split_key(key) == key
+
+
+@given(st.lists(st.text(st.characters(min_codepoint=128, max_codepoint=1000)), unique=True))
+def test_splits_in_other_scripts_do_not_meet(names: list[str]) -> None:
+    assert len({naming.split_key(name) for name in names}) == len(names)
 
 
 def test_shard_names() -> None:

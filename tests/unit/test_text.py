@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.text import cut, escaped, shown
+from beam_export.text import cut, encoding_name, escaped, shown
 
 ANY = st.text(st.characters(exclude_categories=[]))
 
@@ -88,3 +88,13 @@ def test_cut_text_is_short_and_stays_so(text: str, most: int) -> None:
     assert len(made) <= most
     assert cut(made, most) == made
     assert made == text or f"({len(text):,} characters)" in made
+
+
+def test_names_of_encodings() -> None:
+    names = ("UTF8", "utf_8_sig", "Windows-1252", "latin-1", "utf-16")
+    assert [encoding_name(name) for name in names] == [
+        *("utf-8", "utf-8", "cp1252", "iso8859-1", "utf-16-le"),
+    ]
+    for name in ("base64", "rot13", "utf-9", "a\0b", "hex"):
+        with pytest.raises(LookupError):
+            encoding_name(name)

@@ -1,23 +1,26 @@
 """Decodes and encodes a batch with one set of nvImageCodec's decoders, its encoder and pipelines.
 
 An engine is for one thread at a time: a decoder or encoder that two threads use at once crashes
-or hangs the process (seen with nvImageCodec 0.9). `engine_pool` takes care of that.
+or hangs the process (seen with nvImageCodec 0.9). `engine_pool` takes care of that. On a GPU all
+its work is on a stream of its own, so that engines do not wait for each other.
 """
 
 from __future__ import annotations
 
 import collections
 import io
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from beam_export.images.dali.graph import Pipelines, kind_of
-from beam_export.images.dali.routing import Job
-from beam_export.images.encoder import EncodeSpec
+from beam_export.images.dali.cuda import EngineStream, Uploads
+from beam_export.images.dali.graph import graph_kind
+from beam_export.images.dali.libraries import Libraries
+from beam_export.images.dali.pipelines import Pipelines
+from beam_export.images.dali.routing import DaliImage
+from beam_export.images.encoder import EncodeSpec, is_on_device
 
 __all__ = ["DaliEngine", "plain_jpeg", "to_host"]
 
@@ -34,39 +37,44 @@ class DaliEngine:
 
     Args:
         spec: options.
-        device_id: number of the GPU; None for the CPU.
+        libraries: of the device.
         threads: CPU threads of its codecs and pipelines.
         most: most images of a batch.
+        most_pixels: most pixels that its pipelines keep memory for.
 
     Raises:
         RuntimeError: if the device does not answer.
     """
 
-    def __init__(self, spec: EncodeSpec, device_id: int | None, threads: int, most: int) -> None:
-        # Else there is a line on stderr per bad image. Read when the library is loaded.
-        os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
-        from nvidia import nvimgcodec
-
-        self._codec: Any = nvimgcodec
-        self._device_id, self._spec = device_id, spec
-        self._pipelines = Pipelines(device_id, threads, most)
-        self._decoders = {"jpg": self._decoder(threads, on_host=device_id is None)}
-        # Other formats are decoded on the host, and their pixels moved to the device.
-        self._decoders["other"] = (
-            self._decoders["jpg"] if device_id is None else self._decoder(threads, on_host=True)
+    def __init__(
+        self, spec: EncodeSpec, libraries: Libraries, *, threads: int, most: int, most_pixels: int
+    ) -> None:
+        self._spec, self._libraries, self._codec = spec, libraries, libraries.codec
+        self._stream = 0
+        if libraries.driver is not None:
+            self._own_stream = EngineStream(libraries.driver)
+            self._stream = self._own_stream.address
+            self._uploads = Uploads(libraries.driver, self._stream)
+        self._pipelines = Pipelines(
+            libraries, stream=self._stream, threads=threads, most=most, most_pixels=most_pixels
         )
-        self._encoder = nvimgcodec.Encoder(
-            device_id=self._place,
+        self._decoders = {"jpg": self._decoder(threads, on_host=not libraries.on_gpu)}
+        # Other formats are decoded on the host, and all of a batch are moved to the device at once.
+        self._decoders["other"] = (
+            self._decoder(threads, on_host=True) if libraries.on_gpu else self._decoders["jpg"]
+        )
+        self._encoder = self._codec.Encoder(
+            device_id=self._place(on_host=not libraries.on_gpu),
             max_num_cpu_threads=threads,
-            backends=self._backends(on_host=device_id is None),
+            backends=self._backends(on_host=not libraries.on_gpu),
         )
         self._params = {channels: self._encode_params(channels) for channels in (1, 3)}
 
-    @property
-    def _place(self) -> int:
-        if self._device_id is None:
-            return int(self._codec.NVIMGCODEC_DEVICE_CPU_ONLY)
-        return self._device_id
+    def _place(self, on_host: bool) -> int:
+        device_id = self._libraries.device_id
+        if on_host or device_id is None:
+            return self._codec.NVIMGCODEC_DEVICE_CPU_ONLY
+        return device_id
 
     def _backends(self, on_host: bool) -> list[Any]:
         """Returns the backends that may be used: one kind of hardware, so that bytes are the same.
@@ -82,7 +90,7 @@ class DaliEngine:
 
     def _decoder(self, threads: int, on_host: bool) -> Any:
         return self._codec.Decoder(
-            device_id=self._place,
+            device_id=self._place(on_host),
             max_num_cpu_threads=threads,
             backends=self._backends(on_host),
             # Interpolates chroma as libjpeg does.
@@ -99,7 +107,7 @@ class DaliEngine:
             jpeg_encode_params=codec.JpegEncodeParams(progressive=False, optimized_huffman=False),
         )
 
-    def encode(self, jobs: Sequence[Job]) -> list[bytes | None]:
+    def encode(self, jobs: Sequence[DaliImage]) -> list[bytes | None]:
         """Returns a JPEG for each job; None for a file whose pixels cannot be decoded.
 
         Raises:
@@ -110,7 +118,7 @@ class DaliEngine:
         groups = collections.defaultdict(list)
         for at, (job, one) in enumerate(zip(jobs, pixels, strict=True)):
             if one is not None:
-                groups[None if job.is_plain else kind_of(job)].append(at)
+                groups[None if job.is_plain else graph_kind(job)].append(at)
         for kind, places in groups.items():
             made = [pixels[at] for at in places]
             chosen = [jobs[at] for at in places]
@@ -122,9 +130,9 @@ class DaliEngine:
 
     def _fed(self, pixels: Any) -> Any:
         """Returns pixels in the form that a pipeline takes: on the host, DALI needs an array."""
-        return np.asarray(pixels) if self._device_id is None else pixels
+        return pixels if self._libraries.on_gpu else np.asarray(pixels)
 
-    def _decode(self, jobs: Sequence[Job]) -> list[Any]:
+    def _decode(self, jobs: Sequence[DaliImage]) -> list[Any]:
         """Returns pixels of shape (H, W, C) on the device, None where a file has none."""
         pixels: list[Any] = [None] * len(jobs)
         groups = collections.defaultdict(list)
@@ -132,7 +140,7 @@ class DaliEngine:
             if job.ext:
                 groups["jpg" if job.ext == "jpg" else "other", job.channels].append(at)
             else:
-                pixels[at] = self._wrap(job)
+                pixels[at] = _DeviceView(job) if is_on_device(job.data) else job.data
         for (decoder, channels), places in groups.items():
             made = self._read(decoder, [jobs[at].data for at in places], channels)
             for at, one in zip(places, made, strict=True):
@@ -140,15 +148,34 @@ class DaliEngine:
                 one = self._read_again(job) if one is None else one
                 fits = one is not None and one.shape == (job.height, job.width, job.channels)
                 pixels[at] = one if fits else None
+        return self._uploaded(pixels) if self._libraries.on_gpu else pixels
+
+    def _uploaded(self, pixels: list[Any]) -> list[Any]:
+        """Returns the pixels with those of the host on the device.
+
+        Raises:
+            RuntimeError: if the device has no room for them.
+        """
+        places = [at for at, one in enumerate(pixels) if isinstance(one, np.ndarray)]
+        for at, one in zip(places, self._uploads.put([pixels[at] for at in places]), strict=True):
+            pixels[at] = one
         return pixels
 
     def _read(self, decoder: str, files: Sequence[bytes], channels: int) -> list[Any]:
-        """Returns the files' pixels, in the device's memory; None for what cannot be decoded."""
-        streams = [self._codec.CodeStream(data) for data in files]
-        made = self._decoders[decoder].decode(streams, params=self._decode_params(channels))
-        if self._device_id is None or decoder == "jpg":
+        """Returns the files' pixels; None for what cannot be decoded.
+
+        They are images where the engine is; what the host has decoded for a GPU are arrays.
+        """
+        sources = [self._codec.CodeStream(data) for data in files]
+        on_device = self._libraries.on_gpu and decoder == "jpg"
+        made = self._decoders[decoder].decode(
+            sources,
+            params=self._decode_params(channels),
+            cuda_stream=self._stream if on_device else 0,
+        )
+        if on_device or not self._libraries.on_gpu:
             return list(made)
-        return [None if one is None else one.cuda() for one in made]
+        return [None if one is None else np.asarray(one) for one in made]
 
     def _decode_params(self, channels: int) -> Any:
         color, layout = _FORMATS[channels]
@@ -159,7 +186,7 @@ class DaliEngine:
             sample_format=getattr(self._codec.SampleFormat, layout),
         )
 
-    def _read_again(self, job: Job) -> Any | None:
+    def _read_again(self, job: DaliImage) -> Any | None:
         """Returns pixels of a file at a second try; None for a bad file.
 
         A device that is full or lost also gives None, so a plain image is decoded as a test.
@@ -177,35 +204,31 @@ class DaliEngine:
             raise RuntimeError(f"it cannot decode an image of {job.width} x {job.height} pixels")
         return None
 
-    def _wrap(self, job: Job) -> Any:
-        """Returns an array's pixels on the device, without a copy if they are there.
-
-        Raises:
-            RuntimeError: if the device has no room for them.
-        """
-        if self._device_id is None:
-            return job.data
-        if not isinstance(job.data, np.ndarray):
-            return self._codec.as_image(_contiguous(job.data))
-        pixels = self._codec.as_image(job.data).cuda()
-        if pixels is None:
-            raise RuntimeError(f"it has no room for {job.width} x {job.height} pixels")
-        return pixels
-
-    def _compress(self, jobs: Sequence[Job], pixels: Sequence[Any]) -> list[bytes]:
+    def _compress(self, jobs: Sequence[DaliImage], pixels: Sequence[Any]) -> list[bytes]:
         """Returns pixels of shape (H, W, 1 | 3) as JPEG."""
         results: list[bytes | None] = [None] * len(jobs)
         for channels, params in self._params.items():
             places = [at for at, job in enumerate(jobs) if min(job.channels, 3) == channels]
             if not places:
                 continue
-            made = self._encoder.encode([pixels[at] for at in places], "jpeg", params=params)
+            chosen = [pixels[at] for at in places]
+            made = self._encoder.encode(chosen, "jpeg", params=params, cuda_stream=self._stream)
             for at, stream in zip(places, made, strict=True):
                 results[at] = None if stream is None else bytes(stream)
         for job, data in zip(jobs, results, strict=True):
             if data is None:
                 raise RuntimeError("it cannot encode an image of {} x {} pixels".format(*job.size))
         return [data for data in results if data is not None]
+
+
+class _DeviceView:
+    """An array in the memory of a GPU, as pixels of shape (H, W, C); it keeps the array alive."""
+
+    def __init__(self, job: DaliImage) -> None:
+        self._array = _contiguous(job.data)
+        self.shape = (job.height, job.width, job.channels)
+        interface = dict(self._array.__cuda_array_interface__)
+        self.__cuda_array_interface__ = {**interface, "shape": self.shape, "strides": None}
 
 
 def to_host(pixels: Any) -> np.ndarray:

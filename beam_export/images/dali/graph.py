@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from beam_export.images.dali.routing import Job
+from beam_export.images.dali.routing import DaliImage
 
-__all__ = ["Kind", "Pipelines", "kind_of"]
+__all__ = ["Kind", "build_pipeline", "graph_kind", "pipe_arguments"]
 
 #: (horizontal, vertical) flips that make an image upright by its orientation, after a transposition
 #: if that is 5 or more (CIPA DC-008, 4.6.5).
@@ -38,77 +38,45 @@ class Kind(NamedTuple):
     resized: bool
 
 
-def kind_of(job: Job) -> Kind:
+def graph_kind(job: DaliImage) -> Kind:
     """Returns the kind of pipeline that a job's pixels go through."""
     return Kind(job.channels, job.turned, job.plan is not None)
 
 
-class Pipelines:
-    """Pipelines of one engine, built for the first image of their kind.
+def build_pipeline(kind: Kind, *, device_id: int | None, threads: int, most: int) -> Any:
+    """Returns DALI's pipeline for a kind of images.
 
     Args:
+        kind: of all images of its batches.
         device_id: number of the GPU; None for the CPU.
-        threads: CPU threads of each pipeline.
+        threads: CPU threads.
         most: most images of a batch.
     """
+    from nvidia.dali import fn, types
+    from nvidia.dali.pipeline import Pipeline
 
-    def __init__(self, device_id: int | None, threads: int, most: int) -> None:
-        self._device_id, self._threads, self._most = device_id, threads, most
-        self._built: dict[Kind, Any] = {}
-
-    def run(self, kind: Kind, jobs: Sequence[Job], pixels: Sequence[Any]) -> list[Any]:
-        """Returns the pixels ready to be encoded, each of shape (H, W, 1 | 3).
-
-        They are in the device's memory, and valid until the next call for the same kind.
-
-        Args:
-            kind: kind of all jobs.
-            jobs: one per image.
-            pixels: decoded, of shape (H, W, C); on a GPU, in its memory.
-
-        Raises:
-            RuntimeError: if the device fails; the next call builds the pipeline anew.
-        """
-        pipeline = self._built.pop(kind, None) or self._build(kind)
-        on_gpu = self._device_id is not None
-        # On stream 0, which the decoder uses too: the copy comes after the decoding.
-        stream = {"cuda_stream": 0} if on_gpu else {}
-        pipeline.feed_input("pixels", list(pixels), layout="HWC", **stream)
-        for name, values in _arguments(kind, jobs).items():
-            pipeline.feed_input(name, values)
-        # Without a stream given, it waits for the device before it returns.
-        (done,) = pipeline.run()
-        # Kept only after success: a pipeline that has raised is broken.
-        self._built[kind] = pipeline
-        return [done[at] for at in range(len(jobs))]
-
-    def _build(self, kind: Kind) -> Any:
-        from nvidia.dali import fn, types
-        from nvidia.dali.pipeline import Pipeline
-
-        on_gpu = self._device_id is not None
-        pipeline = Pipeline(
-            batch_size=self._most,
-            num_threads=self._threads,
-            device_id=self._device_id,
-            # One batch in, the same batch out.
-            prefetch_queue_depth=1,
+    pipeline = Pipeline(
+        batch_size=most,
+        num_threads=threads,
+        device_id=device_id,
+        # One batch in, the same batch out.
+        prefetch_queue_depth=1,
+    )
+    with pipeline:
+        pixels = fn.external_source(
+            name="pixels",
+            device="cpu" if device_id is None else "gpu",
+            dtype=types.UINT8,
+            ndim=3,
+            layout="HWC",
         )
-        with pipeline:
-            pixels = fn.external_source(
-                name="pixels",
-                device="gpu" if on_gpu else "cpu",
-                dtype=types.UINT8,
-                ndim=3,
-                layout="HWC",
-            )
-            pipeline.set_outputs(_graph(kind=kind, pixels=pixels, fn=fn, types=types))
-        pipeline.build()
-        return pipeline
+        pipeline.set_outputs(_graph(kind=kind, pixels=pixels, fn=fn, types=types))
+    pipeline.build()
+    return pipeline
 
 
 def _graph(kind: Kind, pixels: Any, fn: Any, types: Any) -> Any:
-    """Returns the graph from `pixels` to the result; its arguments are those of `_arguments`.
+    """Returns the graph from `pixels` to the result; its arguments are those of `pipe_arguments`.
 
     Pillow scales rows first, then columns, and rounds to 8 bits in between. Done likewise instead
     of in one pass, the result is some 15 dB nearer to Pillow's. Rows are transposed before they
@@ -148,16 +116,16 @@ def _on_white(pixels: Any, fn: Any, types: Any) -> Any:
     return fn.cast((color - 255.0) * alpha / 255.0 + 255.0, dtype=types.UINT8)
 
 
-def _arguments(kind: Kind, jobs: Sequence[Job]) -> dict[str, list[np.ndarray]]:
+def pipe_arguments(kind: Kind, jobs: Sequence[DaliImage]) -> dict[str, list[np.ndarray]]:
     """Returns the arguments of a batch: one array per job, by the name of its source."""
     # A transposed image is flipped the other way.
     flips = [_FLIPS[job.orientation][:: -1 if kind.resized else 1] for job in jobs]
-    arguments: dict[str, list[np.ndarray]] = {
+    values: dict[str, list[np.ndarray]] = {
         "flip": [np.array(flip, np.int32) for flip, _ in flips],
         "flop": [np.array(flop, np.int32) for _, flop in flips],
     }
     if not kind.resized:
-        return arguments
+        return values
     plans = [job.plan for job in jobs if job.plan is not None]
     heights = [job.width if job.turned else job.height for job in jobs]
     widened = [(p.scaled_width, height) for p, height in zip(plans, heights, strict=True)]
@@ -167,5 +135,5 @@ def _arguments(kind: Kind, jobs: Sequence[Job]) -> dict[str, list[np.ndarray]]:
         ("corner", np.int32, [(p.top, p.left) for p in plans]),
         ("shape", np.int32, [(p.height, p.width) for p in plans]),
     ):
-        arguments[name] = [np.array(pair, kind_of_number) for pair in pairs]
-    return arguments
+        values[name] = [np.array(pair, kind_of_number) for pair in pairs]
+    return values

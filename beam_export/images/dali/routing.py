@@ -9,6 +9,8 @@ bytes, are reproducible. DALI gets the kinds that it decodes to the same pixels 
   DALI's pixels differ by rounding or lose the alpha;
 * JPEG in CMYK, YCCK or RGB: nvJPEG's conversion may differ from libjpeg's;
 * images with a colour profile that is not sRGB: DALI has no operator for profiles;
+* on a GPU, images so small that it gains nothing, and so large that few fit into its memory;
+* gray that is to become RGB (`--ensure=rgb`): its JPEG is Pillow's then on every device;
 * damaged files, and those over a limit: Pillow's encoder words all failures.
 """
 
@@ -20,14 +22,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
-from beam_export.images import color, header, png_color
+from beam_export.images import color, header, source_color
+from beam_export.images.dali.device_share import LARGEST
 from beam_export.images.encoder import EncodeSpec, ImageInput, array_fault, array_shape, is_array
 from beam_export.images.geometry import ResizePlan, exif_block, plan_resize, read_orientation
 from beam_export.images.jpeg import inspect as jpeg
 from beam_export.images.jpeg.loss import lost_data
-from beam_export.images.jpeg.segments import MAX_SCANS
+from beam_export.images.jpeg.segments import MAX_SCANS, has_scans
+from beam_export.images.uniform import RGB
 
-__all__ = ["Job", "route"]
+__all__ = ["DaliImage", "route"]
 
 #: Side below which a GPU gains nothing; a unit of subsampled JPEG is 16 x 16 pixels.
 _TINY = 16
@@ -35,7 +39,7 @@ _TINY = 16
 _PNG_GRAY, _PNG_RGB, _PNG_PALETTE, _PNG_RGBA = 0, 2, 3, 6
 
 
-class Job(NamedTuple):
+class DaliImage(NamedTuple):
     """An image for DALI, and what is to be done with it.
 
     Attributes:
@@ -79,7 +83,7 @@ class Job(NamedTuple):
         return self.width * self.height + scaled
 
 
-def route(image: ImageInput, spec: EncodeSpec, on_gpu: bool) -> Job | str:
+def route(image: ImageInput, spec: EncodeSpec, on_gpu: bool) -> DaliImage | str:
     """Returns the job for DALI, or the reason why Pillow encodes the image, in one word."""
     try:
         job = _of_bytes(image, spec) if isinstance(image, bytes) else _of_array(image)
@@ -94,7 +98,7 @@ def route(image: ImageInput, spec: EncodeSpec, on_gpu: bool) -> Job | str:
         return "unread"
 
 
-def _of_bytes(data: bytes, spec: EncodeSpec) -> Job | str:
+def _of_bytes(data: bytes, spec: EncodeSpec) -> DaliImage | str:
     header.check_bytes(data, spec)
     kind = header.sniff(data)
     if kind == "jpg":
@@ -105,12 +109,13 @@ def _of_bytes(data: bytes, spec: EncodeSpec) -> Job | str:
         channels = _png_channels(data, im) if kind == "png" else _webp_channels(im)
         if not channels:
             return "kind"
-        return _with_metadata(Job(data, kind, *im.size, channels), im)
+        return _with_metadata(DaliImage(data, kind, *im.size, channels), im)
 
 
-def _of_jpeg(data: bytes) -> Job | str:
+def _of_jpeg(data: bytes) -> DaliImage | str:
     facts = jpeg.inspect_head(data)
-    if facts is None or data.count(b"\xff\xda") > MAX_SCANS:
+    # Counted where a decoder reads on after the first scan: it takes as long as all else here.
+    if facts is None or (has_scans(data) and data.count(b"\xff\xda") > MAX_SCANS):
         return "unread"
     if not jpeg.is_copyable(facts) or facts.process == "extended":
         return "kind"
@@ -118,14 +123,14 @@ def _of_jpeg(data: bytes) -> Job | str:
         return "damaged"
     # Opened for its metadata alone; the file was checked above.
     with JpegImagePlugin.JpegImageFile(io.BytesIO(data)) as im:
-        job = Job(
+        job = DaliImage(
             data=data, ext="jpg", width=facts.width, height=facts.height, channels=facts.components
         )
         return _with_metadata(job, im)
 
 
-def _with_metadata(job: Job, im: Image.Image) -> Job | str:
-    colors = png_color.read_colors(im, job.data)
+def _with_metadata(job: DaliImage, im: Image.Image) -> DaliImage | str:
+    colors = source_color.read_colors(im, job.data)
     mode = "L" if job.channels == 1 else "RGB"
     if colors.is_other or not color.changes_nothing(mode, colors.profile):
         return "profile"
@@ -158,17 +163,19 @@ def _webp_channels(im: Image.Image) -> int:
     return {"RGB": 3, "RGBA": 4}.get(im.mode, 0)
 
 
-def _of_array(pixels: object) -> Job | str:
+def _of_array(pixels: object) -> DaliImage | str:
     if not is_array(pixels) or array_fault(pixels) is not None:
         return "unread"
     height, width, channels = (*array_shape(pixels), 1)[:3]
     if isinstance(pixels, np.ndarray):
         pixels = np.ascontiguousarray(pixels).reshape(height, width, channels)
-    return Job(data=pixels, ext="", width=width, height=height, channels=channels)
+    return DaliImage(data=pixels, ext="", width=width, height=height, channels=channels)
 
 
-def _planned(job: Job, spec: EncodeSpec, on_gpu: bool) -> Job | str:
-    """Returns the job with its plan; `size` if DALI does not take its sides."""
+def _planned(job: DaliImage, spec: EncodeSpec, on_gpu: bool) -> DaliImage | str:
+    """Returns the job with its plan; why Pillow takes it, if DALI does not."""
+    if job.channels == 1 and RGB in spec.ensure:
+        return "gray"
     if spec.resizes and spec.resize is not None:
         plan = plan_resize(*job.size, spec.resize, spec.resize_mode)
         if plan != (*job.size, 0, 0, *job.size):
@@ -177,6 +184,8 @@ def _planned(job: Job, spec: EncodeSpec, on_gpu: bool) -> Job | str:
     if job.plan is not None:
         sides += job.plan[:2]
         header.check_pixels(job.plan.scaled_width * job.plan.scaled_height, spec)
-    if max(sides) > jpeg.MAX_SIDE or (on_gpu and min(sides) < _TINY):
+    if max(sides) > jpeg.MAX_SIDE:
+        return "size"
+    if on_gpu and (min(sides) < _TINY or job.pixels > LARGEST):
         return "size"
     return job

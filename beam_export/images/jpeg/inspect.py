@@ -11,7 +11,7 @@ Source: ITU-T T.81 (09/92), part B.
 
 from __future__ import annotations
 
-from beam_export.images.jpeg.one_scan import facts_of_one_scan
+from beam_export.images.jpeg.layout import facts_by_layout
 from beam_export.images.jpeg.segments import SOS, walk
 from beam_export.images.jpeg.structure import HUFFMAN_DCT, JpegFacts, Structure
 
@@ -29,7 +29,7 @@ def inspect(data: bytes) -> JpegFacts:
     """
     if data[:2] != b"\xff\xd8":
         raise ValueError("it does not begin with a start-of-image marker")
-    if (facts := facts_of_one_scan(data)) is not None:
+    if (facts := facts_by_layout(data)) is not None:
         return facts
     reader = Structure(data)
     for segment in walk(data):

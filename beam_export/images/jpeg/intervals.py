@@ -8,13 +8,18 @@ Source: ITU-T T.81 (09/92), A.2 (units), B.2.1 and E.1.4 (restart intervals), F.
 
 from __future__ import annotations
 
-import bisect
-import itertools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["CodedScan", "ScanUnit", "check_coded", "fewest_code_bits", "split_intervals"]
+__all__ = [
+    "CodedScan",
+    "ScanRule",
+    "ScanUnit",
+    "check_coded",
+    "fewest_code_bits",
+    "split_intervals",
+]
 
 # The fill bytes that may precede a marker (B.1.1.2) stay with the data.
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -64,7 +69,51 @@ class ScanUnit(NamedTuple):
         ... )  # 4:2:0: four blocks of luma, two of chroma
         32
         """
-        return sum(n * (huffman.get(dc, 0) + huffman.get(ac, 0)) for n, dc, ac in self.blocks)
+        bits = 0
+        for count, dc, ac in self.blocks:
+            bits += count * (huffman.get(dc, 0) + huffman.get(ac, 0))
+        return bits
+
+
+class ScanRule(NamedTuple):
+    """What a scan's header says of the size of its data, whatever the image's size and tables.
+
+    Attributes:
+        unit: its minimum coded unit.
+        progress: of a progressive scan (first coefficient, high bit of the approximation); None for
+            a sequential one.
+    """
+
+    unit: ScanUnit
+    progress: tuple[int, int] | None
+
+    def fewest_bits(self, huffman: Mapping[int, int]) -> int:
+        """Returns the fewest bits of a unit; 0 where many units may share one code.
+
+        In a first pass over the first coefficients there is a DC code per block. Later passes bring
+        one bit per block, and a run of blocks may have no AC codes at all.
+
+        Args:
+            huffman: as of `ScanUnit.fewest_bits`.
+        """
+        if self.progress is None:
+            return self.unit.fewest_bits(huffman)
+        first, high = self.progress
+        if first:
+            return 0
+        return sum(n * (1 if high else huffman.get(dc, 0)) for n, dc, _ in self.unit.blocks)
+
+    def coded(
+        self, *, width: int, height: int, interval: int, huffman: Mapping[int, int]
+    ) -> CodedScan:
+        """Returns the size that the data must have, of an image of `width` x `height` pixels.
+
+        Args:
+            width, height: pixels.
+            interval: units between two restart markers; 0 for no markers at all.
+            huffman: as of `ScanUnit.fewest_bits`.
+        """
+        return CodedScan(self.unit.units_in(width, height), interval, self.fewest_bits(huffman))
 
 
 class CodedScan(NamedTuple):
@@ -144,12 +193,19 @@ def fewest_code_bits(number: int, lengths: bytes, symbols: bytes) -> int:
     >>> fewest_code_bits(0x10, bytes([0, 2, 1, *[0] * 13]), b"ab\\0")  # AC: an end of block
     3
     """
-    codes = list(itertools.accumulate(lengths))
-    if not codes[-1]:
+    shortest = 1 + len(lengths) - len(lengths.lstrip(b"\0"))
+    if shortest > len(lengths):
         return 0
-    shortest = bisect.bisect_right(codes, 0) + 1
     if number >> 4 == _DC_CLASS:
         return shortest
-    end = symbols.find(_END_OF_BLOCK, 0, codes[-1])
+    end = symbols.find(_END_OF_BLOCK, 0, sum(lengths))
     without_end = _FEWEST_AC_CODES * shortest
-    return without_end if end < 0 else min(without_end, bisect.bisect_right(codes, end) + 1)
+    if end < 0:
+        return without_end
+    # The end of a block is a frequent symbol: its code is among the first.
+    codes = 0
+    for bits, count in enumerate(lengths, 1):
+        codes += count
+        if codes > end:
+            return min(without_end, bits)
+    return without_end

@@ -131,7 +131,10 @@ def _first_warning(data: bytes, components: int) -> str | None:
 
 
 def _part_by_part(data: bytes, components: int) -> str | None:
-    """Returns the first loss of a JPEG whose first warning is none; None if it has no loss."""
+    """Returns the first loss of a JPEG, decoded in parts; None if it has none.
+
+    For one whose first warning is of no loss: it hides the warnings that follow.
+    """
     try:
         scans = open_scans(data, MOST_EXTRA)
     except ValueError as error:

@@ -1,13 +1,14 @@
 """Walks a JPEG's marker segments without checking them; reads the size and detects bombs.
 
 The segments found are those that a decoder finds, whether the file is whole or not. `jpeg.inspect`
-checks them; `read_size` and `is_bomb` guard the decoding of any file.
+checks them; `frame_size` and `is_bomb` guard the decoding of any file.
 
 Source: ITU-T T.81 (09/92), part B.1.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,16 +16,19 @@ import numpy.typing as npt
 
 __all__ = [
     "EOI",
+    "FILL",
     "FRAMES",
     "MAX_SCANS",
     "SOI",
     "SOS",
-    "Segment",
+    "MarkerFinder",
+    "MarkerSegment",
     "frame_components",
+    "frame_size",
     "has_scans",
     "is_bomb",
     "next_marker",
-    "read_size",
+    "segment_head",
     "u16",
     "walk",
 ]
@@ -39,12 +43,18 @@ _MAX_SEGMENTS = 10_000
 SOI, EOI, SOS = 0xD8, 0xD9, 0xDA
 _TEM = 0x01
 _RESTARTS = range(0xD0, 0xD8)
-_FILL = 0xFF
+#: Byte that begins a marker.
+FILL = 0xFF
+#: As an array, with which numpy compares bytes at once; a number would be converted each time.
+_FILL_OCTET = np.array(FILL, np.uint8)
 
 Octets = npt.NDArray[np.uint8]
 
 #: Start-of-frame markers, of all processes.
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
+
+#: Reads the fill byte, the marker and the size with which a segment begins.
+segment_head = struct.Struct(">BBH").unpack_from
 
 #: Those of progressive images, which have several scans.
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -56,10 +66,10 @@ _CHUNK = 1 << 16
 #: (marker, before, at, start, end, restarts): the content is `data[start:end]`; between the last
 #: segment and this one lies `data[before:at]`, with restart markers in it or without. A plain tuple
 #: for speed: there are a dozen per file.
-Segment = tuple[int, int, int, int, int, bool]
+MarkerSegment = tuple[int, int, int, int, int, bool]
 
 
-def read_size(data: bytes) -> tuple[int, int] | None:
+def frame_size(data: bytes) -> tuple[int, int] | None:
     """Returns (width, height) of the first frame header, or None if there is none.
 
     The rest may be broken or missing: the first 64 KB of a file are often enough.
@@ -136,7 +146,7 @@ def _may_be_bomb(data: bytes) -> bool:
     return scans > MAX_SCANS or len(after_fill) >= _MAX_SEGMENTS
 
 
-def walk(data: bytes) -> Iterator[Segment]:
+def walk(data: bytes) -> Iterator[MarkerSegment]:
     """Yields marker segments in order up to end-of-image.
 
     Raises:
@@ -176,7 +186,7 @@ def next_marker(data: bytes, position: int, restarts: bool = False) -> int:
     if data[position : position + 1] == b"\xff" and position + 1 < len(data):
         # Where no scan's data are, the next segment comes at once.
         following = data[position + 1]
-        if following not in (0, _FILL) and (restarts or following not in _RESTARTS):
+        if following not in (0, FILL) and (restarts or following not in _RESTARTS):
             return position
     for at in range(position, len(data) - 1, _CHUNK):
         octets = np.frombuffer(data, np.uint8, min(_CHUNK + 1, len(data) - at), at)
@@ -186,14 +196,62 @@ def next_marker(data: bytes, position: int, restarts: bool = False) -> int:
     return -1
 
 
+class MarkerFinder:
+    r"""Finds the markers of a JPEG, restart markers too, with few looks at the data.
+
+    >>> MarkerFinder(b"..\xff\0.\xff\xff\xd9").find(2)
+    6
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        #: Markers from where the search began, in order; nothing behind `_seen` has been looked at.
+        self._found: list[int] = []
+        self._next = self._seen = 0
+
+    def find(self, position: int) -> int:
+        """Returns where the next marker begins from `position` on; -1 if there is none.
+
+        It is what `next_marker` finds.
+
+        Args:
+            position: not before that of an earlier call.
+        """
+        while True:
+            while self._next < len(self._found):
+                if (at := self._found[self._next]) >= position:
+                    return at
+                self._next += 1
+            start = max(position, self._seen)
+            if start >= len(self._data) - 1:
+                return -1
+            self._look(start)
+
+    def _look(self, start: int) -> None:
+        """Finds the markers of the next bytes."""
+        octets = np.frombuffer(self._data, np.uint8, min(_CHUNK, len(self._data) - start), start)
+        places = _marks(octets[:-1], octets[1:]).nonzero()[0].tolist()
+        data = self._data
+        self._found = [start + at for at in places if data[start + at + 1] != FILL]
+        self._next = 0
+        # The last byte may begin a marker whose second byte comes next.
+        self._seen = start + len(octets) - 1
+
+
+def _marks(octets: Octets, following: Octets) -> npt.NDArray[np.bool_]:
+    """Returns where a fill byte stands that no zero follows, in two passes over the bytes."""
+    marks: npt.NDArray[np.bool_] = octets == _FILL_OCTET
+    np.minimum(marks.view(np.uint8), following, out=marks.view(np.uint8))
+    return marks
+
+
 def _first_marker(octets: Octets, following: Octets, restarts: bool) -> int | None:
-    marks = octets == _FILL
-    marks &= following != 0
+    marks = _marks(octets, following)
     if not restarts:
         marks &= (following & 0xF8) != _RESTARTS.start
     first = int(marks.argmax())
-    if marks[first] and following[first] == _FILL:
-        marks &= following != _FILL
+    if marks[first] and following[first] == FILL:
+        marks &= following != FILL
         first = int(marks.argmax())
     return first if marks[first] else None
 

@@ -10,12 +10,18 @@ import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from beam_export.images.jpeg.intervals import CodedScan, ScanUnit, check_coded, fewest_code_bits
-from beam_export.images.jpeg.segments import EOI, FRAMES, MAX_SCANS, SOS, Segment, u16
+from beam_export.images.jpeg.intervals import (
+    CodedScan,
+    ScanRule,
+    ScanUnit,
+    check_coded,
+    fewest_code_bits,
+)
+from beam_export.images.jpeg.segments import EOI, FRAMES, MAX_SCANS, SOS, MarkerSegment, u16
 
 __all__ = [
+    "CODES_BY_LENGTH",
     "HUFFMAN_DCT",
-    "LEAVES",
     "SKIPPED",
     "JpegFacts",
     "MissingScansError",
@@ -40,7 +46,7 @@ SKIPPED = {0xCC, 0xFE, *range(0xE0, 0xF0)}
 _KNOWN = SKIPPED | {EOI}
 
 #: A code of n bits takes 2**(16-n) of the 2**16 leaves of the tree of codes.
-LEAVES = [1 << (16 - n) for n in range(1, 17)]
+CODES_BY_LENGTH = [1 << (16 - n) for n in range(1, 17)]
 
 #: Samples of luma for one of chroma, across and down, that every reader takes.
 _SAMPLINGS = {(1, 1): "444", (1, 2): "440", (2, 1): "422", (2, 2): "420", (4, 1): "411"}
@@ -70,7 +76,7 @@ class JpegFacts(NamedTuple):
 
 
 class MissingScansError(ValueError):
-    """A JPEG whose scans are whole, but do not make the whole picture."""
+    """A JPEG of complete scans that lacks others: its picture has parts or details missing."""
 
 
 class _Component(NamedTuple):
@@ -98,15 +104,17 @@ class Structure:
         self._components: dict[int, _Component] = {}
         self._h_max = self._v_max = 1
         self._begun: set[int] = set()  # components whose pixels have begun to come
-        # The lowest bit that has come of each coefficient of a progressive image, -1 for none.
-        self._lowest: dict[int, list[int]] = {}
+        # Of a progressive image's components, by coefficient: the lowest bit that has come, 0 if
+        # none has; and 1 if none has.
+        self._bits: dict[int, tuple[bytearray, bytearray]] = {}
         self._scans = 0
-        self._unit = ScanUnit(8, 8, ())  # of the last scan
+        #: Of each scan so far of Huffman-coded blocks.
+        self.rules: list[ScanRule] = []
         #: What the last scan's data must hold; None if it is not of Huffman-coded blocks.
         self.coded: CodedScan | None = None
         self._in_scan = False
 
-    def take(self, segment: Segment) -> None:
+    def take(self, segment: MarkerSegment) -> None:
         """Checks the next segment, and what lies between the last one and it."""
         marker, before, at, start, end, restarts = segment
         if self._in_scan or at > before:
@@ -142,16 +150,9 @@ class Structure:
         missing = len(self._components) - len(self._begun)
         if missing:
             raise MissingScansError(f"{missing} of its components are in no scan")
-        if any(any(lowest) for lowest in self._lowest.values()):
+        if any(any(lowest) or any(absent) for lowest, absent in self._bits.values()):
             raise MissingScansError("its last scans are missing")
         return self.facts()
-
-    def one_scan(self) -> tuple[JpegFacts, ScanUnit, int] | None:
-        """Returns facts, unit and restart interval, if one scan so far is all of the image."""
-        whole = self._scans == 1 and len(self._begun) == len(self._components)
-        if not whole or self._process not in ("baseline", "extended"):
-            return None
-        return self.facts(), self._unit, self._interval
 
     def facts(self) -> JpegFacts:
         """Returns the facts by the segments so far."""
@@ -226,7 +227,7 @@ class Structure:
         while at < len(content):
             number, lengths = content[at], content[at + 1 : at + 17]
             at += 17 + sum(lengths)
-            leaves = sum(map(operator.mul, lengths, LEAVES))
+            leaves = sum(map(operator.mul, lengths, CODES_BY_LENGTH))
             if number & 0xEF > 3 or sum(lengths) > 256 or leaves > 1 << 16 or at > len(content):
                 raise ValueError("its Huffman tables are malformed")
             symbols = content[at - sum(lengths) : at]
@@ -249,21 +250,27 @@ class Structure:
         parts = [self._components[number] for number in ids]
         if count > 1 and sum(c.h * c.v for c in parts) > 10:
             raise ValueError("its scan has units of more than 10 blocks")
-        if "lossless" not in self._process and any(c.table not in self._quant for c in parts):
+        if "lossless" not in self._process and not self._quant.issuperset([c.table for c in parts]):
             raise ValueError("it has a scan before its quantisation tables")
         first, last, approximation = content[-3:]
-        self._unit = self._unit_of(ids, tables)
+        progress = None
         if self._process == "progressive":
             self._take_progressive(
                 ids=ids, tables=tables, first=first, last=last, approximation=approximation
             )
-            unit_bits = self._fewest_progressive(first, approximation >> 4)
+            progress = first, approximation >> 4
         else:
             self._take_sequential(ids, tables)
-            unit_bits = self._unit.fewest_bits(self._huffman)
-        units = self._unit.units_in(self._width, self._height)
-        dct = self._process in HUFFMAN_DCT
-        self.coded = CodedScan(units, self._interval, unit_bits) if dct else None
+        self.coded = None
+        if self._process in HUFFMAN_DCT:
+            rule = ScanRule(self._unit_of(ids, tables), progress)
+            self.rules.append(rule)
+            self.coded = rule.coded(
+                width=self._width,
+                height=self._height,
+                interval=self._interval,
+                huffman=self._huffman,
+            )
 
     def _take_sequential(self, ids: bytes, tables: bytes) -> None:
         if self._begun & set(ids):
@@ -296,13 +303,16 @@ class Structure:
 
     def _progress(self, ids: bytes, first: int, last: int, high: int, low: int) -> None:
         """Records the bits that have come, and checks their order (T.81 G.1.1.1.2)."""
+        span, count = slice(first, last + 1), last + 1 - first
         for number in ids:
-            lowest = self._lowest.setdefault(number, [-1] * 64)
-            if any(max(bit, 0) != high for bit in lowest[first : last + 1]):
+            if number not in self._bits:
+                self._bits[number] = bytearray(64), bytearray(b"\1" * 64)
+            lowest, absent = self._bits[number]
+            # All coefficients at once: there are 64 of them in each of some ten scans.
+            if lowest[span] != bytes((high,)) * count or (first and absent[0]):
                 raise ValueError("its scans are not in order")
-            if first and lowest[0] < 0:
-                raise ValueError("its scans are not in order")
-            lowest[first : last + 1] = [low] * (last + 1 - first)
+            lowest[span] = bytes((low,)) * count
+            absent[span] = bytes(count)
 
     def _unit_of(self, ids: bytes, tables: bytes) -> ScanUnit:
         parts = [self._components[number] for number in ids]
@@ -315,15 +325,6 @@ class Structure:
             8 * self._v_max // v,
             tuple((count, dc, ac) for count, (dc, ac) in zip(blocks, numbers, strict=True)),
         )
-
-    def _fewest_progressive(self, first: int, high: int) -> int:
-        """Returns the fewest bits of a unit: in a first pass, a DC code per block.
-
-        Later passes bring one bit per block, and a run of blocks may have no AC codes at all.
-        """
-        if first:
-            return 0
-        return sum(n * (1 if high else self._huffman.get(dc, 0)) for n, dc, _ in self._unit.blocks)
 
 
 def _color_of(numbers: Sequence[int], jfif: bool, adobe: int | None) -> str:

@@ -19,37 +19,30 @@ import pyarrow.types as pat
 
 from beam_export.errors import InputError, RunError
 from beam_export.metadata.arrow_types import is_text
+from beam_export.metadata.columns import ColumnChoice
 from beam_export.packing import pack, unpack
-from beam_export.sources.decompress import (
-    CompressionError,
-    Stream,
-    compression_of_file,
-    decompress,
-)
+from beam_export.sources.decompress import CompressionError, decompressed_file
 from beam_export.sources.entries import Source
 from beam_export.sources.input_format import choose
 from beam_export.sources.listing import list_images, refuse_special_file
 from beam_export.sources.patterns import parse_inputs
-from beam_export.sources.tables.rows import (
-    BadRow,
-    ParquetTable,
-    TableError,
-    TableTypes,
-    is_parquet,
-    read_rows,
-    read_types,
-)
+from beam_export.sources.tables.encoding import UTF8, encoding_of
+from beam_export.sources.tables.formats import BadRow, TableError, is_parquet
+from beam_export.sources.tables.parquet import ParquetTable
+from beam_export.sources.tables.rows import TableTypes, read_rows, read_types
+from beam_export.storage.base import ReplacedError
 from beam_export.storage.local_file import check_unchanged
-from beam_export.storage.registry import ReplacedError, storage_of
+from beam_export.storage.registry import storage_of
 from beam_export.storage.retry import is_permanent
 from beam_export.storage.uris import is_local, unpin
-from beam_export.text import printable
+from beam_export.text import stored
 
 __all__ = [
-    "Row",
+    "LookupRow",
     "TableFile",
     "TablePart",
     "check_key",
+    "choose_columns_of_rows",
     "count_of",
     "keyed_rows",
     "list_tables",
@@ -58,17 +51,20 @@ __all__ = [
     "read_ids",
     "read_part",
     "unpack_rows",
+    "with_columns",
 ]
 
 #: Ids that travel together.
 _IDS = 10_000
+#: Bytes of the longest byte-order mark.
+_MARK = 4
 #: Bytes of the number of rows, before packed rows.
 _COUNT = 8
 #: Names of the column of ids in a Parquet file; else it is its first column of text.
 _ID_COLUMNS = ("image_id", "id", "key")
 
 
-class Row(NamedTuple):
+class LookupRow(NamedTuple):
     """A row of a table, or an id alone.
 
     Attributes:
@@ -82,7 +78,7 @@ class Row(NamedTuple):
     typed: tuple[str, ...] = ()
 
 
-def pack_rows(rows: Sequence[Row]) -> bytes:
+def pack_rows(rows: Sequence[LookupRow]) -> bytes:
     """Returns rows as one value, for a shuffle."""
     return len(rows).to_bytes(_COUNT, "big") + pack([tuple(row) for row in rows])
 
@@ -92,9 +88,39 @@ def count_of(packed: bytes) -> int:
     return int.from_bytes(packed[:_COUNT], "big")
 
 
-def unpack_rows(packed: bytes) -> list[Row]:
+def choose_columns_of_rows(packed: bytes, choice: ColumnChoice) -> tuple[bytes, frozenset[str]]:
+    """Returns packed rows with the columns that are left, and the names of those they had."""
+    names: set[str] = set()
+    chosen = [
+        row._replace(**with_columns(row.values, row.typed, choice=choice, names=names))
+        for row in unpack_rows(packed)
+    ]
+    return pack_rows(chosen), frozenset(names)
+
+
+def with_columns(
+    values: bytes, typed: Sequence[str], choice: ColumnChoice, names: set[str]
+) -> dict[str, Any]:
+    """Returns `values` and `typed` of a row with the columns that are left.
+
+    Args:
+        values: column name to value, pickled.
+        typed: names of the columns whose types the table declares.
+        choice: of columns.
+        names: gets those of all columns of the row.
+    """
+    given = pickle.loads(values)
+    names.update(given)
+    left = choice.of_metadata(given)
+    return {
+        "values": pickle.dumps(left, protocol=5),
+        "typed": tuple(name for name in typed if name in left),
+    }
+
+
+def unpack_rows(packed: bytes | memoryview) -> list[LookupRow]:
     """Returns the rows that `pack_rows` packed."""
-    return [Row(*row) for row in unpack(memoryview(packed)[_COUNT:])]
+    return [LookupRow(*row) for row in unpack(memoryview(packed)[_COUNT:])]
 
 
 # Tables of `--metadata`.
@@ -142,12 +168,13 @@ class TableFile(NamedTuple):
     types: TableTypes | None
 
 
-def open_table_file(uri: str, key: str) -> TableFile:
+def open_table_file(uri: str, key: str, encoding: str) -> TableFile:
     """Returns the parts of a file of `--metadata`, and what it says of its columns.
 
     Args:
         uri: of the file, pinned.
         key: name of the column with the ids.
+        encoding: of text, if no byte-order mark says otherwise.
 
     Raises:
         InputError: if it cannot be read, or has no such column.
@@ -158,22 +185,24 @@ def open_table_file(uri: str, key: str) -> TableFile:
         if is_parquet(plain):
             table = ParquetTable(file)
             check_key(table.schema, key, plain)
-            schema = pa.schema([field for field in table.schema if field.name != key])
+            kept = [field for field in table.schema if field.name != key]
+            schema = pa.schema(kept, table.schema.metadata)
             parts = [TablePart(uri, group) for group in range(len(table.groups))]
             return TableFile(parts, schema, None)
-        types = read_types(file, plain)
+        types = read_types(file, plain, encoding)
     # Ids are text, even where they look like numbers.
     types.text.add(key, "text")
     return TableFile([TablePart(uri, 0)], None, types)
 
 
-def read_part(part: TablePart, types: TableTypes, key: str) -> Iterator[bytes]:
+def read_part(part: TablePart, types: TableTypes, key: str, encoding: str) -> Iterator[bytes]:
     """Yields packed rows of a part of a table.
 
     Args:
         part: what to read.
         types: of all text files of the table.
         key: name of the column with the ids.
+        encoding: of text, if no byte-order mark says otherwise.
 
     Raises:
         InputError: if it cannot be read, or a row has no id.
@@ -186,7 +215,7 @@ def read_part(part: TablePart, types: TableTypes, key: str) -> Iterator[bytes]:
             for first, rows in ParquetTable(file).rows(group):
                 yield pack_rows(keyed_rows(enumerate(rows, first), key, typed=True, uri=plain))
         else:
-            for texts in read_rows(file, plain, types):
+            for texts in read_rows(file, plain, types, encoding=encoding):
                 yield pack_rows(keyed_rows(texts, key, typed=False, uri=plain))
 
 
@@ -206,7 +235,6 @@ def check_key(schema: pa.Schema, key: str, uri: str) -> None:
 
 
 def _may_be_ids(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pat.is_dictionary(kind) else kind
     return is_text(kind) or bool(pat.is_integer(kind))
 
 
@@ -219,7 +247,7 @@ def _no_key(uri: str, key: str, names: Iterable[str]) -> InputError:
 
 def keyed_rows(
     rows: Iterable[tuple[int, dict[str, Any]] | BadRow], key: str, typed: bool, uri: str
-) -> list[Row]:
+) -> list[LookupRow]:
     """Returns rows of a table by their key.
 
     Args:
@@ -234,7 +262,9 @@ def keyed_rows(
     return [_keyed_row(row, key, typed=typed, uri=uri) for row in rows]
 
 
-def _keyed_row(row: tuple[int, dict[str, Any]] | BadRow, key: str, typed: bool, uri: str) -> Row:
+def _keyed_row(
+    row: tuple[int, dict[str, Any]] | BadRow, key: str, typed: bool, uri: str
+) -> LookupRow:
     if isinstance(row, BadRow):
         raise InputError(
             f"--metadata={uri} has a row {row.number + 1} that cannot be read ({row.reason}): mend "
@@ -252,43 +282,63 @@ def _keyed_row(row: tuple[int, dict[str, Any]] | BadRow, key: str, typed: bool, 
         )
     rest = {name: value for name, value in values.items() if name != key}
     names = tuple(rest) if typed else ()
-    return Row(printable(str(ident)), pickle.dumps(rest, protocol=5), names)
+    return LookupRow(stored(str(ident)), pickle.dumps(rest, protocol=5), names)
 
 
 # Lists of ids.
 
 
-def read_ids(path: str, flag: str) -> Iterator[bytes]:
+def read_ids(path: str, flag: str, encoding: str = UTF8) -> Iterator[bytes]:
     """Yields packed rows that are keys alone: the ids of a text or Parquet file.
 
     Args:
         path: of the file, which may be compressed if it is text.
         flag: that names it, for messages.
+        encoding: of text, if no byte-order mark says otherwise.
 
     Raises:
         InputError: if there is no such file, or it cannot be read.
         RunError: if it was replaced while it was read.
     """
     if is_local(path) and os.path.isdir(path):
-        raise InputError(f"{flag}={path} is a directory: give a file of ids, one a line.")
+        raise InputError(f"{flag}={path} is a directory: give a file of ids, one per line.")
     parquet = path.lower().endswith(".parquet")
     with _opened(flag, path) as file:
         ids = (
             _parquet_ids(ParquetTable(file), flag, path)
             if parquet
-            else _text_ids(iter(_decompressed(file).readline, b""))
+            else _text_ids(decompressed_file(file), flag, path=path, asked=encoding)
         )
-        while piece := [Row(ident) for ident in itertools.islice(ids, _IDS)]:
+        while piece := [LookupRow(ident) for ident in itertools.islice(ids, _IDS)]:
             yield pack_rows(piece)
 
 
-def _text_ids(lines: Iterable[bytes]) -> Iterator[str]:
-    """Yields the ids of a text with one id per line; empty lines are skipped."""
-    for number, line in enumerate(lines):
-        # Bytes that are no UTF-8 may be those of a file's name.
-        text = line.decode("utf-8-sig" if number == 0 else "utf-8", "surrogateescape").strip()
-        if text:
-            yield printable(text)
+def _text_ids(file: BinaryIO, flag: str, path: str, asked: str) -> Iterator[str]:
+    """Yields the ids of a text with one id per line; empty lines are skipped.
+
+    Raises:
+        InputError: if it is not in the encoding that is asked for, or that its byte-order mark
+            states.
+    """
+    raw = io.BufferedReader(cast(io.RawIOBase, file))
+    encoding, mark = encoding_of(raw.peek(_MARK)[:_MARK], asked)
+    raw.read(mark)
+    # If nobody says so, bytes that are no UTF-8 may be those of a file's name, which is stored as
+    # they are.
+    errors = "strict" if mark or asked != UTF8 else "surrogateescape"
+    text = io.TextIOWrapper(raw, encoding, errors, newline="\n")
+    try:
+        for line in text:
+            if ident := line.strip():
+                yield stored(ident)
+    except UnicodeDecodeError as error:
+        who = "its byte-order mark" if mark else "--table_encoding"
+        raise InputError(
+            f"{flag}={path} cannot be read as {encoding}, as {who} says: save it as UTF-8."
+        ) from error
+    finally:
+        # Else they would close the file, which is the caller's.
+        text.detach().detach()
 
 
 def _parquet_ids(table: ParquetTable, flag: str, path: str) -> Iterator[str]:
@@ -309,34 +359,10 @@ def _parquet_ids(table: ParquetTable, flag: str, path: str) -> Iterator[str]:
         for _, batch in table.batches(group, [name]):
             for ident in batch.column(0).to_pylist():
                 if ident is not None:
-                    yield printable(str(ident))
+                    yield stored(str(ident))
 
 
 # Files of both kinds.
-
-
-class _DecompressedFile(io.RawIOBase):
-    """The content of a compressed file, as a file object."""
-
-    def __init__(self, inner: Stream) -> None:
-        super().__init__()
-        self._inner = inner
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._inner.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-def _decompressed(file: BinaryIO) -> BinaryIO:
-    """Returns the content of a file, decompressed if its first bytes say so, whatever its name."""
-    if kind := compression_of_file(file):
-        stream = _DecompressedFile(decompress(file, kind, b""))
-        return cast(BinaryIO, io.BufferedReader(stream))
-    return file
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Reads the page headers of a Parquet file, to find pages that unpack to far more than they look.
+"""Reads the page headers of a Parquet file, to find those that unpack to too much.
 
 Arrow allocates the memory that a header asks for, and unpacks all there is: a few bytes can become
 gigabytes. The headers themselves are read, since the footer may state something else.

@@ -1,7 +1,8 @@
 """Reads Parquet tables by row group, and only the columns that are wanted.
 
 Columns are read as what extension types store: whether a type such as Hugging Face's `Array2D` is
-known depends on what a process has imported.
+known depends on what a process has imported. Those of dictionaries (categories of pandas and
+polars) are read as their values.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from beam_export.metadata import features
 from beam_export.metadata.to_arrow import to_values
 from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.pages import Chunk, bomb, chunks_of, pages_of
@@ -48,7 +50,8 @@ class ParquetTable:
     checks a page's size once in 1,024 values, which for images can be 100 MB.
 
     Attributes:
-        schema: the columns, without extension types.
+        schema: the columns, without extension types and dictionaries, with what Hugging Face
+            says of them.
         groups: the row groups.
         facts: its key-value metadata.
     """
@@ -76,9 +79,14 @@ class ParquetTable:
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise TableError(f"has two columns that are called {twice!r}; rename one of them")
-        self.schema = pa.schema([(field.name, plain_type(field.type)) for field in stored])
         metadata = self._file.metadata
         self.facts: dict[bytes, bytes] = metadata.metadata or {}
+        self.schema = pa.schema(
+            [(field.name, plain_type(field.type)) for field in stored],
+            {features.HUGGINGFACE: self.facts[features.HUGGINGFACE]}
+            if features.HUGGINGFACE in self.facts
+            else None,
+        )
         counts = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
         self.groups = [Group(sum(counts[:at]), count) for at, count in enumerate(counts)]
 
@@ -104,13 +112,22 @@ class ParquetTable:
         size = max(1, min(MAX_ROWS, _BATCH_BYTES * count // max(1, self.bytes_of(group, wanted))))
         size = max(1, min(size, _MOST_BYTES // max(1, self._repeated(group, wanted))))
         with _damage_as_table_error(group):
-            for batch in self._file.iter_batches(size, row_groups=[group], columns=wanted):
+            for batch in self._batches(size, group, wanted):
                 end = place + batch.num_rows
                 if end > self.groups[group].first + start:
                     yield place, _plain_batch(batch, [self.schema.field(name) for name in wanted])
                 place = end
         if place != sum(self.groups[group]):
             raise TableError(f"is damaged in row group {group}: it ends before its last row")
+
+    def _batches(self, size: int, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Yields so many rows of a row group at a time, read by this thread alone.
+
+        Threads of Arrow's may still hold the file when all is read (`shards.parquet.whole_table`).
+        """
+        yield from self._file.iter_batches(
+            size, row_groups=[group], columns=columns, use_threads=False
+        )
 
     def leaf(self, group: int, column: str, field: str) -> Iterator[Any]:
         """Yields the values of one field of a column of structs, without reading the others.
@@ -126,7 +143,7 @@ class ParquetTable:
             return
         size = max(1, min(MAX_ROWS, _MOST_BYTES // max(1, self._repeated(group, [path]))))
         with _damage_as_table_error(group):
-            for batch in self._file.iter_batches(size, row_groups=[group], columns=[path]):
+            for batch in self._batches(size, group, [path]):
                 found = batch.column(0)
                 found = found.storage if isinstance(found, pa.ExtensionArray) else found
                 yield from pc.struct_field(found, field).to_pylist()
@@ -169,7 +186,7 @@ class ParquetTable:
             return
         self._check_pages(group, columns)
         with _damage_as_table_error(group):
-            for _ in self._file.iter_batches(1, row_groups=[group], columns=list(columns)):
+            for _ in self._batches(1, group, list(columns)):
                 break
         self._proven.add(asked)
 
@@ -259,9 +276,15 @@ def _plain_batch(batch: pa.RecordBatch, fields: list[pa.Field]) -> pa.RecordBatc
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Returns a type with extension types replaced by what they store, at any depth."""
+    """Returns a type with extension types and dictionaries replaced by their values', at any depth.
+
+    >>> str(plain_type(pa.list_(pa.dictionary(pa.int32(), pa.string()))))
+    'list<item: string>'
+    """
     if isinstance(kind, pa.BaseExtensionType):
         return plain_type(kind.storage_type)
+    if pat.is_dictionary(kind):
+        return plain_type(kind.value_type)
     if pat.is_list(kind):
         return pa.list_(plain_type(kind.value_type))
     if pat.is_large_list(kind):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -23,25 +24,26 @@ from beam_export.sources.entries import (
     split,
     unreadable_source,
 )
-from beam_export.sources.tables.formats import BadRow, TableError
+from beam_export.sources.tables.base64_images import decode_bytes, decode_column
+from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable, rows_of
-from beam_export.sources.tables.roles import Roles, roles_of_names, roles_of_schema
-from beam_export.sources.tables.text import TextBlock, TextTypes, rows_of_text
-from beam_export.storage.uris import unpin
-from beam_export.text import printable
+from beam_export.sources.tables.roles import Roles, roles_of_table
+from beam_export.storage.home import expand_home
+from beam_export.storage.uris import is_local, unpin
+from beam_export.text import printable, stored
 
 __all__ = [
     "MeasuredImage",
-    "Place",
+    "TablePlace",
     "broken_table",
     "bytes_of_images",
-    "check_paths",
     "declared_columns",
     "group_refs",
     "measure_rows",
     "metadata_schema",
+    "no_base64",
     "row_ref",
-    "text_refs",
+    "unfit",
     "with_measured_size",
 ]
 
@@ -50,7 +52,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 _HEAD = 32
 
 
-class Place(NamedTuple):
+class TablePlace(NamedTuple):
     """A table: its path relative to the root, its URI, and its order key."""
 
     relative: str
@@ -58,16 +60,23 @@ class Place(NamedTuple):
     order: bytes
 
 
-def place_of(source: Source) -> Place:
+def table_place(source: Source) -> TablePlace:
     """Returns the place of a table that was listed."""
-    return Place(source.relative, source.uri, source.order)
+    return TablePlace(source.relative, source.uri, source.order)
 
 
 class MeasuredImage(NamedTuple):
-    """The size in bytes of an image in a column, None if the row has none, and its format."""
+    """The size in bytes of an image in a column, None if the row has none, and its format.
+
+    Attributes:
+        size: None if there is none.
+        ext: the format; empty if it is not known.
+        other: whether the row has text that is none.
+    """
 
     size: int | None
     ext: str
+    other: bool = False
 
 
 def metadata_schema(schema: pa.Schema, roles: Roles) -> pa.Schema:
@@ -78,16 +87,28 @@ def metadata_schema(schema: pa.Schema, roles: Roles) -> pa.Schema:
     left_out = {roles.image, roles.path}
     if roles.id and is_text(schema.field(roles.id).type):
         left_out.add(roles.id)
-    return pa.schema([field for field in schema if field.name not in left_out])
+    kept = [field for field in schema if field.name not in left_out]
+    return pa.schema(kept, schema.metadata)
 
 
 def group_refs(
-    table: ParquetTable, group: int, roles: Roles, place: Place
+    table: ParquetTable,
+    group: int,
+    roles: Roles,
+    place: TablePlace,
+    no_ids: Callable[[int], None] = lambda _: None,
 ) -> Iterator[list[SampleRef | Failure]]:
     """Yields the samples of a row group, in order.
 
     The bytes of images are not read: their number, and whether there are any, is found by
     `measure_rows`, for the samples that selections leave.
+
+    Args:
+        table: the file.
+        group: number of the row group.
+        roles: of its columns.
+        place: of the file.
+        no_ids: gets how many samples of a batch have nothing in the column of ids.
 
     Raises:
         TableError: if the row group is damaged.
@@ -97,7 +118,9 @@ def group_refs(
     paths = _paths(table, group, roles)
     for first, batch in table.batches(group, columns):
         # Rows first: a path more would be drawn, and lost, at the end of each batch.
-        rows = zip(enumerate(rows_of(batch), first), paths, strict=False)
+        rows = list(zip(enumerate(rows_of(batch), first), paths, strict=False))
+        if roles.id and not roles.status:
+            no_ids(sum(row[roles.id] in (None, "") for (_, row), _ in rows))
         yield [
             _failed(row, roles, place)
             or _ref(
@@ -129,72 +152,13 @@ def declared_columns(table: ParquetTable, source: Source) -> pa.Schema:
         InputError: if no column of it can hold images or paths.
     """
     try:
-        return metadata_schema(table.schema, roles_of_schema(table.schema))
+        return metadata_schema(table.schema, roles_of_table(table))
     except TableError as error:
-        raise _unfit(source, error) from error
+        raise unfit(source, error) from error
 
 
-def check_paths(block: TextBlock, source: Source) -> None:
-    """Makes sure that the first lines of a table of text have a path to an image.
-
-    One row without a path is bad data; a table without any is a wrong table.
-
-    Raises:
-        InputError: if none has.
-    """
-    unfit: TableError | None = None
-    rows: list[Any] = rows_of_text(block, TextTypes())
-    # A CSV's header names the columns of all rows; each line of JSON names its own.
-    for row in [(0, dict.fromkeys(block.header))] if block.header else rows:
-        found = _text_ref(row, place_of(source))
-        if not isinstance(found, TableError):
-            return
-        unfit = unfit or found
-    if unfit is not None:
-        raise _unfit(source, unfit)
-
-
-def text_refs(block: TextBlock, types: TextTypes, source: Source) -> Iterator[SampleRef | Failure]:
-    """Yields the ref, or the failure, of each row of a block of lines.
-
-    Args:
-        block: lines of one file.
-        types: of all CSV files of the input.
-        source: the file.
-    """
-    place = place_of(source)
-    for row in rows_of_text(block, types):
-        found = _text_ref(row, place)
-        yield found if isinstance(found, SampleRef) else _lost_row(row, found, source)
-
-
-def _text_ref(row: Any, place: Place) -> SampleRef | Failure | TableError | BadRow:
-    if isinstance(row, BadRow):
-        return row
-    number, values = row
-    try:
-        roles = roles_of_names(tuple(values))
-    except TableError as error:
-        return error
-    return row_ref(values, number, roles=roles, place=place)
-
-
-def _lost_row(row: Any, why: Failure | TableError | BadRow, source: Source) -> Failure:
-    if isinstance(why, Failure):
-        return why
-    number = why.number if isinstance(why, BadRow) else row[0]
-    reason = f"cannot be read: {why.reason}" if isinstance(why, BadRow) else str(why)
-    name, path = (printable(f"{one}#{number}") for one in (source.relative, source.path))
-    return Failure(
-        image_id=name,
-        original_path=path,
-        stage="list",
-        error="ValueError",
-        message=printable(f"its row {reason}"),
-    )
-
-
-def _unfit(source: Source, error: TableError) -> InputError:
+def unfit(source: Source, error: TableError) -> InputError:
+    """Returns the error of a table that no column of holds images or paths."""
     return InputError(f"the table {printable(source.path)} {error}.")
 
 
@@ -217,10 +181,16 @@ def broken_table(name: str, uri: str, error: TableError | OSError) -> Failure:
 
 def bytes_of_images(column: pa.Array) -> pa.Array:
     """Returns the bytes of a column of images, null where there are none."""
-    if pat.is_struct(column.type):
-        column = pc.struct_field(column, "bytes")
+    column = _contents(column)
+    if is_text(column.type):
+        return decode_column(column)
     # One type for what follows, whatever kind of bytes the column has; null has none at all.
-    return column.cast(pa.large_binary())
+    return decode_bytes(column.cast(pa.large_binary()))
+
+
+def _contents(column: pa.Array) -> pa.Array:
+    """Returns the field of a column of images that holds them: of a struct, its `bytes`."""
+    return pc.struct_field(column, "bytes") if pat.is_struct(column.type) else column
 
 
 def measure_rows(
@@ -248,11 +218,14 @@ def measure_rows(
         while left and left[-1] < end:
             rows.append(left.pop())
         if rows:
-            data = bytes_of_images(batch.column(0)).take([row - first for row in rows])
+            given = _contents(batch.column(0).take([row - first for row in rows]))
+            data = bytes_of_images(given)
+            texts = given.to_pylist() if is_text(given.type) else itertools.repeat("")
             sizes = pc.binary_length(data).to_pylist()
             heads = pc.binary_slice(data, 0, _HEAD).to_pylist()
-            for row, size, head in zip(rows, sizes, heads, strict=True):
-                yield row, MeasuredImage(size, sniff(head or b"") or "")
+            for row, size, head, text in zip(rows, sizes, heads, texts, strict=False):
+                other = size is None and bool(text)
+                yield row, MeasuredImage(size, sniff(head or b"") or "", other)
         if not left:
             return
 
@@ -263,16 +236,23 @@ def with_measured_size(ref: SampleRef, found: MeasuredImage) -> SampleRef:
     Raises:
         SampleError: if it has none.
     """
-    image, here = ref.image, f"{unpin(ref.image.uri)[0]}#{ref.image.offset}"
+    image, row_path = ref.image, f"{unpin(ref.image.uri)[0]}#{ref.image.offset}"
     if found.size is not None:
-        given = "" if ref.path == here else ref.path
+        given = "" if ref.path == row_path else ref.path
         # Content before names: a column that is called `jpg` may hold PNG.
         ext = found.ext or _ext(given) or _named(image.column or "")
         return ref._replace(image=image._replace(ext=ext, size=found.size), size=found.size)
-    if ref.path == here:
+    if found.other:
+        raise SampleError("list", "ValueError", no_base64(image.column or ""))
+    if ref.path == row_path:
         raise SampleError("list", "ValueError", "its row has no image")
     where = resolve(ref.path, image.uri)
     return ref._replace(path=where, image=Member(split(where)[1], where, WHOLE, UNMEASURED))
+
+
+def no_base64(column: str) -> str:
+    """Returns what is said of a row whose column of images holds other text."""
+    return f"its {column!r} holds no image in base64"
 
 
 def _named(column: str) -> str:
@@ -284,7 +264,7 @@ def _ext(path: str) -> str:
     return suffix if suffix in IMAGE_SUFFIXES else ""
 
 
-def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | None:
+def _failed(row: Mapping[str, Any], roles: Roles, place: TablePlace) -> Failure | None:
     """Returns the failure that a row of img2dataset states, None if it states none."""
     # Where no status is stated, measuring shows whether there is an image.
     if not roles.status or row[roles.status] in ("success", None):
@@ -293,16 +273,30 @@ def _failed(row: Mapping[str, Any], roles: Roles, place: Place) -> Failure | Non
     error, message = row[roles.status], row["error_message"] or ""
     return Failure(
         image_id=str(row[roles.id]),
-        original_path=printable(path),
+        original_path=stored(path),
         stage="list",
         error=str(error),
         message=str(message).strip(),
     )
 
 
-def row_ref(row: Mapping[str, Any], number: int, roles: Roles, place: Place) -> SampleRef | Failure:
-    """Returns the sample of a row that names its image's path; its size is `UNMEASURED`."""
-    return _ref(row, number, group=0, roles=roles, place=place, beside=None)
+def row_ref(
+    row: Mapping[str, Any],
+    number: int,
+    roles: Roles,
+    place: TablePlace,
+    beside: str | None = None,
+) -> SampleRef | Failure:
+    """Returns the sample of a row of a table of text; its size is `UNMEASURED`.
+
+    Args:
+        row: its values, by column.
+        number: of the row in the table.
+        roles: of its columns.
+        place: of the table.
+        beside: the path that stands beside the image's bytes, if one does.
+    """
+    return _ref(row, number, group=0, roles=roles, place=place, beside=beside)
 
 
 def _ref(
@@ -310,25 +304,31 @@ def _ref(
     number: int,
     group: int,
     roles: Roles,
-    place: Place,
+    place: TablePlace,
     beside: str | None,
     typed: tuple[str, ...] = (),
 ) -> SampleRef | Failure:
     path = beside or (_path_in(row.get(roles.path)) if roles.path else None)
-    ident = printable(
+    ident = stored(
         _id(value=row.get(roles.id) if roles.id else None, path=path, number=number, place=place)
     )
-    here = f"{unpin(place.uri)[0]}#{number}"
+    row_path = f"{unpin(place.uri)[0]}#{number}"
     if roles.image:
         member = Member("", place.uri, number, UNMEASURED, column=roles.image, group=group)
     elif path:
         where = resolve(path, place.uri)
         path, member = where, Member(split(where)[1], where, WHOLE, UNMEASURED)
     else:
-        reason = f"its row has no {roles.path!r}"
+        value = row.get(roles.path)
+        empty = value is None or value == "" or isinstance(value, Mapping)
+        reason = (
+            f"its row has no {roles.path!r}"
+            if empty
+            else f"its {roles.path!r} is of type {type(value).__name__}, and no path"
+        )
         return Failure(
             image_id=ident,
-            original_path=printable(here),
+            original_path=stored(row_path),
             stage="list",
             error="ValueError",
             message=reason,
@@ -337,7 +337,7 @@ def _ref(
         # Big-endian: the bytes sort as the numbers do.
         order=place.order + number.to_bytes(8, "big"),
         id=ident,
-        path=path or here,
+        path=path or row_path,
         image=member,
         fields=(),
         metadata=_metadata(row, roles),
@@ -353,18 +353,30 @@ def _path_in(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _id(value: Any, path: str | None, number: int, place: Place) -> str:
+def _id(value: Any, path: str | None, number: int, place: TablePlace) -> str:
     # A bool is an int to Python. 0 is an id too, so truth does not decide.
     if isinstance(value, int | str) and not isinstance(value, bool) and value != "":
         return str(value)
     if path:
-        stem, suffix = split(path)
-        return stem if suffix in IMAGE_SUFFIXES and stem else path
+        stem, suffix = split(_plain(path))
+        return stem if suffix in IMAGE_SUFFIXES and stem else _plain(path)
     return f"{split(place.relative)[0]}-{number}"
 
 
+def _plain(path: str) -> str:
+    """Returns a relative path without `./`, `../` and doubled `/`: it names a sample, not a place.
+
+    >>> _plain("./a//0.jpg"), _plain("../f/0.jpg"), _plain("a/../b/0.jpg"), _plain("/in/../0.jpg")
+    ('a/0.jpg', 'f/0.jpg', 'b/0.jpg', '/in/../0.jpg')
+    """
+    if path.startswith("/") or _SCHEME.match(path) or ("./" not in path and "//" not in path):
+        return path
+    parts = posixpath.normpath(path).split("/")
+    return "/".join(part for part in parts if part != "..")
+
+
 def _metadata(row: Mapping[str, Any], roles: Roles) -> dict[str, Any]:
-    metadata = {name: value for name, value in row.items() if name != roles.path}
+    metadata = {name: value for name, value in row.items() if name not in (roles.path, roles.image)}
     # A number stays, as in `metadata_schema`: an id is text, and its type would be lost.
     if roles.id and isinstance(metadata.get(roles.id, ""), str | None):
         metadata.pop(roles.id, None)
@@ -382,4 +394,6 @@ def resolve(path: str, table: str) -> str:
     if path.startswith("/") or _SCHEME.match(path):
         return path
     folder = table[: table.rfind("/") + 1]
+    if path.startswith("~/") and is_local(table) and not os.path.lexists(folder + path):
+        return expand_home(path)
     return folder + posixpath.normpath(path) if not path.startswith("../") else folder + path

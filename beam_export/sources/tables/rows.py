@@ -15,40 +15,24 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from beam_export.sources.tables.formats import BadRow, TableError, is_json, is_parquet, is_table
+from beam_export.sources.tables.encoding import UTF8
+from beam_export.sources.tables.formats import BadRow, is_parquet
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.text import (
-    TextBlock,
     TextTypes,
-    read_header,
     read_text,
-    rows_of_text,
     scan_text,
-    text_blocks,
-    types_of_text,
 )
 
 __all__ = [
-    "BadRow",
-    "ParquetTable",
-    "Row",
-    "TableError",
+    "NumberedRow",
     "TableTypes",
-    "TextBlock",
-    "TextTypes",
-    "is_json",
-    "is_parquet",
-    "is_table",
-    "read_header",
     "read_rows",
     "read_types",
-    "rows_of_text",
-    "text_blocks",
-    "types_of_text",
 ]
 
 #: A row's number in its file, from 0, and its values by column; or why it has none.
-Row = tuple[int, dict[str, object]] | BadRow
+NumberedRow = tuple[int, dict[str, object]] | BadRow
 
 
 class TableTypes:
@@ -71,7 +55,7 @@ class TableTypes:
         self.text.merge(other.text)
 
 
-def read_types(fh: BinaryIO, name: str) -> TableTypes:
+def read_types(fh: BinaryIO, name: str, encoding: str = UTF8) -> TableTypes:
     """Returns the types of a table's columns.
 
     Of Parquet the footer is read, of JSON lines nothing, since values have types; a CSV is read to
@@ -80,21 +64,27 @@ def read_types(fh: BinaryIO, name: str) -> TableTypes:
     Args:
         fh: open for reading, at its start; it can be sought in.
         name: of the file, whose suffix is its format.
+        encoding: of text, if no byte-order mark says otherwise.
 
     Raises:
         TableError: if it cannot be read.
+        InputError: if it is text that cannot be decoded.
     """
     types = TableTypes()
     if is_parquet(name):
         types.schema = ParquetTable(fh).schema
     else:
-        types.text = scan_text(fh, name)
+        types.text = scan_text(fh, name, encoding)
     return types
 
 
 def read_rows(
-    fh: BinaryIO, name: str, types: TableTypes, columns: Collection[str] | None = None
-) -> Iterator[list[Row]]:
+    fh: BinaryIO,
+    name: str,
+    types: TableTypes,
+    columns: Collection[str] | None = None,
+    encoding: str = UTF8,
+) -> Iterator[list[NumberedRow]]:
     """Yields a table's rows in order, up to 1,000 at a time.
 
     Memory is bounded by those rows, and by a row group's pages.
@@ -104,12 +94,14 @@ def read_rows(
         name: of the file, whose suffix is its format.
         types: of all files of the input, so that a CSV column has one type in all of them.
         columns: to read; None for all. A column that the file has not is left out.
+        encoding: of text, if no byte-order mark says otherwise.
 
     Raises:
         TableError: if the file cannot be read to its end.
+        InputError: if it is text that cannot be decoded.
     """
     if not is_parquet(name):
-        yield from read_text(fh, name, types=types.text, columns=columns)
+        yield from read_text(fh, name, types=types.text, columns=columns, encoding=encoding)
         return
     table = ParquetTable(fh)
     for group in range(len(table.groups)):

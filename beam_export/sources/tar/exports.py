@@ -70,12 +70,14 @@ class ExportTable(NamedTuple):
         columns: types of the metadata columns that have any.
         rows: in their order.
         tar_bytes: size of the tar that it describes, if it says so; else -1.
+        json_member: extension of the members that were made of the columns; empty if none were.
     """
 
     kind: str
     columns: pa.Schema
     rows: list[EarlierRow]
     tar_bytes: int
+    json_member: str = ""
 
 
 def kind_of_table(schema: pa.Schema) -> str:
@@ -95,7 +97,8 @@ def own_columns(schema: pa.Schema) -> pa.Schema | None:
 
 def _metadata_of(schema: pa.Schema, kind: str) -> pa.Schema:
     known = {OWN: frozenset(STRUCTURAL.names), CURATOR: _CURATOR}.get(kind, frozenset())
-    return pa.schema([field for field in schema if field.name not in known])
+    kept = [field for field in schema if field.name not in known]
+    return pa.schema(kept, schema.metadata)
 
 
 def read_export_table(data: bytes, tar_bytes: int = 1 << 40) -> ExportTable | None:
@@ -126,7 +129,11 @@ def read_export_table(data: bytes, tar_bytes: int = 1 << 40) -> ExportTable | No
         raise ValueError("the Parquet beside the tar is damaged") from error
     stated = table.facts.get(b"beam_export.tar_bytes", b"")
     return ExportTable(
-        kind=kind, columns=columns, rows=rows, tar_bytes=int(stated) if stated.isdigit() else -1
+        kind=kind,
+        columns=columns,
+        rows=rows,
+        tar_bytes=int(stated) if stated.isdigit() else -1,
+        json_member=table.facts.get(b"beam_export.json_member", b"").decode("utf-8", "replace"),
     )
 
 

@@ -6,11 +6,14 @@ the GNU tar manual, "Basic Tar Format", for what GNU tar adds.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from typing import NamedTuple
 
 __all__ = ["Header", "HeaderError", "parse_header", "parse_pax"]
 
+#: The fields of a header that are looked at: name, size, checksum, typeflag, magic, prefix.
+_FIELDS = struct.Struct("100s24x12s12x8sc100x6s82x155s12x")
 #: A record's length has few digits: the records of a member have at most a few MB.
 _MAX_DIGITS = 9
 #: Records that say what a member is called and how large it is; the others are about its file.
@@ -45,19 +48,20 @@ def parse_header(block: bytes) -> Header:
     Raises:
         HeaderError: if its checksum is not the sum of its bytes, or its size is no number.
     """
+    name, length, checksum, kind, magic, prefix = _FIELDS.unpack(block)
     # Old tars summed bytes as signed ones; readers take both.
-    stored = _number(block[148:156])
-    total = _sum(block[:148]) + _sum(block[156:404]) + _sum(block[404:]) + 8 * ord(" ")
+    stored = _number(checksum)
+    total = _sum_but_checksum(block) + 8 * ord(" ")
     if stored != total and (stored is None or stored != total - 256 * _high_bytes(block)):
         raise HeaderError("there is no header of a member: the checksum is wrong")
-    size = _number(block[124:136])
+    size = _number(length)
     if size is None:
         raise HeaderError("the size of a member is not a number")
-    name = _text(block[:100])
+    name = name.partition(b"\0")[0]
     # GNU tar, whose magic is `ustar  `, keeps times and sparse maps where ustar has the prefix.
-    if block[257:263] == b"ustar\0" and (prefix := _text(block[345:500])):
-        name = prefix + b"/" + name
-    return Header(name, size, block[156:157], block[482] != 0)
+    if prefix[0] and magic == b"ustar\0":
+        name = prefix.partition(b"\0")[0] + b"/" + name
+    return Header(name, size, kind, block[482] != 0)
 
 
 def parse_pax(data: bytes) -> dict[bytes, bytes]:
@@ -88,6 +92,10 @@ def parse_pax(data: bytes) -> dict[bytes, bytes]:
 
 def _number(field: bytes) -> int | None:
     """Returns a numeric field: octal digits, or GNU's base-256; None if it is neither."""
+    # As nearly all writers have it: digits and a NUL; for a checksum, digits, a NUL and a space.
+    plain = field[:-1] if field[-1] == 0 else field[:-2] if field[-2:] == b"\0 " else b""
+    if plain.isdigit() and not plain.strip(b"01234567"):
+        return int(plain, 8)
     if field[0] & 0x80:
         negative = field[0] & 0x40
         return None if negative else int.from_bytes(bytes([field[0] & 0x3F]) + field[1:], "big")
@@ -97,16 +105,14 @@ def _number(field: bytes) -> int | None:
     return None if digits.translate(None, b"01234567") else int(digits, 8)
 
 
-def _sum(data: bytes) -> int:
-    """Returns the sum of up to 256 bytes: the low half of Adler-32 (RFC 1950), less 1.
+def _sum_but_checksum(block: bytes) -> int:
+    """Returns the sum of a block's bytes, but for the 8 of its checksum.
 
-    Most of a walk's time would be Python's own `sum`, which takes seven times as long.
+    The low half of Adler-32 (RFC 1950), less 1, is the sum of up to 256 bytes. Python's own `sum`
+    takes seven times as long, which would be most of a walk's time.
     """
-    return (zlib.adler32(data) & 0xFFFF) - 1
-
-
-def _text(field: bytes) -> bytes:
-    return field.partition(b"\0")[0]
+    whole = (zlib.adler32(block[:256]) & 0xFFFF) + (zlib.adler32(block[256:]) & 0xFFFF)
+    return whole - 1 - (zlib.adler32(block[148:156]) & 0xFFFF)
 
 
 def _high_bytes(block: bytes) -> int:

@@ -195,7 +195,7 @@ class _Gap(NamedTuple):
 def dali_members(index: BinaryIO, tar: BinaryIO, size: int) -> list[TarMember]:
     """Returns the members that an index by DALI's `wds2idx` lists, in order.
 
-    The format is that of DALI 2.4.0 (`tools/wds2idx.py`): a line `v1.2 SAMPLES`, then a line a
+    The format is that of DALI 2.4.0 (`tools/wds2idx.py`): a line `v1.2 SAMPLES`, then a line per
     sample with `EXT OFFSET SIZE NAME` for each of its members. All offsets are held against each
     other and against the tar's size. Headers are read of the first and the last member, and once
     for each distance between members, so that no member is missed; the offsets that `wds2idx`

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from beam_export.errors import SampleError
+from beam_export.metadata.columns import ColumnChoice
 from beam_export.samples import Failure, Member, SampleRef, failure_of
 from beam_export.sources.entries import IMAGE_SUFFIXES, Skipped, split
 from beam_export.sources.json_metadata import MAX_JSON, with_metadata
@@ -25,12 +26,12 @@ from beam_export.sources.tar.webdataset import (
     group_members,
     split_member,
 )
-from beam_export.text import printable
+from beam_export.text import printable, stored
 
-__all__ = ["Outcome", "Spill", "tar_refs"]
+__all__ = ["RefOutcome", "Spill", "tar_refs"]
 
 #: Refs have no order key yet: they come in the order that they have in the tar.
-Outcome = SampleRef | Failure | Skipped
+RefOutcome = SampleRef | Failure | Skipped
 
 
 def tar_refs(
@@ -39,7 +40,8 @@ def tar_refs(
     read: Callable[[Member], bytes] | None = None,
     table: ExportTable | None = None,
     data_uri: str = "",
-) -> Iterator[Outcome]:
+    choice: ColumnChoice = ColumnChoice(),  # noqa: B008 (a tuple)
+) -> Iterator[RefOutcome]:
     """Yields a ref for each sample of a tar, in order, and a failure or a skip for all else in it.
 
     Args:
@@ -50,13 +52,14 @@ def tar_refs(
         table: content of the Parquet beside the tar. A row without its image is a failure, and so
             is an image without a row.
         data_uri: of the file that holds the members' data, if that is not the tar.
+        choice: of the columns that JSON gives.
     """
     alone = table is not None and table.kind == CURATOR
     samples = _single(items, uri, data_uri) if alone else group_members(items, uri, data_uri)
     rows = None if table is None else _Rows(table, uri)
     for found in samples:
         if isinstance(found, WebDatasetSample):
-            yield _outcome(found, uri, read=read, rows=rows)
+            yield _outcome(found, uri, read=read, rows=rows, choice=choice)
         elif not isinstance(found, TarNote):
             if rows is not None and isinstance(found, Failure):
                 rows.forget(found)
@@ -66,12 +69,16 @@ def tar_refs(
 
 
 def _outcome(
-    sample: WebDatasetSample, uri: str, read: Callable[[Member], bytes] | None, rows: _Rows | None
+    sample: WebDatasetSample,
+    uri: str,
+    read: Callable[[Member], bytes] | None,
+    rows: _Rows | None,
+    choice: ColumnChoice,
 ) -> SampleRef | Failure:
     ref = SampleRef(
         order=b"",
-        id=printable(sample.key),
-        path=printable(f"{uri}#{sample.name}"),
+        id=stored(sample.key),
+        path=f"{uri}#{sample.name}",
         image=sample.image,
         fields=sample.fields,
         metadata={},
@@ -80,7 +87,7 @@ def _outcome(
     try:
         if rows is not None:
             ref = rows.join(ref, sample)
-        return ref if read is None else with_metadata(ref, read)
+        return ref if read is None else with_metadata(ref, read, choice)
     except SampleError as error:
         return failure_of(ref, error)
 
@@ -90,6 +97,7 @@ class _Rows:
 
     def __init__(self, table: ExportTable, uri: str) -> None:
         self._kind, self._uri = table.kind, uri
+        self._json_member = table.json_member
         self._typed = tuple(table.columns.names)
         # Names of Curator's members may come twice: their rows meet them in order.
         self._rows: dict[str, collections.deque[EarlierRow]] = {}
@@ -109,13 +117,16 @@ class _Rows:
             reason = f"the Parquet beside the tar, of {self._kind}, has no row for it"
             raise SampleError("list", "NoRow", reason)
         row = rows.popleft()
+        earlier = row.earlier
+        if earlier is not None and self._json_member:
+            earlier = earlier._replace(json_member=self._json_member)
         return ref._replace(
-            id=printable(row.id) if row.id else ref.id,
+            id=stored(row.id) if row.id else ref.id,
             # An empty path of ours is a fact: the sample of a pipeline need not have one.
-            path=printable(row.path) if row.path or self._kind == OWN else ref.path,
+            path=row.path if row.path or self._kind == OWN else ref.path,
             metadata=row.metadata,
             typed=self._typed,
-            earlier=row.earlier,
+            earlier=earlier,
         )
 
     def forget(self, failure: Failure) -> None:
@@ -129,7 +140,7 @@ class _Rows:
                 name = row.member if self._kind != OWN else row.id
                 # A failure is called by its key, or by its member where each image is a sample.
                 key = (split_member(row.member) or (row.member, ""))[0]
-                if not self._lost.isdisjoint(map(printable, (key, row.id, row.member))):
+                if not self._lost.isdisjoint(map(stored, (key, row.id, row.member))):
                     continue
                 error, message = row.failed or (
                     "NoMember",
@@ -137,10 +148,10 @@ class _Rows:
                     "has no such member",
                 )
                 path = row.path or f"{self._uri}#{row.member}"
-                ident = printable(row.id or name)
+                ident = stored(row.id or name)
                 yield Failure(
                     image_id=ident,
-                    original_path=printable(path),
+                    original_path=stored(path),
                     stage="list",
                     error=error,
                     message=printable(message),
@@ -158,13 +169,13 @@ def _single(
             yield item
         else:
             stem, suffix = split(item.name)
-            path = printable(f"{uri}#{item.name}")
+            path = stored(f"{uri}#{item.name}")
             if suffix not in IMAGE_SUFFIXES:
                 yield Skipped(f".{suffix}" if isinstance(item, TarMember) else f"({item.kind})")
             elif isinstance(item, TarOther):
                 reason = f"it is a {item.kind}"
                 yield Failure(
-                    image_id=printable(item.name),
+                    image_id=stored(item.name),
                     original_path=path,
                     stage="list",
                     error=item.error,

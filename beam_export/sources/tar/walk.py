@@ -212,7 +212,8 @@ class _Headers:
         if not block and source.offset == 0:
             raise BrokenTarError(0, "the file is empty, without even the end of an archive")
         while block:
-            if not block.strip(b"\0"):
+            # A header begins with a name: only a block that may be zeros is looked at in full.
+            if not block[0] and not block.strip(b"\0"):
                 self._finish()
                 # Global records end with their archive, and do not hold in one joined to it.
                 self._shared = {}
@@ -225,7 +226,8 @@ class _Headers:
             if found is not None:
                 yield found
             # The caller has read or skipped the data. A last member may lack its padding.
-            source.skip(-source.offset % BLOCK)
+            if padding := -source.offset % BLOCK:
+                source.skip(padding)
             block = source.read(BLOCK)
         self._finish()
         yield TarNote(source.offset, "the file ends without the zero blocks of an archive's end")
@@ -252,6 +254,9 @@ class _Headers:
             if header.kind in _EXTENSIONS:
                 self._extend(header, offset)
                 return None
+            if not self._pending and not self._shared and header.kind == b"0":
+                # Nearly all members: no extended header holds for them.
+                return _Entry(header.name.decode("utf-8", "surrogateescape"), offset, header.size)
             found = self._member(header, offset)
         except HeaderError as error:
             raise BrokenTarError(offset, str(error)) from error

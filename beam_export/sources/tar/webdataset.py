@@ -1,8 +1,10 @@
 """Groups the members of a tar into WebDataset samples: those with one key belong together.
 
 A member's name is split as webdataset 1.0.2 does (`tariterators.base_plus_ext`): the key is the
-path up to the first dot of the last part, the extension is the rest in lower case. Beyond what
-webdataset reads, members of a key that do not lie side by side are one sample as well:
+path up to the first dot of the last part, the extension is the rest in lower case. Before that,
+what `tar -C folder .` and the like put into names is taken off: `./`, a leading `/`, doubled `/`.
+Hidden members are passed by. Beyond what webdataset reads, members of a key that do not lie side by
+side are one sample as well:
 
 - if no extension comes twice, all of a key's members in the tar are one sample;
 - if one does, each run of adjacent members is a sample, and they have the same id, provided that
@@ -21,24 +23,35 @@ from typing import NamedTuple
 
 from beam_export.naming import clean_ext
 from beam_export.samples import Failure, Member
-from beam_export.sources.entries import IMAGE_SUFFIXES, Skipped, broken_source
+from beam_export.sources.entries import IMAGE_SUFFIXES, LATER_SUFFIXES, Skipped, broken_source
+from beam_export.sources.hidden import Visible
 from beam_export.sources.tar.walk import TarFault, TarItem, TarMember, TarNote, TarOther
-from beam_export.text import printable
+from beam_export.text import printable, stored
 
-__all__ = ["WebDatasetSample", "broken_tar", "group_members", "image_of", "split_member"]
+__all__ = [
+    "WebDatasetSample",
+    "broken_tar",
+    "group_members",
+    "image_extension",
+    "plain_name",
+    "split_member",
+]
 
 _PREFERRED = ("jpg", "jpeg", "png", "webp")
 #: Members and folders that webdataset passes by (`tariterators.tar_file_iterator`).
 _META = re.compile(r"__[^/]*__/|__[^/]*__\Z", re.DOTALL)
+#: Key and extension of a name without folders, that is neither hidden nor meta.
+_FLAT = re.compile(r"([^/._@][^/.]*)\.([^/]+)", re.DOTALL)
 _META_KEY = re.compile(r"(?:.*/)?__[^/]*__", re.DOTALL)
+_VISIBLE = Visible()
 
 
 class WebDatasetSample(NamedTuple):
     """A sample of a tar.
 
     Attributes:
-        key: as in the tar, with surrogates for bytes that are not UTF-8.
-        name: of the image's member, likewise.
+        key: of the plain name, with surrogates for bytes that are not UTF-8.
+        name: of the image's member as it stands in the tar, likewise.
         image: its `ext` is the last part of the extension: `jpg` for `left.jpg` too.
         fields: the other members, by extension.
     """
@@ -50,13 +63,34 @@ class WebDatasetSample(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A member of a key: parts of one run lie side by side; `lost` if there are no data."""
+    """A member of a key: parts of one run lie side by side; `lost` if there are no data.
+
+    `folder` is the member's folder as the tar writes it, where that is not the key's: `./a//`.
+    """
 
     run: int
     ext: str
     offset: int
     size: int
     lost: TarOther | None
+    folder: str | None = None
+
+    def name_of(self, key: str) -> str:
+        """Returns the member's name as it stands in the tar."""
+        last = key if self.folder is None else self.folder + key.rpartition("/")[2]
+        return f"{last}.{self.ext}"
+
+
+def plain_name(name: str) -> str:
+    """Returns a member's name without `./`, a leading `/` and doubled `/`.
+
+    >>> plain_name("./0.jpg"), plain_name("/0.jpg"), plain_name("a//./b.jpg"), plain_name("../c.x")
+    ('0.jpg', '0.jpg', 'a/b.jpg', '../c.x')
+    """
+    # Nearly all names are plain, and there are millions.
+    if name[:1] not in ("/", ".") and "//" not in name and "/./" not in name:
+        return name
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 def split_member(name: str) -> tuple[str, str] | None:
@@ -72,14 +106,15 @@ def split_member(name: str) -> tuple[str, str] | None:
     return name[:dot], name[dot + 1 :]
 
 
-def image_of(exts: Iterable[str]) -> str | None:
+def image_extension(exts: Iterable[str]) -> str | None:
     """Returns the extension, of a sample's in lower case, that is its image; None if none is.
 
     It is the first of `jpg`, `jpeg`, `png`, `webp`, then by name; extensions with inner dots, such
-    as `left.jpg`, come last.
+    as `left.jpg`, come later, and those of HEIC, JPEG 2000 and PPM after all others.
 
-    >>> image_of(["cls", "png", "jpg"]), image_of(["seg.png", "tif"]), image_of(["txt"])
-    ('jpg', 'tif', None)
+    >>> image_extension(["cls", "png", "jpg"]), image_extension(["seg.png", "tif"])
+    ('jpg', 'tif')
+    >>> image_extension(["txt"])
     """
     ranked = [(rank, ext) for ext in exts if (rank := _image_rank(ext)) is not None]
     return min(ranked)[1] if ranked else None
@@ -88,9 +123,10 @@ def image_of(exts: Iterable[str]) -> str | None:
 def _image_rank(ext: str) -> int | None:
     if ext in _PREFERRED:
         return _PREFERRED.index(ext)
-    if ext.rpartition(".")[2] not in IMAGE_SUFFIXES:
+    suffix = ext.rpartition(".")[2]
+    if suffix not in IMAGE_SUFFIXES:
         return None
-    return len(_PREFERRED) + ("." in ext)
+    return len(_PREFERRED) + ("." in ext) + 2 * (suffix in LATER_SUFFIXES)
 
 
 def group_members(
@@ -125,12 +161,14 @@ class _Layout(NamedTuple):
 
     Attributes:
         image: index of the image, or -1.
+        suffix: the last part of its extension, in lower case.
         fields: the other members: extension in lower case and index, in order.
         twice: an extension that comes twice, or "".
         foreign: the extension of a field that no member of a shard can have, or "".
     """
 
     image: int
+    suffix: str
     fields: tuple[tuple[str, int], ...]
     twice: str
     foreign: str
@@ -143,10 +181,16 @@ def _layout(exts: tuple[str, ...]) -> _Layout:
     for number, ext in enumerate(exts):
         if by_ext.setdefault(ext.lower(), number) != number:
             twice = twice or ext
-    chosen = image_of(by_ext)
+    chosen = image_extension(by_ext)
     image = -1 if chosen is None else by_ext.pop(chosen)
     foreign = next((exts[number] for ext, number in by_ext.items() if not clean_ext(ext)), "")
-    return _Layout(image=image, fields=tuple(sorted(by_ext.items())), twice=twice, foreign=foreign)
+    return _Layout(
+        image=image,
+        suffix=(chosen or "").rpartition(".")[2],
+        fields=tuple(sorted(by_ext.items())),
+        twice=twice,
+        foreign=foreign,
+    )
 
 
 def _layout_of(parts: list[_Part]) -> _Layout:
@@ -161,12 +205,17 @@ class _MembersByKey:
         self._keys: dict[str, list[_Part]] = {}
         self._lossy: set[str] = set()
         self._exts: dict[str, str] = {}
+        self._folders: dict[str, str] = {}
         self._run = 0
         self._last = ""
         self._unsure = ""
 
     def add(self, item: TarItem) -> Failure | Skipped | TarNote | None:
         """Adds an item and returns None, or returns its outcome if it is part of no sample."""
+        # Nearly all members are such, and there are millions: none of what follows is about them.
+        if type(item) is TarMember and (flat := _FLAT.fullmatch(item.name)) is not None:
+            self._add_part(flat[1], flat[2], item, plain=True)
+            return None
         # A run ends where an archive does: the next one may go on with the same key.
         if isinstance(item, TarNote):
             self._last = ""
@@ -174,25 +223,32 @@ class _MembersByKey:
         if isinstance(item, TarFault):
             self._unsure = self._last
             return broken_tar(item, self._uri)
-        split = split_member(item.name)
-        # Cheap tests first: nearly all members are plain, and need no regular expression.
-        odd = split is None or item.name.startswith("__") or isinstance(item, TarOther)
-        if odd and (reason := _skip_reason(item, split)) is not None:
+        name = plain_name(item.name)
+        split = split_member(name)
+        # Cheap tests first: most members need no regular expression.
+        odd = split is None or name.startswith("__") or isinstance(item, TarOther)
+        if odd and (reason := _skip_reason(item, name, split)) is not None:
             return Skipped(reason)
         if split is not None:
-            self._add_part(*split, item)
+            if _VISIBLE.hides(name):
+                return Skipped("(hidden)")
+            self._add_part(*split, item, plain=name is item.name)
         return None
 
-    def _add_part(self, key: str, ext: str, item: TarMember | TarOther) -> None:
+    def _add_part(self, key: str, ext: str, item: TarMember | TarOther, plain: bool) -> None:
         if key != self._last:
             self._run += 1
             self._last = key
         # One string for all members with that extension, of which there may be millions.
         ext = self._exts.setdefault(ext, ext)
+        folder = None
+        if not plain:
+            folder = item.name[: item.name.rfind("/") + 1]
+            folder = self._folders.setdefault(folder, folder)
         if isinstance(item, TarMember):
-            part = _Part(self._run, ext, item.offset, item.size, None)
+            part = _Part(self._run, ext, item.offset, item.size, None, folder)
         else:
-            part = _Part(self._run, ext, item.offset, 0, item)
+            part = _Part(self._run, ext, item.offset, 0, item, folder)
             self._lossy.add(key)
         self._keys.setdefault(key, []).append(part)
 
@@ -258,9 +314,9 @@ class _MembersByKey:
         return [self._failure(key=key, part=part, error=other.error, reason=reason)]
 
     def _failure(self, key: str, part: _Part, error: str, reason: str) -> Failure:
-        path = printable(f"{self._uri}#{key}.{part.ext}")
+        path = stored(f"{self._uri}#{part.name_of(key)}")
         return Failure(
-            image_id=printable(key), original_path=path, stage="list", error=error, message=reason
+            image_id=stored(key), original_path=path, stage="list", error=error, message=reason
         )
 
     def _sample(self, key: str, parts: list[_Part], layout: _Layout) -> WebDatasetSample | Failure:
@@ -280,25 +336,25 @@ class _MembersByKey:
         ]
         return WebDatasetSample(
             key=key,
-            name=f"{key}.{image.ext}",
-            image=Member(
-                image.ext.rpartition(".")[2].lower(), self._data_uri, image.offset, image.size
-            ),
+            name=image.name_of(key),
+            image=Member(layout.suffix, self._data_uri, image.offset, image.size),
             fields=tuple(fields),
         )
 
 
-def _skip_reason(item: TarMember | TarOther, split: tuple[str, str] | None) -> str | None:
+def _skip_reason(
+    item: TarMember | TarOther, name: str, split: tuple[str, str] | None
+) -> str | None:
     """Returns the kind that a member is skipped as, None if it belongs to a sample."""
     if isinstance(item, TarOther) and item.kind == "directory":
         return "(directory)"
-    if _META.match(item.name):
+    if _META.match(name):
         return "(__x__)"
     if split is not None:
         return None
     if isinstance(item, TarOther):
         return f"({item.kind})"
-    return "(hidden)" if item.name.rpartition("/")[2].startswith(".") else "(no extension)"
+    return "(hidden)" if _VISIBLE.hides(name) else "(no extension)"
 
 
 def broken_tar(fault: TarFault, uri: str) -> Failure:

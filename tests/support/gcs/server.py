@@ -69,6 +69,8 @@ class Server(http.server.ThreadingHTTPServer):
                 return answer_batch(request, self._answer_part)
             except ApiError as error:
                 return json_response({"error": {"code": 400, "message": error.message}}, 400)
+        if (request.method, request.path) == ("HEAD", "/"):
+            return Response(404)  # whether the storage answers at all
         return self.api.answer(request)
 
     def _answer_part(self, request: Request) -> Response:

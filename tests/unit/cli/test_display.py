@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import itertools
+import os
+import struct
 import sys
+import termios
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +41,37 @@ def lines() -> Iterator[tuple[Progress, io.StringIO]]:
     shown.close()
 
 
+@pytest.mark.parametrize("columns", [0, 80])
+def test_a_terminal_without_a_width_gets_lines(clock: list[float], columns: int) -> None:
+    parent, child = os.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24 * (columns > 0), columns, 0, 0))
+    with os.fdopen(child, "w") as stream:
+        shown = Progress(stream)
+        shown.receive({"listed": 5})
+        clock[0] += 20
+        shown.receive({"listed": 6})
+        shown.close()
+    said = b""
+    # An error is how a terminal ends that nobody writes to any more.
+    with contextlib.suppress(OSError):
+        while part := os.read(parent, 10_000):
+            said += part
+    os.close(parent)
+    assert (b"listing: 11 images\r\n" in said) is (columns == 0)
+    assert (b"listing: 11 images [" in said) is (columns == 80)
+
+
+@pytest.mark.parametrize(("word", "stage"), [("listed", "listing"), ("ranked", "planning")])
+def test_a_terminal_shows_a_count_as_it_comes(word: str, stage: str) -> None:
+    stream = Terminal()
+    shown = Progress(stream)
+    for count in (300, 76):
+        shown.receive({word: count})
+    last = stream.getvalue().split("\r")[-1]
+    shown.close()
+    assert last.startswith(f"{stage}: 376 images")
+
+
 def test_a_terminal_gets_a_bar_that_goes_away() -> None:
     stream = Terminal()
     shown = Progress(stream)
@@ -54,6 +90,44 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
     shown.close()
     assert stream.getvalue().split("\r")[-1].strip() == ""
     assert "\n" not in stream.getvalue()
+    shown.close()
+
+
+def test_stages_have_names_and_counts_from_the_first_second(
+    clock: list[float], lines: tuple[Progress, io.StringIO]
+) -> None:
+    shown, stream = lines
+    shown.receive({"listed": 1000})
+    clock[0] += 1
+    shown.receive({"listed": 1000})
+    shown.receive({"listed": 1000})
+    clock[0] += 10
+    shown.receive({"ranked": 500})
+    clock[0] += 10
+    shown.receive({"ranked": 500})
+    shown.receive(PLANNED)
+    clock[0] += 10
+    shown.receive({"ranked": 500})
+    shown.receive({"copied": 5})
+    assert stream.getvalue().splitlines() == [
+        "listing: 2,000 images",
+        "planning: 1,000 images",
+        "planned 50 images in 3 shards",
+        "writing: 5 of 50 images, 0 images/s, about 90 s left",
+    ]
+
+
+def test_a_terminal_shows_which_stage_it_is() -> None:
+    stream = Terminal()
+    shown = Progress(stream)
+    for counts, title in (({"listed": 1000}, "listing"), ({"ranked": 400}, "planning")):
+        shown.receive(counts)
+        assert shown._bar is not None
+        (count,) = counts.values()
+        assert str(shown._bar).startswith(f"{title}: {count} images")
+    shown.receive(PLANNED)
+    assert shown._bar is not None
+    assert str(shown._bar).startswith("writing:")
     shown.close()
 
 
@@ -89,7 +163,7 @@ def test_a_line_comes_now_and_then(clock: list[float], lines: tuple[Progress, io
         shown.receive({"copied": 5, "bytes": 4_000_000})
         shown.receive({"bytes": 0})
     assert stream.getvalue().splitlines()[1:] == [
-        "15 of 50 images, 1 images/s, 1 MB/s, about 28 s left"
+        "writing: 15 of 50 images, 1 images/s, 1 MB/s, about 28 s left"
     ]
 
 
@@ -100,7 +174,17 @@ def test_more_than_planned_leaves_no_time_below_nothing(
     shown, stream = lines
     clock[0] += 20
     shown.receive({"copied": 5})
-    assert stream.getvalue() == "5 of 0 images, 0 images/s, 0 bytes/s, about 0 s left\n"
+    assert stream.getvalue() == ("writing: 5 of 0 images, 0 images/s, about 0 s left\n")
+
+
+def test_work_that_writes_nothing_has_a_name_and_no_bytes(
+    clock: list[float], lines: tuple[Progress, io.StringIO]
+) -> None:
+    shown, stream = lines
+    shown.expect(50, "reading")
+    clock[0] += 20
+    shown.receive({"kept": 10})
+    assert stream.getvalue() == "reading: 10 of 50 images, 0 images/s, about 80 s left\n"
 
 
 def test_the_end_counts_nothing_twice(lines: tuple[Progress, io.StringIO]) -> None:
@@ -166,7 +250,7 @@ def test_summary_of_what_is_not_there() -> None:
     assert summary(made, "gs://b/out", 0).splitlines()[2:6] == [
         "  left out 2 by --ids, --exclude_ids or --filter",
         "  left out 3 duplicates, 4 beyond --limit",
-        "  passed by files that are no images: 1 (no suffix), 2 .txt",
+        "  passed by: 2 .txt, 1 (no suffix)",
         "  each failure with its reason: gs://b/out/_meta/images-0123456789ab-failures.parquet",
     ]
 
@@ -179,5 +263,52 @@ def test_plan() -> None:
     facts = {"copied": 5, "copied_bytes": 5000, "encoded": 2, "encoded_bytes": 1}
     assert plan({**PLANNED, **facts}) == (
         "would write 50 images in 3 shards: 5 copied (5 kB), 2 encoded (from 1 byte), judged by "
-        "their suffix; nothing was written"
+        "their suffix; nothing was written\n"
+        "  it may take 10 s on 1 core like those of our benchmarks, if the files come as fast: a "
+        "guess by their number and size"
     )
+
+
+def test_the_guess_of_a_plan_is_by_its_work_and_the_cores() -> None:
+    facts = {"copied": 0, "copied_bytes": 0, "encoded": 10**6, "encoded_bytes": 10**11}
+    assert "it may take 39 min on 2 cores" in plan({**PLANNED, **facts}, cores=2)
+    assert "it may take 12 min on 2 cores" in plan({**PLANNED, **facts}, resizes=True, cores=2)
+
+
+def test_failures_are_told_by_reason() -> None:
+    lines = summary(manifest(), "out", 1.0, failures=["2 with A (the first, x: y)"]).splitlines()
+    assert "  failed: 2 with A (the first, x: y)" in lines
+
+
+@pytest.mark.parametrize(
+    ("step", "said", "words"),
+    [
+        ("encode", {"texts_not_utf8": 3}, "the .txt of 3 samples is not UTF-8"),
+        (
+            "read",
+            {"several_images": 2, "several_images_examples": ["v1", "v2"]},
+            "2 samples hold several images ('v1' say)",
+        ),
+        (
+            "read",
+            {"named_after_another": 1, "named_after_another_examples": ["0.seg.png"]},
+            "1 image file is named after another ('0.seg.png' say)",
+        ),
+    ],
+)
+def test_what_is_odd_about_samples_is_told(step: str, said: dict[str, Any], words: str) -> None:
+    made = manifest()
+    made["steps"].append({"step": "encode"})
+    assert words not in summary(made, "out", 1.0)
+    next(one for one in made["steps"] if one["step"] == step).update(said)
+    assert words in summary(made, "out", 1.0)
+
+
+def test_what_is_not_the_same_for_all_samples_is_told() -> None:
+    made = manifest(written=12, copied=12)
+    made["steps"].append({"step": "encode", "copied": 12, "ensured": 1, "ensured_rgb": 1})
+    step = {"samples": 12, "members": {"txt": 3}, "unequal": True}
+    facts = {"lacks": {"samples": 12, "upright": 2}, "members": [step]}
+    lines = summary(made, "out", 1.0, facts=facts).splitlines()
+    for words in ("1 JPEG was not copied", "2 JPEGs carry an EXIF", "samples have unequal"):
+        assert [line for line in lines if line.startswith(f"  {words}")], words

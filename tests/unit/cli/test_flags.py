@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 from support.exports import ROOT
+from support.flags import PLACES, parse, refused
 from support.pages import flag_rows
 
 from beam_export.cli.flags import (
     ExportCommand,
+    ReportCommand,
     export_flags,
     export_parser,
     parse_export,
+    parse_report,
     parse_verify,
 )
 from beam_export.declaration import Option
@@ -21,20 +24,9 @@ from beam_export.options import ExportOptions
 
 CHOICES = {one.name: one.choices for one in export_flags() if one.choices}
 
-PLACES = ["--input=in", "--output_dir=out"]
 
 #: Flags that are no options of the export itself.
 OF_THE_COMMAND = {"input", "dry_run", "wait"}
-
-
-def parse(*flags: str) -> ExportCommand:
-    return parse_export([*PLACES, *flags])
-
-
-def refused(*flags: str) -> str:
-    with pytest.raises(InputError) as caught:
-        parse(*flags)
-    return caught.value.sentence
 
 
 def actions() -> dict[str, argparse.Action]:
@@ -55,7 +47,8 @@ def test_every_option_has_a_flag_and_no_other_flag_is_there() -> None:
     names = {field.name for field in dataclasses.fields(ExportOptions)}
     assert set(actions()) == names | OF_THE_COMMAND
     for name, action in actions().items():
-        assert action.option_strings == [f"--{name}"]
+        short = {"input": ["-i"], "output_dir": ["-o"]}.get(name, [])
+        assert action.option_strings == [f"--{name}", *short]
         assert action.help
 
 
@@ -195,6 +188,15 @@ def test_the_flags_of_verify() -> None:
         parse_verify(["out", "--input_format=banana"])
 
 
+def test_the_flags_of_report() -> None:
+    command = parse_report(["out", "--images=5", "--seed=-3"])
+    assert (command.output_dir, command.images, command.seed) == ("out", 5, -3)
+    assert parse_report(["out"]) == ReportCommand(output_dir="out", beam_flags=[])
+    for wrong in ("--images=-1", "--images=many", "--images=5001", "--seed=x"):
+        with pytest.raises(InputError, match=wrong.partition("=")[0]):
+            parse_report(["out", wrong])
+
+
 ROWS = flag_rows((ROOT / "README.md").read_text())
 IN_THE_TABLE = [one for one in export_flags() if not one.required]
 
@@ -233,3 +235,62 @@ def test_help_tells_every_flag_and_its_default(capsys: pytest.CaptureFixture[str
     assert "default: true" in text
     assert "default: None" not in text
     assert "--runner" in text
+
+
+# How people type.
+
+
+def said(*argv: str) -> str:
+    with pytest.raises(InputError) as caught:
+        parse_export(argv)
+    return caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["-i", "in", "-o", "out"],
+        ["-iin", "-oout"],
+        ["--input", "in", "-o", "out"],
+        ["-i", "in", "--output-dir", "out"],
+        ["--input=in", "--output-dir=out"],
+    ],
+)
+def test_places_have_a_letter_and_dashes(flags: list[str]) -> None:
+    assert parse_export(flags) == parse()
+
+
+@pytest.mark.parametrize("one", export_flags(), ids=lambda one: one.name)
+def test_dashes_are_taken_for_underscores_in_every_flag(one: Option) -> None:
+    if "_" not in one.name or one.name == "output_dir":
+        return
+    value = {bool: "true", int: "3", float: "0.5"}.get(one.kind, one.choices[-1:] or "utf-16")
+    value = value if isinstance(value, str) else value[0]
+    dashed = one.name.replace("_", "-")
+    assert parse(f"--{dashed}={value}") == parse(f"--{one.name}={value}")
+    assert parse(f"--{dashed}", value) == parse(f"--{one.name}={value}")
+
+
+def test_dashes_in_values_stay() -> None:
+    assert parse("--caption-column=my-text", "--metadata-key", "the-key").options == (
+        dataclasses.replace(
+            ExportOptions(output_dir="out"), caption_column="my-text", metadata_key="the-key"
+        )
+    )
+
+
+@pytest.mark.parametrize("flag", ["-input", "\N{EN DASH}input", "\N{EM DASH}input", "-input=in"])
+def test_one_dash_too_few_is_said(flag: str) -> None:
+    assert said(flag, "in", "--output_dir", "out").endswith("write --input.")
+
+
+def test_home_is_expanded_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    paths = {one.name: one.path for one in export_flags() if one.path and one.name != "input"}
+    assert paths
+    for name in paths:
+        given = parse_export([f"--{name}=~/x", *(one for one in PLACES if name not in one)])
+        assert getattr(given.options, name) == "/home/me/x"
+        given = parse_export([f"--{name}=x~/~", *(one for one in PLACES if name not in one)])
+        assert getattr(given.options, name) == "x~/~"
+    assert parse_verify(["~/x"]).output_dir == "/home/me/x"

@@ -10,7 +10,6 @@ import pytest
 
 from beam_export.cli import system_limits
 from beam_export.cli.system_limits import (
-    EXIT_CODES,
     check_room,
     exit_code_of,
     near_limit,
@@ -21,22 +20,22 @@ from beam_export.cli.system_limits import (
 from beam_export.errors import RunError
 
 TOLD = [
-    (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "files"),
-    (RuntimeError("can't start new thread"), "threads"),
-    (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "threads"),
-    (MemoryError(), "memory"),
-    (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "memory"),
-    (ImportError("x.so: failed to map segment from shared object"), "memory"),
-    (TypeError("Couldn't build proto file into descriptor pool: out of memory"), "memory"),
+    (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "no more files"),
+    (RuntimeError("can't start new thread"), "no more threads"),
+    (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "no more threads"),
+    (MemoryError(), "not enough memory"),
+    (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "not enough memory"),
+    (ImportError("x.so: failed to map segment from shared object"), "not enough memory"),
+    (TypeError("Couldn't build a descriptor pool: out of memory"), "not enough memory"),
 ]
 
 
-@pytest.mark.parametrize(("error", "what"), TOLD)
-def test_what_was_short(error: Exception, what: str) -> None:
+@pytest.mark.parametrize(("error", "words"), TOLD)
+def test_what_was_short(error: Exception, words: str) -> None:
     said = shortage(text_of(error))
     assert said is not None
     assert said == shortage_of_exit(exit_code_of(error))
-    assert exit_code_of(error) == EXIT_CODES[what]
+    assert words in said
     assert "--direct_num_workers" in said
 
 
@@ -50,7 +49,7 @@ def test_nothing_was_short(error: Exception) -> None:
 def test_what_led_to_an_error_counts() -> None:
     error = ValueError("no descriptor")
     error.__cause__ = MemoryError()
-    assert exit_code_of(error) == EXIT_CODES["memory"]
+    assert exit_code_of(error) == exit_code_of(MemoryError())
 
 
 @pytest.mark.parametrize(

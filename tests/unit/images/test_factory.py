@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from beam_export.errors import InputError
 from beam_export.images import factory
+from beam_export.images.dali.encoder import DaliEncoder
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.factory import choose_encoder
 from beam_export.images.pillow_encoder import PillowEncoder
@@ -44,7 +47,8 @@ def test_choice_here(
     expected: str,
 ) -> None:
     monkeypatch.setattr(factory, "gpu_names", lambda: ("NVIDIA Fake 9",) if gpu else ())
-    monkeypatch.setattr(factory, "dali_is_installed", lambda: installed)
+    for name in ("dali_is_installed", "codec_is_installed"):
+        monkeypatch.setattr(factory, name, lambda: installed)
     if " " in expected:
         with pytest.raises(InputError, match=expected) as caught:
             choose_encoder(ALWAYS, encoder, device)
@@ -73,6 +77,35 @@ def test_choice_for_workers_elsewhere_asks_nothing_of_this_machine(
     monkeypatch.setattr(factory, "dali_is_installed", lambda: pytest.fail("asked here"))
     made = choose_encoder(ALWAYS, encoder, device, workers_have_gpu=gpu)
     assert getattr(made, "device", "pillow") == expected
+
+
+@pytest.mark.parametrize(
+    ("encoder", "device"), [("auto", "auto"), ("dali", "gpu"), ("dali", "cpu")]
+)
+def test_nvimagecodec_alone_suffices_where_nothing_is_resized(
+    monkeypatch: pytest.MonkeyPatch, encoder: str, device: str
+) -> None:
+    monkeypatch.setattr(factory, "gpu_names", lambda: ("NVIDIA Fake 9",))
+    monkeypatch.setattr(factory, "dali_is_installed", lambda: False)
+    monkeypatch.setattr(factory, "codec_is_installed", lambda: True)
+    made = choose_encoder(ALWAYS, encoder, device)
+    assert isinstance(made, DaliEncoder)
+    assert not made.changes_pixels
+    assert not pickle.loads(pickle.dumps(made)).changes_pixels
+    resizing = EncodeSpec(mode="always", resize=100)
+    if encoder == "auto":
+        assert isinstance(choose_encoder(resizing, encoder, device), PillowEncoder)
+    else:
+        with pytest.raises(InputError, match="NVIDIA DALI is not installed"):
+            choose_encoder(resizing, encoder, device)
+    monkeypatch.setattr(factory, "dali_is_installed", lambda: True)
+    assert choose_encoder(ALWAYS, encoder, device).changes_pixels  # type: ignore[attr-defined]
+
+
+def test_workers_elsewhere_need_all_of_dali_and_know_how_many_share_a_gpu() -> None:
+    made = choose_encoder(ALWAYS, "dali", "gpu", workers_have_gpu=True, gpu_processes=0)
+    assert isinstance(made, DaliEncoder)
+    assert (made.changes_pixels, made.processes) == (True, 0)
 
 
 def test_copying_everything_needs_no_device(monkeypatch: pytest.MonkeyPatch) -> None:

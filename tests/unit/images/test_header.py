@@ -29,19 +29,23 @@ from beam_export.samples import EncodedImage
         bytes(5_000),
         np.random.default_rng(3).bytes(5_000),
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
-        b"P6 2 2 255\n" + bytes(12),
+        b"P7\nWIDTH 2\nHEIGHT 2\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + bytes(12),
         b"8BPS\0\1" + bytes(60),
     ],
 )
 def test_what_is_no_image_is_a_failure(data: bytes) -> None:
     error = failed(data)
     assert (error.stage, error.error) == ("decode", "UnidentifiedImageError")
-    assert error.message == "the image does not begin as a JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"
+    assert error.message == (
+        "the image does not begin as a JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF, HEIC, JPEG 2000 or "
+        "PPM"
+    )
 
 
 def test_header_that_is_broken_says_so() -> None:
     error = failed(b"GIF89a")
-    assert "begins as gif" in error.message
+    assert (error.stage, error.error) == ("decode", "TruncatedImage")
+    assert error.message.startswith("the GIF ends before it should")
 
 
 def test_addresses_are_taken_out_of_messages() -> None:

@@ -14,7 +14,7 @@ from support.exports import picture
 
 from beam_export.images import idle_cores
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.idle_cores import Cores, shared
+from beam_export.images.idle_cores import Cores, shared_cores
 from beam_export.images.pillow_encoder import PillowEncoder
 
 AT_WORK = """
@@ -26,7 +26,7 @@ with pickle.loads(bytes.fromhex(sys.argv[1])).at_work():
 
 
 def test_who_is_at_work_has_a_core_and_the_rest_are_idle() -> None:
-    with shared(3) as cores:
+    with shared_cores(3) as cores:
         with cores.idle() as idle:
             assert idle == 3
         with cores.at_work(), cores.at_work():
@@ -39,7 +39,7 @@ def test_who_is_at_work_has_a_core_and_the_rest_are_idle() -> None:
 
 
 def test_idle_cores_are_for_one_at_a_time() -> None:
-    with shared(2) as cores:
+    with shared_cores(2) as cores:
         with cores.idle() as first, cores.idle() as second:
             assert (first, second) == (2, 0)
         with cores.idle() as again:
@@ -49,7 +49,7 @@ def test_idle_cores_are_for_one_at_a_time() -> None:
 def test_more_at_work_than_there_are_cores_do_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     moments: list[float] = []
     monkeypatch.setattr(idle_cores.time, "sleep", moments.append)
-    with shared(1) as cores, cores.at_work():
+    with shared_cores(1) as cores, cores.at_work():
         assert moments == []
         with cores.at_work(), cores.idle() as idle:
             assert idle == 0
@@ -57,7 +57,7 @@ def test_more_at_work_than_there_are_cores_do_not_wait(monkeypatch: pytest.Monke
 
 
 def test_a_process_that_was_killed_is_not_at_work() -> None:
-    with shared(2) as cores:
+    with shared_cores(2) as cores:
         command = [sys.executable, "-c", AT_WORK, pickle.dumps(cores).hex()]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
@@ -73,7 +73,7 @@ def test_a_process_that_was_killed_is_not_at_work() -> None:
 
 
 def test_nothing_is_idle_and_nothing_left_after_the_run() -> None:
-    with shared(2) as cores:
+    with shared_cores(2) as cores:
         assert all(map(os.path.exists, (*cores.locks, cores.turn)))
     assert not any(map(os.path.exists, (*cores.locks, cores.turn)))
     with cores.at_work(), cores.idle() as idle:
@@ -92,7 +92,7 @@ def test_pillow_has_as_many_threads_at_work_as_cores_are_idle(others: int, wante
                 together.wait(60)  # so that none is done before all have begun
             return super()._encode(image)
 
-    with shared(4) as cores:
+    with shared_cores(4) as cores:
         encoder = Spy(EncodeSpec(mode="always"), 4, cores)
         images = [picture(seed) for seed in range(8)]
         encoder.open()

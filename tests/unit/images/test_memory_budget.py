@@ -30,7 +30,7 @@ def eight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def own(slots: int = 8) -> memory_budget.Budget:
-    return memory_budget.Budget(memory_budget._OwnSlots(slots), 16 * MIB)
+    return memory_budget.Budget(memory_budget.OwnSlots(slots), 16 * MIB)
 
 
 def most_at_once(budget: memory_budget.Budget, sizes: list[int]) -> int:
@@ -61,13 +61,13 @@ SIZES = [48 * MIB, 16 * MIB, 128 * MIB, 64 * MIB, 500 * MIB, 32 * MIB] * 4
 
 def test_threads_never_hold_more_than_there_is(eight: None) -> None:
     assert most_at_once(own(), SIZES) in (128 * MIB, 500 * MIB)
-    with memory_budget.shared(1):
+    with memory_budget.shared_budget(1):
         assert most_at_once(memory_budget.budget(), SIZES) in (128 * MIB, 500 * MIB)
     assert 32 * MIB < most_at_once(own(), [16 * MIB] * 8) <= 128 * MIB
 
 
 def test_what_is_more_than_there_is_runs_alone(eight: None) -> None:
-    with memory_budget.shared(1):
+    with memory_budget.shared_budget(1):
         for budget in (own(), memory_budget.budget()):
             assert most_at_once(budget, [500 * MIB] * 3 + [MIB] * 3) == 500 * MIB
 
@@ -79,7 +79,7 @@ def test_small_ones_wait_for_nobody() -> None:
 
 
 def test_a_failure_gives_back_what_it_held(eight: None) -> None:
-    with memory_budget.shared(1):
+    with memory_budget.shared_budget(1):
         for budget in (own(), memory_budget.budget()):
             for _ in range(3):
                 with pytest.raises(KeyError), budget.taken(1 << 40):
@@ -114,7 +114,7 @@ def takes(size: int) -> threading.Thread:
 
 
 def test_processes_share_and_the_dead_hold_nothing(eight: None) -> None:
-    with memory_budget.shared(1):
+    with memory_budget.shared_budget(1):
         first = holder(80 * MIB)
         try:
             assert first.stdout is not None
@@ -134,7 +134,7 @@ def test_processes_share_and_the_dead_hold_nothing(eight: None) -> None:
 
 
 def test_one_who_dies_while_it_waits_is_waited_for_by_nobody(eight: None) -> None:
-    with memory_budget.shared(1):
+    with memory_budget.shared_budget(1):
         with memory_budget.budget().taken(128 * MIB):
             waiting = holder(128 * MIB)
             time.sleep(1.5)
@@ -146,7 +146,7 @@ def test_one_who_dies_while_it_waits_is_waited_for_by_nobody(eight: None) -> Non
 
 
 def test_files_that_have_gone_are_not_waited_for(eight: None) -> None:
-    with memory_budget.shared(1):
+    with memory_budget.shared_budget(1):
         budget = memory_budget.budget()
     with budget.taken(1 << 40), budget.taken(1 << 40):
         pass
@@ -157,7 +157,7 @@ def test_whose_process_holds_for_it_takes_nothing(
     eight: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        memory_budget.shared(1),
+        memory_budget.shared_budget(1),
         memory_budget.budget().taken(1 << 40),
         monkeypatch.context() as patch,
     ):
@@ -170,7 +170,7 @@ def test_whose_process_holds_for_it_takes_nothing(
 def test_budget_follows_workers_and_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     def size(workers: int, allowed: int) -> int:
         monkeypatch.setattr(memory_budget, "allowed_bytes", lambda: allowed)
-        with memory_budget.shared(workers):
+        with memory_budget.shared_budget(workers):
             slot, _, folder = os.environ[memory_budget.SHARED].partition(":")
             return int(slot) * len(list(pathlib.Path(folder).glob("slot-*")))
 

@@ -50,6 +50,8 @@ def test_estimates_follow_what_decoders_hold() -> None:
     assert more - progressive == 3 * pixels
     assert estimate(flat(3_000, "RGB", "WEBP", lossless=True)) > 16 * pixels
     assert estimate(flat(3_000, "L", "PNG"), resize=10_000) > 4 * 10_000 * 10_000
+    gray = estimate(flat(3_000, "L", "PNG"))
+    assert estimate(flat(3_000, "L", "PNG"), ensure=("rgb",)) - gray == 3 * pixels
 
 
 PEAK = """
@@ -111,7 +113,7 @@ ALONE = """
 import sys, time
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images import pillow_encoder, tiles
-spans, load, written = [], tiles.load, pillow_encoder.PillowEncoder._written
+spans, load, written = [], tiles.decode_on_canvas, pillow_encoder.PillowEncoder._written
 def loading(im):
     spans.append(time.monotonic())
     return load(im)
@@ -119,7 +121,7 @@ def writing(self):
     data = written(self)
     spans.append(time.monotonic())
     return data
-tiles.load, pillow_encoder.PillowEncoder._written = loading, writing
+tiles.decode_on_canvas, pillow_encoder.PillowEncoder._written = loading, writing
 encoder = pillow_encoder.PillowEncoder(EncodeSpec(mode="always"))
 encoder.open()
 data = open(sys.argv[1], "rb").read()
@@ -131,6 +133,7 @@ print(*spans)
 """
 
 
+@pytest.mark.slow
 def test_large_images_of_two_processes_are_never_at_work_at_the_same_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +143,7 @@ def test_large_images_of_two_processes_are_never_at_work_at_the_same_time(
     assert estimate(path.read_bytes()) > 128 * MIB
     command = [sys.executable, "-c", ALONE, str(path)]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with memory_budget.shared(1):
+    with memory_budget.shared_budget(1):
         both = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
         for one in both:
             assert one.stdout.readline() == "ready\n"

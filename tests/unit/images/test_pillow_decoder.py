@@ -20,6 +20,7 @@ from support.pictures import (
     save,
     smooth,
 )
+from support.profiles import gray_profile, rgb_profile
 
 from beam_export.images.geometry import read_orientation
 from beam_export.samples import EncodedImage
@@ -141,3 +142,64 @@ def test_cut_images_are_failures(kind: str, options: dict) -> None:
         assert error.stage == "decode"
         assert error.message
         assert "0x" not in error.message
+
+
+GRAY = smooth()[..., 0]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("side", [48, 2_100])
+def test_gray_is_made_rgb_where_it_is_asked_for(kind: str, side: int) -> None:
+    # Larger ones are converted a tile at a time.
+    source = save(Image.fromarray(GRAY).resize((side, side)), kind)
+    plain, made = encoded(source), encoded(source, ensure=("rgb",))
+    assert pixels(made).shape == (side, side, 3)
+    assert (made.lacks, plain.lacks) == ((), () if kind == "WEBP" else ("rgb",))
+    gray = pixels(plain) if kind == "WEBP" else np.stack([pixels(plain)] * 3, axis=2)
+    assert_close(pixels(made), gray, 2)
+
+
+def test_arrays_of_gray_are_made_rgb_too() -> None:
+    made = encoded(GRAY, ensure=("rgb",))
+    assert pixels(made).shape == (32, 48, 3)
+    assert encoded(GRAY).lacks == ("rgb",)
+
+
+#: Profiles that no library applies, for pixels of their kind.
+BROKEN = rgb_profile().replace(b"curv", b"????").replace(b"para", b"????")
+BROKEN_GRAY = gray_profile(2.2).replace(b"curv", b"????")
+
+
+@pytest.mark.parametrize(
+    ("pixel", "profile", "ensure", "fails"),
+    [
+        (smooth(), BROKEN, (), False),
+        (smooth(), BROKEN, ("upright", "rgb"), False),
+        (smooth(), BROKEN, ("srgb",), True),
+        (GRAY, BROKEN_GRAY, ("upright",), False),
+        (GRAY, BROKEN_GRAY, ("srgb",), True),
+        # Its profile would be one of other pixels.
+        (GRAY, BROKEN_GRAY, ("rgb",), True),
+    ],
+)
+def test_a_profile_that_cannot_be_applied_is_kept_or_a_failure(
+    pixel: np.ndarray, profile: bytes, ensure: tuple, fails: bool
+) -> None:
+    source = save(Image.fromarray(pixel), "PNG", icc_profile=profile)
+    result = encode(source, ensure=ensure)
+    if fails:
+        assert failed(source, ensure=ensure).message == (
+            f"its colour profile cannot be converted, as --ensure={','.join(ensure)} asks: make "
+            "it sRGB first"
+        )
+    else:
+        assert "srgb" in result.lacks
+
+
+def test_colours_that_are_not_converted_are_a_failure_where_srgb_is_asked_for() -> None:
+    chunk = b"cICP" + bytes([9, 16, 0, 1])
+    crc = zlib.crc32(chunk).to_bytes(4, "big")
+    plain = save(Image.fromarray(smooth()), "PNG")
+    source = plain[:33] + (4).to_bytes(4, "big") + chunk + crc + plain[33:]
+    assert encoded(source).lacks == ("srgb",)
+    assert failed(source, ensure=("srgb",)).message.startswith("its colours cannot be converted")

@@ -8,7 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from support.exports import PHOTOS
@@ -176,7 +176,6 @@ def test_lack_of_memory_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
 KINDS = [save(Image.fromarray(smooth()), kind) for kind in ("JPEG", "PNG", "GIF", "TIFF", "WEBP")]
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damaged_images_are_results(data: st.DataObject) -> None:
     damaged = bytearray(data.draw(st.sampled_from(KINDS)))

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.profiles import rgb_profile
 
 from beam_export.images import tiles
 from beam_export.images.encoder import EncodeSpec
-from beam_export.images.geometry import place_of, upright
+from beam_export.images.geometry import upright, upright_corner
 from beam_export.images.pillow_decoder import decode
 
 SPEC = EncodeSpec(mode="always")
@@ -46,7 +46,7 @@ def saved(im: Image.Image, kind: str, orientation: int, **options: Any) -> bytes
 
 def in_tiles(data: bytes, tile: int, side: int, patch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     with patch.context() as patched:
-        patched.setattr(tiles, "WHOLE", 0)
+        patched.setattr(tiles, "MOST_AT_ONCE", 0)
         patched.setattr(tiles, "PLAIN", 0)
         patched.setattr(tiles, "TILE", tile)
         patched.setattr(tiles, "SIDE", side)
@@ -107,7 +107,6 @@ def test_tiles_make_the_whole(
             assert in_tiles(data, tile, side, monkeypatch) == whole, (orientation, tile, side)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     width=st.integers(1, 40),
     height=st.integers(1, 40),
@@ -127,7 +126,9 @@ def test_tiles_cover_each_pixel_once_and_come_to_their_place(
         patch.setattr(tiles, "SIDE", side)
         for box in tiles.tiles(im.size, orientation):
             seen[box[1] : box[3], box[0] : box[2]] += 1
-            made.paste(upright(im.crop(box), orientation), place_of(box, im.size, orientation))
+            made.paste(
+                upright(im.crop(box), orientation), upright_corner(box, im.size, orientation)
+            )
     assert (seen == 1).all()
     assert made.tobytes() == expected.tobytes()
 
@@ -169,7 +170,7 @@ def test_what_has_nothing_to_decode_fails_however_large(monkeypatch: pytest.Monk
     head = struct.pack(">IIBBBBB", 128, 64, 8, 6, 0, 0, 0)
     parts = chunk(b"IHDR", head), chunk(b"acTL", bytes(8)), chunk(b"IEND", b"")
     data = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-    for whole in (tiles.WHOLE, 0):
-        monkeypatch.setattr(tiles, "WHOLE", whole)
+    for whole in (tiles.MOST_AT_ONCE, 0):
+        monkeypatch.setattr(tiles, "MOST_AT_ONCE", whole)
         with pytest.raises(OSError, match="cannot load this image"):
             decoded(data)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, features
 from support.exports import PHOTOS
 from support.pictures import exif, failed, needs_avif, png, save, smooth
+from support.profiles import gray_profile, rgb_profile
 
 from beam_export.errors import SampleError
 from beam_export.images.encoder import EncodeSpec, ImageInput, Result
@@ -52,8 +53,9 @@ def test_auto_copies_whole_jpegs_and_encodes_the_rest_in_one_batch() -> None:
     assert kinds == [
         "copied", "encoded", "read", "copied", "decode", "encoded", "encoded", "encoded",
     ]  # fmt: skip
-    assert results[0] == EncodedImage(JPEG, "jpg", 48, 32, "copied")
-    assert results[3] == EncodedImage(JPEG + b"trailer", "jpg", 48, 32, "copied")
+    turned = {"lacks": ("upright",)}
+    assert results[0] == EncodedImage(JPEG, "jpg", 48, 32, "copied", **turned)
+    assert results[3] == EncodedImage(JPEG + b"trailer", "jpg", 48, 32, "copied", **turned)
     assert transcode_batch([JPEG], [""], encoder)[0].encoding == "copied"
     assert len(encoder.batches) == 1
 
@@ -155,6 +157,47 @@ def test_every_photo_becomes_a_jpeg() -> None:
         if not is_copied:
             assert jpeg.is_copyable(jpeg.inspect(result.data)), file
     encoder.close()
+
+
+TURNED = JPEG
+GRAY = save(Image.fromarray(smooth()[..., 0]), "JPEG")
+WIDE = save(Image.fromarray(smooth()), "JPEG", icc_profile=rgb_profile(swapped=True))
+ALL = save(Image.fromarray(smooth()[..., 0]), "JPEG", exif=exif(3), icc_profile=gray_profile(1.0))
+NONE = save(Image.fromarray(smooth()), "JPEG", exif=exif(1), icc_profile=rgb_profile())
+
+
+@pytest.mark.parametrize(
+    ("data", "lacks"),
+    [
+        (TURNED, ("upright",)),
+        (WIDE, ("srgb",)),
+        (GRAY, ("rgb",)),
+        (ALL, ("upright", "srgb", "rgb")),
+        (NONE, ()),
+    ],
+)
+def test_what_a_copied_jpeg_is_not_is_told_and_ensured(data: bytes, lacks: tuple) -> None:
+    for mode in ("auto", "never"):
+        (copied,) = process([data], mode=mode)
+        assert (copied.encoding, copied.lacks, copied.remarks) == ("copied", lacks, ())
+    for word in ("upright", "srgb", "rgb"):
+        (result,) = process([data], ensure=(word,))
+        assert result.encoding == ("encoded" if word in lacks else "copied")
+        reasons = ("ensured", f"ensured_{word}") if word in lacks else ()
+        assert result.remarks == reasons
+        assert word not in result.lacks
+    (result,) = process([data], ensure=("upright", "srgb", "rgb"))
+    assert result.lacks == ()
+    assert process([result.data]) == [result._replace(encoding="copied", remarks=())]
+
+
+def test_what_is_encoded_in_any_case_is_no_work_of_ensure() -> None:
+    gray = save(Image.fromarray(smooth()[..., 0]), "PNG")
+    for image, options in ((gray, {}), (GRAY, {"mode": "always"}), (GRAY, {"resize": 16})):
+        (result,) = process([image], ensure=("rgb",), **options)
+        assert (result.encoding, result.remarks, result.lacks) == ("encoded", (), ())
+        (result,) = process([image], **options)
+        assert result.lacks == (() if result.encoding == "copied" else ("rgb",))
 
 
 def test_failures_hold_no_frames() -> None:

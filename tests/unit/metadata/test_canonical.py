@@ -120,3 +120,9 @@ def test_every_nan_is_one() -> None:
 def test_other_types_are_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot be a metadata value"):
         encode(value)
+
+
+@pytest.mark.parametrize("length", [1, 100, 101, 5000])
+def test_a_name_is_encoded_as_text_whether_its_bytes_are_kept_or_not(length: int) -> None:
+    name = "é" * length
+    assert encode({name: 1}) == b"m1:" + encode(name) + b"i1:1" == encode({name: 1})

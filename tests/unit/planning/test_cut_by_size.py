@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_export.planning.cut_by_size import Bounds, Weighed, compose, cut, summarise
+from beam_export.planning.cut_by_size import Bounds, Weighed, compose, cut_bucket, summarise
 from beam_export.planning.plan import make_plan
 
 
@@ -47,7 +47,7 @@ def by_buckets(sizes: list[int], cuts: list[int], most: int, room: int) -> list[
     parts = [
         segment
         for number, part in buckets.items()
-        for segment in cut(part[::-1], entries[number], bounds)
+        for segment in cut_bucket(part[::-1], entries[number], bounds)
     ]
     plan = make_plan(parts, b"", None)
     assert plan.total == len(sizes)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import random
 import re
 
@@ -17,6 +18,8 @@ from beam_export.planning.duplicates import (
     find_clashes,
     is_concerned,
     name_row,
+    open_decisions,
+    pack_kept,
 )
 
 POLICIES = ("first", "rename")
@@ -149,6 +152,21 @@ def test_error_names_pairs_and_ways_out() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (("", ""), "1 id comes more than once, 'a': give"),
+        (("x.jpg", ""), "'a' (x.jpg and a sample without a path): give"),
+        (("", "x.jpg"), "'a' (a sample without a path and x.jpg): give"),
+    ],
+)
+def test_samples_without_a_path_are_named_by_their_id(paths: tuple[str, str], said: str) -> None:
+    found = [DuplicateId(bytes([at]), "a", path) for at, path in enumerate(paths)]
+    with pytest.raises(InputError) as caught:
+        decide(found, "error")
+    assert said in caught.value.sentence
+
+
 def test_error_names_five_pairs_of_many_the_same_each_time() -> None:
     names = [str(number) for number in range(9)] * 2
     sentences = set()
@@ -177,7 +195,7 @@ def test_two_ids_of_one_key_are_refused(policy: str, monkeypatch: pytest.MonkeyP
         decide(concerned(everyone, policy), policy)
 
 
-def test_more_than_can_be_settled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_than_can_be_resolved_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_MOST", 3)
     assert decide(samples(["x"] * 3), "rename").renamed
     with pytest.raises(InputError, match=r"4 samples share their id .* more than the 3"):
@@ -200,3 +218,29 @@ def test_rows_tell_ids_apart() -> None:
     names = ["x", "X", "x/y", "x y", "x_y", "é", "\udcff", "", "x" * 300]
     for one, other in itertools.combinations(map(name_row, names), 2):
         assert one[:16] != other[:16]
+
+
+@pytest.mark.parametrize(
+    ("names", "left", "after", "kept"),
+    [
+        # What is left, by its place; the names of all; those that would be others.
+        (["x", "x"], [1], ["x-1"], ["x-1"]),
+        (["x", "x"], [0], ["x"], []),
+        (["x", "x"], [0, 1], ["x", "x-1"], []),
+        (["x", "x", "x"], [0, 2], ["x", "x-2"], ["x-2"]),
+        (["x", "x", "x"], [1, 2], ["x-1", "x-2"], ["x-1", "x-2"]),
+        (["x", "x-1", "x"], [0, 2], ["x", "x-2"], ["x-2"]),
+        (["x", "y"], [1], ["y"], []),
+    ],
+)
+def test_names_stay_where_samples_are_left_out(
+    names: list[str], left: list[int], after: list[str], kept: list[str]
+) -> None:
+    everyone = sorted(samples(names))
+    packed = pickle.dumps(decide(everyone, "rename"))
+    some = [everyone[at] for at in left]
+    given = open_decisions(packed).renamed
+    orders = [one.order for one in some if one.order in given]
+    found = open_decisions(pack_kept(some, orders, names=packed, policy="rename"))
+    assert outcome(some, found) == after
+    assert found.kept_names() == kept

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from beam_export.planning.empty_plan import nothing_to_plan
-from beam_export.samples import Failure
+import pytest
+
+from beam_export.planning.empty_plan import describe_skipped, nothing_to_plan
+from beam_export.samples import MISSING_CODEC, SOURCE_CHANGED, Failure
 
 
 def lost(number: int, error: str) -> Failure:
@@ -21,8 +23,63 @@ def test_the_most_common_reasons_are_told_with_an_example_each() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("errors", "remedy"),
+    [
+        ([MISSING_CODEC] * 2, "install what reads them where the workers run"),
+        ([SOURCE_CHANGED], "run again, when nobody writes to the sources"),
+        ([MISSING_CODEC, "A"], "mend them, or give another input"),
+    ],
+)
+def test_what_helps_all_is_said(errors: list[str], remedy: str) -> None:
+    failures = [lost(number, error) for number, error in enumerate(errors)]
+    said = nothing_to_plan(failures, False, output=None, hash_="0" * 12).sentence
+    assert said.endswith(f": {remedy}.")
+
+
 def test_samples_that_were_left_out_are_spoken_of() -> None:
     said = nothing_to_plan([lost(1, "A")], True, output=None, hash_="0" * 12).sentence
     assert "1 failed, 1 with A (/in/a1.jpg: it is A); --filter, --ids" in said
     assert "ask for less" in nothing_to_plan([], True, output=None, hash_="0" * 12).sentence
     assert "failed" not in nothing_to_plan([], False, output=None, hash_="0" * 12).sentence
+
+
+def empty(*skipped: str) -> str:
+    return nothing_to_plan([], False, output=None, hash_="0" * 12, skipped=skipped).sentence
+
+
+@pytest.mark.parametrize(
+    ("kinds", "there", "advice"),
+    [
+        ([".jxl"] * 3, "3 .jxl", "convert them first, as JPEG or PNG"),
+        ([".psd", ".txt", ".txt"], "2 .txt, 1 .psd", "convert them first"),
+        ([".zip"], "1 .zip", "unpack them first"),
+        ([".7z", ".rar"], "1 .7z, 1 .rar", "unpack them first"),
+        ([".json"], "1 .json", "write it as .jsonl"),
+        ([".cr2"], "1 .cr2", "developed first"),
+        ([".mp4"], "1 .mp4", "take frames"),
+        ([".xlsx"], "1 .xlsx", "write the table as .parquet, .csv or .jsonl"),
+        (["(hidden)"] * 2, "2 (hidden)", "name a hidden file or directory outright"),
+        ([".md", "(no suffix)"], "1 (no suffix), 1 .md", "give a directory, a file or a pattern"),
+    ],
+)
+def test_what_is_there_is_said_and_what_to_do(kinds: list[str], there: str, advice: str) -> None:
+    sentence = empty(*kinds)
+    assert sentence.startswith(f"the input holds no image that can be exported, only {there}: ")
+    assert advice in sentence
+
+
+def test_an_empty_directory_is_said_to_be() -> None:
+    assert "exported, since it is empty: give a directory" in empty()
+
+
+def test_beside_failures_it_is_said_too() -> None:
+    said = nothing_to_plan(
+        [lost(1, "A")], False, output=None, hash_="0" * 12, skipped=[".txt", ".jxl", ".txt"]
+    ).sentence
+    assert "(/in/a1.jpg: it is A); 2 .txt, 1 .jxl were passed by: mend them" in said
+
+
+def test_kinds_are_told_by_their_number() -> None:
+    assert describe_skipped({}) == ""
+    assert describe_skipped({".b": 1, ".a": 1, ".c": 10}) == "10 .c, 1 .a, 1 .b"

@@ -4,14 +4,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from support.shard_results import shard_result
 
 from beam_export.errors import RunError
 from beam_export.options import ExportOptions
 from beam_export.planning.duplicates import Decisions
 from beam_export.planning.join import Tally
+from beam_export.planning.members import MemberRules
 from beam_export.planning.outcome import Outcome, check_sources, make_manifest, name_devices
 from beam_export.planning.plan import make_plan, segments
 from beam_export.samples import DAMAGED_IMAGE, SOURCE_CHANGED, Failure
+from beam_export.shards.member_sets import MemberSets
 from beam_export.shards.writer import ShardResult
 
 IDENTITY = {"encoder": "pillow", "device": "cpu"}
@@ -22,19 +25,8 @@ def failure(ident: str, stage: str = "decode", error: str = "ValueError") -> Fai
 
 
 def shard(number: int, failed: int = 0, error: str = "ValueError", **more: Any) -> ShardResult:
-    return ShardResult(
-        number=number,
-        samples=5 - failed,
-        copied=5 - failed,
-        encoded=0,
-        bytes=1000,
-        parquet_bytes=100,
-        tar_sha256="a" * 64,
-        parquet_sha256="b" * 64,
-        plan="c" * 64,
-        failures=tuple(failure(f"s{number}-{one}", error=error) for one in range(failed)),
-        **more,
-    )
+    lost = [failure(f"s{number}-{one}", error=error) for one in range(failed)]
+    return shard_result(number, copied=5 - failed, failures=lost, **more)
 
 
 def outcome(**given: Any) -> Outcome:
@@ -52,6 +44,7 @@ def outcome(**given: Any) -> Outcome:
         "probe_failures": [failure("probed"), failure("probed2")],
         "skipped": {".txt": 3},
         "tally": tally,
+        "rules": MemberRules(),
     }
     return Outcome(**{**values, **given})
 
@@ -116,3 +109,21 @@ def test_software_is_named_that_decided_something() -> None:
     given: dict[str, Any] = {"identity": IDENTITY, "columns": pa.schema([]), "tables": []}
     assert "duckdb" in make_manifest(outcome(), options, **given).software
     assert "simplejpeg" in make_manifest(damaged, options, **given).software
+
+
+def test_members_are_a_step_where_something_was_done_about_them() -> None:
+    sets = MemberSets()
+    sets.add(("txt",), b"0", "a")
+    sets.add((), b"1", "b")
+    found = outcome(results=[shard(0)._replace(members=sets.pack()), shard(1, failed=1)])
+    given: dict[str, Any] = {"identity": IDENTITY, "columns": pa.schema([]), "tables": []}
+    (step,) = found.member_steps("keep")
+    assert (step["members"], step["samples"], step["unequal"]) == ({"txt": 1}, 2, True)
+    kept = make_manifest(found, ExportOptions(output_dir="o"), **given)
+    assert "members" not in {one["step"] for one in kept.steps}
+    asked = ExportOptions(output_dir="o", ragged_fields="drop")
+    dropped = outcome(results=found.results, rules=MemberRules(keep=(), dropped=(("txt", 1),)))
+    (step,) = (
+        one for one in make_manifest(dropped, asked, **given).steps if one["step"] == "members"
+    )
+    assert (step["members"], step["dropped"], step["unequal"]) == ({}, {"txt": 1}, False)

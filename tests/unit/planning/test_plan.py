@@ -15,6 +15,7 @@ from beam_export.planning.order import (
     splitters,
 )
 from beam_export.planning.plan import Plan, Segment, digest_sum, make_plan, segments
+from beam_export.planning.splits import parts_by_split, split_starts
 
 Pair = tuple[bytes, bytes]
 
@@ -144,3 +145,97 @@ def test_digest_sum_does_not_depend_on_order_nor_on_parts(
 def test_equal_digests_do_not_cancel() -> None:
     assert digest_sum([b"\1" * 32] * 2) != digest_sum([])
     assert digest_sum([b"\xff" * 32] * 2) < 1 << 256
+
+
+def split_plan_of(
+    pairs: list[Pair],
+    split: dict[bytes, int],
+    names: list[str],
+    *,
+    per_shard: int,
+    limit: int | None = None,
+    cuts: list[bytes] | None = None,
+) -> Plan:
+    """Plans as the pipeline does where there are splits."""
+    buckets: dict[int, list[Pair]] = collections.defaultdict(list)
+    for pair in sorted(pairs)[:limit]:
+        buckets[bisect.bisect_right(cuts or [], pair[0])].append(pair)
+    parts = {
+        bucket: list(parts_by_split([(*pair, split[pair[0]]) for pair in found]))
+        for bucket, found in buckets.items()
+    }
+    starts = split_starts(
+        (bucket, {number: len(part) for number, part in found}) for bucket, found in parts.items()
+    )
+    cut = [
+        one._replace(split=number)
+        for bucket, found in parts.items()
+        for number, part in found
+        for one in segments(part, starts[bucket][number], per_shard, None)
+    ]
+    random.Random(0).shuffle(cut)
+    return make_plan(cut, b"options", None, names)
+
+
+@given(
+    st.dictionaries(st.binary(max_size=4), st.integers(0, 3), min_size=1, max_size=60),
+    cuts,
+    st.integers(1, 12),
+    st.none() | st.integers(1, 70),
+)
+def test_each_split_has_exact_shards_of_its_own(
+    split: dict[bytes, int], cuts: list[bytes], per_shard: int, limit: int | None
+) -> None:
+    pairs, names = pairs_of(list(split)), ["w", "x", "y", "z"]
+    plan = split_plan_of(pairs, split, names, per_shard=per_shard, limit=limit, cuts=cuts)
+    planned = sorted(pairs)[:limit]
+    expected = []
+    for number, name in enumerate(names):
+        held = [pair for pair in planned if split[pair[0]] == number]
+        shards = [held[at : at + per_shard] for at in range(0, len(held), per_shard)]
+        assert plan.shards_of(number) == range(len(expected), len(expected) + len(shards))
+        assert plan.split_sizes()[number] == (name, len(held), len(shards))
+        expected += shards
+        for shard in plan.shards_of(number):
+            assert plan.split_of(shard) == name
+    assert [plan.count(shard) for shard in range(len(expected))] == list(map(len, expected))
+    assert plan.total == len(planned)
+    for number, shard in enumerate(expected):
+        assert plan.agrees(number, len(shard), digest_sum(digest for _, digest in shard))
+    place = {pair: number for number, shard in enumerate(expected) for pair in shard}
+    for pair in pairs:
+        assert plan.shard_of(pair[0], split[pair[0]]) == place.get(pair)
+    assert Plan.unpack(plan.pack()) == plan
+    one_bucket = split_plan_of(pairs, split, names, per_shard=per_shard, limit=limit)
+    assert one_bucket == plan
+
+
+def test_another_split_of_a_sample_is_another_hash() -> None:
+    pairs = pairs_of([b"a", b"b", b"c", b"d"])
+    split = {b"a": 0, b"b": 1, b"c": 0, b"d": 1}
+    swapped = {**split, b"a": 1, b"b": 0}
+    made = [
+        split_plan_of(pairs, split, ["x", "y"], per_shard=2),
+        split_plan_of(pairs, swapped, ["x", "y"], per_shard=2),
+        split_plan_of(pairs, split, ["x", "z"], per_shard=2),
+        split_plan_of(pairs, split, ["x", "y", "z"], per_shard=2),
+        plan_of(pairs, 2),
+    ]
+    assert len({plan.hash for plan in made}) == 5
+
+
+def test_a_key_that_was_not_planned_makes_a_shard_disagree() -> None:
+    plan = split_plan_of(pairs_of([b"b", b"c"]), {b"b": 0, b"c": 0}, ["x", "y"], per_shard=2)
+    # It was not there when the plan was made, and its split was empty.
+    assert plan.shards_of(1) == range(1, 1)
+    assert plan.shard_of(b"a", 1) == 0
+    assert plan.shard_of(b"d", 1) is None
+    assert plan.split_of(0) == "x"
+    assert plan_of(pairs_of([b"b"]), 1).split_of(0) is None
+
+
+def test_empty_splits_before_and_between_name_no_shard() -> None:
+    names = ["a", "b", "c", "d"]
+    plan = split_plan_of(pairs_of([b"x", b"y"]), {b"x": 1, b"y": 3}, names, per_shard=2)
+    assert [plan.split_of(shard) for shard in range(2)] == ["b", "d"]
+    assert [len(plan.shards_of(number)) for number in range(4)] == [0, 1, 0, 1]

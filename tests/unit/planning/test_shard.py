@@ -9,8 +9,8 @@ from beam_export.naming import key_of, sequential_key
 from beam_export.planning.blocks import PackedRef, pack_block, pack_ref
 from beam_export.planning.plan import digest_sum
 from beam_export.planning.shard import (
-    MARK,
-    TWIN,
+    MARK_SIZE,
+    TWIN_SIZE,
     keyed_refs,
     shard_digest,
     spilled_content,
@@ -81,11 +81,12 @@ def test_the_digest_of_a_shard_changes_with_each_thing(
 def test_only_spilled_samples_have_content_that_a_later_run_compares() -> None:
     def spilled(number: int, mark: bytes) -> PackedRef:
         one = pack_ref(ref(number, f"/out/_tmp/t/spill-{number}"))
-        return one._replace(order=one.order + mark + os.urandom(TWIN))
+        return one._replace(order=one.order + mark + os.urandom(TWIN_SIZE))
 
-    marks = [bytes([number]) * MARK for number in range(2)]
+    marks = [bytes([number]) * MARK_SIZE for number in range(2)]
     refs = [spilled(0, marks[0]), packed(1), spilled(2, marks[1])]
-    assert spilled_content(refs, "/out/_tmp/t") == b"".join(marks)
-    assert spilled_content(refs, "/out/_tmp/other") == b""
+    blocks = [pack_block(refs[1:]), pack_block(refs[:1])]
+    assert spilled_content(blocks, "/out/_tmp/t") == b"".join(marks)
+    assert spilled_content(blocks, "/out/_tmp/other") == b""
     # A path that merely begins alike is none of the workspace.
-    assert spilled_content([pack_ref(ref(3, "/out/_tmp/tt/x"))], "/out/_tmp/t") == b""
+    assert spilled_content([pack_block([pack_ref(ref(3, "/out/_tmp/tt/x"))])], "/out/_tmp/t") == b""

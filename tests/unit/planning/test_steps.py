@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from beam_export.options import ExportOptions
-from beam_export.planning.join import Tally
+from beam_export.planning.join import Tally, columns_named, of_table
 from beam_export.planning.steps import lookup_steps, processing_steps, selection_steps
 from beam_export.shards.manifest import Totals
 
@@ -56,6 +56,34 @@ def test_remarks_stand_in_the_step_that_encodes() -> None:
     assert [one["step"] for one in steps if "damaged" in one] == ["encode"]
 
 
+def test_names_of_columns_that_were_not_met_are_a_step() -> None:
+    options = ExportOptions(output_dir="o", drop_columns="a,b*", text_columns="c,d")
+    tally = Tally()
+    assert lookup_steps(options, tally) == [
+        {"step": "choose columns", "flag": "drop_columns", "unknown": ["a", "b*"]},
+        {"step": "choose columns", "flag": "text_columns", "unknown": ["c", "d"]},
+    ]
+    tally.add(columns_named("b*"), 3)
+    tally.add(columns_named("d"), 1)
+    assert [step["unknown"] for step in lookup_steps(options, tally)] == [["a"], ["c"]]
+    for name in "ac":
+        tally.add(columns_named(name), 1)
+    assert lookup_steps(options, tally) == []
+    # Where all are left out, not all are looked at.
+    everything = dataclasses.replace(options, drop_columns="x,*", text_columns=None)
+    assert lookup_steps(everything, Tally()) == []
+
+
+def test_rows_that_name_an_image_again_are_counted_apart() -> None:
+    tally = Tally()
+    tally.note("folder_tables", ["metadata.csv"])
+    (step,) = lookup_steps(ExportOptions(output_dir="o"), tally)
+    assert "rows_again" not in step
+    tally.note("folder_rows_again", ["0.jpg"])
+    (step,) = lookup_steps(ExportOptions(output_dir="o"), tally)
+    assert (step["rows_again"], step["rows_again_examples"]) == (1, ["0.jpg"])
+
+
 def test_lookups_count_what_matched_and_name_files_without_directories() -> None:
     options = ExportOptions(output_dir="o", ids="/a/b/i.txt", metadata="/a/t/,b/u.csv")
     tally = Tally()
@@ -63,16 +91,27 @@ def test_lookups_count_what_matched_and_name_files_without_directories() -> None
     tally.add("ids_dropped", 1234)
     tally.add("rows", 2)
     tally.note("rows_unmatched", ["x"])
+    tally.add(of_table("rows", 1), 3)
+    tally.add(of_table("samples_matched", 1), 4)
     assert lookup_steps(options, tally) == [
         {"step": "keep ids", "file": "i.txt", "ids": 1, "ids_unmatched": 0, "dropped": 1234},
         {
             "step": "join",
-            "table": "t,u.csv",
+            "table": "t",
             "key": "image_id",
             "rows": 2,
             "samples_matched": 0,
             "samples_unmatched": 0,
             "rows_unmatched": 1,
             "rows_unmatched_examples": ["x"],
+        },
+        {
+            "step": "join",
+            "table": "u.csv",
+            "key": "image_id",
+            "rows": 3,
+            "samples_matched": 4,
+            "samples_unmatched": 0,
+            "rows_unmatched": 0,
         },
     ]

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from beam_export.naming import split_key
 from beam_export.shards.card import MARK, code, dataset_card, describe_step, plain
-from beam_export.shards.manifest import Manifest, Totals
+from beam_export.shards.hub_features import HubMembers
+from beam_export.shards.manifest import Manifest, SplitShards, Totals
 from beam_export.text import cut, escaped
 
 HASH = "0123456789ab"
@@ -97,11 +99,20 @@ def test_it_tells_what_is_there_and_how_it_came_to_be() -> None:
     assert text.endswith("\n")
 
 
-def test_code_in_it_is_python() -> None:
-    blocks = card().split("```python\n")[1:]
-    assert len(blocks) == 3
-    for block in blocks:
-        compile(block.split("```")[0], "card", "exec")
+def test_it_has_the_types_of_all_members_and_the_size_of_all() -> None:
+    hub = HubMembers(images=["jpg"], fields=["cls"], arrays={}, classes=["<b>", "c\u202e\n---\n"])
+    text = dataset_card(manifest(), hub=hub).decode()
+    info = front_matter(text)["dataset_info"]
+    assert [one["name"] for one in info["features"]] == ["jpg", "cls", "__key__", "__url__"]
+    names = info["features"][1]["dtype"]["class_label"]["names"]
+    assert names == {"0": "<b>", "1": "c\u202e\n---\n"}
+    assert info["splits"] == [{"name": "train", "num_bytes": 1_234_567_890, "num_examples": 11_500}]
+    assert "<b>" not in text
+    assert "\u202e" not in text
+
+
+def test_types_that_are_not_known_are_left_out() -> None:
+    assert list(front_matter(card())["dataset_info"]) == ["splits"]
 
 
 def test_it_is_the_same_each_time() -> None:
@@ -302,3 +313,79 @@ def test_steps_are_told_in_words() -> None:
         "1 row without a sample, like x"
     )
     assert describe_step({"step": "order", "order": "source"}) == "order: source"
+
+
+def split(name: str, first: int, shards: int, samples: int) -> SplitShards:
+    return SplitShards(
+        name=name,
+        key=split_key(name),
+        first_shard=first,
+        shards=shards,
+        samples=samples,
+        bytes=samples * 1000,
+    )
+
+
+SPLITS = [
+    split("train", 0, 9, 9000),
+    split("val-1", 9, 3, 2500),
+    split("nobody", 12, 0, 0),
+    split("007", 12, 1, 1),
+]
+
+
+def test_splits_are_what_a_hub_reads() -> None:
+    matter = front_matter(card(splits=SPLITS, shards=13, written=11_501))
+    (config,) = matter["configs"]
+    tar = f"images-{HASH}-0000"
+    assert config["data_files"] == [
+        {"split": "train", "path": [f"{tar}0[0-8].tar"]},
+        {"split": "val_1", "path": [f"{tar}09.tar", f"{tar}1[0-1].tar"]},
+        # Text, though it is made of digits.
+        {"split": "007", "path": [f"{tar}12.tar"]},
+    ]
+    assert matter["dataset_info"]["splits"] == [
+        {"name": "train", "num_bytes": 9_000_000, "num_examples": 9000},
+        {"name": "val_1", "num_bytes": 2_500_000, "num_examples": 2500},
+        {"name": "007", "num_bytes": 1000, "num_examples": 1},
+    ]
+    assert matter["size_categories"] == ["10K<n<100K"]
+
+
+def test_splits_stand_in_the_text_and_in_its_code() -> None:
+    steps = [{"step": "split", "split": "column", "samples": {"val-1": 2500, "train": 9001}}]
+    text = card(splits=SPLITS, shards=13, steps=steps)
+    assert f"| `val-1` | 2,500 | 3 | `images-{HASH}-{{000009..000011}}.tar` |" in text
+    assert "nobody" not in text
+    assert f'WebDataset("images-{HASH}-{{000000..000008}}.tar"' in text
+    assert 'load_dataset(os.getcwd(), split="train")' in text
+    assert "| `split` | split by column: val-1 2,500, train 9,001 |" in text
+    for block in text.split("```python\n")[1:]:
+        compile(block.split("```")[0], "card", "exec")
+
+
+def test_no_name_of_a_split_is_markdown() -> None:
+    def filled(name: str) -> str:
+        step = {"step": "split", "split": name, "samples": {name: 1}}
+        return card(splits=[split(name, 0, 1, 1)], steps=[step], shards=1)
+
+    hostile = filled(HOSTILE_NAME)
+    assert [one for one in elements(hostile) if one != "code"] == [
+        one for one in elements(filled("a")) if one != "code"
+    ]
+    assert front_matter(hostile)["configs"][0]["data_files"][0]["split"].isidentifier()
+
+
+def test_members_are_described_by_what_was_done_about_them() -> None:
+    step = {"step": "members", "samples": 1_000, "members": {"txt": 9}, "unequal": False}
+    assert describe_step(step) == "all samples have the same members"
+    assert describe_step(step | {"unequal": True, "json": "json", "json_columns": ["a"]}) == (
+        "wrote 1 column as each sample's .json too; samples have unequal members: .txt in 9 of "
+        "1,000"
+    )
+    assert describe_step(step | {"dropped": {"a_b": 1, "txt": 1_234}}) == (
+        "left out members that not all samples have: .a_b of 1 sample, .txt of 1,234 samples"
+    )
+    assert describe_step(step | {"filled": {"txt": 5}}) == (
+        "added empty members where samples lack them: .txt of 5 samples"
+    )

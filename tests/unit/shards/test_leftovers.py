@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from beam_export.errors import InputError
 from beam_export.naming import ShardNames
+from beam_export.shards.indexes.counts import NSHARDS, SIZES, nshards_txt, sizes_json
+from beam_export.shards.indexes.energon import FOLDER, SPLIT, split_yaml, tar_index
 from beam_export.shards.leftovers import find_card, refuse_existing, remove_or_refuse
 from beam_export.shards.manifest import seal
 from beam_export.shards.output import Output
@@ -63,3 +66,35 @@ def test_a_readme_of_others_is_kept(output: Output) -> None:
     assert find_card(output) == "kept"
     remove_or_refuse(output, NEW.hash, 1, clean=True)
     assert names(output) == ["README.md"]
+
+
+def test_somebodys_own_index_of_another_export_is_in_nobodys_way(output: Output) -> None:
+    mine = Path(output.path(OLD.dali_index(0)))
+    mine.write_bytes(b"v1.1 1\njpg 512 9\n")
+    remove_or_refuse(output, NEW.hash, 1, clean=True, indexes=("dali",))
+    assert names(output) == [OLD.dali_index(0)]
+
+
+def test_a_file_of_others_under_the_name_of_an_index_is_refused_where_it_is_written(
+    output: Output,
+) -> None:
+    Path(output.path(OLD.dali_index(0))).write_bytes(b"my own notes")
+    remove_or_refuse(output, OLD.hash, 1, clean=False, indexes=("energon", "wids"))
+    with pytest.raises(InputError, match=r"000000.idx, where this export is to be written"):
+        remove_or_refuse(output, OLD.hash, 1, clean=False, indexes=("dali",))
+
+
+def test_indexes_of_an_export_that_is_removed_go_with_it(output: Output) -> None:
+    content = split_yaml({}, [OLD.tar(0)])
+    listed = [{"name": SPLIT, "sha256": hashlib.sha256(content).hexdigest()}]
+    manifest = {"format": 1, "hash": OLD.hash, "totals": {"shards": 1}, "indexes": listed}
+    Path(output.path(OLD.manifest)).write_bytes(seal(manifest))
+    Path(output.path(FOLDER)).mkdir()
+    Path(output.path(SPLIT)).write_bytes(content)
+    for name, data in ((SIZES, sizes_json({OLD.tar(0): 5})), (NSHARDS, nshards_txt(1))):
+        Path(output.path(name)).write_bytes(data)
+    Path(output.path(OLD.energon_index(0))).write_bytes(tar_index([0], 1024))
+    output.since = float("inf")  # all of it is older than the run
+    remove_or_refuse(output, NEW.hash, 1, clean=True)
+    assert names(output) == []
+    assert not Path(output.path(FOLDER)).exists()

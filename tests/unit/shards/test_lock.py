@@ -20,8 +20,8 @@ def test_a_lock_that_was_removed_is_no_lock(tmp_path: Path) -> None:
     second = lock.prepare_output(options, bound=True)
     with (tmp_path / "_tmp" / "lock").open("rb") as file, pytest.raises(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    lock.release(first)
-    lock.release(second)
+    lock.release_output(first)
+    lock.release_output(second)
     assert left_over(tmp_path) == []
 
 
@@ -31,12 +31,12 @@ def test_runs_of_other_machines_are_dead_when_they_are_old(tmp_path: Path) -> No
     (marked,) = tmp_path.glob("_tmp/*/elsewhere")
     here = lock.prepare_output(options, bound=True)
     assert marked.exists()
-    lock.release(here)
+    lock.release_output(here)
     for path in marked.parent.iterdir():
         os.utime(path, (1, time.time() - 8 * 24 * 3600))
-    lock.release(lock.prepare_output(options, bound=True))
+    lock.release_output(lock.prepare_output(options, bound=True))
     assert left_over(tmp_path) == []
-    lock.release(elsewhere)
+    lock.release_output(elsewhere)
 
 
 def test_a_directory_that_another_process_has_locked_is_refused(tmp_path: Path) -> None:
@@ -47,4 +47,4 @@ def test_a_directory_that_another_process_has_locked_is_refused(tmp_path: Path) 
         with pytest.raises(InputError, match="is being written to by another run"):
             lock.prepare_output(ExportOptions(output_dir=str(tmp_path)), bound=True)
     output = lock.prepare_output(ExportOptions(output_dir=str(tmp_path)), bound=True)
-    lock.release(output)
+    lock.release_output(output)

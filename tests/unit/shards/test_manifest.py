@@ -11,23 +11,28 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.shard_results import shard_result
 
 from beam_export.errors import RunError
+from beam_export.metadata.schema import STRUCTURAL
 from beam_export.naming import ShardNames
 from beam_export.samples import Failure
 from beam_export.shards.manifest import (
     FORMAT,
     Manifest,
     SealError,
+    SplitShards,
     Totals,
     describe_schema,
     failures_table,
+    lacks,
     seal,
     shards_table,
     totals,
     unseal,
+    with_indexes,
 )
-from beam_export.shards.parquet import FAILURES, SHARDS, STRUCTURAL, write_table
+from beam_export.shards.parquet import FAILURES, SHARDS, write_table
 from beam_export.shards.writer import ShardResult
 
 NAMES = ShardNames("0123456789ab")
@@ -38,18 +43,8 @@ def failure(ident: str, stage: str = "decode") -> Failure:
 
 
 def shard(number: int, copied: int = 3, encoded: int = 2, failed: int = 1) -> ShardResult:
-    return ShardResult(
-        number=number,
-        samples=copied + encoded,
-        copied=copied,
-        encoded=encoded,
-        bytes=1000 + number,
-        parquet_bytes=100 + number,
-        tar_sha256=f"{number:064x}",
-        parquet_sha256=f"{number + 1:064x}",
-        plan=f"{number + 2:064x}",
-        failures=tuple(failure(f"s{number}-{one}") for one in range(failed)),
-    )
+    lost = [failure(f"s{number}-{one}") for one in range(failed)]
+    return shard_result(number, copied=copied, encoded=encoded, failures=lost)
 
 
 def sums(**given_sums: int) -> Totals:
@@ -98,6 +93,7 @@ def test_totals_can_come_from_anything_that_is_gone_through_once() -> None:
     assert given_once == totals(results, 0, counted=12, filtered=0, duplicate=0, limited=0)
 
 
+FAILED = [Failure("a", "in/a.tar#a.txt", "list", "NoImage", "it has no image")]
 SOUND = sums(read=21, filtered=1, duplicate=2, limited=3, failed=4, written=11, copied=5, encoded=6)
 
 
@@ -122,7 +118,7 @@ def test_what_is_written_is_copied_or_encoded(name: str) -> None:
     [(0, 0, 0.0), (0, 5, 0.0), (1, 99, 0.01), (3, 297, 0.01), (7, 93, 0.07), (5, 0, 1.0)],
 )
 def test_the_budget_may_be_used_up(failed: int, written: int, most: float) -> None:
-    sums(failed=failed, written=written).check_budget(most)
+    sums(failed=failed, written=written).check_budget(most, FAILED, "out/list")
 
 
 @pytest.mark.parametrize(
@@ -131,15 +127,19 @@ def test_the_budget_may_be_used_up(failed: int, written: int, most: float) -> No
 )
 def test_more_than_the_budget_ends_the_run(failed: int, written: int, most: float) -> None:
     with pytest.raises(RunError) as caught:
-        sums(failed=failed, written=written).check_budget(most)
+        sums(failed=failed, written=written).check_budget(most, FAILED, "out/list")
     sentence = caught.value.sentence
-    assert sentence.startswith(f"{failed} of {failed + written} images failed, more than")
+    share = f"{failed} of {failed + written:,} images" if written else "the only image"
+    assert sentence.startswith(f"{share} failed, more than")
+    assert (
+        "1 with NoImage (in/a.tar#a.txt: it has no image); all are listed in out/list" in sentence
+    )
     assert f"--max_failed_fraction={most}" in sentence
 
 
 @given(st.integers(0, 10**7), st.integers(1, 10**7))
 def test_a_budget_of_just_what_failed_is_enough(failed: int, written: int) -> None:
-    sums(failed=failed, written=written).check_budget(failed / (failed + written))
+    sums(failed=failed, written=written).check_budget(failed / (failed + written), FAILED, "")
 
 
 # JSON.
@@ -148,7 +148,8 @@ def test_a_budget_of_just_what_failed_is_enough(failed: int, written: int) -> No
 def test_json_has_sorted_keys_and_all_that_is_known() -> None:
     text = manifest().to_json()
     content = json.loads(text)
-    assert set(content) == {"format", "sha256", *(one.name for one in dataclasses.fields(Manifest))}
+    fields = {one.name for one in dataclasses.fields(Manifest)}
+    assert set(content) == {"format", "sha256", *fields} - {"splits", "indexes"}
     assert content["format"] == FORMAT
     assert content["totals"] == dataclasses.asdict(sums())
     assert content["steps"] == manifest().steps
@@ -161,6 +162,34 @@ def test_json_is_the_same_in_whatever_order_things_were_put_in() -> None:
     )
     assert other.to_json() == manifest().to_json()
     assert manifest(hash="f" * 12).to_json() != manifest().to_json()
+
+
+def test_indexes_that_are_added_later_stand_in_it_as_if_the_export_had_made_them() -> None:
+    tables = [{"name": NAMES.shards, "sha256": "aa"}]
+    listed = [{"name": NAMES.indexes, "sha256": "cc"}]
+    indexes = [{"name": "sizes.json", "sha256": "bb"}]
+    plain = manifest(tables=tables)
+    whole = manifest(tables=[*tables, *listed], indexes=indexes)
+    for before in (plain, whole):
+        content = unseal(before.to_json())
+        made = with_indexes(content, NAMES, table=listed, indexes=indexes)
+        assert made == whole.to_json()
+        assert with_indexes(content, NAMES, table=[], indexes=[]) == plain.to_json()
+
+
+def test_splits_stand_in_it_only_where_there_are_some() -> None:
+    assert "splits" not in unseal(manifest().to_json())
+    val = SplitShards(name="val!", key="val", first_shard=3, shards=1, samples=5, bytes=10_240)
+    assert unseal(manifest(splits=[val]).to_json())["splits"] == [
+        {
+            "name": "val!",
+            "key": "val",
+            "first_shard": 3,
+            "shards": 1,
+            "samples": 5,
+            "bytes": 10_240,
+        }
+    ]
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=8))
@@ -257,3 +286,13 @@ def test_any_changed_byte_of_a_sealed_file_is_seen(data: st.DataObject) -> None:
 def test_what_was_not_sealed_is_refused(data: bytes) -> None:
     with pytest.raises(SealError):
         unseal(data)
+
+
+def test_what_images_lack_is_counted_of_the_shards_that_a_run_wrote() -> None:
+    shards = [
+        shard(0)._replace(lacks=(("rgb", 1), ("upright", 2))),
+        shard(1)._replace(lacks=(("rgb", 3),)),
+        shard(2)._replace(kept=True),
+    ]
+    assert lacks(shards) == {"rgb": 4, "samples": 10, "upright": 2}
+    assert lacks([]) == {"samples": 0}

@@ -42,7 +42,9 @@ def manifest(**given: Any) -> Manifest:
 
 
 def put_last(files: MetaFiles, made: Manifest, **given: Any) -> None:
-    values = {"identity": {"device": "cpu"}, "from_json": True, "started": 0.0, "unchanged": False}
+    values: dict[str, Any] = {"identity": {"device": "cpu"}, "from_json": True, "lacks": {}}
+    values |= {"members": []}
+    values |= {"started": 0.0, "unchanged": False, "hub": None}
     files.put_last(made, **{**values, **given})
 
 
@@ -121,3 +123,25 @@ def test_a_readme_of_somebody_else_is_kept(
     assert path.read_bytes() == b"# Mine\n"
     assert "it is kept" in caplog.text
     assert content(output, NAMES.manifest) == manifest().to_json()
+
+
+def test_what_was_only_seen_stands_in_card_and_facts_and_not_in_the_manifest(
+    output: Output,
+) -> None:
+    step = {
+        "step": "members",
+        "ragged_fields": "keep",
+        "samples": 7,
+        "members": {"txt": 7, "xml": 2},
+        "unequal": True,
+    }
+    put_last(MetaFiles(output, NAMES), manifest(), members=[step], lacks={"samples": 7, "rgb": 1})
+    assert facts(output)["members"] == [step]
+    assert facts(output)["lacks"] == {"samples": 7, "rgb": 1}
+    assert "| `members` | samples have unequal members: .xml in 2 of 7 |" in (
+        content(output, CARD).decode()
+    )
+    assert b"unequal" not in content(output, NAMES.manifest)
+    # A step that the manifest has is told once.
+    put_last(MetaFiles(output, NAMES), manifest(steps=[step]), members=[step])
+    assert content(output, CARD).count(b"samples have unequal members") == 1

@@ -17,20 +17,19 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.exports import ROOT
 
-from beam_export.metadata.schema import ColumnTypes, check_declared
+from beam_export.metadata.schema import STRUCTURAL, ColumnTypes, check_declared
 from beam_export.shards import parquet
 from beam_export.shards.parquet import (
     FAILURES,
     SHARDS,
-    STRUCTURAL,
-    Row,
+    ShardRow,
     ShardTable,
     read_facts,
-    read_rows,
+    read_shard_rows,
     write_table,
 )
 
@@ -38,9 +37,9 @@ NOON = datetime.datetime(2024, 5, 6, 12)
 FACTS = {"beam_export.version": "1", "beam_export.plan": "ab"}
 
 
-def row(number: int, metadata: Mapping[str, Any] | None = None) -> Row:
+def row(number: int, metadata: Mapping[str, Any] | None = None) -> ShardRow:
     digest = hashlib.sha256(b"%d" % number).hexdigest()
-    return Row(
+    return ShardRow(
         image_id=f"photos/{number:06d}",
         tar_file="images-0123456789ab-000000.tar",
         member_name=f"photos/{number:06d}.jpg",
@@ -56,7 +55,7 @@ def row(number: int, metadata: Mapping[str, Any] | None = None) -> Row:
     )
 
 
-def written(rows: list[Row], columns: pa.Schema, facts: Mapping[str, str] = FACTS) -> bytes:
+def written(rows: list[ShardRow], columns: pa.Schema, facts: Mapping[str, str] = FACTS) -> bytes:
     file = io.BytesIO()
     table = ShardTable(file, columns)
     for one in rows:
@@ -65,7 +64,7 @@ def written(rows: list[Row], columns: pa.Schema, facts: Mapping[str, str] = FACT
     return file.getvalue()
 
 
-def inferred(rows: list[Row]) -> pa.Schema:
+def inferred(rows: list[ShardRow]) -> pa.Schema:
     types = ColumnTypes()
     for one in rows:
         types.add(one.metadata, one.image_id)
@@ -96,7 +95,7 @@ def test_rows_come_back() -> None:
         row(2)._replace(source_sha256=None, encoding="encoded"),
     ]
     data = written(rows, inferred(rows))
-    back = list(read_rows(io.BytesIO(data)))
+    back = list(read_shard_rows(io.BytesIO(data)))
     assert [one._replace(metadata={}) for one in back] == [
         one._replace(metadata={}) for one in rows
     ]
@@ -111,7 +110,7 @@ def test_an_export_of_an_export_is_the_same() -> None:
     rows = [row(number, {"width": number, "at": np.datetime64(number, "ns")}) for number in (1, 2)]
     columns = inferred(rows)
     data = written(rows, columns)
-    again = list(read_rows(io.BytesIO(data)))
+    again = list(read_shard_rows(io.BytesIO(data)))
     assert written(again, columns) == data
 
 
@@ -121,7 +120,7 @@ def test_facts_are_kept_and_the_file_stays_open() -> None:
     assert not file.closed
     assert read_facts(file) == dict(sorted(FACTS.items()))
     assert pq.read_schema(file).metadata[b"theirs"] == b"x"
-    assert list(read_rows(file)) == []
+    assert list(read_shard_rows(file)) == []
 
 
 def test_a_table_that_is_given_up_writes_nothing() -> None:
@@ -139,7 +138,7 @@ def test_row_groups_are_full_but_the_last(count: int, monkeypatch: pytest.Monkey
     meta = pq.read_metadata(io.BytesIO(data))
     sizes = [meta.row_group(number).num_rows for number in range(meta.num_row_groups)]
     assert sizes == [10] * (count // 10) + [count % 10] * (count % 10 > 0)
-    assert list(read_rows(io.BytesIO(data))) == rows
+    assert list(read_shard_rows(io.BytesIO(data))) == rows
 
 
 def test_nothing_is_held_but_compact_batches() -> None:
@@ -228,8 +227,8 @@ def test_columns_are_stored_well() -> None:
         ("a", pa.dictionary(pa.int8(), pa.string()), "a"),
         ({"a": 1}, pa.map_(pa.string(), pa.int64()), [("a", 1)]),
         (memoryview(b"ab"), pa.binary(), b"ab"),
-        ("caf\udce9", pa.string(), "caf\\udce9"),
-        (["\ud800"], pa.list_(pa.string()), ["\\ud800"]),
+        ("caf\udce9", pa.string(), "caf\ufffd"),
+        (["\ud800"], pa.list_(pa.string()), ["\ufffd"]),
     ],
 )
 def test_values_become_what_the_schema_says(value: Any, kind: pa.DataType, expected: Any) -> None:
@@ -291,9 +290,9 @@ def test_a_value_that_is_missing_but_declared() -> None:
 
 def test_text_of_undecodable_file_names_is_stored() -> None:
     rows = [row(0)._replace(image_id="caf\udce9", original_path="/d/caf\udce9.jpg")]
-    back = next(read_rows(io.BytesIO(written(rows, pa.schema([])))))
-    assert back.image_id == "caf\\udce9"
-    assert back.original_path == "/d/caf\\udce9.jpg"
+    back = next(read_shard_rows(io.BytesIO(written(rows, pa.schema([])))))
+    assert back.image_id == "caf\ufffd"
+    assert back.original_path == "/d/caf\ufffd.jpg"
 
 
 #: What 64 bits of microseconds hold.
@@ -303,7 +302,7 @@ SCALARS: list[st.SearchStrategy[Any]] = [
     st.booleans(),
     st.integers(-(2**63), 2**63 - 1),
     st.integers(0, 2**64 - 1),
-    st.integers().map(lambda number: number % 2**60) | st.floats(),
+    st.integers(-(2**53), 2**53) | st.floats(),
     st.text(max_size=3),
     st.binary(max_size=3),
     st.dates() | st.datetimes(),
@@ -324,14 +323,13 @@ def nested(scalar: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     ).flatmap(lambda values: st.lists(values, max_size=5))
 
 
-@settings(deadline=None)
 @given(st.sampled_from(SCALARS).flatmap(nested))
 def test_every_value_fits_the_type_that_was_inferred(values: list[Any]) -> None:
     rows = [row(number, {"c": value}) for number, value in enumerate(values)]
     columns = inferred(rows)
     data = written(rows, columns)
     assert pq.read_schema(io.BytesIO(data)) == pa.schema([*STRUCTURAL, *columns])
-    again = list(read_rows(io.BytesIO(data)))
+    again = list(read_shard_rows(io.BytesIO(data)))
     assert written(again, columns) == data
     for before, after in zip(values, again, strict=True):
         if isinstance(before, (str, bytes, bool, datetime.time, datetime.timedelta)):
@@ -342,7 +340,7 @@ def test_a_file_that_is_no_shard() -> None:
     file = io.BytesIO()
     pq.write_table(pa.table({"image_id": ["a"]}), file)
     with pytest.raises(ValueError, match="no column 'tar_file'"):
-        next(read_rows(file))
+        next(read_shard_rows(file))
 
 
 def test_tables_do_not_depend_on_how_they_are_chunked() -> None:

@@ -5,13 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_export.errors import RunError
 from beam_export.naming import ShardNames
-from beam_export.samples import SOURCE_CHANGED, WHOLE, EncodedImage, Failure, Member, SampleRef
+from beam_export.samples import (
+    MISSING_CODEC,
+    SOURCE_CHANGED,
+    WHOLE,
+    EncodedImage,
+    Failure,
+    Member,
+    SampleRef,
+)
 from beam_export.shards.output import Output
-from beam_export.shards.parquet import read_facts, read_rows
+from beam_export.shards.parquet import read_facts, read_shard_rows
 from beam_export.shards.publish import publish_shard
 from beam_export.shards.writer import ReadySample, ShardResult
 
@@ -35,9 +44,11 @@ def samples(count: int, value: int = 1) -> Iterator[ReadySample | Failure]:
         yield ReadySample(ref, str(number), image, None, [])
 
 
-def publish(given: Iterator[ReadySample | Failure], output: Output) -> ShardResult:
+def publish(
+    given: Iterator[ReadySample | Failure], output: Output, alone: bool = False
+) -> ShardResult:
     return publish_shard(
-        given, output, number=7, names=NAMES, columns=pa.schema([]), plan="ab" * 32
+        given, output, number=7, names=NAMES, columns=pa.schema([]), plan="ab" * 32, alone=alone
     )
 
 
@@ -53,20 +64,51 @@ def test_both_files_stand_and_are_what_the_result_says(output: Output) -> None:
     assert result.tar_sha256 == hashlib.sha256(tar).hexdigest()
     assert result.parquet_sha256 == hashlib.sha256(table).hexdigest()
     with output.read(PARQUET) as source:
-        assert [row.image_id for row in read_rows(source)] == ["0", "1", "2"]
+        assert [row.image_id for row in read_shard_rows(source)] == ["0", "1", "2"]
     with output.read(PARQUET) as source:
         assert read_facts(source)["beam_export.plan"] == "ab" * 32
     assert output.recorded_tars() == set()
 
 
 @pytest.mark.parametrize(
-    ("error", "remedy"), [("ValueError", "--probe=full"), (SOURCE_CHANGED, "run again")]
+    ("error", "remedy"),
+    [
+        ("ValueError", "--probe=full"),
+        (SOURCE_CHANGED, "run again"),
+        (MISSING_CODEC, "install what reads them .* or give --probe=full"),
+    ],
 )
 def test_a_shard_of_failures_alone_is_never_written(
     output: Output, error: str, remedy: str
 ) -> None:
     with pytest.raises(RunError, match=f"all 2 images of shard 7 failed.*{remedy}"):
         publish(iter([lost(error), lost(error)]), output)
+    assert not list(Path(output.directory).glob("images-*"))
+
+
+@pytest.mark.parametrize(
+    ("errors", "remedy"),
+    [
+        (["ValueError"], "mend them, or give another input"),
+        (["ValueError", MISSING_CODEC], "mend them, or give another input"),
+        ([SOURCE_CHANGED], "run again, when nobody writes to the sources"),
+        ([MISSING_CODEC], "install what reads them where the workers run"),
+    ],
+)
+def test_where_there_is_no_other_shard_all_is_told_by_reason_and_listed(
+    output: Output, errors: list[str], remedy: str
+) -> None:
+    with pytest.raises(RunError) as caught:
+        publish(iter(lost(error) for error in errors * 2), output, alone=True)
+    said = caught.value.sentence
+    where = f"{output.directory}/{NAMES.failures}"
+    assert said.startswith(
+        f"all {2 * len(errors)} images failed: 2 with {min(errors)} (the first, "
+    )
+    assert said.endswith(f"; all are listed in {where}: {remedy}.")
+    # Nothing would be left after a probe either.
+    assert "--probe" not in said
+    assert len(pq.read_table(where)) == 2 * len(errors)
     assert not list(Path(output.directory).glob("images-*"))
 
 
@@ -95,3 +137,24 @@ def test_the_same_shard_again_leaves_the_manifest(output: Output) -> None:
     output.put(NAMES.manifest, b"{}")
     assert publish(samples(3), output) == first
     assert (Path(output.directory) / NAMES.manifest).exists()
+
+
+def test_indexes_stand_before_the_parquet_does(output: Output) -> None:
+    result = publish_shard(
+        samples(3),
+        output,
+        number=7,
+        names=NAMES,
+        columns=pa.schema([]),
+        plan="ab" * 32,
+        indexes=("dali", "energon"),
+    )
+    folder = Path(output.directory)
+    dali, energon = (folder / name for name in (NAMES.dali_index(7), NAMES.energon_index(7)))
+    assert dali.read_text().startswith("v1.2 3\njpg 512 5 0.jpg\n")
+    assert result.indexes is not None
+    for file, path in ((result.indexes.dali, dali), (result.indexes.energon, energon)):
+        data = path.read_bytes()
+        assert file == (len(data), hashlib.sha256(data).hexdigest())
+    times = [path.stat().st_mtime_ns for path in (energon, folder / PARQUET)]
+    assert times == sorted(times)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.errors import RunError
+from beam_export.naming import TEMPORARY
 from beam_export.shards.output import Output
-from beam_export.shards.workspace import _TEMPORARY, _TOKEN
+from beam_export.shards.workspace import _TOKEN
 
 RUN, OTHER = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 
@@ -34,7 +35,7 @@ def test_all_of_a_run_goes_and_nothing_else(tmp_path: Path) -> None:
     spill(run)
     run.note(OTHER, b"n")
     run.record_tar("images-0123456789ab-000000.tar", "ab" * 32)
-    run.work.mark_elsewhere()
+    run.work.mark_workers_outlive()
     run.sweep()
     # What the run has made to lie in goes with it.
     assert not out.exists()
@@ -114,5 +115,5 @@ def test_a_run_that_has_ended_writes_no_more(tmp_path: Path) -> None:
 def test_names_that_are_not_made_here_are_not_known(name: str) -> None:
     kept = name.removeprefix("note-").removeprefix("spill-").removeprefix("claim-")
     made = all(one in "0123456789abcdef" for one in kept) and len(kept) in (32, 64)
-    assert bool(_TEMPORARY.fullmatch(name)) <= (made or name in ("run", "elsewhere"))
+    assert bool(TEMPORARY.fullmatch(name)) <= (made or name in ("run", "elsewhere"))
     assert bool(_TOKEN.fullmatch(name)) == (made and len(name) == 32)

@@ -6,6 +6,7 @@ import json
 import tarfile
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,12 +17,16 @@ from beam_export import __version__
 from beam_export.errors import InputError
 from beam_export.naming import ShardNames
 from beam_export.samples import WHOLE, EncodedImage, Failure, Member, SampleRef
-from beam_export.shards.parquet import read_facts, read_rows
+from beam_export.shards.manifest import remarks
+from beam_export.shards.parquet import read_facts, read_shard_rows
 from beam_export.shards.writer import (
+    REMARKS,
+    TEXTS,
     HashingFile,
     ReadySample,
     ShardResult,
     failures_from_json,
+    remarks_from_json,
     write_shard,
 )
 
@@ -94,7 +99,7 @@ def test_tar_and_parquet_say_the_same(found: list[Any]) -> None:
     ]
     tar, table, result = written(samples)
     stored = [one for one in samples if isinstance(one, ReadySample)]
-    rows = list(read_rows(io.BytesIO(table)))
+    rows = list(read_shard_rows(io.BytesIO(table)))
     assert [row.image_id for row in rows] == [one.ref.id for one in stored]
     for row, one in zip(rows, stored, strict=True):
         assert tar[row.offset : row.offset + row.size] == one.image.data
@@ -120,6 +125,9 @@ def test_tar_and_parquet_say_the_same(found: list[Any]) -> None:
         parquet_sha256=sha256(table),
         plan="ab",
         failures=(LOST[0],) * (len(samples) - len(stored)),
+        remarks=result.remarks,
+        image_exts=tuple(sorted({one.image.ext for one in stored})),
+        field_exts=tuple(sorted({ext for one in stored for ext, _ in one.fields})),
     )
 
 
@@ -145,10 +153,10 @@ def test_a_row_tells_all_of_a_sample() -> None:
 
 def test_pixels_have_no_source_to_hash() -> None:
     _, table, _ = written([sample(3, encoding="encoded", source_sha256=None)])
-    (row,) = read_rows(io.BytesIO(table))
+    (row,) = read_shard_rows(io.BytesIO(table))
     assert (row.source_sha256, row.sha256) == (None, sha256(b"\3" * 5))
     _, table, _ = written([sample(3, source_sha256=None)])
-    (row,) = read_rows(io.BytesIO(table))
+    (row,) = read_shard_rows(io.BytesIO(table))
     assert row.sha256 == sha256(b"\3" * 5)
 
 
@@ -189,8 +197,8 @@ def test_the_same_samples_give_the_same_bytes() -> None:
 
 def test_ids_and_paths_that_are_no_unicode() -> None:
     _, table, _ = written([sample(1, id="\udce9", path="/in/\udce9.jpg")])
-    (row,) = read_rows(io.BytesIO(table))
-    assert (row.image_id, row.original_path) == ("\\xe9", "/in/\\xe9.jpg")
+    (row,) = read_shard_rows(io.BytesIO(table))
+    assert (row.image_id, row.original_path) == ("\ufffd", "/in/\ufffd.jpg")
 
 
 def test_a_value_that_does_not_fit_its_column_is_the_callers_fault() -> None:
@@ -235,3 +243,55 @@ def test_hashing_file(parts: list[bytes]) -> None:
 def test_hashing_file_counts_bytes_and_not_items() -> None:
     file = HashingFile(io.BytesIO())
     assert file.write(memoryview(bytes(8)).cast("I")) == file.size == 8  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "counted"),
+    [
+        (b"caf\xe9", True),
+        ("café".encode("utf-16"), True),
+        (b"\xc3", True),
+        (b"\x93x\x94", True),
+        ("café".encode(), False),
+        (b"\xef\xbb\xbfx", False),
+        (b"", False),
+    ],
+)
+def test_texts_that_are_not_utf8_are_counted_and_kept(text: bytes, counted: bool) -> None:
+    samples = [sample(0, fields={"seg": b"\xff", "txt": text}), sample(1, fields={"txt": b"x"})]
+    tar, table, result = written([*samples])
+    assert dict(result.remarks) == ({TEXTS: 1} if counted else {})
+    facts = read_facts(io.BytesIO(table))
+    assert remarks_from_json(facts.get(REMARKS, "{}")) == result.remarks
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        assert archive.extractfile("d/0.txt").read() == text  # type: ignore[union-attr]
+
+
+def test_what_images_are_not_is_counted_and_stored_nowhere() -> None:
+    plain, other = sample(1), sample(2)
+    marked = other._replace(image=other.image._replace(lacks=("rgb", "upright")))
+    tar, table, result = written([plain, marked, marked._replace(key="d/3")])
+    assert result.lacks == (("rgb", 2), ("upright", 2))
+    assert (tar, table) == written([plain, other, other._replace(key="d/3")])[:2]
+
+
+def test_a_remark_says_the_type_of_each_array_and_counts_as_none() -> None:
+    samples = [
+        sample(number, fields={"clip.npy": npy(np.zeros(number, "float32")), "npy": b"x"})
+        for number in range(3)
+    ]
+    _, table, result = written([*samples])
+    assert dict(result.remarks) == {"array/clip.npy=float32,1": 3, "array/npy=?": 3}
+    assert remarks_from_json(read_facts(io.BytesIO(table))[REMARKS]) == result.remarks
+    assert remarks([result]) == {}
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def test_too_many_extensions_are_not_held() -> None:
+    fields = {f"f{number:04d}": b"" for number in range(1001)}
+    assert written([sample(0, fields=fields)])[2].field_exts is None

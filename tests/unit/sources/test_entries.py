@@ -8,12 +8,12 @@ import pytest
 
 from beam_export.samples import Failure
 from beam_export.sources.entries import broken_source, unreadable_source
-from beam_export.storage.registry import ReplacedError
+from beam_export.storage.base import ReplacedError
 
 
 def test_a_broken_source_is_a_failure_that_any_file_can_hold() -> None:
     assert broken_source("a\udce9.tar", "/in/a\udce9.tar", "it ends early") == Failure(
-        "a\\xe9.tar", "/in/a\\xe9.tar", "list", "BrokenSource", "it ends early"
+        "a\ufffd.tar", "/in/a\ufffd.tar", "list", "BrokenSource", "it ends early"
     )
 
 

@@ -20,7 +20,9 @@ IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 def test_sources_come_at_their_place_with_what_they_are(tmp_path: Path) -> None:
     make(tmp_path, "b.jpg", "a.tar", "c/x.Tar.GZ", "c/t.csv", "d.parquet", "c/t.jsonl")
-    found = [item for item in listed(tmp_path) if isinstance(item, (Listed, Source))]
+    # A tar beside a Parquet of another name may be one of an export, whose files were renamed.
+    items = [getattr(item, "item", item) for item in listed(tmp_path)]
+    found = [item for item in items if isinstance(item, (Listed, Source))]
     kinds = {item.relative: item.kind for item in found if isinstance(item, Source)}
     assert [item.relative for item in found] == [
         *("a.tar", "b.jpg", "c/t.csv", "c/t.jsonl", "c/x.Tar.GZ", "d.parquet")
@@ -51,8 +53,6 @@ def test_a_source_that_cannot_be_looked_at_is_a_broken_one(tmp_path: Path) -> No
         "a.b..c.jpg",
         "ünï/код/图片.jpg",
         "new\nline/x\n.jpg",
-        ".hidden.jpg",
-        ".hidden/.x.jpg",
         "e" * 251 + ".jpg",
         "d" * 255 + "/" + "e" * 251 + ".jpg",
         "*?[a]{b}.jpg",
@@ -101,9 +101,9 @@ def test_other_files_are_counted_by_suffix(tmp_path: Path) -> None:
     found = listed(tmp_path)
     assert relatives(found) == ["x.jpg"]
     assert skipped(found) == [
+        "(hidden)",
         *["(no suffix)"] * 4,
         "(other suffix)",
-        ".ds_store",
         ".rar",
         ".rar",
     ]
@@ -152,19 +152,11 @@ def test_sidecars_of_one_name_in_the_tar_are_a_failure(tmp_path: Path) -> None:
 
 
 def test_sidecars_that_no_tar_can_name_are_counted(tmp_path: Path) -> None:
-    make(tmp_path, "x.jpg", "x.a b", "x.é", "x." + "l" * 17, "x.\n", "x")
+    make(tmp_path, "x.jpg", "x.a b", "x.é", "x." + "l" * 65, "x.\n", "x")
     found = listed(tmp_path)
     assert relatives(found) == ["x.jpg"]
     assert [one.fields for one in found if isinstance(one, Listed)] == [()]
     assert skipped(found) == ["(no suffix)", *["(other suffix)"] * 4]
-
-
-def test_a_name_of_nothing_but_a_suffix_has_an_empty_stem(tmp_path: Path) -> None:
-    make(tmp_path, ".jpg", ".txt", "README", "d/.png")
-    found = listed(tmp_path)
-    assert relatives(found) == [".jpg", "d/.png"]
-    assert [len(one.fields) for one in found if isinstance(one, Listed)] == [1, 0]
-    assert skipped(found) == ["(no suffix)"]
 
 
 # What is no plain file.

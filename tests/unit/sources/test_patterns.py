@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from beam_export.errors import InputError
 from beam_export.sources.patterns import (
     Pattern,
     expand_braces,
+    names_in,
     parse_inputs,
     split_inputs,
     translate_glob,
@@ -183,3 +185,71 @@ def test_any_glob_can_be_translated(glob: str) -> None:
 def test_a_range_that_runs_backwards_is_refused() -> None:
     with pytest.raises(InputError, match=r"'\[z-a\]' is no pattern"):
         translate_glob("[z-a]")
+
+
+# Names that exist.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a,b",
+        "photos [old]",
+        "x[1].jpg",
+        "{a,b}",
+        "a{1..3}",
+        "{000..123}.tar",
+        "what?.jpg",
+        "*.jpg",
+        "a, b,c ,d",
+        "a{b,c",
+        "~",
+        "~/x",
+        " a",
+    ],
+)
+def test_a_name_that_exists_is_meant_as_such(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir(parents=True)
+    assert parse_inputs(name) == [Pattern(0, name, "", name)]
+    assert paths(f"{tmp_path}/{name}") == [f"{tmp_path}/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a,b,c", ["a,b", "c"]),
+        ("c,a,b", ["c", "a,b"]),
+        ("c , a,b ,d{1,2}", ["c", "a,b", "d1", "d2"]),
+        ("a,c,b", ["a", "c", "b"]),
+        ("x[1].jpg,y[12].jpg", ["x[1].jpg", "y[12].jpg"]),
+        ("a,b/{1,2}", ["a", "b/1", "b/2"]),
+    ],
+)
+def test_in_a_list_the_longest_name_that_exists_is_one(
+    text: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b", "x[1].jpg"):
+        (tmp_path / name).touch()
+    assert paths(text) == expected
+
+
+def test_home_is_expanded_in_each_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/nobody-at-all")
+    assert paths("~/a,~/b{1,2},c/~") == [
+        "/home/nobody-at-all/a",
+        "/home/nobody-at-all/b1",
+        "/home/nobody-at-all/b2",
+        "c/~",
+    ]
+
+
+def test_names_in_a_list_keep_their_commas_if_they_exist(tmp_path: Path) -> None:
+    (tmp_path / "a,b.csv").touch()
+    given = f"{tmp_path}/a,b.csv"
+    assert names_in(given) == [given]
+    assert names_in(f"{given},{tmp_path}/c.csv") == [given, f"{tmp_path}/c.csv"]
+    assert names_in("") == []

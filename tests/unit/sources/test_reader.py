@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources import reader as reader_module
-from beam_export.sources.reader import Reader, Span, coalesce
+from beam_export.sources.reader import Reader
+from beam_export.sources.spans import Span, coalesce
 from beam_export.storage import local, local_file
 from beam_export.storage.base import read_up_to
 

@@ -18,9 +18,10 @@ from beam_export.errors import SampleError
 from beam_export.samples import WHOLE, Member
 from beam_export.sources.reader import Reader
 from beam_export.storage import local_file
+from beam_export.storage.base import IrregularError, ReplacedError
 from beam_export.storage.local_file import LocalFile, check_unchanged, read_range
 from beam_export.storage.open_files import open_source, open_with_retries
-from beam_export.storage.registry import IrregularError, ReplacedError, storage_of
+from beam_export.storage.registry import storage_of
 
 CHANGED = "the .jpg has been replaced since it was listed"
 

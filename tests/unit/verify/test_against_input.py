@@ -15,7 +15,7 @@ from beam_export.verify.against_input import (
     check_order_in_shard,
     check_order_of_shards,
     differences,
-    image_of,
+    image_digest,
     members_of,
     rules_of,
 )
@@ -62,8 +62,8 @@ def test_a_row_that_is_what_its_sample_makes_of_it() -> None:
         (digests(), digests(members={"seg.png": "c" * 64}), "it lacks the member .seg.png", True),
         (digests(image="1 a"), digests(image="2 a"), "its image is not what the input's", True),
         (
-            digests(image=image_of("1", "copied", 3, 4)),
-            digests(image=image_of("1", "encoded", 3, 4)),
+            digests(image=image_digest("1", "copied", 3, 4)),
+            digests(image=image_digest("1", "encoded", 3, 4)),
             "its image is 'encoded, 3 x 4', and the row says otherwise",
             False,
         ),
@@ -81,7 +81,9 @@ def test_what_an_export_has_made_needs_no_counterpart() -> None:
     manifest = {"options": {"caption_column": "tag"}, "steps": [{"step": "join"}]}
     rules = rules_of(manifest, ["score", "tag"], Origin())
     assert rules == Rules(("score", "tag"), True, frozenset({"txt"}))
-    assert not rules_of({**manifest, "options": {"split": "a=1"}}, [], Origin()).ordered
+    split = Origin(others=frozenset({"split"}))
+    rules = rules_of({**manifest, "options": {"split": "a=1"}}, ["input_split", "split"], split)
+    assert (rules.columns, rules.taken, rules.ordered) == (("input_split",), {"split"}, True)
     assert rules_of(None, ["score"], Origin()).columns == ()
 
 
@@ -94,5 +96,33 @@ def test_order() -> None:
     assert span == KeySpan(1, "10", "15")
     assert [fault.member for fault in faults] == ["a", "c"]
     assert check_order_of_shards([KeySpan(1, "10", "15"), KeySpan(0, "01", "0f")], names) == []
-    (fault,) = check_order_of_shards([KeySpan(0, "10", "15"), KeySpan(1, "01", "0f")], names)
+    spans = [KeySpan(0, "10", "15"), KeySpan(1, "01", "0f")]
+    (fault,) = check_order_of_shards(spans, names)
     assert fault.file == names.parquet(1)
+    # Within a split samples are in order, and not beyond it.
+    assert check_order_of_shards(spans, names, {0, 1}) == []
+    (fault,) = check_order_of_shards([*spans, KeySpan(2, "0a", "0c")], names, {0, 1})
+    assert fault.file == names.parquet(2)
+
+
+def test_members_that_were_made_added_or_left_out_are_known() -> None:
+    step = {"step": "members", "json": "meta.json"}
+    options = {"json_columns": "all", "ragged_fields": "fill", "labels": "folder"}
+    rules = rules_of({"options": options, "steps": [step]}, [], Origin())
+    assert rules.made == {"meta.json", "cls"}
+    assert rules.more == {"txt", "json"}
+    assert rules.remade
+    made = digests(members={"meta.json": "c" * 64, "cls": "d" * 64})
+    assert list(differences(made, digests(), rules._replace(columns=RULES.columns))) == []
+    plain = rules_of({"options": {"json_columns": "all"}, "steps": []}, [], Origin())
+    assert (plain.made, plain.more, plain.fewer) == ({"json"}, frozenset(), False)
+    assert rules_of({"options": {"ragged_fields": "drop"}, "steps": []}, [], Origin()).fewer
+
+
+def test_what_was_filled_in_is_no_other_members_excuse() -> None:
+    rules = RULES._replace(more=frozenset({"txt", "cap.txt"}))
+    assert list(differences(digests(members={"cap.txt": "c" * 64}), digests(), rules)) == []
+    ((problem, _),) = differences(digests(members={"txt": "c" * 64}), digests(), rules)
+    assert problem == "its .txt is not the one that the input has"
+    ((problem, _),) = differences(digests(members={"xml": "c" * 64}), digests(), rules)
+    assert problem.startswith("it has a member .xml")

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_export.naming import ShardNames
-from beam_export.verify.dataset import Opened, find_hash, open_export, read_file
+from beam_export.verify.dataset import Opened, find_hash, open_for_checks, read_file
 
 OURS, OTHER = ShardNames("0123456789ab"), ShardNames("ba9876543210")
 
@@ -42,7 +42,7 @@ def test_a_file_is_read_as_far_as_it_may_be_large() -> None:
 
 
 def opened(*files: str) -> Opened:
-    return open_export(OURS.hash, files, lambda name: b"damaged")
+    return open_for_checks(OURS.hash, files, lambda name: b"damaged")
 
 
 def test_what_is_missing_or_a_stranger_is_a_fault_and_a_note_what_does_no_harm() -> None:

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from PIL import Image
 from support.exports import picture
+from support.pictures import exif, save, smooth
 
 from beam_export.errors import InputError
 from beam_export.metadata.schema import ColumnTypes, output_name
@@ -24,7 +26,7 @@ from beam_export.verify.members import ImageCheck, Origin, origin_of
 from beam_export.verify.shard import CheckedShard, ShardChecker
 
 NAMES = ShardNames("0123456789ab")
-MADE = Origin(json=True, alone=True)
+MADE = Origin(json=True, alone=True, json_columns=())
 
 
 def ready(ident: str, fields: Mapping[str, bytes], metadata: dict[str, Any]) -> ReadySample:
@@ -178,7 +180,7 @@ def test_captions_are_their_column() -> None:
     origin = Origin(caption="text")
     types = ColumnTypes()
     types.add({"text": "a cat"}, "")
-    rows = [("a", "a cat", b"a cat"), ("b", None, b""), ("c", "\ud800", b"\\ud800")]
+    rows = [("a", "a cat", b"a cat"), ("b", None, b""), ("c", "\ud800", "\ufffd".encode())]
     good = [ready(key, {"txt": data}, {"text": text}) for key, text, data in rows]
     assert problems(check(*exported(good, types), origin=origin)) == []
     bad = [
@@ -198,16 +200,113 @@ def test_what_the_manifest_tells_of_columns() -> None:
     run = {"columns_from_json": True}
     manifest: dict[str, Any] = {"options": {}, "steps": []}
     assert origin_of(manifest, run) == MADE
-    assert origin_of(manifest, {}) == Origin(alone=True)
-    assert origin_of(manifest, None) == Origin(alone=True)
+    assert origin_of(manifest, {}) == Origin(alone=True, json_columns=())
+    assert origin_of(manifest, None) == Origin(alone=True, json_columns=())
     assert origin_of(None, run) == Origin()
     assert not origin_of({**manifest, "steps": [{"step": "join"}]}, run).alone
-    assert not origin_of({**manifest, "options": {"json_columns": "all"}}, run).json
     asked = {**manifest, "options": {"caption_column": "text", "labels": "folder"}}
-    assert origin_of(asked, run) == Origin(True, True, "text", frozenset({"label", "cls"}))
+    made = frozenset({"label", "cls"})
+    assert origin_of(asked, run) == MADE._replace(caption="text", others=made)
 
 
 def test_image_check_judges_by_the_limits() -> None:
     check = ImageCheck(max_pixels=10, max_image_bytes=10**6)
     assert "pixels" in str(check.fault(picture(1)))
     assert list(check.problems("a.jpg", b"no image", None, None)) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "count", "example"),
+    [
+        ([b"caf\xe9", b"ok", b"\xff"], 2, "s0.txt"),
+        ([b"ok", "\u00e9".encode("utf-16")], 1, "s1.txt"),
+        (["\u00e9".encode(), b""], 0, ""),
+    ],
+)
+def test_texts_that_are_not_utf8_are_counted(texts: list[bytes], count: int, example: str) -> None:
+    samples = [ready(f"s{number}", {"txt": text}, {}) for number, text in enumerate(texts)]
+    checked = check(*exported(samples, ColumnTypes()))
+    assert (checked.not_utf8, checked.not_utf8_example) == (count, example)
+    assert problems(checked) == []
+
+
+SCORED = pa.schema([("n", pa.int64()), ("score", pa.float64())])
+OF_COLUMNS = Origin(json_columns=("score",))
+
+
+def of_columns(
+    members: Sequence[Mapping[str, bytes]], json_member: str = "json", origin: Origin = OF_COLUMNS
+) -> list[str]:
+    """Returns what is wrong with samples of score 0.5 and these members."""
+    samples = [
+        ready(f"s{number}", one, {"score": 0.5, "n": 1}) for number, one in enumerate(members)
+    ]
+    tar, table = io.BytesIO(), io.BytesIO()
+    write_shard(
+        samples,
+        tar,
+        table,
+        number=0,
+        names=NAMES,
+        columns=SCORED,
+        plan="0" * 64,
+        json_member=json_member,
+    )
+    faults = check(tar.getvalue(), table.getvalue(), origin).faults
+    words = ("what its columns are", "--json_columns", "made of columns", "its .json")
+    return [one.problem for one in faults if any(word in one.problem for word in words)]
+
+
+SOUND = {"json": b'{"score":0.5}'}
+
+
+@pytest.mark.parametrize(
+    ("member", "sound"),
+    [
+        (SOUND, True),
+        ({"json": b'{"score":0.25}'}, False),
+        ({"json": b'{"score": 0.5}'}, False),
+        ({"json": b'{"n":1,"score":0.5}'}, False),
+        ({}, False),
+        ({"meta.json": b'{"score":0.5}'}, False),
+    ],
+)
+def test_members_of_columns_are_their_columns(member: Mapping[str, bytes], sound: bool) -> None:
+    wrong = [] if sound else ["its .json is not what its columns are"]
+    assert of_columns([SOUND, member]) == wrong
+
+
+def test_a_json_of_their_own_beside_it_is_compared_as_ever() -> None:
+    both = {"meta.json": b'{"score":0.5}', "json": b'{"score":0.5,"n":1}'}
+    known = OF_COLUMNS._replace(json=True)
+    assert of_columns([both], "meta.json", known) == []
+    (problem,) = of_columns([{**both, "json": b'{"n":2}'}], "meta.json", known)[:1]
+    assert "column 'n' is 1, and its .json says 2" in problem
+
+
+def test_a_shard_that_does_not_say_what_was_made() -> None:
+    assert of_columns([SOUND], "") == ["it does not say which member --json_columns has made"]
+    assert of_columns([SOUND], "json", Origin(json_columns=())) == [
+        "its .json is said to be made of columns, and none is to be"
+    ]
+    # Without a manifest nothing is known of it.
+    assert of_columns([SOUND], "json", Origin()) == []
+
+
+def test_the_origin_has_the_columns_as_given() -> None:
+    manifest = {"options": {"json_columns": "all"}, "steps": []}
+    assert origin_of(manifest, {"columns_from_json": True}).json_columns == ("*",)
+    assert origin_of(manifest, {"columns_from_json": True}).json
+    assert origin_of({"options": {}, "steps": []}, None).json_columns == ()
+    assert origin_of(None, None).json_columns is None
+
+
+def test_images_that_are_not_what_was_ensured() -> None:
+    gray = save(Image.fromarray(smooth()[..., 0]), "JPEG", exif=exif(6))
+    given = {"name": "a.jpg", "data": gray, "width": 48, "height": 32}
+    limits = {"max_pixels": 10**6, "max_image_bytes": 10**6}
+    assert list(ImageCheck(**limits).problems(**given)) == []
+    assert list(ImageCheck(**limits, ensure=("srgb",)).problems(**given)) == []
+    assert list(ImageCheck(**limits, ensure=("upright", "srgb", "rgb")).problems(**given)) == [
+        "it is not upright and rgb, which --ensure asked for"
+    ]

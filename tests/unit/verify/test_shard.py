@@ -56,7 +56,7 @@ def test_a_tar_of_another_shard_is_named_with_each_row_that_differs() -> None:
 
 def test_a_row_without_a_sample_is_counted() -> None:
     faults = check(written("a")[0], written("a", "b")[1]).faults
-    assert "it has 1 samples, and its Parquet 2 rows" in [fault.problem for fault in faults]
+    assert "it has 1 sample, and its Parquet 2 rows" in [fault.problem for fault in faults]
 
 
 def test_what_the_table_of_shards_says_otherwise_is_the_fault_of_that_file() -> None:

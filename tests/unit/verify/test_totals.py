@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from beam_export.naming import ShardNames
+from beam_export.shards.member_sets import MemberSets
 from beam_export.verify.dataset import Opened
 from beam_export.verify.findings import Fault, Findings
 from beam_export.verify.shard import CheckedShard
@@ -63,8 +64,8 @@ def test_a_shard_of_other_columns_or_too_many_samples_is_named() -> None:
     ("given", "words"),
     [
         ({}, "--decode beside --against encodes them again"),
-        ({"decode": True}, "what encoded them is not here"),
-        ({"codecs": ["pillow 2, not 1"] * 2}, "not those of the export (pillow 2, not 1)"),
+        ({"decode": True}, "what encoded them is not on this machine"),
+        ({"codecs": ["pillow 2, not 1"] * 2}, "not the export's (pillow 2, not 1)"),
     ],
 )
 def test_why_encoded_images_were_not_compared_with_the_input(
@@ -89,3 +90,52 @@ def test_json_that_differs_from_columns_is_a_note() -> None:
     assert note.startswith(
         "the .json of 2 samples says otherwise than their columns (the first, 'a'"
     )
+
+
+def test_texts_that_are_not_utf8_are_a_note_and_no_fault() -> None:
+    found = findings([shard(0), shard(1, not_utf8=2, not_utf8_example="x.txt")])
+    assert found.sound
+    (note,) = found.notes
+    assert note.startswith("the .txt of 2 samples is not UTF-8 (the first, x.txt)")
+
+
+def members(number: int, *exts: tuple[str, ...]) -> tuple[Any, ...]:
+    sets = MemberSets()
+    for at, one in enumerate(exts):
+        sets.add(one, b"%09d/%09d" % (number, at), f"s{number}-{at}")
+    return sets.pack()
+
+
+UNEQUAL = [
+    shard(0, members=members(0, ("txt",), ("txt",), ("txt",))),
+    shard(1, members=members(1, ("txt",), ("txt", "xml"), ("txt", "xml"))),
+]
+
+
+def with_options(**given: Any) -> dict[str, Any]:
+    made = manifest()
+    return {**made, "options": {**made["options"], **given}}
+
+
+def test_unequal_members_are_a_note_where_they_may_be() -> None:
+    found = findings(UNEQUAL)
+    assert found.sound
+    (note,) = found.notes
+    assert note.startswith("samples have unequal members: .xml in 2 of 6; readers")
+    assert findings([UNEQUAL[0], shard(1, members=members(1, ("txt",)))]).notes == []
+
+
+@pytest.mark.parametrize("word", ["drop", "fill", "error"])
+def test_unequal_members_are_a_fault_where_all_were_made_equal(word: str) -> None:
+    found = findings(UNEQUAL, manifest=with_options(ragged_fields=word))
+    assert found.notes == []
+    (fault,) = found.faults
+    assert (fault.file, fault.member) == (NAMES.tar(1), "s1-1")
+    assert "its members (txt, xml) are not those of 's0-0' (txt)" in fault.problem
+
+
+def test_members_of_columns_have_one_name() -> None:
+    found = findings([shard(0, json_member="json"), shard(1, json_member="meta.json")])
+    assert [fault.problem for fault in found.faults] == [
+        "its member of --json_columns has another name"
+    ]

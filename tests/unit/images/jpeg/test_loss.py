@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.exports import PHOTOS
@@ -177,7 +177,6 @@ def test_what_is_no_jpeg_has_no_loss_here() -> None:
         assert lost_data(data) is None or "Premature" in str(lost_data(data))
 
 
-@settings(max_examples=200)
 @given(st.sampled_from([*WHOLE]), st.data())
 def test_any_damage_gives_an_answer(name: str, data: st.DataObject) -> None:
     damaged = bytearray(WHOLE[name])

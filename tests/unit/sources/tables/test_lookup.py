@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import pickle
@@ -14,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.errors import InputError
+from beam_export.sources.tables.formats import BadRow
 from beam_export.sources.tables.lookup import (
-    Row,
+    LookupRow,
     check_key,
     count_of,
     keyed_rows,
@@ -24,7 +26,7 @@ from beam_export.sources.tables.lookup import (
     read_ids,
     unpack_rows,
 )
-from beam_export.sources.tables.rows import BadRow, ParquetTable
+from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.storage.uris import unpin
 
 
@@ -40,8 +42,8 @@ def parquet(**columns: list[Any]) -> bytes:
     return file.getvalue()
 
 
-@given(st.lists(st.builds(Row, st.text(), st.binary(), st.just(("a",)))))
-def test_rows_come_back(rows: list[Row]) -> None:
+@given(st.lists(st.builds(LookupRow, st.text(), st.binary(), st.just(("a",)))))
+def test_rows_come_back(rows: list[LookupRow]) -> None:
     packed = pack_rows(rows)
     assert count_of(packed) == len(rows)
     assert unpack_rows(packed) == rows
@@ -51,7 +53,10 @@ def test_rows_come_back(rows: list[Row]) -> None:
     ("name", "content", "found"),
     [
         ("i.txt", b"\xef\xbb\xbfa\r\n b \n\n\nc/d.jpg", ["a", "b", "c/d.jpg"]),
-        ("i.txt", "räk\n".encode() + b"\xff", ["räk", "\\xff"]),
+        ("i.txt", "räk\n".encode() + b"\xff", ["räk", "\ufffd"]),
+        ("i.txt", codecs.BOM_UTF16_LE + "räk\r\nb".encode("utf-16-le"), ["räk", "b"]),
+        ("i.txt", codecs.BOM_UTF16_BE + "räk\nb\n".encode("utf-16-be"), ["räk", "b"]),
+        ("i.txt.gz", gzip.compress("räk\nb".encode("utf-16"), mtime=0), ["räk", "b"]),
         ("i.txt.gz", gzip.compress(b"a\nb\n", mtime=0), ["a", "b"]),
         ("i.txt.zst", zstandard.compress(b"a\nb\n"), ["a", "b"]),
         ("i.txt", b"", []),
@@ -76,7 +81,7 @@ def test_many_ids_come_in_pieces(tmp_path: Path) -> None:
     [
         ("i.parquet", parquet(n=[1]), "has no column of ids, but n: call one image_id"),
         ("i.parquet", b"no parquet", "is not a Parquet file that can be read"),
-        ("", b"", "is a directory: give a file of ids, one a line"),
+        ("", b"", "is a directory: give a file of ids, one per line"),
         ("nowhere.txt", None, "cannot be opened: give a file that is there"),
     ],
 )
@@ -135,3 +140,9 @@ def test_ids_must_be_text_or_whole_numbers() -> None:
         check_key(table.schema, "a", "t")
     with pytest.raises(InputError, match="has no column 'd' to find samples by, but a, b, c"):
         check_key(table.schema, "d", "t")
+
+
+def test_ids_that_are_not_what_their_mark_says_are_refused(tmp_path: Path) -> None:
+    for content in (b"\xef\xbb\xbfa\n\xff\n", codecs.BOM_UTF16_LE + b"a\0\n\0\0\xdcb\0"):
+        with pytest.raises(InputError, match="as its byte-order mark says: save it as UTF-8"):
+            ids(tmp_path / "i.txt", content)

@@ -247,7 +247,7 @@ from benchmarks.robustness import torture_archives
 from beam_export.sources.tables.cells import Cells
 from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable
-from beam_export.sources.tables.refs import Place, group_refs
+from beam_export.sources.tables.refs import TablePlace, group_refs
 from beam_export.sources.tables.roles import roles_of_schema
 
 whole, dice, refused = open(sys.argv[1], "rb").read(), random.Random(7), 0
@@ -256,7 +256,8 @@ for _ in range(150):
     try:
         table = ParquetTable(io.BytesIO(data))
         for group in range(len(table.groups)):
-            for _ in group_refs(table, group, roles_of_schema(table.schema), Place("", "", b"")):
+            roles = roles_of_schema(table.schema)
+            for _ in group_refs(table, group, roles, TablePlace("", "", b"")):
                 pass
         Cells(lambda _: io.BytesIO(data)).read("x", "image", 3)
     except TableError:

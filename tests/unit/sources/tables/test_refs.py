@@ -1,86 +1,71 @@
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from support.cells import FILES, TEXTS
+from support.tables import HF, parquet
 
 from beam_export.errors import SampleError
 from beam_export.samples import UNMEASURED, WHOLE, Failure, Member, SampleRef
-from beam_export.sources.tables import cells
-from beam_export.sources.tables.cells import Cells
+from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.refs import (
     MeasuredImage,
-    Place,
+    TablePlace,
     group_refs,
     measure_rows,
     resolve,
     row_ref,
     with_measured_size,
 )
-from beam_export.sources.tables.roles import Roles, roles_of_names, roles_of_schema
-from beam_export.sources.tables.rows import ParquetTable, TableError
+from beam_export.sources.tables.roles import Roles, roles_of_schema
 
-PLACE = Place("sub/t.parquet", "/data/sub/t.parquet", b"\1")
-HF = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def parquet(table: pa.Table, **options: Any) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(table, file, **options)
-    return file.getvalue()
+PLACE = TablePlace("sub/t.parquet", "/data/sub/t.parquet", b"\1")
 
 
 # Roles.
 
 
 @pytest.mark.parametrize(
-    ("columns", "roles"),
+    ("column", "kind"),
     [
-        ({"image": HF, "label": pa.int64()}, Roles("", "image")),
-        ({"picture_of": HF, "data": pa.binary()}, Roles("", "data")),
-        ({"picture_of": HF, "thumb": pa.binary()}, Roles("", "picture_of")),
-        ({"raw": pa.large_binary(), "ID": pa.int64()}, Roles("ID", "raw")),
-        ({"raw": pa.binary(), "path": pa.string()}, Roles("", "", "path")),
-        ({"jpg": pa.binary(), "path": pa.string(), "url": pa.string()}, Roles("", "jpg", "path")),
-        ({"jpg": pa.binary(), "url": pa.string(), "__key__": pa.string()}, Roles("__key__", "jpg")),
-        ({"image": pa.string(), "key": pa.string(), "id": pa.string()}, Roles("id", "", "image")),
-        ({"url": pa.string(), "File_Name": pa.string()}, Roles("", "", "File_Name")),
-        ({"id": pa.float64(), "path": pa.string()}, Roles("", "", "path")),
-        (
-            {"jpg": pa.binary(), "id": pa.int64(), "key": pa.string()}
-            | dict.fromkeys(["status", "error_message", "url"], pa.string()),
-            Roles("key", "jpg", "", "status"),
-        ),
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("number", pa.int64()),
+        ("when", pa.timestamp("ns")),
     ],
 )
-def test_roles_are_told_by_names_and_types(columns: dict[str, Any], roles: Roles) -> None:
-    assert roles_of_schema(pa.schema(list(columns.items()))) == roles
-    assert roles_of_schema(pa.schema(list(columns.items())[::-1])) == roles
+def test_dictionaries_are_read_as_their_values(column: str, kind: pa.DataType) -> None:
+    given = {"id": pa.array(["a", "b", None]), "path": pa.array(["x.jpg", "y.jpg", "z.jpg"])}
+    plain = given.get(column, pa.array([1, 2, None])).cast(kind)
+    data = parquet(pa.table({**given, column: plain.dictionary_encode()}))
+    table = ParquetTable(io.BytesIO(data))
+    assert table.schema.field(column).type == kind
+    roles = roles_of_schema(table.schema)
+    assert roles == Roles("id", "", "path")
+    expected = parquet(pa.table({**given, column: plain}))
+    (found,), (same,) = (
+        list(group_refs(one, 0, roles, PLACE))
+        for one in (table, ParquetTable(io.BytesIO(expected)))
+    )
+    assert found == same
+    assert [one.id for one in found if isinstance(one, SampleRef)] == ["a", "b", "z"]
 
 
-def test_what_has_no_image_says_which_columns_there_are() -> None:
-    two = {"one": pa.binary(), "two": pa.binary()}
-    with pytest.raises(TableError, match="'one', 'two'"):
-        roles_of_schema(pa.schema(list(two.items())))
-    with pytest.raises(TableError, match="its columns are none"):
-        roles_of_schema(pa.schema([]))
-    with pytest.raises(TableError, match="'score'"):
-        roles_of_names(("score",))
-
-
-@pytest.mark.parametrize(
-    "names", [("tar_file", "member_name", "original_path"), ("key", "status", "url", "caption")]
-)
-def test_tables_beside_tars_are_not_taken_for_tables_of_paths(names: tuple[str, ...]) -> None:
-    with pytest.raises(TableError, match="give those tars"):
-        roles_of_names(names)
-    with pytest.raises(TableError, match="give those tars"):
-        roles_of_schema(pa.schema([(name, pa.string()) for name in names]))
+def test_dictionaries_inside_lists_and_structs_are_read_as_their_values() -> None:
+    letters = pa.array(["x", None, "x"]).dictionary_encode()
+    nested = pa.ListArray.from_arrays([0, 2, 2, 3], letters)
+    inside = pa.StructArray.from_arrays([letters], ["s"])
+    table = ParquetTable(io.BytesIO(parquet(pa.table({"l": nested, "d": inside}))))
+    assert table.schema == pa.schema(
+        [("l", pa.list_(pa.string())), ("d", pa.struct([("s", pa.string())]))]
+    )
+    ((_, rows),) = table.rows(0)
+    assert [row["l"] for row in rows] == [["x", None], [], ["x"]]
+    assert [row["d"] for row in rows] == [{"s": "x"}, {"s": None}, {"s": "x"}]
 
 
 # Refs.
@@ -113,6 +98,17 @@ def test_paths_are_relative_to_the_table(path: str, expected: str) -> None:
         ({"id": None, "path": "c/a.v2.JPG"}, "c/a.v2"),
         ({"id": "", "path": "c/a.b"}, "c/a.b"),
         ({"id": True, "path": {"path": "a.png"}}, "a"),
+        ({"path": "./0.jpg"}, "0"),
+        ({"path": "a//./0.jpg"}, "a/0"),
+        ({"path": "../f/0.jpg"}, "f/0"),
+        ({"path": "../../f/0.jpg"}, "f/0"),
+        ({"path": "a/../b/0.jpg"}, "b/0"),
+        ({"path": ".././0.jpg"}, "0"),
+        ({"path": "a..b/c../0.jpg"}, "a..b/c../0"),
+        ({"path": "/in/../0.jpg"}, "/in/../0"),
+        ({"path": "gs://b/../0.jpg"}, "gs://b/../0"),
+        ({"id": "../f/0", "path": "0.jpg"}, "../f/0"),
+        ({"path": "caf\udce9/0.jpg"}, "caf\ufffd/0"),
     ],
 )
 def test_ids(row: dict[str, Any], ident: str) -> None:
@@ -217,89 +213,3 @@ def test_a_row_without_bytes_is_at_its_path(path: str, uri: str) -> None:
     assert found.image == Member("png", uri, WHOLE, UNMEASURED)
     with pytest.raises(SampleError):
         with_measured_size(ref._replace(path=f"{PLACE.uri}#3"), MeasuredImage(None, ""))
-
-
-# Cells.
-
-TEXTS = [None if n % 7 == 3 else b"%04d" % n * (n % 50) for n in range(300)]
-KINDS = {"plain": pa.binary(), "large": pa.large_binary(), "struct": HF}
-
-
-def table_of(kind: str) -> bytes:
-    column: list[Any] = list(TEXTS)
-    if kind == "struct":
-        column = [None if one is None else {"bytes": one, "path": "x"} for one in TEXTS]
-    table = pa.table({"a.b": pa.array(column, KINDS[kind]), "n": range(300)})
-    return parquet(table, row_group_size=128, use_dictionary=False)
-
-
-FILES = {f"{kind}{number}": table_of(kind) for kind in KINDS for number in range(2)}
-
-
-class Opened:
-    """Counts the files that are open."""
-
-    def __init__(self) -> None:
-        self.files: list[BinaryIO] = []
-
-    def __call__(self, uri: str) -> BinaryIO:
-        if uri not in FILES:
-            raise FileNotFoundError(uri)
-        self.files.append(io.BytesIO(FILES[uri]))
-        return self.files[-1]
-
-
-@pytest.mark.parametrize("kept", [0, 4000, 1 << 30])
-@settings(deadline=None, max_examples=25)
-@given(places=st.lists(st.tuples(st.sampled_from(sorted(FILES)), st.integers(0, 299)), max_size=30))
-def test_cells_in_any_order(kept: int, places: list[tuple[str, int]]) -> None:
-    opened = Opened()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cells, "_KEPT_BYTES", kept)
-        patch.setattr("beam_export.sources.tables.parquet._BATCH_BYTES", 500)
-        reader = Cells(opened)
-        for uri, row in places:
-            assert reader.read(uri, "a.b", row) == TEXTS[row]
-            assert sum(not file.closed for file in opened.files) <= 4
-            assert sum(size for size, _ in reader._kept.values()) <= kept
-        reader.close()
-    assert all(file.closed for file in opened.files)
-
-
-def test_rows_in_order_read_each_row_group_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("beam_export.sources.tables.parquet._BATCH_BYTES", 500)
-    for kept in (0, 1 << 30):
-        monkeypatch.setattr(cells, "_KEPT_BYTES", kept)
-        reader, started = Cells(Opened()), []
-        batches = ParquetTable.batches
-
-        def counted(
-            table: ParquetTable, group: int, *rest: Any, started: Any = started, to: Any = batches
-        ) -> Any:
-            started.append(group)
-            return to(table, group, *rest)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ParquetTable, "batches", counted)
-            for row in range(0, 300, 3):
-                reader.read("plain0", "a.b", row)
-        assert started == [0, 1, 2]
-
-
-def test_what_is_not_there() -> None:
-    reader = Cells(Opened())
-    for column, row in (("a.b", 300), ("a.b", -1), ("x", 0)):
-        with pytest.raises(TableError, match="has no row"):
-            reader.read("plain0", column, row)
-    with pytest.raises(FileNotFoundError):
-        reader.read("gone", "a.b", 0)
-    reader.read("plain0", "a.b", 0)
-    reader.forget("plain0")
-    assert reader.read("plain0", "a.b", 1) == TEXTS[1]
-
-
-def test_a_row_group_that_ends_too_early_says_so() -> None:
-    table = ParquetTable(io.BytesIO(FILES["plain0"]))
-    table.groups[1] = table.groups[1]._replace(rows=129)
-    with pytest.raises(TableError, match="row group 1: it ends before its last row"):
-        list(table.batches(1))

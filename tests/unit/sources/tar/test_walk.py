@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
-import lzma
 import random
 import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
-import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.exports import SHARED
+from support.foreign_tars import END, FORMATS, unended_tar
+from support.tar_items import WHOLE, items_of
 
 from beam_export.sources.decompress import compression_of
 from beam_export.sources.tar.walk import (
@@ -29,32 +28,6 @@ from beam_export.sources.tar.walk import (
 )
 
 TARS = SHARED / "data" / "webdataset"
-FORMATS = {
-    "ustar": tarfile.USTAR_FORMAT,
-    "gnu": tarfile.GNU_FORMAT,
-    "pax": tarfile.PAX_FORMAT,
-}
-PACK = {
-    "gzip": gzip.compress,
-    "bzip2": bz2.compress,
-    "xz": lzma.compress,
-    "zstd": zstandard.compress,
-    "none": bytes,
-}
-END = bytes(1024)
-Item = TarMember | TarOther | TarNote | TarFault
-
-
-def make_tar(members: list[tuple[str, bytes]], fmt: str = "ustar", mtime: float = 0) -> bytes:
-    """Returns a tar without its end blocks."""
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=FORMATS[fmt]) as tar:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime = len(data), mtime
-            tar.addfile(info, io.BytesIO(data))
-        end = tar.offset
-    return file.getvalue()[:end]
 
 
 def raw(
@@ -75,22 +48,6 @@ def record(key: str, value: str) -> bytes:
     length = len(rest) + len(str(len(rest)))
     length = len(rest) + len(str(length))
     return str(length).encode() + rest
-
-
-def items_of(data: bytes) -> list[Item]:
-    """Walks a tar, and reads it as a stream as well, which has to say the same."""
-    walked = list(walk_members(io.BytesIO(data), len(data)))
-    assert list(walk_members(io.BytesIO(data))) == walked
-    streamed = []
-    for item in stream_members(io.BytesIO(data), 1 << 30):
-        if isinstance(item, StreamedMember):
-            member, content = item
-            assert content == data[member.offset : member.offset + member.size]
-            streamed.append(member)
-        else:
-            streamed.append(item)
-    assert streamed == walked
-    return walked
 
 
 def by_tarfile(data: bytes | Path) -> list[TarMember]:
@@ -133,7 +90,7 @@ NAMES = st.one_of(
     st.sampled_from(["../a.jpg", "/abs/a.jpg", "./a.jpg", "caf\udce9.jpg", 80 * "d/" + "a.jpg"]),
 )
 MEMBERS = st.lists(st.tuples(NAMES, st.binary(max_size=1500)), max_size=6)
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FEW = settings(max_examples=min(60, settings.default.max_examples))
 
 
 @FEW
@@ -141,7 +98,7 @@ FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChec
 def test_reads_whatever_tarfile_writes(
     members: list[tuple[str, bytes]], fmt: str, mtime: float
 ) -> None:
-    data = make_tar(members, fmt, mtime) + END
+    data = unended_tar(members, fmt, mtime) + END
     assert contents(data) == members
     # tarfile strips slashes at the end of a name; of what it finds the places count.
     assert [item[1:] for item in items_of(data)] == [item[1:] for item in by_tarfile(data)]
@@ -152,7 +109,7 @@ def test_reads_whatever_tarfile_writes(
     members=st.lists(st.tuples(st.text("abé/.", min_size=1, max_size=40), st.binary(max_size=600)))
 )
 def test_reads_ustar(members: list[tuple[str, bytes]]) -> None:
-    assert contents(make_tar(members) + END) == members
+    assert contents(unended_tar(members) + END) == members
 
 
 @pytest.mark.parametrize("name", ["clothing-000000.tar", "odd/names-gnu.tar", "odd/names-pax.tar"])
@@ -170,7 +127,7 @@ def test_an_empty_tar_has_no_members() -> None:
 
 
 def test_zero_size_members_are_members() -> None:
-    assert contents(make_tar([("a.jpg", b""), ("b.jpg", b"x")]) + END) == [
+    assert contents(unended_tar([("a.jpg", b""), ("b.jpg", b"x")]) + END) == [
         ("a.jpg", b""),
         ("b.jpg", b"x"),
     ]
@@ -178,19 +135,19 @@ def test_zero_size_members_are_members() -> None:
 
 @pytest.mark.parametrize("tail", [b"", bytes(100), bytes(511)])
 def test_end_blocks_may_be_missing(tail: bytes) -> None:
-    data = make_tar([("a.jpg", b"one"), ("b.jpg", 600 * b"t")])
+    data = unended_tar([("a.jpg", b"one"), ("b.jpg", 600 * b"t")])
     assert names_of(data + tail) == ["a.jpg", "b.jpg"]
 
 
 def test_missing_end_blocks_are_noted() -> None:
-    data = make_tar([("a.jpg", b"one")])
+    data = unended_tar([("a.jpg", b"one")])
     assert items_of(data)[1:] == [
         TarNote(1024, "the file ends without the zero blocks of an archive's end")
     ]
 
 
 def test_missing_padding_loses_nothing() -> None:
-    data = make_tar([("a.jpg", b"one")])[: 512 + 3]
+    data = unended_tar([("a.jpg", b"one")])[: 512 + 3]
     member, note = items_of(data)
     assert member == TarMember("a.jpg", 512, 3)
     assert isinstance(note, TarNote)
@@ -198,7 +155,7 @@ def test_missing_padding_loses_nothing() -> None:
 
 @pytest.mark.parametrize("zeros", [512, 1024, 10240])
 def test_reads_on_after_zero_blocks(zeros: int) -> None:
-    one, two = make_tar([("a.jpg", b"one")]), make_tar([("b.jpg", b"two")])
+    one, two = unended_tar([("a.jpg", b"one")]), unended_tar([("b.jpg", b"two")])
     first, note, second = items_of(one + bytes(zeros) + two + END)
     assert first == TarMember("a.jpg", 512, 3)
     assert note == TarNote(1024 + zeros, "an archive ends before this, and the file goes on")
@@ -345,10 +302,6 @@ def test_pax_sparse_files_are_lost_and_said_so(records: bytes) -> None:
 
 # Broken tars.
 
-WHOLE = (
-    make_tar([("a.jpg", 700 * b"1"), ("b.json", b"{}"), ("c.jpg", 300 * b"3")], "pax", 1.5) + END
-)
-
 
 def test_a_file_of_no_bytes_is_a_fault() -> None:
     assert reason_of(b"") == "the file is empty, without even the end of an archive"
@@ -364,7 +317,7 @@ def test_what_is_no_tar_is_a_fault(data: bytes) -> None:
 
 @pytest.mark.parametrize("garbage", [b"x", 600 * b"garbage", bytes(512) + b"x"])
 def test_garbage_after_the_end_is_a_fault(garbage: bytes) -> None:
-    data = make_tar([("a.jpg", b"1")]) + END + garbage
+    data = unended_tar([("a.jpg", b"1")]) + END + garbage
     member, note, fault = items_of(data)
     assert isinstance(member, TarMember)
     assert isinstance(note, TarNote)
@@ -372,7 +325,7 @@ def test_garbage_after_the_end_is_a_fault(garbage: bytes) -> None:
 
 
 def test_a_bad_checksum_ends_the_walk() -> None:
-    data = bytearray(make_tar([("a.jpg", b"1"), ("b.jpg", b"2"), ("c.jpg", b"3")]) + END)
+    data = bytearray(unended_tar([("a.jpg", b"1"), ("b.jpg", b"2"), ("c.jpg", b"3")]) + END)
     data[1024] ^= 1
     member, fault = items_of(bytes(data))
     assert member == TarMember("a.jpg", 512, 1)
@@ -380,7 +333,7 @@ def test_a_bad_checksum_ends_the_walk() -> None:
 
 
 def test_a_member_that_is_cut_is_named() -> None:
-    data = make_tar([("a.jpg", b"1"), ("b.jpg", 600 * b"2")])
+    data = unended_tar([("a.jpg", b"1"), ("b.jpg", 600 * b"2")])
     assert items_of(data[: 1536 + 599]) == [
         TarMember("a.jpg", 512, 1),
         TarOther("b.jpg", 1024, "truncated file", "Truncated"),
@@ -402,7 +355,6 @@ def test_every_cut_is_a_fault_or_loses_nothing() -> None:
             assert cut <= ends[len(members)] + -ends[len(members)] % 512 + len(END)
 
 
-@settings(max_examples=300, deadline=None)
 @given(at=st.integers(0, len(WHOLE) - 1), change=st.integers(1, 255))
 def test_a_byte_that_is_changed_is_a_fault_or_changes_nothing(at: int, change: int) -> None:
     data = bytearray(WHOLE)
@@ -416,7 +368,6 @@ def test_a_byte_that_is_changed_is_a_fault_or_changes_nothing(at: int, change: i
         assert [item for item in items if isinstance(item, TarMember)] == whole
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     data=st.lists(st.sampled_from([512 * b"\0", WHOLE[:512], WHOLE[512:1024], WHOLE[1024:1536]]))
 )
@@ -424,69 +375,13 @@ def test_blocks_in_any_order_end(data: list[bytes]) -> None:
     items_of(b"".join(data))
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=3000).filter(lambda data: not compression_of(data[:10])))
 def test_any_bytes_end_in_a_fault_or_nothing(data: bytes) -> None:
     items = items_of(data)
     assert isinstance(items[-1], TarFault) if data.strip(b"\0") or not data else items == []
 
 
-def test_a_file_that_shrank_since_it_was_listed_is_a_fault() -> None:
-    data = make_tar([("a.jpg", b"1"), ("b.jpg", b"2")])
-    *_, fault = walk_members(io.BytesIO(data[:1024]), len(data) + 5000)
-    assert fault == TarFault(1024, f"the file had {len(data) + 5000} bytes when it was listed")
-
-
 # What is read.
-
-
-class Counting(io.BytesIO):
-    """Counts the bytes that are read, at most some at a time, as a raw file may give them."""
-
-    def __init__(self, data: bytes, at_most: int = 1 << 30) -> None:
-        super().__init__(data)
-        self.count = 0
-        self.at_most = at_most
-
-    def read(self, size: int | None = -1) -> bytes:
-        assert size is not None
-        assert size >= 0
-        data = super().read(min(size, self.at_most))
-        self.count += len(data)
-        return data
-
-
-def test_data_are_not_read() -> None:
-    data = make_tar([(f"{number}.jpg", bytes(100_000)) for number in range(20)]) + END
-    file = Counting(data)
-    assert len(list(walk_members(file, len(data)))) == 20
-    assert file.count < 22 * 4096
-
-
-def test_many_small_members_are_read_once() -> None:
-    data = make_tar([(f"{number}.txt", b"x") for number in range(100)]) + END
-    file = Counting(data)
-    assert len(list(walk_members(file, len(data)))) == 100
-    assert file.count < 1.2 * len(data)
-
-
-def test_short_reads_are_read_on() -> None:
-    assert list(walk_members(Counting(WHOLE, 100), len(WHOLE))) == items_of(WHOLE)
-    streamed = list(stream_members(Counting(WHOLE, 100), 1000))
-    assert [item.member for item in streamed] == items_of(WHOLE)
-
-
-def test_a_failing_disk_is_not_a_fault() -> None:
-    class Failing(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            raise OSError("the disk is slow today")
-
-    for read in [
-        lambda: list(walk_members(Failing(), 1024)),
-        lambda: list(stream_members(Failing(), 1024)),
-    ]:
-        with pytest.raises(OSError, match="slow"):
-            read()
 
 
 def test_a_walk_can_begin_at_any_header() -> None:
@@ -496,27 +391,9 @@ def test_a_walk_can_begin_at_any_header() -> None:
 # Compressed tars.
 
 
-@pytest.mark.parametrize("kind", sorted(PACK))
-def test_compressed_tars_are_read_in_order(kind: str) -> None:
-    dice = random.Random(1)
-    members = [(f"{number}.jpg", dice.randbytes(dice.randrange(3000))) for number in range(30)]
-    packed = PACK[kind](make_tar(members, "pax", 1.5) + END)
-    found = list(stream_members(io.BytesIO(packed), 1 << 20))
-    assert [(item.member.name, item.data) for item in found] == members
-
-
-@pytest.mark.parametrize("kind", ["bzip2", "gzip", "xz"])
-def test_a_compressed_tar_that_breaks_off_is_a_fault(kind: str) -> None:
-    noise = random.Random(2).randbytes(5000)
-    packed = PACK[kind](make_tar([("a.jpg", noise), ("b.jpg", noise[::-1])]) + END)
-    *_, fault = stream_members(io.BytesIO(packed[:-2000]), 1 << 20)
-    assert isinstance(fault, TarFault)
-    assert fault.reason == f"the {kind} stream breaks off"
-
-
 def test_damage_within_a_member_names_it() -> None:
     noise = random.Random(3).randbytes(200_000)
-    packed = bytearray(gzip.compress(make_tar([("a.jpg", b"1"), ("b.jpg", noise)]) + END))
+    packed = bytearray(gzip.compress(unended_tar([("a.jpg", b"1"), ("b.jpg", noise)]) + END))
     del packed[150_000:150_100]
     first, lost, fault = stream_members(io.BytesIO(bytes(packed)), 1 << 20)
     assert first == StreamedMember(TarMember("a.jpg", 512, 1), b"1")
@@ -524,7 +401,6 @@ def test_damage_within_a_member_names_it() -> None:
     assert isinstance(fault, TarFault)
 
 
-@settings(max_examples=150, deadline=None)
 @given(at=st.integers(0, 10_000), change=st.integers(1, 255))
 def test_a_compressed_byte_that_is_changed_is_a_fault_or_changes_nothing(
     at: int, change: int
@@ -537,7 +413,7 @@ def test_a_compressed_byte_that_is_changed_is_a_fault_or_changes_nothing(
 
 
 def test_a_member_that_is_too_large_is_not_held() -> None:
-    big = make_tar([("a.jpg", b"1"), ("b.jpg", bytes(30_000_000)), ("c.jpg", b"3")]) + END
+    big = unended_tar([("a.jpg", b"1"), ("b.jpg", bytes(30_000_000)), ("c.jpg", b"3")]) + END
     packed = gzip.compress(big, 1)
     del big
     before, large, after = stream_members(io.BytesIO(packed), 1000)

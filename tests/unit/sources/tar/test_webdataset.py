@@ -25,7 +25,8 @@ from beam_export.sources.tar.walk import (
 from beam_export.sources.tar.webdataset import (
     WebDatasetSample,
     group_members,
-    image_of,
+    image_extension,
+    plain_name,
     split_member,
 )
 
@@ -57,6 +58,77 @@ def failure(found: list[Outcome]) -> Failure:
 
 
 # Names.
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("./0.jpg", "0.jpg"),
+        ("/0.jpg", "0.jpg"),
+        ("//0.jpg", "0.jpg"),
+        (".//0.jpg", "0.jpg"),
+        ("././0.jpg", "0.jpg"),
+        ("/data/set/0.jpg", "data/set/0.jpg"),
+        ("a//b.jpg", "a/b.jpg"),
+        ("a/./b.jpg", "a/b.jpg"),
+        ("./a/.//b.jpg", "a/b.jpg"),
+        ("../0.jpg", "../0.jpg"),
+        ("a/..b.jpg", "a/..b.jpg"),
+        ("a.b/c..jpg", "a.b/c..jpg"),
+    ],
+)
+def test_a_name_of_a_tar_is_taken_without_what_names_no_folder(name: str, plain: str) -> None:
+    assert plain_name(name) == plain
+    (sample,) = outcomes(name) if split_member(plain) else [None]
+    if isinstance(sample, WebDatasetSample):
+        key, ext = split_member(plain) or ("", "")
+        assert (sample.key, sample.image.ext) == (key, ext.rpartition(".")[2])
+        assert sample.name == name
+
+
+def test_members_of_one_plain_name_are_one_sample() -> None:
+    found = outcomes("./a/0.jpg", "a//0.txt", "/a/0.json")
+    assert exts(found) == [("a/0", "jpg", "json", "txt")]
+    assert [one.name for one in found if isinstance(one, WebDatasetSample)] == ["./a/0.jpg"]
+
+
+def test_the_same_image_under_two_ways_to_write_its_name_comes_twice() -> None:
+    assert exts(outcomes("./0.jpg", "1.jpg", "0.jpg")) == [(key, "jpg") for key in "010"]
+    assert failure(outcomes("./0.jpg", "0.txt", "0.jpg")).error == "DuplicateMember"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "._0.jpg",
+        "./._0.jpg",
+        "a/._0.jpg",
+        ".ipynb_checkpoints/0.jpg",
+        "a/.ipynb_checkpoints/0.jpg",
+        "@eaDir/0.jpg",
+        "a/@eaDir/0.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "__MACOSX/._0.jpg",
+        "__MACOSX/a/0.jpg",
+        "./__MACOSX/0.jpg",
+        ".thumbnails/0.jpg",
+        ".git/x",
+        "a//.cache//0.jpg",
+    ],
+)
+def test_hidden_members_are_passed_by(name: str) -> None:
+    found = outcomes("0.jpg", name)
+    assert exts(found[1:]) == [("0", "jpg")]
+    assert found[0] == Skipped("(hidden)")
+
+
+@pytest.mark.parametrize("name", ["@eaDir.jpg", "__MACOSX.jpg", "a@eaDir/0.jpg", "../0.jpg"])
+def test_a_name_that_looks_hidden_is_not(name: str) -> None:
+    assert len(exts(outcomes(name))) == 1
+
+
+def test_failures_name_the_member_as_the_tar_does() -> None:
+    assert failure(outcomes("./a//0.txt")).original_path == f"{URI}#./a//0.txt"
+    assert failure(outcomes("./a//0.txt")).image_id == "a/0"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +167,24 @@ def test_splits_as_webdataset_does(name: str) -> None:
 # Images.
 
 
+# Two underscores make a member meta only at the top.
+@given(st.text("ajpg._@\n", min_size=1, max_size=9).filter(lambda name: name[:2] != "__"))
+def test_a_name_without_folders_has_the_outcome_that_it_has_in_a_folder(name: str) -> None:
+    alone, inside = outcomes(name), outcomes(f"f/{name}")
+    renamed = [
+        one._replace(key=f"f/{one.key}", name=f"f/{one.name}")
+        if isinstance(one, WebDatasetSample)
+        else one._replace(
+            image_id=f"f/{one.image_id}",
+            original_path=one.original_path.replace("#", "#f/", 1),
+        )
+        if isinstance(one, Failure)
+        else one
+        for one in alone
+    ]
+    assert renamed == inside
+
+
 @pytest.mark.parametrize(
     ("given_exts", "image"),
     [
@@ -112,7 +202,7 @@ def test_splits_as_webdataset_does(name: str) -> None:
 def test_the_image_is_the_first_by_kind_then_by_name(
     given_exts: list[str], image: str | None
 ) -> None:
-    assert image_of(given_exts) == image
+    assert image_extension(given_exts) == image
 
 
 def test_the_image_of_a_compound_extension_has_its_suffix() -> None:
@@ -188,7 +278,7 @@ def test_a_sample_without_an_image_is_a_failure() -> None:
     )
 
 
-@pytest.mark.parametrize("ext", ["an_extension_of_18", "odd ext", "x..y", "é"])
+@pytest.mark.parametrize("ext", ["e" * 65, "odd ext", "x..y", "é"])
 def test_a_field_that_no_shard_can_hold_is_a_failure(ext: str) -> None:
     found = failure(outcomes("a.jpg", f"a.{ext}"))
     assert found.error == "ValueError"
@@ -204,8 +294,8 @@ def test_an_image_may_have_any_extension() -> None:
 
 def test_failures_are_printable() -> None:
     found = failure(outcomes("caf\udce9.txt"))
-    assert found.image_id == "caf\\xe9"
-    assert found.original_path == "in/x.tar#caf\\xe9.txt"
+    assert found.image_id == "caf\ufffd"
+    assert found.original_path == "in/x.tar#caf\ufffd.txt"
 
 
 # What is no sample.

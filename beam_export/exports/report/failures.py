@@ -1,0 +1,57 @@
+"""Groups the failures of an export by their reason, with a few examples each."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+from beam_export.exports.opening import Catalog, damaged
+from beam_export.samples import Failure
+from beam_export.shards.parquet import PARQUET_ERRORS
+from beam_export.shards.reasons import read_failures
+
+__all__ = ["FailureGroup", "failure_groups"]
+
+_EXAMPLES = 5
+#: Reasons that are told apart; classes of errors are few.
+_MOST_GROUPS = 100
+_OTHERS = ("", "others")
+
+
+class FailureGroup(NamedTuple):
+    """Failures of one stage with one error.
+
+    Attributes:
+        stage, error: as of `Failure`.
+        failed: how many there are.
+        examples: the first of them.
+    """
+
+    stage: str
+    error: str
+    failed: int
+    examples: list[Failure]
+
+
+def failure_groups(catalog: Catalog) -> list[FailureGroup]:
+    """Returns the failures by stage and error, the most frequent first.
+
+    Raises:
+        RunError: if the table of failures is missing or damaged.
+    """
+    name = catalog.names.failures
+    if not any(table["name"] == name for table in catalog.manifest["tables"]):
+        return []
+    found: dict[tuple[str, str], tuple[int, list[Failure]]] = {}
+    try:
+        for one in read_failures(io.BytesIO(catalog.sidecar(name))):
+            key = (one.stage, one.error)
+            if key not in found and len(found) >= _MOST_GROUPS:
+                key = _OTHERS
+            count, examples = found.get(key, (0, []))
+            found[key] = (count + 1, [*examples, one][:_EXAMPLES])
+    except PARQUET_ERRORS as error:
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise damaged(catalog.place, name, said) from error
+    groups = [FailureGroup(*key, count, examples) for key, (count, examples) in found.items()]
+    return sorted(groups, key=lambda one: (-one.failed, one[:2]))

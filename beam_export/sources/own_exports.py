@@ -1,0 +1,167 @@
+"""Recognises exports of ours, finished or not, by what their files say of themselves."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_export.naming import parse
+from beam_export.samples import Failure
+from beam_export.sources.entries import Exported, Source
+from beam_export.storage.open_files import open_with_retries
+from beam_export.storage.retry import is_permanent
+from beam_export.storage.uris import unpin
+
+__all__ = ["OwnExports"]
+
+#: Of the key-values of each Parquet file of ours that describes a shard.
+_VERSION, _TAR_BYTES = b"beam_export.version", b"beam_export.tar_bytes"
+#: Columns that the table of an export's shards has, and hardly another.
+_OF_SHARDS = frozenset({"tar_sha256", "parquet_sha256", "plan"})
+#: Bytes of a manifest, and of another file, that are read.
+_MOST_JSON, _MOST = 64 << 20, 4096
+#: Parquet files of one kind of name that are opened before the others are taken for alike.
+_ASKED = 3
+_DIGITS = re.compile(r"[0-9]+")
+
+
+class OwnExports:
+    """Recognises the files of exports of ours; opens each file that shows it once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], bool] = {}
+        self._sizes: dict[tuple[str, ...], frozenset[int]] = {}
+        # (directory, hash in the names of files) of exports.
+        self._found: set[tuple[str, str]] = set()
+        self._homes: set[str] = set()
+
+    def knows(self, file: Exported) -> bool:
+        """Returns whether a file is one of an export, as far as is known.
+
+        What shows that an unfinished export is ours lies in `_meta` and `_tmp`, which a listing
+        gives before the shards.
+
+        Raises:
+            OSError: if what shows it cannot be read at present.
+        """
+        if file.marked or self.has(file.proofs, file.tar_bytes):
+            self._found.add((file.home, file.hash))
+            self._homes.add(file.home)
+            return True
+        if not isinstance(file.item, (Source, Failure)):
+            return file.home in self._homes
+        if any(unpin(uri)[0].endswith(".parquet") for uri in file.proofs):
+            # They say that it is another's.
+            return False
+        return not self._found.isdisjoint({(file.home, file.hash), (file.home, "")})
+
+    def has(self, proofs: tuple[str, ...], tar_bytes: int = 0) -> bool:
+        """Returns whether one of some files says that this tool wrote it.
+
+        Args:
+            proofs: their URIs.
+            tar_bytes: the size that it must state of its tar; 0 if any will do.
+
+        Raises:
+            OSError: if one cannot be read at present.
+        """
+        if tar_bytes:
+            if proofs not in self._sizes:
+                self._sizes[proofs] = frozenset(_sizes_of(proofs))
+            return tar_bytes in self._sizes[proofs]
+        if proofs not in self._known:
+            self._known[proofs] = any(map(_is_own, proofs))
+        return self._known[proofs]
+
+    def written(self, uris: Iterable[str]) -> frozenset[str]:
+        """Returns those of some Parquet files that this tool wrote; of names alike, asks a few.
+
+        Raises:
+            OSError: if one cannot be read at present.
+        """
+        groups = (group for group in _alike(uris) if self.has(tuple(group[:_ASKED])))
+        return frozenset(itertools.chain.from_iterable(groups))
+
+    def is_home(self, folder: str) -> bool:
+        """Returns whether a directory holds an export, as far as is known."""
+        return folder in self._homes
+
+
+def _is_own(uri: str) -> bool:
+    """Returns whether a file was written by this tool, by its content."""
+    name = unpin(uri)[0].rpartition("/")[2]
+    if name.endswith(".parquet"):
+        found = _parquet_facts(uri)
+        return found is not None and (_VERSION in found[0] or found[1] >= _OF_SHARDS)
+    if name.endswith(".json"):
+        return _is_manifest(_start_of(uri, _MOST_JSON), name)
+    start = _start_of(uri, _MOST)
+    if name.startswith("claim-"):
+        # It holds the name of a tar whose Parquet was to follow.
+        return parse(start.decode("ascii", "replace")) is not None
+    return b"beam_export" in start
+
+
+def _is_manifest(content: bytes, name: str) -> bool:
+    found = parse(name)
+    try:
+        held = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(held, dict) and found is not None and held.get("hash") == found.hash
+
+
+def _sizes_of(uris: Iterable[str]) -> Iterator[int]:
+    """Yields the sizes of the tars that Parquet files of ours describe."""
+    for group in _alike(uris):
+        ours = False
+        for at, uri in enumerate(group):
+            if at >= _ASKED and not ours:
+                break
+            found = _parquet_facts(uri)
+            if found is not None and _VERSION in found[0]:
+                ours = True
+                size = found[0].get(_TAR_BYTES, b"")
+                yield from [int(size)] if size.isdigit() else []
+
+
+def _alike(uris: Iterable[str]) -> Iterable[list[str]]:
+    """Returns files in groups, of which each has one name but for digits."""
+    groups: dict[str, list[str]] = {}
+    for uri in uris:
+        groups.setdefault(_DIGITS.sub("#", unpin(uri)[0]), []).append(uri)
+    return groups.values()
+
+
+def _parquet_facts(uri: str) -> tuple[dict[bytes, bytes], frozenset[str]] | None:
+    """Returns the key-values and the columns of a Parquet file; None if it cannot be read."""
+    try:
+        with open_with_retries(uri) as file:
+            held = pq.read_metadata(file)
+            return held.metadata or {}, frozenset(held.schema.names)
+    except pa.ArrowException:
+        return None
+    except OSError as error:
+        _raise_if_it_may_pass(error)
+        return None
+
+
+def _start_of(uri: str, most: int) -> bytes:
+    """Returns the first bytes of a file; none if it cannot be read, or is gone."""
+    try:
+        with open_with_retries(uri) as file:
+            return file.read(most)
+    except OSError as error:
+        _raise_if_it_may_pass(error)
+        return b""
+
+
+def _raise_if_it_may_pass(error: OSError) -> None:
+    # Arrow raises one without a number for damage.
+    if error.errno is not None and not is_permanent(error):
+        raise error

@@ -1,0 +1,151 @@
+"""Exports of ours are known by what their files say: renamed, or not finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.listings import chosen, counts, make, parquet, read
+
+ONE = "0123456789ab"
+
+
+def shard(
+    path: Path, content: bytes = b"tar", *, parquet_name: str = "", ours: bool = True
+) -> None:
+    """Writes a tar and the Parquet that describes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    facts = {"beam_export.version": "0.1.0", "beam_export.tar_bytes": str(len(content))}
+    table = pa.table({"image_id": ["a"]}).replace_schema_metadata(facts if ours else {})
+    pq.write_table(table, path.with_name(parquet_name or f"{path.stem}.parquet"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["cats.tar"],
+        ["out/train-000000.tar", "out/train-000001.tar"],
+        ["out/x.tar", "out/y.tar", "out/z.tar"],
+        [f"out/images-{ONE}-0.tar"],
+        [f"images-{ONE.upper()}-000000.tar"],
+        ["9.tar", "a/0.tar", "a/b/0.tar"],
+    ],
+)
+def test_renamed_shards_are_passed_by_with_their_parquet_files(
+    tmp_path: Path, names: list[str]
+) -> None:
+    make(tmp_path, "0.jpg", "z.png")
+    for name in names:
+        shard(tmp_path / name)
+    found = chosen(tmp_path)
+    assert read(found) == ["0.jpg", "z.png"]
+    assert counts(found) == {"(an export)": len(names)}
+    # Alone they are read.
+    for name in ("0.jpg", "z.png"):
+        (tmp_path / name).unlink()
+    assert read(chosen(tmp_path)) == sorted(names)
+
+
+@pytest.mark.parametrize("name", ["cats.tar", "out/train-000000.tar", f"images-{ONE}-000000.tar"])
+def test_shards_of_another_tool_are_read(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "0.jpg")
+    shard(tmp_path / name, ours=False)
+    assert sorted(read(chosen(tmp_path))) == sorted(["0.jpg", name])
+
+
+@pytest.mark.parametrize("tar", ["cats.tar", "shard-0.tar", "0.tar"])
+@pytest.mark.parametrize("table", [f"images-{ONE}-000000.parquet", "cats-table.parquet"])
+def test_a_tar_and_its_parquet_that_were_renamed_apart_belong_together_by_the_tars_size(
+    tmp_path: Path, tar: str, table: str
+) -> None:
+    make(tmp_path, "0.jpg")
+    shard(tmp_path / "out" / tar, b"12345", parquet_name=table)
+    (tmp_path / "out/foreign.tar").write_bytes(b"123456")
+    found = chosen(tmp_path)
+    assert read(found) == ["0.jpg", "out/foreign.tar"]
+    assert counts(found) == {"(an export)": 2}
+
+
+@pytest.mark.parametrize("images", ["0.jpg", "x.tar"])
+def test_a_parquet_that_an_export_has_left_is_counted_as_an_exports(
+    tmp_path: Path, images: str
+) -> None:
+    make(tmp_path, images)
+    for name in ("a.parquet", "d/b-1.parquet", "d/b-2.parquet"):
+        parquet(tmp_path / name)
+    parquet(tmp_path / "c.parquet", ours=False)
+    found = chosen(tmp_path)
+    assert read(found) == [images]
+    assert counts(found) == {"(an export)": 3, ".parquet": 1}
+
+
+TOKEN = 32 * "5"
+WORK = {
+    "_tmp/beam_export": b"made by beam_export for temporary files\n",
+    f"_tmp/{TOKEN}/run": b"beam_export: temporary files of the run\n",
+    f"_tmp/{TOKEN}/claim-{64 * 'a'}": f"images-{ONE}-000000.tar".encode(),
+}
+
+
+def write(folder: Path, files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("proof", [*WORK, "all"])
+@pytest.mark.parametrize("place", ["out", "a/b", "."])
+def test_tars_of_a_run_that_has_not_come_to_a_parquet_are_passed_by(
+    tmp_path: Path, proof: str, place: str
+) -> None:
+    work = WORK if proof == "all" else {proof: WORK[proof]}
+    make(tmp_path, "0.jpg", "z.jpg")
+    tars = [f"images-{ONE}-{number:06d}.tar" for number in range(2)]
+    make(tmp_path / place, *tars, f"_tmp/{TOKEN}/{32 * '1'}", f"_tmp/{TOKEN}/spill-{32 * '2'}")
+    write(tmp_path / place, work)
+    found = chosen(tmp_path)
+    assert read(found) == ["0.jpg", "z.jpg"]
+    assert counts(found) == {"(an export)": 4 + len(work)}
+
+
+@pytest.mark.parametrize("proof", ["shards", "manifest"])
+def test_tars_whose_parquet_files_are_gone_are_known_by_what_lies_beside(
+    tmp_path: Path, proof: str
+) -> None:
+    make(tmp_path, "0.jpg", f"out/images-{ONE}-000000.tar")
+    if proof == "manifest":
+        write(tmp_path, {f"out/images-{ONE}-manifest.json": f'{{"hash": "{ONE}"}}'.encode()})
+    else:
+        (tmp_path / "out/_meta").mkdir()
+        table = pa.table({name: ["x"] for name in ("tar_sha256", "parquet_sha256", "plan")})
+        pq.write_table(table, tmp_path / f"out/_meta/images-{ONE}-shards.parquet")
+    found = chosen(tmp_path)
+    assert read(found) == ["0.jpg"]
+    assert counts(found) == {"(an export)": 2}
+    # By a pattern of tars as well, which does not list what shows it.
+    make(tmp_path, "x.tar")
+    assert read(chosen(f"{tmp_path}/**/*.tar")) == ["x.tar"]
+
+
+@pytest.mark.parametrize(
+    "name", ["_tmp/beam_export", f"_tmp/{TOKEN}/run", f"images-{ONE}-manifest.json"]
+)
+def test_files_named_so_that_say_nothing_show_nothing(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "0.jpg", "out/images-other.tar", f"out/{name}")
+    found = chosen(tmp_path)
+    assert read(found) == ["0.jpg", "out/images-other.tar"]
+    assert "(an export)" not in counts(found)
+
+
+def test_an_unfinished_export_alone_is_read_as_far_as_it_is_there(tmp_path: Path) -> None:
+    make(tmp_path, f"images-{ONE}-000000.tar", f"images-{ONE}-000001.tar")
+    write(tmp_path, WORK)
+    assert len(read(chosen(tmp_path))) == 2
+
+
+def test_a_tar_of_another_tool_named_alike_keeps_its_place_among_others(tmp_path: Path) -> None:
+    make(tmp_path, "a.tar", f"images-{ONE}-000000.tar", "z.tar")
+    assert read(chosen(tmp_path)) == ["a.tar", f"images-{ONE}-000000.tar", "z.tar"]
