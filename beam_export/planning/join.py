@@ -9,15 +9,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import heapq
-import itertools
 import pickle
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from beam_export.errors import InputError
 from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
-from beam_export.planning.join_keys import Keys
+from beam_export.planning.join_keys import Keys, Named
 from beam_export.sources.patterns import names_in
 from beam_export.sources.tables.lookup import LookupRow
 
@@ -105,7 +104,7 @@ def join_bucket(
         renamed: by order key, the names that `--duplicates=rename` gives; they match before ids.
     """
     tally = Tally()
-    samples = [_Named(ref, (*filter(None, [renamed.get(ref.order)]), ref.id)) for ref in refs]
+    samples = [Named(ref, (*filter(None, [renamed.get(ref.order)]), ref.id)) for ref in refs]
     tally.add("samples", len(samples))
     kept = samples
     if ids is not None:
@@ -122,17 +121,6 @@ def join_bucket(
     for number, rows in enumerate(tables):
         kept = _joined(samples, kept, rows=list(rows), counts=_Counts(tally, number))
     return [one.ref for one in kept], tally
-
-
-class _Named(NamedTuple):
-    """A sample, and the names that it is found by: that which it is given, if any, and its id."""
-
-    ref: PackedRef
-    names: tuple[str, ...]
-
-
-def _names(samples: Iterable[_Named]) -> Iterator[str]:
-    return itertools.chain.from_iterable(one.names for one in samples)
 
 
 class _Counts(NamedTuple):
@@ -184,38 +172,38 @@ def columns_named(given: str) -> str:
 
 
 def _matched(
-    samples: Sequence[_Named], given: Iterable[LookupRow], name: str, tally: Tally
+    samples: Sequence[Named], given: Iterable[LookupRow], name: str, tally: Tally
 ) -> frozenset[bytes]:
     """Returns the order keys of samples that a list names; notes of the list what names none."""
 
-    keys = Keys((row.key for row in given), _names(samples))
+    keys = Keys((row.key for row in given), samples)
     used: set[str] = set()
     matched: set[bytes] = set()
-    for ref, names in samples:
+    for one in samples:
         # All of its names: the id before renaming names every sample that had it.
-        if found := [key for one in names for key in keys.of([one])]:
+        if found := keys.of_all_names(one):
             used.update(found)
-            matched.add(ref.order)
+            matched.add(one.ref.order)
     tally.add(name, len(keys.all))
     tally.note(f"{name}_unmatched", keys.all - used)
     return frozenset(matched)
 
 
 def _joined(
-    samples: Sequence[_Named], kept: Sequence[_Named], rows: Sequence[LookupRow], counts: _Counts
-) -> list[_Named]:
+    samples: Sequence[Named], kept: Sequence[Named], rows: Sequence[LookupRow], counts: _Counts
+) -> list[Named]:
     by_key = {row.key: row for row in rows}
     _note_equal(rows, counts)
-    keys = Keys(by_key, _names(samples))
-    used = {key for one in samples for key in keys.of(one.names)}
+    keys = Keys(by_key, samples)
+    used = {key for one in samples for key in keys.of(one)}
     counts.add("rows", len(rows))
     counts.note("rows_unmatched", keys.all - used)
-    joined: list[_Named] = []
+    joined: list[Named] = []
     alone: list[str] = []
     columns: set[str] = set()
     elsewhere: set[str] = set()
     for one in kept:
-        found = keys.of(one.names)
+        found = keys.of(one)
         # Not raised here: a bucket knows its own samples alone, `check_tally` those of all.
         if len(found) > 1:
             names = " and ".join(map(repr, sorted(found)))

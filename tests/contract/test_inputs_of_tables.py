@@ -88,9 +88,10 @@ def types_of(*rows: dict[str, Any]) -> pa.Schema:
     return types.finish()
 
 
-def sample(ident: str, **metadata: Any) -> PackedRef:
-    place = Member("jpg", f"/in/{ident}.jpg", WHOLE, 1)
-    return pack_ref(SampleRef(ident.encode(), ident, place.uri, place, (), metadata, 1))
+def sample(ident: str, suffix: str = ".jpg", **metadata: Any) -> PackedRef:
+    place = Member("jpg", f"/in/{ident}{suffix}", WHOLE, 1)
+    order = f"{ident}{suffix}".encode()
+    return pack_ref(SampleRef(order, ident, place.uri, place, (), metadata, 1))
 
 
 def row(key: str, **columns: Any) -> LookupRow:
@@ -458,6 +459,16 @@ def suffixes_are_tolerated() -> None:
     assert joined([sample("cat")], [row("cat.jpg", n=1)])[0] == [{"n": 1}]
 
 
+def suffixes_tell_files_apart() -> None:
+    twins = [sample("cat"), sample("cat", ".png")]
+    assert joined(twins, [row("cat.png", n=1)])[0] == [{}, {"n": 1}]
+    both = [row("cat.png", n=1), row("cat.jpg", n=2)]
+    assert joined(twins, both)[0] == [{"n": 2}, {"n": 1}]
+    assert joined(twins[:1], both)[0] == [{"n": 2}]
+    assert joined(twins, [row("cat.gif", n=1)])[0] == [{"n": 1}, {"n": 1}]
+    assert join_bucket(twins, ids=[row("cat.png")])[0] == twins[1:]
+
+
 def forms_match() -> None:
     assert joined([sample("ba\u0308r")], [row("b\xe4r", n=1)])[0] == [{"n": 1}]
     twins = [sample("ba\u0308r"), sample("b\xe4r")]
@@ -536,7 +547,7 @@ CHECKS: dict[str, list[Callable[[], None]]] = {
         second_rows_are_counted,
         clashing_columns_stay,
         *(none_passes_by, tables_join_in_turn, shared_columns_are_said),
-        *(suffixes_are_tolerated, forms_match),
+        *(suffixes_are_tolerated, suffixes_tell_files_apart, forms_match),
         *(new_names_match, no_match_is_refused, equal_keys_are_refused, unknown_ids_are_counted),
         ids_in_other_encodings,
     ],

@@ -26,9 +26,10 @@ from beam_export.samples import WHOLE, Member, SampleRef
 from beam_export.sources.tables.lookup import LookupRow
 
 
-def sample(ident: str, **metadata: Any) -> PackedRef:
-    place = Member("jpg", f"/data/{ident}.jpg", WHOLE, 10)
-    return pack_ref(SampleRef(ident.encode(), ident, place.uri, place, (), metadata, 10))
+def sample(ident: str, suffix: str = ".jpg", **metadata: Any) -> PackedRef:
+    place = Member("jpg", f"/data/{ident}{suffix}", WHOLE, 10)
+    order = f"{ident}{suffix}".encode()
+    return pack_ref(SampleRef(order, ident, place.uri, place, (), metadata, 10))
 
 
 def row(key: str, **values: Any) -> LookupRow:
@@ -81,12 +82,13 @@ def test_join_agrees_with_a_dict(
     unwanted: set[str] | None,
     buckets: int,
 ) -> None:
+    files = {f"{ident}.jpg" for ident in ids}
+
     def found(among: Any, ident: str) -> list[str]:
-        return (
-            [ident]
-            if ident in among
-            else [key for key in among if key in (f"{ident}.jpg", f"{ident}.JPEG")]
-        )
+        own = f"{ident}.jpg"
+        if ident in among and not (own in among and ident in files):
+            return [ident]
+        return [key for key in (own, f"{ident}.JPEG") if key in among][:1]
 
     lists = {"ids": wanted, "exclude_ids": unwanted}
     given_rows = {
@@ -126,6 +128,65 @@ def test_the_id_itself_comes_before_its_suffix() -> None:
     assert not tally["ambiguous"]
 
 
+#: Images of one stem, with the names that `--duplicates=rename` gives them.
+ONE_STEM = {
+    "a.JPG": "a",
+    "a.jpg": "a-1",
+    "a.png": "a-2",
+    "d/a.png": "d/a",
+    "d/a.webp": "d/a-1",
+    "a.jpg.png": "a.jpg",
+}
+
+
+@pytest.mark.parametrize("buckets", [1, 5])
+@pytest.mark.parametrize(
+    ("given_keys", "matched"),
+    [
+        (["a.png"], {"a-2": "a.png"}),
+        (["a.JPG"], {"a": "a.JPG"}),
+        (["a.PNG"], {"a-2": "a.PNG"}),
+        (["a.png", "a.PNG"], {"a-2": "a.png"}),
+        (["d/a.png"], {"d/a": "d/a.png"}),
+        (["d/a.WebP", "d/a.png"], {"d/a-1": "d/a.WebP", "d/a": "d/a.png"}),
+        (list(ONE_STEM), {new: name for name, new in ONE_STEM.items()}),
+        (["a.jpg.png"], {"a.jpg": "a.jpg.png"}),
+        (["a-2.png"], {"a-2": "a-2.png"}),
+        # No file is called so: the stem is what is meant, and all images have it.
+        (["d/a.gif"], {"d/a": "d/a.gif", "d/a-1": "d/a.gif"}),
+        (["d/a.gif", "d/a.png"], {"d/a": "d/a.png", "d/a-1": "d/a.gif"}),
+        (["d/a"], {"d/a": "d/a", "d/a-1": "d/a"}),
+    ],
+)
+def test_of_images_of_one_stem_a_key_with_a_suffix_is_that_file_s_alone(
+    buckets: int, given_keys: list[str], matched: dict[str, str]
+) -> None:
+    samples = {
+        new: sample(name.rpartition(".")[0], "." + name.rpartition(".")[2])
+        for name, new in ONE_STEM.items()
+    }
+    renamed = {
+        one.order: new for new, one in samples.items() if new.rpartition("-")[2] in ("1", "2")
+    }
+    every = [*samples.values()]
+    rows = [row(key, n=key) for key in given_keys]
+    kept, tally = run(every, buckets, tables=[rows], renamed=renamed)
+    assert {ident: found["n"] for ident, found in kept.items() if found} == matched
+    assert tally["rows_unmatched"] == len(set(given_keys) - set(matched.values()))
+    assert not tally["ambiguous"]
+    assert run(every, buckets, ids=rows, renamed=renamed)[0].keys() == matched.keys()
+    left = run(every, buckets, exclude_ids=rows, renamed=renamed)[0]
+    assert left.keys() == samples.keys() - matched.keys()
+
+
+def test_an_id_that_has_its_image_s_suffix_is_found_by_it_alone() -> None:
+    # As a table with a column of ids has them.
+    table = [sample("a.jpg", ""), sample("a.png", ""), sample("a", ".webp")]
+    kept = run(table, 3, tables=[[row("a.jpg", n=1), row("a.png", n=2), row("a", n=3)]])[0]
+    assert kept == {"a.jpg": {"n": 1}, "a.png": {"n": 2}, "a": {"n": 3}}
+    assert run(table, 3, ids=[row("a.png")])[0].keys() == {"a.png"}
+
+
 def test_joined_columns_keep_that_they_are_typed_and_change_the_digest() -> None:
     old = sample("a", own=1)
     ((new,), _) = join_bucket([old], tables=[[row("a", score=0.5)]])
@@ -157,7 +218,7 @@ def test_buckets_are_small_however_many_rows_there_are() -> None:
     ("rows", "said"),
     [
         ([row("a", n=1), row("a", n=2)], "more than one row for 'a': keep one row for each id"),
-        ([row("a.jpg", n=1), row("a.png", n=2)], "that fits: 'a.jpg' and 'a.png' for 'a'"),
+        ([row("a.gif", n=1), row("a.png", n=2)], "that fits: 'a.gif' and 'a.png' for 'a'"),
         ([row("a", own=1)], "columns that the samples have already, 'own'"),
         ([row("z", n=1)], "matches no sample: it holds 'z', and the samples' ids are like 'a'"),
         ([], "matches no sample: it holds nothing at all"),
