@@ -81,7 +81,7 @@ _TEMPORARY_FILE = re.compile(rf"_tmp/(?:beam_export|lock|[0-9a-f]{{32}}/(?:{TEMP
 #: Files whose content says that this tool wrote what lies beside them, shards apart.
 _SAYS_WHOSE = re.compile(
     r"_tmp/(?:beam_export|lock|[0-9a-f]{32}/(?:run|claim-[0-9a-f]{64}))"
-    r"|_meta/images-[0-9a-f]{12}-shards\.parquet"
+    r"|_meta/(?:images-[0-9a-f]{12}-(?:(?:shards|failures|indexes)\.parquet|run\.json)|report\.html)"
 )
 #: The endings of a shard's indexes, by the loader that reads them.
 _INDEXES = {"idx": "dali", "tar.idx": "energon"}

@@ -23,10 +23,9 @@ from beam_export.exports.opening import Catalog, damaged, reading
 from beam_export.exports.rows import Rows, sample_ends
 from beam_export.samples import Sample
 from beam_export.shards.parquet import PARQUET_ERRORS, ROWS_PER_GROUP
-from beam_export.shards.tar import END_SIZE
 from beam_export.storage.registry import storage_of
 from beam_export.storage.retry import with_retries
-from beam_export.tar_blocks import BLOCK
+from beam_export.tar_blocks import BLOCK, END_SIZE
 
 __all__ = ["ExportFiles"]
 

@@ -22,7 +22,7 @@ from beam_export.planning.cut_by_size import (
 from beam_export.planning.order import bucket_offsets
 from beam_export.planning.plan import Segment, segments, unpack_bucket
 from beam_export.planning.splits import parts_by_split, split_starts
-from beam_export.shards.tar import END_SIZE
+from beam_export.tar_blocks import END_SIZE
 
 __all__ = ["CutShards", "RankedKeys"]
 

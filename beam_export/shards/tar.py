@@ -10,12 +10,9 @@ import re
 from typing import Any, Protocol
 
 from beam_export import naming
-from beam_export.tar_blocks import BLOCK, whole_blocks
+from beam_export.tar_blocks import BLOCK, END_SIZE, MTIME, OWNER, TAIL, whole_blocks
 
-__all__ = ["END_SIZE", "MAX_SIZE", "TarWriter", "header", "padded"]
-
-#: Bytes of the end of an archive: two zero blocks.
-END_SIZE = 2 * BLOCK
+__all__ = ["MAX_SIZE", "TarWriter", "header", "padded"]
 
 #: Largest member: the size field has 11 octal digits.
 MAX_SIZE = 8**11 - 1
@@ -24,15 +21,8 @@ _NAME = re.compile(
     rf"(?=.{{1,{naming.MAX_MEMBER_NAME}}}\Z){naming.KEY_PATTERN}\.{naming.EXT_PATTERN}", re.ASCII
 )
 
-# The header's fields but for name (100 bytes), size (12) and checksum (8): mode, uid and gid;
-# mtime; then typeflag, linkname, magic, version, uname, gname, devmajor, devminor, prefix and the
-# rest of the block.
-_OWNER = b"0000644\0" + 2 * b"0000000\0"
-_MTIME = b"00000000000\0"
-_TAIL = (b"0" + 100 * b"\0" + b"ustar\0" + b"00" + 64 * b"\0" + 2 * b"0000000\0").ljust(356, b"\0")
-
 # The checksum is the sum of the header's bytes, its own field counted as 8 spaces.
-_FIXED_SUM = sum(_OWNER + _MTIME + _TAIL) + 8 * ord(" ")
+_FIXED_SUM = sum(OWNER + MTIME + TAIL) + 8 * ord(" ")
 
 # Up to this size one write of a copy is cheaper than two writes.
 _JOINED = 1 << 12
@@ -127,9 +117,9 @@ def header(name: str, size: int) -> bytes:
     checksum = _FIXED_SUM + sum(field) + sum(digits)
     return b"%b%b%b\0%b%06o\0 %b" % (
         field.ljust(naming.MAX_MEMBER_NAME, b"\0"),
-        _OWNER,
+        OWNER,
         digits,
-        _MTIME,
+        MTIME,
         checksum,
-        _TAIL,
+        TAIL,
     )

@@ -184,6 +184,8 @@ class Exported(NamedTuple):
         hash: in the names of the export's files; empty for a file that has none in its name.
         marked: whether its storage says that a run of ours wrote it.
         tar_bytes: the size that one of the proofs must state of its tar; 0 if any will do.
+        beside: URIs of files that show whose the directory is, pinned: if one says that this tool
+            wrote it, a tar that is written as ours are is one of an export, whatever its name.
     """
 
     relative: str
@@ -193,6 +195,7 @@ class Exported(NamedTuple):
     hash: str = ""
     marked: bool = False
     tar_bytes: int = 0
+    beside: tuple[str, ...] = ()
 
 
 #: What an input holds: what is read, what is lost, what is left out.

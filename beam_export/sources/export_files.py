@@ -7,7 +7,7 @@ Names only say where to look: shards may have been renamed, and other tools name
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from beam_export.naming import ParsedName, is_temporary, parse, says_whose
 from beam_export.samples import Failure
@@ -24,14 +24,18 @@ from beam_export.sources.entries import (
     tar_stem,
 )
 
-__all__ = ["DirectoryExports", "files_beside_shards", "source_of"]
+__all__ = ["SIGNED", "DirectoryExports", "files_beside_shards", "signs_of", "source_of"]
 
 #: What an export has beside its shards, under names that say nothing of it.
 _BESIDE = frozenset({"README.md", "sizes.json", "nshards.txt"})
+#: Directories whose files may say whose the one above is.
+SIGNED = ("_meta", "_tmp")
 #: Parquet files of one kind of name that are asked whether they are ours, as some may be damaged.
 _ASKED = 3
 #: Parquet files that are asked for the size of a tar that has another name.
 _MOST_ASKED = 1_000
+#: Files of `_meta` and `_tmp` that are asked whose a tar beside those is.
+_MOST_SIGNS = 100
 _DIGITS = re.compile(r"[0-9]+")
 
 
@@ -54,7 +58,8 @@ def files_beside_shards(files: Iterable[Entry], folder: str) -> dict[Entry, Expo
             continue
         name = join(inner, file.name)
         parsed = parse(name) if inner else None
-        if parsed is None and file.name not in _BESIDE and not is_temporary(name):
+        named = parsed is not None or is_temporary(name) or says_whose(name)
+        if not named and file.name not in _BESIDE:
             continue
         kind = source_kind(file.name)
         skipped = Skipped(skipped_kind(file.name))
@@ -67,6 +72,23 @@ def files_beside_shards(files: Iterable[Entry], folder: str) -> dict[Entry, Expo
             marked=bool(file.owner),
         )
     return found
+
+
+def signs_of(files: Iterable[tuple[str, Entry]]) -> dict[str, tuple[str, ...]]:
+    """Returns the files of `_meta` and `_tmp` that may say whose the directory above them is.
+
+    Args:
+        files: (directory relative to the root, file).
+
+    Returns:
+        Their URIs, by that directory.
+    """
+    found: dict[str, list[str]] = {}
+    for folder, file in files:
+        home, inner = _within_export(folder)
+        if inner and says_whose(join(inner, file.name)):
+            found.setdefault(home, []).append(file.uri)
+    return {home: tuple(sorted(uris)[:_MOST_SIGNS]) for home, uris in found.items()}
 
 
 def _within_export(folder: str) -> tuple[str, str]:
@@ -88,9 +110,10 @@ class DirectoryExports:
     Args:
         files: of the directory, by name.
         folder: the directory's path relative to the root.
+        signs: URIs of files in its `_meta` and `_tmp` that may say whose it is (`signs_of`).
     """
 
-    def __init__(self, files: Mapping[str, Entry], folder: str) -> None:
+    def __init__(self, files: Mapping[str, Entry], folder: str, signs: Sequence[str] = ()) -> None:
         self._folder = folder
         self._kinds: dict[str, set[str]] = {}
         self._shards: dict[str, dict[int, str]] = {}
@@ -113,6 +136,8 @@ class DirectoryExports:
                 if name.removesuffix(".parquet") not in tars:
                     alone.append(file.uri)
         self._alone = tuple(sorted(alone)[:_MOST_ASKED])
+        manifests = sorted(uri for found in self._manifests.values() for uri in found)
+        self._beside = (*manifests[:_MOST_SIGNS], *signs)
 
     def wrapped(
         self, file: Entry, item: Source | Failure | Skipped
@@ -120,16 +145,17 @@ class DirectoryExports:
         """Returns what a file is, as `Exported` if it may be of an export."""
         found = parse(file.name)
         size = 0
+        beside: tuple[str, ...] = ()
         if found is not None:
             proofs = self._asked(found.hash) + tuple(self._manifests.get(found.hash, ()))
         elif isinstance(item, Source) and item.parquet is not None:
             proofs = self._asked(_group(item.parquet.name))
         elif isinstance(item, Source) and item.kind == "webdataset":
             # Its Parquet may have another name.
-            proofs, size = self._alone, item.size
+            proofs, size, beside = self._alone, item.size, self._beside
         else:
             proofs = ()
-        if not proofs and found is None and not file.owner:
+        if not proofs and not beside and found is None and not file.owner:
             return item
         return Exported(
             relative=join(self._folder, file.name),
@@ -139,6 +165,7 @@ class DirectoryExports:
             hash=found.hash if found is not None else "",
             marked=bool(file.owner),
             tar_bytes=size,
+            beside=beside,
         )
 
     def _asked(self, group: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from beam_export.errors import InputError
+from beam_export.naming import says_whose
 from beam_export.samples import Failure
 from beam_export.sources.asked import HIDDEN, Asked, is_asked_for, nothing_at, outright, wanted_item
 from beam_export.sources.entries import (
@@ -30,6 +31,7 @@ from beam_export.sources.entries import (
     split,
     tar_stem,
 )
+from beam_export.sources.export_files import SIGNED, signs_of
 from beam_export.sources.hidden import Visible
 from beam_export.sources.listing_objects import list_objects
 from beam_export.sources.near_tables import folders_between, with_tables_of
@@ -236,8 +238,28 @@ def _scan(folder: _Folder, asked: Asked) -> Iterator[_Found]:
         # The real path, since a link may lead to the output.
         elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == asked.exclude):
             others.append(_Found(inner, found))
-    pairs = [_Found(*one) for one in group_siblings(files, folder.relative)]
+    signs = _signs_below(folder) if any(tar_stem(file.name) for file in files) else ()
+    pairs = [_Found(*one) for one in group_siblings(files, folder.relative, signs)]
     yield from sorted(pairs + others, key=_sort_key)
+
+
+def _signs_below(folder: _Folder) -> tuple[str, ...]:
+    """Returns the files in a directory's `_meta` and `_tmp` that may say whose it is."""
+    found: list[tuple[str, Entry]] = []
+    for top in SIGNED:
+        base = os.path.join(folder.path, top)
+        for path, folders, names in os.walk(base):
+            # Workspaces of runs lie in `_tmp`, and nothing below them.
+            folders[:] = folders if path == base else []
+            within = top + path.removeprefix(base)
+            for name in names:
+                # Others may be many.
+                if says_whose(f"{within}/{name}"):
+                    with contextlib.suppress(OSError):
+                        status = os.stat(place := os.path.join(path, name))
+                        entry = local_entry(name, place, status)
+                        found.append((join(folder.relative, within), entry))
+    return signs_of(found).get(folder.relative, ())
 
 
 def _sort_key(found: _Found) -> bytes:

@@ -16,13 +16,20 @@ from beam_export.sources.entries import Exported, Source
 from beam_export.storage.open_files import open_with_retries
 from beam_export.storage.retry import is_permanent
 from beam_export.storage.uris import unpin
+from beam_export.tar_blocks import BLOCK, END_SIZE, is_plain_header
 
 __all__ = ["OwnExports"]
 
 #: Of the key-values of each Parquet file of ours that describes a shard.
 _VERSION, _TAR_BYTES = b"beam_export.version", b"beam_export.tar_bytes"
-#: Columns that the table of an export's shards has, and hardly another.
-_OF_SHARDS = frozenset({"tar_sha256", "parquet_sha256", "plan"})
+#: Columns that the tables in `_meta` have, and hardly others: of shards, failures, indexes.
+_OF_TABLES = (
+    frozenset({"tar_sha256", "parquet_sha256", "plan"}),
+    frozenset({"image_id", "original_path", "stage", "error", "message"}),
+    frozenset({"tar_sha256", "tar_md5", "dali_file", "energon_file"}),
+)
+#: What `run.json` has had in every version.
+_OF_RUNS = frozenset({"host", "images_per_second", "machine", "python", "seconds", "started"})
 #: Bytes of a manifest, and of another file, that are read.
 _MOST_JSON, _MOST = 64 << 20, 4096
 #: Parquet files of one kind of name that are opened before the others are taken for alike.
@@ -53,6 +60,9 @@ class OwnExports:
             self._found.add((file.home, file.hash))
             self._homes.add(file.home)
             return True
+        if file.beside and self.has(file.beside):
+            self._homes.add(file.home)
+            return isinstance(file.item, Source) and _is_written_like_ours(file.item)
         if not isinstance(file.item, (Source, Failure)):
             return file.home in self._homes
         if any(unpin(uri)[0].endswith(".parquet") for uri in file.proofs):
@@ -97,23 +107,45 @@ def _is_own(uri: str) -> bool:
     name = unpin(uri)[0].rpartition("/")[2]
     if name.endswith(".parquet"):
         found = _parquet_facts(uri)
-        return found is not None and (_VERSION in found[0] or found[1] >= _OF_SHARDS)
+        return found is not None and (
+            _VERSION in found[0] or any(found[1] >= columns for columns in _OF_TABLES)
+        )
     if name.endswith(".json"):
-        return _is_manifest(_start_of(uri, _MOST_JSON), name)
+        return _is_manifest_or_run(_start_of(uri, _MOST_JSON), name)
     start = _start_of(uri, _MOST)
     if name.startswith("claim-"):
         # It holds the name of a tar whose Parquet was to follow.
         return parse(start.decode("ascii", "replace")) is not None
-    return b"beam_export" in start
+    return b"beam_export" in start or b"made by beam-export" in start
 
 
-def _is_manifest(content: bytes, name: str) -> bool:
+def _is_written_like_ours(tar: Source) -> bool:
+    """Returns whether a tar has the headers and the end of one of ours.
+
+    Python's `tarfile` fills the last 10 KiB with zeros, and GNU tar too; most others name a user.
+    """
+    if tar.size < 2 * BLOCK + END_SIZE:
+        return False
+    try:
+        with open_with_retries(tar.uri) as file:
+            head = file.read(BLOCK)
+            file.seek(tar.size - BLOCK - END_SIZE)
+            last = file.read(BLOCK + END_SIZE)
+    except OSError as error:
+        _raise_if_it_may_pass(error)
+        return False
+    return is_plain_header(head) and last.endswith(bytes(END_SIZE)) and any(last)
+
+
+def _is_manifest_or_run(content: bytes, name: str) -> bool:
     found = parse(name)
     try:
         held = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
-    return isinstance(held, dict) and found is not None and held.get("hash") == found.hash
+    if not isinstance(held, dict):
+        return False
+    return held.keys() >= _OF_RUNS or (found is not None and held.get("hash") == found.hash)
 
 
 def _sizes_of(uris: Iterable[str]) -> Iterator[int]:

@@ -28,7 +28,12 @@ from beam_export.sources.entries import (
     split,
     tar_stem,
 )
-from beam_export.sources.export_files import DirectoryExports, files_beside_shards, source_of
+from beam_export.sources.export_files import (
+    DirectoryExports,
+    files_beside_shards,
+    signs_of,
+    source_of,
+)
 from beam_export.storage.uris import unpin
 from beam_export.text import printable, stored
 
@@ -61,7 +66,9 @@ def depends_on_directory(name: str) -> bool:
     return source_kind(name) is not None or name.endswith(_ENDS) or parse(name) is not None
 
 
-def group_siblings(files: Iterable[Entry], folder: str) -> Iterator[Found]:
+def group_siblings(
+    files: Iterable[Entry], folder: str, signs: Sequence[str] = ()
+) -> Iterator[Found]:
     """Yields what a directory's files are, each with the path that it is sorted by.
 
     Files with the stem of an image, or with its whole name, and something behind are its sidecars.
@@ -75,6 +82,7 @@ def group_siblings(files: Iterable[Entry], folder: str) -> Iterator[Found]:
     Args:
         files: of one directory.
         folder: the directory's path relative to the root.
+        signs: files below it that may say whose it is (`signs_of`).
     """
     images, others = _pair(files, folder)
     yield from images
@@ -82,7 +90,7 @@ def group_siblings(files: Iterable[Entry], folder: str) -> Iterator[Found]:
     yield from ((one.relative, one) for one in beside.values())
     others = [file for file in others if file not in beside] if beside else others
     by_name = {file.name: file for file in others}
-    exports = DirectoryExports(by_name, folder)
+    exports = DirectoryExports(by_name, folder, signs)
     # Tars first: whether a table is one of its own depends on which tars there are.
     taken: dict[str, Source] = {}
     for file in others:
@@ -238,10 +246,11 @@ def group_listing(files: Iterable[tuple[str, Entry]]) -> Iterator[Found]:
     # By directory, the names that sidecars of what is held may begin with.
     owners: dict[str, set[str]] = {}
     within = ""  # prefix of the paths of all that may belong to what is held
+    signs: dict[str, tuple[str, ...]] = {}
     for folder, file in files:
         path = join(folder, file.name)
         if held and not path.startswith(within):
-            yield from _grouped(held)
+            yield from _grouped(held, signs)
             held, owners = [], {}
         if not held:
             within = path.removesuffix(file.name) + _family(file.name)
@@ -261,7 +270,7 @@ def group_listing(files: Iterable[tuple[str, Entry]]) -> Iterator[Found]:
             prefix = path.removesuffix(file.name) + begin
             within = prefix if within.startswith(prefix) else within
         held.append((folder, file))
-    yield from _grouped(held)
+    yield from _grouped(held, signs)
 
 
 def _in_all_forms(name: str) -> str:
@@ -282,9 +291,15 @@ def _family(name: str) -> str:
     return stem + dot if dot else name + "\0"
 
 
-def _grouped(held: list[tuple[str, Entry]]) -> Iterator[Found]:
+def _grouped(held: list[tuple[str, Entry]], signs: dict[str, tuple[str, ...]]) -> Iterator[Found]:
+    # Of what was held before, too: `_meta` comes before a tar in lower case, and behind `0.tar`.
+    signs.update({**signs_of(held), **signs})
     folders: dict[str, list[Entry]] = {}
     for folder, file in held:
         folders.setdefault(folder, []).append(file)
-    found = [one for folder, files in folders.items() for one in group_siblings(files, folder)]
+    found = [
+        one
+        for folder, files in folders.items()
+        for one in group_siblings(files, folder, signs.get(folder, ()))
+    ]
     return iter(sorted(found, key=lambda one: os.fsencode(one[0])))

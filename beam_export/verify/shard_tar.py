@@ -10,10 +10,10 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from beam_export.shards.tar import END_SIZE, header
+from beam_export.shards.tar import header
 from beam_export.sources.tar.headers import HeaderError, parse_header
 from beam_export.sources.tar.webdataset import split_member
-from beam_export.tar_blocks import BLOCK
+from beam_export.tar_blocks import BLOCK, END_SIZE
 from beam_export.verify.findings import Faults
 
 __all__ = ["StrictMember", "StrictSample", "StrictTar"]

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.exports import ROOT
-from support.listings import listed, make
+from support.listings import listed, make, own_tar
 
 from beam_export.cli.flags import parse_export
 from beam_export.errors import InputError
@@ -239,6 +239,20 @@ def unfinished_export(tmp: Path) -> None:
     assert read(tmp) == ({"1": []}, ["(an export)"] * 2)
 
 
+def renamed_tars(tmp: Path) -> None:
+    make(tmp, "1.jpg", "out/foreign.tar", "out/_tmp/lock")
+    own_tar(tmp / "out/cats.tar")
+    assert len([one for one in choose(listed(tmp), "auto") if isinstance(one, Source)]) == 2
+    (tmp / "out/_tmp/lock").write_text("beam_export locks this file")
+    assert read(tmp) == ({"1": []}, ["(an export)"] * 2)
+
+
+def tars_alone(tmp: Path) -> None:
+    make(tmp, "1.jpg")
+    own_tar(tmp / "out/images-0123456789ab-000000.tar")
+    assert [type(one) for one in choose(listed(tmp), "auto")] == [Listed, Source]
+
+
 def second(tmp: Path) -> None:
     assert read(tmp, "1.jpg", "1.txt", "1.jpg.txt") == (
         {"1": ["txt"]},
@@ -278,6 +292,8 @@ CHECKS: dict[str, Callable[[Path], Any]] = {
     "an export of this tool below a folder of other images, its card and `_meta`": export,
     "such an export whose files were renamed": renamed_export,
     "one that is not finished: tars without their Parquet, `_tmp`": unfinished_export,
+    "the same with tars of other names": renamed_tars,
+    "tars alone, of which nothing else of the export is left": tars_alone,
     "`1.txt` beside `1.jpg.txt`": second,
 }
 

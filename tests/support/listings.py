@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_export.samples import Failure
+from beam_export.shards.tar import TarWriter
 from beam_export.sources.entries import Item, Listed, Skipped, Source
 from beam_export.sources.input_format import choose
 from beam_export.sources.listing import list_images
@@ -62,6 +63,15 @@ def parquet(path: Path, *, ours: bool = True) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     facts = {b"beam_export.version": b"0.1.0"} if ours else {}
     pq.write_table(pa.table({"image_id": ["a"]}).replace_schema_metadata(facts), path)
+
+
+def own_tar(path: Path) -> None:
+    """Writes a tar of one image, as this tool does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as target:
+        writer = TarWriter(target)
+        writer.add("a.jpg", b"1")
+        writer.close()
 
 
 def chosen(folder: object, input_format: str = "auto") -> list[Item]:

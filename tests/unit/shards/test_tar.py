@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.shards import tar
+from beam_export.tar_blocks import END_SIZE
 
 SMALL = [
     ("cats/000001.jpg", b"\xff\xd8 not much of a JPEG"),
@@ -108,7 +109,7 @@ def test_tarfile_reads_back_what_was_written(members: list[tuple[str, bytes]]) -
     offsets = [writer.add(name, data) for name, data in members]
     writer.close()
     raw = fh.getvalue()
-    assert writer.offset == len(raw) == tar.END_SIZE + sum(tar.padded(len(d)) for _, d in members)
+    assert writer.offset == len(raw) == END_SIZE + sum(tar.padded(len(d)) for _, d in members)
     for (_, data), offset in zip(members, offsets, strict=True):
         assert raw[offset : offset + len(data)] == data
     with tarfile.open(fileobj=io.BytesIO(raw)) as read:

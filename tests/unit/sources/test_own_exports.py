@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.listings import chosen, counts, make, parquet, read
+from support.listings import chosen, counts, make, own_tar, parquet, read
 
-ONE = "0123456789ab"
+from beam_export.sources.entries import local_entry
+from beam_export.sources.input_format import choose
+from beam_export.sources.siblings import group_listing
+
+ONE, OTHER = "0123456789ab", "ba9876543210"
 
 
 def shard(
@@ -149,3 +156,88 @@ def test_an_unfinished_export_alone_is_read_as_far_as_it_is_there(tmp_path: Path
 def test_a_tar_of_another_tool_named_alike_keeps_its_place_among_others(tmp_path: Path) -> None:
     make(tmp_path, "a.tar", f"images-{ONE}-000000.tar", "z.tar")
     assert read(chosen(tmp_path)) == ["a.tar", f"images-{ONE}-000000.tar", "z.tar"]
+
+
+RUN = json.dumps(
+    dict.fromkeys(("host", "images_per_second", "machine", "python", "seconds", "started"))
+).encode()
+LEFT = {
+    **WORK,
+    f"_meta/images-{ONE}-run.json": RUN,
+    "_meta/report.html": b"<!doctype html>\n<!-- made by beam-export report; sha256 -->\n",
+    f"_meta/images-{ONE}-failures.parquet": ("image_id", "original_path", "stage", "error"),
+    f"_meta/images-{ONE}-indexes.parquet": ("tar_sha256", "tar_md5", "dali_file", "energon_file"),
+    f"images-{ONE}-manifest.json": f'{{"hash": "{ONE}"}}'.encode(),
+}
+
+
+def leave(folder: Path, name: str) -> None:
+    """Writes what is left of an export beside its tars."""
+    content = LEFT[name]
+    if isinstance(content, bytes):
+        write(folder, {name: content})
+    else:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({one: ["x"] for one in (*content, "message")}), folder / name)
+
+
+def plain_tar(path: Path) -> None:
+    """Writes a tar as a few lines of Python do: its headers have no user and no time either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as target:
+        member = tarfile.TarInfo("a.jpg")
+        member.size = 1
+        target.addfile(member, io.BytesIO(b"1"))
+
+
+@pytest.mark.parametrize("left", LEFT)
+@pytest.mark.parametrize("place", ["out", "."])
+def test_tars_that_were_renamed_are_known_by_what_is_left_and_how_they_are_written(
+    tmp_path: Path, left: str, place: str
+) -> None:
+    names = ["0.tar", "Cats.tar", "cats.tar", "zz-000001.tar"]
+    for name in names:
+        own_tar(tmp_path / place / name)
+    assert read(chosen(tmp_path)) == sorted(str(Path(place, one)) for one in names)
+    leave(tmp_path / place, left)
+    # Alone it is read.
+    assert len(read(chosen(tmp_path))) == len(names)
+    make(tmp_path, "00.jpg", "z.jpg")
+    plain_tar(tmp_path / place / "foreign.tar")
+    found = chosen(tmp_path)
+    assert sorted(read(found)) == sorted(["00.jpg", "z.jpg", str(Path(place, "foreign.tar"))])
+    assert counts(found) == {"(an export)": len(names) + 1}
+    # By a pattern as well, which does not list what shows it.
+    assert read(chosen(f"{tmp_path / place}/*.tar")) == ["foreign.tar"]
+
+
+@pytest.mark.parametrize("left", [one for one in LEFT if one.startswith("_meta")])
+def test_one_file_of_meta_shows_whose_tars_of_our_names_are(tmp_path: Path, left: str) -> None:
+    make(tmp_path, "0.jpg", f"out/images-{ONE}-000000.tar")
+    leave(tmp_path / "out", left)
+    found = chosen(tmp_path)
+    assert read(found) == ["0.jpg"]
+    assert counts(found) == {"(an export)": 2}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_files_of_these_names_that_are_not_ours_show_nothing(tmp_path: Path, name: str) -> None:
+    own_tar(tmp_path / "out/0.tar")
+    make(tmp_path, "0.jpg", f"out/images-{OTHER}-000000.tar", f"out/{name}")
+    found = chosen(tmp_path)
+    assert len(read(found)) == 3
+    assert "(an export)" not in counts(found)
+
+
+def test_a_listing_of_objects_knows_renamed_tars_too(tmp_path: Path) -> None:
+    names = ["out/0.tar", f"out/_meta/images-{ONE}-run.json", "out/cats.tar", "x.jpg"]
+    for name in names[::2]:
+        own_tar(tmp_path / name)
+    write(tmp_path, {names[1]: RUN, names[3]: b"x"})
+    listing = []
+    for path in (tmp_path / name for name in names):
+        folder = str(path.parent.relative_to(tmp_path)).removeprefix(".")
+        listing.append((folder, local_entry(path.name, str(path), path.stat())))
+    found = list(choose((item for _, item in group_listing(listing)), "auto"))
+    assert read(found) == ["x.jpg"]
+    assert counts(found) == {"(an export)": 3}
