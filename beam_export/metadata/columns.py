@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from beam_export.metadata.features import features_of, with_features
-from beam_export.metadata.json_text import json_text
+from beam_export.metadata.json_text import column_text
 from beam_export.metadata.schema import output_name
 
 __all__ = ["ColumnChoice", "choice_of", "is_named", "names_given", "split_names", "unnamed"]
@@ -62,7 +62,7 @@ class ColumnChoice(NamedTuple):
     def of_metadata(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
         """Returns a sample's metadata as it goes on; a null stays null."""
         return {
-            name: json_text(value) if value is not None and self.as_text(name) else value
+            name: column_text(value) if self.as_text(name) else value
             for name, value in metadata.items()
             if not self.drops(name)
         }

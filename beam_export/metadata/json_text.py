@@ -14,7 +14,7 @@ import numpy as np
 
 from beam_export.text import stored
 
-__all__ = ["json_text", "plain_value", "with_unicode_names"]
+__all__ = ["column_text", "json_text", "plain_value", "with_unicode_names"]
 
 
 def json_text(value: Any) -> str:
@@ -29,6 +29,25 @@ def json_text(value: Any) -> str:
         TypeError: if the value is of a type that is no metadata.
     """
     return json.dumps(plain_value(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def column_text(value: Any) -> str | None:
+    """Returns the value of a column that is kept as JSON text; None for a null, `NaT` too.
+
+    A number that JSON has not is written as Python's and most other writers of JSON do: "null"
+    would say that there is none.
+
+    >>> column_text("cat"), column_text(float("nan")), column_text(float("-inf")), column_text(None)
+    ('"cat"', 'NaN', '-Infinity', None)
+
+    Raises:
+        TypeError: if the value is of a type that is no metadata.
+    """
+    number = value.item() if isinstance(value, np.floating) else value
+    if isinstance(number, float) and not math.isfinite(number):
+        return json.dumps(number)
+    text = json_text(value)
+    return None if text == "null" else text
 
 
 def with_unicode_names(value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 import pickle
 import re
 import tempfile
@@ -322,8 +323,8 @@ def two_types_are_refused() -> None:
 
 def text_columns_are_json() -> None:
     choice = ColumnChoice(text=("a",))
-    texts = [choice.of_metadata({"a": one})["a"] for one in ("cat", [3], None)]
-    assert texts == ['"cat"', "[3]", None]
+    texts = [choice.of_metadata({"a": one})["a"] for one in ("cat", [3], None, math.nan, -math.inf)]
+    assert texts == ['"cat"', "[3]", None, "NaN", "-Infinity"]
 
 
 def dropped_columns_are_gone() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from beam_export.errors import InputError
 from beam_export.metadata.columns import ColumnChoice, split_names
 from beam_export.metadata.features import features_of, with_features
-from beam_export.metadata.json_text import json_text
+from beam_export.metadata.json_text import column_text, json_text
 from beam_export.options import ExportOptions
 
 JSON = st.recursive(
@@ -64,6 +64,29 @@ def test_json_text_is_the_value_in_one_form(value: Any) -> None:
 )
 def test_values_that_json_lacks_have_a_form(value: Any, text: str) -> None:
     assert json_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (float("nan"), "NaN"),
+        (float("inf"), "Infinity"),
+        (np.float32("-inf"), "-Infinity"),
+        (np.float64("nan"), "NaN"),
+        (decimal.Decimal("NaN"), '"NaN"'),
+        ("NaN", '"NaN"'),
+        (1.5, "1.5"),
+        ([float("nan")], "[null]"),
+        (None, None),
+        (np.datetime64("NaT"), None),
+        ("null", '"null"'),
+    ],
+)
+def test_in_a_column_of_text_a_number_is_its_text_and_null_alone_is_null(
+    value: Any, text: str | None
+) -> None:
+    assert column_text(value) == text
+    assert ColumnChoice(text=("a",)).of_metadata({"a": value}) == {"a": text}
 
 
 def test_columns_are_chosen_by_their_names_in_the_input_or_the_export() -> None:
