@@ -14,11 +14,11 @@ from beam_export.pipeline.beam_utils import MergeAll
 from beam_export.pipeline.find_columns import ChooseColumns, choose_types
 from beam_export.planning.join import Tally
 from beam_export.sources.patterns import parse_inputs
+from beam_export.sources.tables.id_lists import read_ids
 from beam_export.sources.tables.lookup import (
     choose_columns_of_rows,
     list_tables,
     open_table_file,
-    read_ids,
     read_part,
 )
 from beam_export.sources.tables.rows import TableTypes

@@ -127,27 +127,36 @@ class Keys:
         return next(filter(None, self._of_each(sample)), ())
 
     def of_all_names(self, sample: Named) -> list[str]:
-        """Returns the keys of a sample by any of its names."""
-        return [*itertools.chain.from_iterable(self._of_each(sample))]
+        """Returns all keys that mean a sample, by any of its names, whichever goes first."""
+        found = (
+            some
+            for name, file in self._files_of(sample)
+            for some in (self._of(name, file), self._among(name, file))
+        )
+        return [*itertools.chain.from_iterable(found)]
 
     def _of_each(self, sample: Named) -> Iterator[Sequence[str]]:
-        files = self._files.get(sample.ref.order) or itertools.repeat("")
-        for name, file in zip(sample.names, files, strict=False):
+        for name, file in self._files_of(sample):
             yield self._of(name, file)
 
-    def _of(self, name: str, file: str) -> Sequence[str]:
-        """Returns the keys of a name.
+    def _files_of(self, sample: Named) -> Iterator[tuple[str, str]]:
+        """Yields the names of a sample, each with the suffix of the image.
 
-        Args:
-            name: of a sample.
-            file: that name with the suffix of the image; empty if no other sample and no other key
-                could be meant.
+        The second is empty where no other sample and no other key could be meant.
         """
+        files = self._files.get(sample.ref.order) or itertools.repeat("")
+        return zip(sample.names, files, strict=False)
+
+    def _of(self, name: str, file: str) -> Sequence[str]:
         if name in self.all:
             # Of a list of files that has both `a.jpg` and `a.jpg.png`, the id of the second is the
             # name of the first.
             by_file = file != name and file in self.all and normal(name) in self._taken
             return [file if by_file else name]
+        return self._among(name, file)
+
+    def _among(self, name: str, file: str) -> Sequence[str]:
+        """Returns the keys of a name that are not that text."""
         found = self._found(name)
         return self._chosen(found, normal(file)) if file else found
 

@@ -47,7 +47,8 @@ from beam_export.sources.json_metadata import (
 from beam_export.sources.tables.encoding import UTF8
 from beam_export.sources.tables.folder_tables import FolderRow, columns_of
 from beam_export.sources.tables.formats import BadRow, TableError
-from beam_export.sources.tables.lookup import LookupRow
+from beam_export.sources.tables.id_lists import read_ids
+from beam_export.sources.tables.lookup import LookupRow, unpack_rows
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.refs import (
     TablePlace,
@@ -97,6 +98,14 @@ def sample(ident: str, suffix: str = ".jpg", **metadata: Any) -> PackedRef:
 
 def row(key: str, **columns: Any) -> LookupRow:
     return LookupRow(key, pickle.dumps(columns))
+
+
+def ids_in(content: bytes, encoding: str = UTF8) -> list[LookupRow]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "ids.txt")
+        path.write_bytes(content)
+        packs = list(read_ids(str(path), "--ids", encoding))
+    return [row(one.key) for pack in packs for one in unpack_rows(pack)]
 
 
 def joined(
@@ -511,6 +520,14 @@ def ids_in_other_encodings() -> None:
     (line,) = join_lines([{**step, "ids_unmatched_examples": ["caf\ufffd"]}])
     assert "not UTF-8" in line
     assert "--table_encoding" in line
+    wide = "a\nb\n".encode("utf-16-le")
+    refused(lambda: ids_in(wide), "give --table_encoding=utf-16-le")
+    assert ids_in(wide, encoding="utf-16-le") == [row("a"), row("b")]
+
+
+def forms_of_one_id_are_all_known() -> None:
+    tally = joined([sample("1")], ids=ids_in(b"\n1\n  \n1.jpg\n\n"))[1]
+    assert (tally["ids"], tally["ids_unmatched"]) == (2, 0)
 
 
 #: Checks in the order of the page's rows.
@@ -550,7 +567,7 @@ CHECKS: dict[str, list[Callable[[], None]]] = {
         *(none_passes_by, tables_join_in_turn, shared_columns_are_said),
         *(suffixes_are_tolerated, suffixes_tell_files_apart, forms_match),
         *(new_names_match, no_match_is_refused, equal_keys_are_refused, unknown_ids_are_counted),
-        ids_in_other_encodings,
+        *(ids_in_other_encodings, forms_of_one_id_are_all_known),
     ],
 }
 

@@ -423,9 +423,9 @@ def test_json_that_is_swapped_before_its_columns_are_read(
     ("name", "where"),
     [
         ("m.parquet", "sources.tables.lookup.check_key"),
-        ("m.parquet", "sources.tables.lookup._opened"),
+        ("m.parquet", "sources.tables.lookup.opened_lookup"),
         ("m.csv", "sources.tables.lookup.read_rows"),
-        ("m.csv", "sources.tables.lookup._opened"),
+        ("m.csv", "sources.tables.lookup.opened_lookup"),
     ],
 )
 def test_a_lookup_table_that_changes_ends_the_run(
@@ -437,7 +437,7 @@ def test_a_lookup_table_that_changes_ends_the_run(
     table = write_table(tmp_path / name)
 
     def swap() -> None:
-        if change == "FIFO" and where.endswith("_opened"):
+        if change == "FIFO" and where.endswith("opened_lookup"):
             fifo(table)
             return
         # In place, so that who has it open is concerned too.
@@ -462,7 +462,7 @@ def test_a_lookup_table_that_changes_ends_the_run(
 
 @pytest.mark.parametrize("flag", ["ids", "exclude_ids"])
 @pytest.mark.parametrize(
-    "where", ["sources.tables.lookup._text_ids", "sources.tables.lookup.pack_rows"]
+    "where", ["sources.tables.id_lists._text_ids", "sources.tables.id_lists.pack_rows"]
 )
 def test_a_list_of_ids_that_changes_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str, where: str

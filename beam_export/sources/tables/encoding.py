@@ -1,4 +1,4 @@
-"""Decodes tables of text: by a byte-order mark if there is one, else as `--table_encoding` says.
+"""Decodes tables and lists: by a byte-order mark if there is one, else as `--table_encoding` says.
 
 Nothing is decoded by guess: a file in another encoding is refused with the line that shows it,
 since a wrong letter would be stored for good.
@@ -12,7 +12,6 @@ import re
 from typing import BinaryIO, Protocol, cast
 
 from beam_export.errors import InputError
-from beam_export.text import printable
 
 __all__ = ["UTF8", "Plain", "decoded", "encoding_of", "undecodable"]
 
@@ -54,14 +53,18 @@ def encoding_of(head: bytes, asked: str) -> tuple[str, int]:
     return asked, 0
 
 
-def decoded(fh: Plain, name: str, asked: str, newline: str) -> io.TextIOWrapper:
+def decoded(
+    fh: Plain, what: str, asked: str, newline: str, lenient: bool = False
+) -> io.TextIOWrapper:
     """Returns the text of a file, without its byte-order mark; detach it, it closes the file.
 
     Args:
         fh: at its start.
-        name: of the file, for the message.
+        what: it is, with its name, for the message.
         asked: the encoding if there is no mark.
         newline: as of `open`.
+        lenient: whether what is no UTF-8 is kept as it is (`surrogateescape`) where neither a mark
+            nor `asked` says how it is encoded.
 
     Raises:
         InputError: if it is text of 16 or 32 bits per character that does not say so.
@@ -70,11 +73,12 @@ def decoded(fh: Plain, name: str, asked: str, newline: str) -> io.TextIOWrapper:
     encoding, mark = encoding_of(head, asked)
     if not encoding.startswith(("utf-16", "utf-32")) and (wide := _wide_encoding(head)):
         raise InputError(
-            f"the table {printable(name)} looks like {wide[:6].upper()} without a byte-order mark, "
+            f"{what} looks like {wide[:6].upper()} without a byte-order mark, "
             f"as many of its bytes are zero: give --table_encoding={wide}."
         )
     fh.read(mark)
-    return io.TextIOWrapper(cast(BinaryIO, fh), encoding, newline=newline)
+    errors = "surrogateescape" if lenient and not mark and asked == UTF8 else "strict"
+    return io.TextIOWrapper(cast(BinaryIO, fh), encoding, errors, newline=newline)
 
 
 def _wide_encoding(head: bytes) -> str:
@@ -95,12 +99,12 @@ def _wide_encoding(head: bytes) -> str:
     return "utf-16-be" if even >= enough and even > 2 * odd else ""
 
 
-def undecodable(fh: Plain, name: str, asked: str) -> InputError:
+def undecodable(fh: Plain, what: str, asked: str) -> InputError:
     """Returns the error of a file that cannot be decoded, with the line that shows it.
 
     Args:
         fh: at its start once more.
-        name: of the file, for the message.
+        what: it is, with its name, for the message.
         asked: the encoding if there is no mark.
     """
     encoding, mark = encoding_of(fh.peek(_HEAD)[:_HEAD], asked)
@@ -113,8 +117,7 @@ def undecodable(fh: Plain, name: str, asked: str) -> InputError:
     )
     said = ", as its byte-order mark says," if mark else ""
     return InputError(
-        f"the table {printable(name)} cannot be read as {encoding}{said} in line {line} "
-        f"(byte 0x{wrong:02x}): {way}."
+        f"{what} cannot be read as {encoding}{said} in line {line} (byte 0x{wrong:02x}): {way}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables and lists that samples are looked up in: `--metadata`, `--ids`, `--exclude_ids`.
+"""Tables that samples are looked up in (`--metadata`), and the rows that lists of ids are too.
 
 Each row is read as its key, which is compared with the samples' ids, and its values by column.
 Many rows travel between workers as one value (`pack_rows`).
@@ -7,12 +7,9 @@ Many rows travel between workers as one value (`pack_rows`).
 from __future__ import annotations
 
 import contextlib
-import io
-import itertools
-import os
 import pickle
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.types as pat
@@ -21,12 +18,11 @@ from beam_export.errors import InputError, RunError
 from beam_export.metadata.arrow_types import is_text
 from beam_export.metadata.columns import ColumnChoice
 from beam_export.packing import pack, unpack
-from beam_export.sources.decompress import CompressionError, decompressed_file
+from beam_export.sources.decompress import CompressionError
 from beam_export.sources.entries import Source
 from beam_export.sources.input_format import choose
 from beam_export.sources.listing import list_images, refuse_special_file
 from beam_export.sources.patterns import parse_inputs
-from beam_export.sources.tables.encoding import UTF8, encoding_of
 from beam_export.sources.tables.formats import BadRow, TableError, is_parquet
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.rows import TableTypes, read_rows, read_types
@@ -34,7 +30,7 @@ from beam_export.storage.base import ReplacedError
 from beam_export.storage.local_file import check_unchanged
 from beam_export.storage.registry import storage_of
 from beam_export.storage.retry import is_permanent
-from beam_export.storage.uris import is_local, unpin
+from beam_export.storage.uris import unpin
 from beam_export.text import stored
 
 __all__ = [
@@ -46,22 +42,17 @@ __all__ = [
     "count_of",
     "keyed_rows",
     "list_tables",
+    "may_be_ids",
     "open_table_file",
+    "opened_lookup",
     "pack_rows",
-    "read_ids",
     "read_part",
     "unpack_rows",
     "with_columns",
 ]
 
-#: Ids that travel together.
-_IDS = 10_000
-#: Bytes of the longest byte-order mark.
-_MARK = 4
 #: Bytes of the number of rows, before packed rows.
 _COUNT = 8
-#: Names of the column of ids in a Parquet file; else it is its first column of text.
-_ID_COLUMNS = ("image_id", "id", "key")
 
 
 class LookupRow(NamedTuple):
@@ -181,7 +172,7 @@ def open_table_file(uri: str, key: str, encoding: str) -> TableFile:
         RunError: if it was replaced after it was listed.
     """
     plain = unpin(uri)[0]
-    with _opened("--metadata", uri) as file:
+    with opened_lookup("--metadata", uri) as file:
         if is_parquet(plain):
             table = ParquetTable(file)
             check_key(table.schema, key, plain)
@@ -210,7 +201,7 @@ def read_part(part: TablePart, types: TableTypes, key: str, encoding: str) -> It
     """
     uri, group = part
     plain = unpin(uri)[0]
-    with _opened("--metadata", uri) as file:
+    with opened_lookup("--metadata", uri) as file:
         if is_parquet(plain):
             for first, rows in ParquetTable(file).rows(group):
                 yield pack_rows(keyed_rows(enumerate(rows, first), key, typed=True, uri=plain))
@@ -227,14 +218,15 @@ def check_key(schema: pa.Schema, key: str, uri: str) -> None:
     """
     if key not in schema.names:
         raise _no_key(uri, key, schema.names)
-    if not _may_be_ids(schema.field(key).type):
+    if not may_be_ids(schema.field(key).type):
         raise InputError(
             f"--metadata={uri} has ids of type {schema.field(key).type} in column {key!r}: give a "
             "column of text or of whole numbers as --metadata_key."
         )
 
 
-def _may_be_ids(kind: pa.DataType) -> bool:
+def may_be_ids(kind: pa.DataType) -> bool:
+    """Returns whether a column of a type may be one of ids: of text, or of whole numbers."""
     return is_text(kind) or bool(pat.is_integer(kind))
 
 
@@ -285,88 +277,8 @@ def _keyed_row(
     return LookupRow(stored(str(ident)), pickle.dumps(rest, protocol=5), names)
 
 
-# Lists of ids.
-
-
-def read_ids(path: str, flag: str, encoding: str = UTF8) -> Iterator[bytes]:
-    """Yields packed rows that are keys alone: the ids of a text or Parquet file.
-
-    Args:
-        path: of the file, which may be compressed if it is text.
-        flag: that names it, for messages.
-        encoding: of text, if no byte-order mark says otherwise.
-
-    Raises:
-        InputError: if there is no such file, or it cannot be read.
-        RunError: if it was replaced while it was read.
-    """
-    if is_local(path) and os.path.isdir(path):
-        raise InputError(f"{flag}={path} is a directory: give a file of ids, one per line.")
-    parquet = path.lower().endswith(".parquet")
-    with _opened(flag, path) as file:
-        ids = (
-            _parquet_ids(ParquetTable(file), flag, path)
-            if parquet
-            else _text_ids(decompressed_file(file), flag, path=path, asked=encoding)
-        )
-        while piece := [LookupRow(ident) for ident in itertools.islice(ids, _IDS)]:
-            yield pack_rows(piece)
-
-
-def _text_ids(file: BinaryIO, flag: str, path: str, asked: str) -> Iterator[str]:
-    """Yields the ids of a text with one id per line; empty lines are skipped.
-
-    Raises:
-        InputError: if it is not in the encoding that is asked for, or that its byte-order mark
-            states.
-    """
-    raw = io.BufferedReader(cast(io.RawIOBase, file))
-    encoding, mark = encoding_of(raw.peek(_MARK)[:_MARK], asked)
-    raw.read(mark)
-    # If nobody says so, bytes that are no UTF-8 may be those of a file's name, which is stored as
-    # they are.
-    errors = "strict" if mark or asked != UTF8 else "surrogateescape"
-    text = io.TextIOWrapper(raw, encoding, errors, newline="\n")
-    try:
-        for line in text:
-            if ident := line.strip():
-                yield stored(ident)
-    except UnicodeDecodeError as error:
-        who = "its byte-order mark" if mark else "--table_encoding"
-        raise InputError(
-            f"{flag}={path} cannot be read as {encoding}, as {who} says: save it as UTF-8."
-        ) from error
-    finally:
-        # Else they would close the file, which is the caller's.
-        text.detach().detach()
-
-
-def _parquet_ids(table: ParquetTable, flag: str, path: str) -> Iterator[str]:
-    """Yields the ids of a Parquet file: a column called image_id, id or key, or its first of text.
-
-    Raises:
-        InputError: if there is no such column.
-        TableError: if the file is damaged.
-    """
-    schema = table.schema
-    texts = [field.name for field in schema if is_text(field.type)]
-    name = next((name for name in (*_ID_COLUMNS, *texts) if name in schema.names), None)
-    if name is None or not _may_be_ids(schema.field(name).type):
-        raise InputError(
-            f"{flag}={path} has no column of ids, but {', '.join(schema.names)}: call one image_id."
-        )
-    for group in range(len(table.groups)):
-        for _, batch in table.batches(group, [name]):
-            for ident in batch.column(0).to_pylist():
-                if ident is not None:
-                    yield stored(str(ident))
-
-
-# Files of both kinds.
-
-
 @contextlib.contextmanager
-def _opened(flag: str, uri: str) -> Iterator[BinaryIO]:
+def opened_lookup(flag: str, uri: str) -> Iterator[BinaryIO]:
     """Opens a file that a flag names; damage, and errors that will last, are an InputError.
 
     Raises:

@@ -23,7 +23,7 @@ from beam_export.metadata.arrow_types import is_exact
 from beam_export.metadata.json_text import with_unicode_names
 from beam_export.sources.tables.encoding import UTF8, Plain, decoded, undecodable
 from beam_export.sources.tables.formats import BadRow, TableError, is_compressed, is_json, is_tabbed
-from beam_export.text import quantity
+from beam_export.text import printable, quantity
 
 __all__ = [
     "TextBlock",
@@ -314,10 +314,11 @@ def _unpacked(fh: BinaryIO, name: str) -> Iterator[Plain]:
 @contextlib.contextmanager
 def _text_of(fh: BinaryIO, name: str, encoding: str, newline: str) -> Iterator[io.TextIOWrapper]:
     """Opens the text of a file, which stays open itself."""
+    what = f"the table {printable(name)}"
     with _damage_as_table_error():
         try:
             with _unpacked(fh, name) as plain:
-                text = decoded(plain, name, asked=encoding, newline=newline)
+                text = decoded(plain, what, asked=encoding, newline=newline)
                 try:
                     yield text
                 finally:
@@ -326,7 +327,7 @@ def _text_of(fh: BinaryIO, name: str, encoding: str, newline: str) -> Iterator[i
             # A decoder does not count lines: they are counted where it is needed.
             fh.seek(0)
             with _unpacked(fh, name) as plain:
-                raise undecodable(plain, name, encoding) from error
+                raise undecodable(plain, what, encoding) from error
 
 
 def _csv_lines(text: io.TextIOWrapper, name: str) -> tuple[list[str], Iterator[list[str]]]:

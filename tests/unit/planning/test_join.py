@@ -239,6 +239,14 @@ def test_list_that_names_no_sample_is_refused(name: str) -> None:
         check_tally(tally, {name: "ids.txt"})
 
 
+@pytest.mark.parametrize("name", ["ids", "exclude_ids"])
+def test_each_of_several_forms_of_an_id_in_a_list_is_of_that_sample(name: str) -> None:
+    samples = [sample("a"), sample("b"), sample("b", ".png")]
+    forms = ["a", "a.jpg", "a.png", "b", "b.png", "c", "c.jpg"]
+    tally = run(samples, 3, **{name: [row(form) for form in forms]})[1]
+    assert tally.shown(f"{name}_unmatched") == ["a.png", "c", "c.jpg"]
+
+
 def test_what_is_in_order_passes() -> None:
     tally = run([sample("a"), sample("b")], 2, tables=[[row("a")]], ids=[row("a"), row("q")])[1]
     assert check_tally(tally, {"metadata": "t.csv", "ids": "i.txt"}) is tally

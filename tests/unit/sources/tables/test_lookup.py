@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import codecs
-import gzip
 import io
 import pickle
 from pathlib import Path
@@ -10,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,17 +20,10 @@ from beam_export.sources.tables.lookup import (
     keyed_rows,
     list_tables,
     pack_rows,
-    read_ids,
     unpack_rows,
 )
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.storage.uris import unpin
-
-
-def ids(path: Path, content: bytes) -> list[str]:
-    path.write_bytes(content)
-    packed = read_ids(str(path), "--ids")
-    return [row.key for piece in packed for row in unpack_rows(piece)]
 
 
 def parquet(**columns: list[Any]) -> bytes:
@@ -47,52 +37,6 @@ def test_rows_come_back(rows: list[LookupRow]) -> None:
     packed = pack_rows(rows)
     assert count_of(packed) == len(rows)
     assert unpack_rows(packed) == rows
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "found"),
-    [
-        ("i.txt", b"\xef\xbb\xbfa\r\n b \n\n\nc/d.jpg", ["a", "b", "c/d.jpg"]),
-        ("i.txt", "räk\n".encode() + b"\xff", ["räk", "\ufffd"]),
-        ("i.txt", codecs.BOM_UTF16_LE + "räk\r\nb".encode("utf-16-le"), ["räk", "b"]),
-        ("i.txt", codecs.BOM_UTF16_BE + "räk\nb\n".encode("utf-16-be"), ["räk", "b"]),
-        ("i.txt.gz", gzip.compress("räk\nb".encode("utf-16"), mtime=0), ["räk", "b"]),
-        ("i.txt.gz", gzip.compress(b"a\nb\n", mtime=0), ["a", "b"]),
-        ("i.txt.zst", zstandard.compress(b"a\nb\n"), ["a", "b"]),
-        ("i.txt", b"", []),
-        ("i.parquet", parquet(n=[1, 2, 3], image_id=["a", None, "c"]), ["a", "c"]),
-        ("i.parquet", parquet(x=["no", "no", "no"], key=[7, 8, 9]), ["7", "8", "9"]),
-        ("i.PARQUET", parquet(n=[1], x=["a"], y=["b"]), ["a"]),
-    ],
-)
-def test_ids_of_a_file(tmp_path: Path, name: str, content: bytes, found: list[str]) -> None:
-    assert ids(tmp_path / name, content) == found
-
-
-def test_many_ids_come_in_pieces(tmp_path: Path) -> None:
-    (tmp_path / "i.txt").write_text("\n".join(map(str, range(25_000))), encoding="utf-8")
-    pieces = [unpack_rows(piece) for piece in read_ids(str(tmp_path / "i.txt"), "--ids")]
-    assert [len(piece) for piece in pieces] == [10_000, 10_000, 5_000]
-    assert [row.key for piece in pieces for row in piece] == [*map(str, range(25_000))]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "said"),
-    [
-        ("i.parquet", parquet(n=[1]), "has no column of ids, but n: call one image_id"),
-        ("i.parquet", b"no parquet", "is not a Parquet file that can be read"),
-        ("", b"", "is a directory: give a file of ids, one per line"),
-        ("nowhere.txt", None, "cannot be opened: give a file that is there"),
-    ],
-)
-def test_what_is_no_list_of_ids(
-    tmp_path: Path, name: str, content: bytes | None, said: str
-) -> None:
-    if name and content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="--ids=") as caught:
-        list(read_ids(str(tmp_path / name).rstrip("/"), "--ids"))
-    assert said in caught.value.sentence
 
 
 def test_tables_of_a_directory_and_of_a_pattern(tmp_path: Path) -> None:
@@ -140,9 +84,3 @@ def test_ids_must_be_text_or_whole_numbers() -> None:
         check_key(table.schema, "a", "t")
     with pytest.raises(InputError, match="has no column 'd' to find samples by, but a, b, c"):
         check_key(table.schema, "d", "t")
-
-
-def test_ids_that_are_not_what_their_mark_says_are_refused(tmp_path: Path) -> None:
-    for content in (b"\xef\xbb\xbfa\n\xff\n", codecs.BOM_UTF16_LE + b"a\0\n\0\0\xdcb\0"):
-        with pytest.raises(InputError, match="as its byte-order mark says: save it as UTF-8"):
-            ids(tmp_path / "i.txt", content)
