@@ -1,9 +1,10 @@
 """Decodes an image with Pillow: upright, in 8-bit gray or sRGB, large ones a tile at a time.
 
-Two kinds of images Pillow would decode to wrong pixels without an error, and both are caught:
+Three kinds of images Pillow would decode to wrong pixels without an error, and all are caught:
 
 * a JPEG that has lost data, for which Pillow gives gray or what was there before (`jpeg.loss` finds
   it): a failure, or with `damaged="keep"` decoded as far as it goes;
+* a JPEG 2000 that is cut before its first pixels: always a failure;
 * a TIFF of a layout that Pillow misreads: always a failure. Found by reading files of every layout
   that could be made (planes, depths, compressions, predictors, tiles, byte orders, colours, extra
   samples) and comparing their pixels.
@@ -30,6 +31,7 @@ from beam_export.images.jpeg.loss import lost_data
 from beam_export.images.memory_budget import budget
 from beam_export.images.memory_need import need_of
 from beam_export.images.resize import Reduced, reduced_by, reduction
+from beam_export.images.truncation import has_end_of_codestream
 from beam_export.images.uniform import RGB, SRGB
 from beam_export.samples import DAMAGED_IMAGE
 
@@ -187,6 +189,8 @@ def decode_stored(
     """
     if isinstance(im, TiffImagePlugin.TiffImageFile):
         _check_layout(im)
+    if im.format == "JPEG2000" and not has_end_of_codestream(data):
+        raise OSError("image file is truncated")
     if not isinstance(im, JpegImagePlugin.JpegImageFile):
         return DecodedImage(im, *tiles.decode_on_canvas(im))
     # Large ones are decoded into memory that is given back a tile at a time.

@@ -1,7 +1,7 @@
 """Finds that an encoded image ends before its own lengths say: it was cut short.
 
-For the words of a failure alone: nothing here decides whether an image is decoded. A length that is
-damaged looks the same as bytes that are missing.
+`is_cut` is for the words of a failure alone: an image of which only the end mark is missing is
+decoded like others. A length that is damaged looks the same as bytes that are missing.
 
 Source: PNG (third edition), 5.3; GIF89a, 12 to 27; RFC 9649 (WebP), 2.4; TIFF 6.0, section 2, and
 BigTIFF; ISO/IEC 14496-12, 4.2 (boxes of AVIF, HEIC and JP2); ISO/IEC 15444-1, A.4.4 (the end of a
@@ -16,16 +16,25 @@ from collections.abc import Callable
 
 from beam_export.images.jpeg import segments
 
-__all__ = ["is_cut"]
+__all__ = ["has_end_of_codestream", "is_cut"]
 
 _PNG_SIGNATURE, _CHUNK = 8, 12
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 #: Tags of a TIFF with the offsets and lengths of strips, and of tiles.
 _PIECES = ((273, 279), (324, 325))
-#: Bytes of a value of a TIFF, by its type; those that offsets and lengths have.
+#: Bytes of a value of a TIFF, by its type.
+_SIZES = {
+    **dict.fromkeys((1, 2, 6, 7), 1),
+    **dict.fromkeys((3, 8), 2),
+    **dict.fromkeys((4, 9, 11, 13), 4),
+    **dict.fromkeys((5, 10, 12, 16, 17, 18), 8),
+}
+#: Letters of `struct` of the types that offsets and lengths have.
 _FORMATS = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 #: Pieces, boxes and blocks that are looked at: more make no other message.
 _MOST = 100_000
+#: Markers of JPEG 2000: the start of data, and the end of the codestream.
+_SOD, _EOC = b"\xff\x93", b"\xff\xd9"
 #: A number in a header of Netpbm's, behind white space and comments.
 _NUMBER = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+([0-9]+)")
 
@@ -112,13 +121,18 @@ def _tiff(data: bytes) -> bool:
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     at, entry = at + (8 if big else 2), (order + ("HHQ" if big else "HHI"))
     found: dict[int, tuple[int, ...]] = {}
+    if at + min(count, _MOST) * (20 if big else 12) + (8 if big else 4) > len(data):
+        return True
     for number in range(min(count, _MOST)):
         here = at + number * (20 if big else 12)
         tag, kind, values = struct.unpack_from(entry, data, here)
+        place, taken = here + struct.calcsize(entry), values * _SIZES.get(kind, 0)
+        if taken > (8 if big else 4):
+            (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
+            if place + taken > len(data):
+                return True
         if any(tag in pair for pair in _PIECES) and kind in _FORMATS:
-            form, place = f"{min(values, _MOST)}{_FORMATS[kind]}", here + struct.calcsize(entry)
-            if struct.calcsize(order + form) > (8 if big else 4):
-                (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, place)
+            form = f"{min(values, _MOST)}{_FORMATS[kind]}"
             found[tag] = struct.unpack_from(order + form, data, place)
     return any(
         start + size > len(data)
@@ -131,7 +145,8 @@ def _boxes(data: bytes) -> bool:
     at = 0
     for _ in range(_MOST):
         if at == len(data):
-            return False
+            # Between two boxes, before any pixels.
+            return not any(kind in data for kind in (b"mdat", b"idat", b"jp2c"))
         size, kind = struct.unpack_from(">I4s", data, at)
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, at + 8)
@@ -147,7 +162,16 @@ def _boxes(data: bytes) -> bool:
 
 
 def _codestream(data: bytes) -> bool:
-    return not data.endswith(b"\xff\xd9")
+    return not data.endswith(_EOC)
+
+
+def has_end_of_codestream(data: bytes) -> bool:
+    """Returns whether a JPEG 2000 has its end marker.
+
+    OpenJPEG gives plain gray, and no error, for one that is cut before its first pixels. What is
+    coded never looks like a marker (ISO/IEC 15444-1, A.1.4), and the headers end at the first data.
+    """
+    return data.find(_EOC, data.find(_SOD)) >= 0
 
 
 def _netpbm(data: bytes) -> bool:

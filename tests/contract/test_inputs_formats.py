@@ -18,7 +18,7 @@ from beam_export.images import heif
 from beam_export.images.codecs import stated
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.pillow_encoder import PillowEncoder
-from beam_export.images.transcode import transcode_batch
+from beam_export.images.transcode import transcode_batch, without_encoding
 from beam_export.samples import EncodedImage
 from beam_export.sources.entries import Listed
 
@@ -100,6 +100,32 @@ def cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "ends before it should" in message or "lost data" in message
 
 
+def without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, most in (("PNG", 20), ("GIF", 1)):
+        whole = save(RGB, kind)
+        for missing in range(1, most + 1):
+            assert exported(whole[:-missing]).data == exported(whole).data
+
+
+def first_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("GIF", "PNG"):
+        buffer = io.BytesIO()
+        RGB.save(buffer, kind, save_all=True, append_images=[RGB.rotate(180)])
+        whole = buffer.getvalue()
+        assert exported(whole[:-60]).data == exported(whole).data
+
+
+def jpeg_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "lost data" in failed(save(RGB, "JPEG")[:-2]).message
+
+
+def as_they_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for data in of_every_format():
+        found = without_encoding(data[:-30], "x", EncodeSpec(mode="never"))
+        assert isinstance(found, EncodedImage)
+        assert found.data == data[:-30]
+
+
 def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytearray(save(RGB, "PNG"))
     data[45:60] = bytes(15)
@@ -118,6 +144,10 @@ CHECKS: dict[str, Callable[[Path, Any], None]] = {
     r"JPEG 2000 in CIE L\*a\*b\* or another colour space that is not read": other_space,
     "a palette PNG without a palette": no_palette,
     "one of any format that is cut short": cut_short,
+    "a PNG without its last 20 bytes, or fewer; a GIF without its last one": without_end,
+    "a GIF or an animated PNG that is cut behind its first frame": first_frame,
+    "a JPEG without its end mark": jpeg_without_end,
+    "anything under `--encode=never`": as_they_came,
     "one of any format that is damaged otherwise": damaged,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 
@@ -13,10 +14,13 @@ from PIL import Image, features
 from support.pictures import failed, smooth
 
 from beam_export.errors import SampleError
+from beam_export.images import header, pillow_decoder
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.header import sniff
 from beam_export.images.pillow_encoder import PillowEncoder
+from beam_export.images.transcode import transcode_batch
 from beam_export.images.truncation import is_cut
+from beam_export.samples import EncodedImage
 
 #: By name, how Pillow writes them.
 WRITTEN = {
@@ -83,6 +87,70 @@ def test_one_that_is_cut_short_is_said_to_be(name: str, share: float) -> None:
     assert (
         "ends before it should: it was cut short" in error.message or "lost data" in error.message
     )
+
+
+@pytest.mark.parametrize("name", [*WRITTEN, "apng", "gif of two", "png without filters"])
+def test_wherever_one_is_cut_it_fails_or_has_all_its_pixels(name: str) -> None:
+    data = small(name)
+    whole, all_there, unsaid = pixels(data), [], []
+    for end in range(len(data)):
+        try:
+            found = pixels(data[:end])
+        except Exception as error:
+            said = header.failure("decode", error, data[:end]).error
+            unsaid += [] if said in ("TruncatedImage", "DamagedImage") else [(end, said)]
+            continue
+        assert np.array_equal(found, whole), end
+        all_there.append(len(data) - end)
+    # Shorter than any mark of a format is no image at all.
+    assert [one for one in unsaid if one[0] > 20] == []
+    # Of a PNG the end mark (12 bytes), and before it checksums (4 + 4), of a GIF a byte.
+    least = {"png": 20, "apng": 20, "png without filters": 20, "gif": 1, "gif of two": 200}
+    assert set(range(1, least.get(name, 0) + 1)) <= set(all_there)
+    assert len(all_there) <= least.get(name, 0) + 4 or name in ("gif of two", "apng")
+
+
+def small(name: str) -> bytes:
+    """Returns an image of few bytes, so that each cut of it can be tried."""
+    pictures = [
+        Image.fromarray(smooth()).resize((24, 16)).rotate(angle).convert(MODES.get(name, "RGB"))
+        for angle in (0, 180)
+    ]
+    target = io.BytesIO()
+    more = {"save_all": True, "append_images": pictures[1:]}
+    if name == "heic":
+        pytest.importorskip("pillow_heif").from_pillow(pictures[0]).save(target)
+    elif name == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    elif name == "png without filters":
+        pictures[0].save(target, "PNG", compress_level=0)
+    elif name in ("apng", "gif of two"):
+        pictures[0].save(target, "PNG" if name == "apng" else "GIF", **more)
+    else:
+        pictures[0].save(target, **WRITTEN[name])
+    return target.getvalue()
+
+
+def pixels(data: bytes) -> np.ndarray:
+    with contextlib.ExitStack() as held:
+        return np.asarray(pillow_decoder.decode(data, EncodeSpec(), held).picture)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF"])
+@pytest.mark.parametrize("mode", ["auto", "always", "never"])
+def test_one_without_its_end_mark_is_exported_as_it_would_be_with_it(kind: str, mode: str) -> None:
+    target = io.BytesIO()
+    Image.fromarray(smooth()).save(target, kind)
+    data = target.getvalue()
+    cut = data[: -20 if kind == "PNG" else -1]
+    encoder = PillowEncoder(EncodeSpec(mode=mode), threads=1)
+    encoder.open()
+    whole, found = transcode_batch([data, cut], ["x", "x"], encoder)
+    encoder.close()
+    assert isinstance(whole, EncodedImage)
+    assert isinstance(found, EncodedImage)
+    # Where nothing is decoded, the bytes are those that came.
+    assert found.data == (cut if mode == "never" else whole.data)
 
 
 @pytest.mark.parametrize("data", PLAIN)
