@@ -78,7 +78,7 @@ def read(layout: Layout) -> np.ndarray | None:
     try:
         with contextlib.ExitStack() as held:
             picture = decode(data, EncodeSpec(), held).picture
-    except (OSError, SampleError):
+    except (OSError, ValueError, SampleError):
         return None
     pixels = np.asarray(picture).astype(float)
     return pixels if pixels.ndim == 3 else pixels[..., None]
