@@ -29,6 +29,7 @@ from beam_export.errors import SampleError
 from beam_export.images import heif, netpbm
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.jpeg import segments as jpeg_segments
+from beam_export.images.libtiff import silence_libtiff
 from beam_export.images.truncation import is_cut
 from beam_export.samples import MISSING_CODEC, TRUNCATED_IMAGE, UNDECODABLE_IMAGE
 
@@ -95,6 +96,11 @@ _NAMES = {
     **dict.fromkeys(("jp2", "j2k"), "JPEG 2000"),
 }
 _ADDRESS = re.compile(r"<[^<>]* at 0x[0-9A-Fa-f]+>")
+#: What Pillow says in numbers, in words.
+_WORDS = (
+    (re.compile(r"decoder error -?[0-9]+"), "its compressed data is damaged"),
+    (re.compile(r"image file is truncated.*"), "its data ends too early"),
+)
 _PIXELS = re.compile(r"\((\d+) pixels\)")
 _IMAGE_WIDTH, _IMAGE_LENGTH = 256, 257
 
@@ -257,15 +263,17 @@ def failure(stage: str, error: Exception, data: bytes = b"") -> SampleError:
         return SampleError(stage, TRUNCATED_IMAGE, text)
     if isinstance(error, UnidentifiedImageError):
         said = "its header cannot be read"
+    said = next((words for pattern, words in _WORDS if pattern.fullmatch(said)), said)
     text = f"the {name} cannot be decoded: it is damaged, or of a kind that is not read here"
     return SampleError(stage, UNDECODABLE_IMAGE, f"{text} ({said or type(error).__name__})")
 
 
 def silence_pillow() -> None:
-    """Silences Pillow's warnings, in the whole process since filters are not per thread.
+    """Silences Pillow and libtiff, in the whole process since filters are not per thread.
 
     They are about damaged metadata, and about images that `check_pixels` refuses: a line for each
     of millions of images, where each is a failure already or does not matter. Where a process
     turns warnings into errors, they would be raised.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    silence_libtiff()
