@@ -190,6 +190,8 @@ class SampleRef(NamedTuple):
         typed: names of metadata whose types a schema declares (`Samples.columns`), so that they are
             not inferred from the values.
         earlier: set if the sample comes from an earlier export by this tool.
+        joined: (path of a table, names of the metadata that its row has added) of each table that
+            declares no types, for messages.
     """
 
     order: bytes
@@ -203,6 +205,7 @@ class SampleRef(NamedTuple):
     probed: Probed | None = None
     typed: tuple[str, ...] = ()
     earlier: Earlier | None = None
+    joined: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class Failure(NamedTuple):

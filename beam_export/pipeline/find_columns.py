@@ -104,9 +104,8 @@ def _choose(declared: tuple[bytes, str], choice: ColumnChoice) -> tuple[bytes, s
 def _infer(types: ColumnTypes, block: bytes) -> None:
     """Adds what the values of a block's samples show."""
     for packed in open_block(block).refs():
-        metadata, path = untyped_metadata(packed)
-        if metadata:
-            types.add(metadata, path or packed.id)
+        for metadata, where in untyped_metadata(packed):
+            types.add(metadata, where)
 
 
 def _declare(types: ColumnTypes, declared: tuple[bytes, str]) -> None:

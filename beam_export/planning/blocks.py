@@ -120,8 +120,9 @@ def _body(ref: SampleRef, key: int) -> bytes:
     stored = tuple(ref.stored) if ref.stored else None
     probed = tuple(ref.probed) if ref.probed else None
     earlier = tuple(ref.earlier) if ref.earlier else None
-    # The names in `typed` are those of `metadata`: pickled once, as they are the same objects.
-    facts = (stored, probed, ref.typed, earlier)
+    # The names in `typed` and `joined` are those of `metadata`: pickled once, as they are the same
+    # objects.
+    facts = (stored, probed, ref.typed, earlier, ref.joined)
     body = (key, ref.path, tuple(ref.image), fields, ref.metadata, ref.size, *facts)
     return pickle.dumps(body, protocol=5)
 
@@ -138,7 +139,7 @@ def _weight(ref: SampleRef) -> int:
 def unpack_ref(packed: PackedRef) -> SampleRef:
     """Returns the ref that `pack_ref` packed."""
     _, path, image, fields, metadata, size, *facts = pickle.loads(packed.body)
-    stored, probed, typed, earlier = facts
+    stored, probed, typed, earlier, joined = facts
     return SampleRef(
         packed.order,
         packed.id,
@@ -151,6 +152,7 @@ def unpack_ref(packed: PackedRef) -> SampleRef:
         Probed(*probed) if probed else None,
         typed,
         Earlier(*earlier) if earlier else None,
+        joined,
     )
 
 
@@ -171,15 +173,18 @@ def with_probed(packed: PackedRef, probed: Probed) -> PackedRef:
     return packed._replace(body=_body(unpack_ref(packed)._replace(probed=probed), key))
 
 
-def untyped_metadata(packed: PackedRef) -> tuple[dict[str, Any], str]:
-    """Returns the metadata whose types no schema declares, and the path of where they are from.
+def untyped_metadata(packed: PackedRef) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields the metadata whose types no schema declares, by where they are from.
 
     At a third of the cost of unpacking the ref.
     """
-    _, path, _, _, metadata, *_, typed, _ = pickle.loads(packed.body)
+    _, path, _, _, metadata, *_, typed, _, joined = pickle.loads(packed.body)
     if typed:
         metadata = {name: value for name, value in metadata.items() if name not in typed}
-    return metadata, path
+    for table, names in joined:
+        yield {one: metadata.pop(one) for one in names}, f"{table}, the row of {packed.id!r}"
+    if metadata:
+        yield metadata, path or packed.id
 
 
 def metadata_of(packed: PackedRef) -> dict[str, Any]:

@@ -238,6 +238,8 @@ def _with_row(
         return packed
     columns.update(values)
     more = ref._replace(metadata={**ref.metadata, **values}, typed=(*ref.typed, *row.typed))
+    if row.table and values:
+        more = more._replace(joined=(*ref.joined, (row.table, tuple(values))))
     return with_change(packed, more)
 
 

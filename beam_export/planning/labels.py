@@ -126,8 +126,17 @@ def _labelled(packed: PackedRef, numbers: Mapping[str, int], by_path: bool) -> P
         data = str(number).encode()
         member = Member("cls", "", WHOLE, len(data), data)
         fields = tuple(sorted((*fields, member), key=lambda field: field.ext))
-    typed = tuple(_stored(name) for name in ref.typed)
-    return with_change(packed, ref._replace(metadata=metadata, fields=fields, typed=typed))
+    changed = ref._replace(
+        metadata=metadata,
+        fields=fields,
+        typed=_all_stored(ref.typed),
+        joined=tuple((table, _all_stored(names)) for table, names in ref.joined),
+    )
+    return with_change(packed, changed)
+
+
+def _all_stored(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(_stored, names))
 
 
 def _stored(name: str) -> str:

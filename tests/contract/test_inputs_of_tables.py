@@ -25,7 +25,7 @@ from beam_export.metadata.features import features_of, with_features
 from beam_export.metadata.schema import ColumnTypes
 from beam_export.metadata.to_arrow import ColumnBuilder
 from beam_export.options import ExportOptions
-from beam_export.planning.blocks import PackedRef, pack_ref, unpack_ref
+from beam_export.planning.blocks import PackedRef, pack_ref, unpack_ref, untyped_metadata
 from beam_export.planning.duplicates import (
     Decisions,
     DuplicateId,
@@ -48,7 +48,7 @@ from beam_export.sources.tables.encoding import UTF8
 from beam_export.sources.tables.folder_tables import FolderRow, columns_of
 from beam_export.sources.tables.formats import BadRow, TableError
 from beam_export.sources.tables.id_lists import read_ids
-from beam_export.sources.tables.lookup import LookupRow, unpack_rows
+from beam_export.sources.tables.lookup import LookupRow, keyed_rows, unpack_rows
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.refs import (
     TablePlace,
@@ -328,6 +328,15 @@ def surrogates_are_mended() -> None:
 
 def two_types_are_refused() -> None:
     refused(lambda: types_of({"a": 1}, {"a": "x"}), "--text_columns=a.*--drop_columns=a")
+    tables = [
+        keyed_rows([(0, {"k": ident, "a": value})], "k", typed=False, uri=uri)
+        for ident, value, uri in (("x", 1, "t.csv"), ("y", "z", "u.jsonl"))
+    ]
+    types = ColumnTypes()
+    for ref in join_bucket([sample("x"), sample("y")], tables=tables)[0]:
+        for metadata, where in untyped_metadata(ref):
+            types.add(metadata, where)
+    refused(types.finish, r"t\.csv, the row of 'x'.*u\.jsonl, the row of 'y'.*--text_columns=a")
 
 
 def text_columns_are_json() -> None:

@@ -62,11 +62,13 @@ class LookupRow(NamedTuple):
         key: as the table has it.
         values: column name to value, pickled; of an id alone, empty.
         typed: names of the columns whose types the table declares.
+        table: path of a file that declares none, for messages.
     """
 
     key: str
     values: bytes = b""
     typed: tuple[str, ...] = ()
+    table: str = ""
 
 
 def pack_rows(rows: Sequence[LookupRow]) -> bytes:
@@ -273,8 +275,12 @@ def _keyed_row(
             "whole number in each row."
         )
     rest = {name: value for name, value in values.items() if name != key}
-    names = tuple(rest) if typed else ()
-    return LookupRow(stored(str(ident)), pickle.dumps(rest, protocol=5), names)
+    return LookupRow(
+        key=stored(str(ident)),
+        values=pickle.dumps(rest, protocol=5),
+        typed=tuple(rest) if typed else (),
+        table="" if typed else uri,
+    )
 
 
 @contextlib.contextmanager

@@ -67,6 +67,7 @@ refs = st.builds(
     stored=st.none() | stored,
     probed=st.none() | st.builds(Probed, sizes, sizes, st.just("png")),
     typed=st.lists(st.text(max_size=5), max_size=2).map(tuple),
+    joined=st.just(()) | st.just((("t.csv", ("score",)),)),
 )
 
 
@@ -98,9 +99,13 @@ def test_types_come_back_too(ref: SampleRef) -> None:
 
 
 def test_untyped_metadata_is_what_no_schema_declares() -> None:
-    assert untyped_metadata(pack_ref(PLAIN)) == (PLAIN.metadata, PLAIN.path)
+    assert list(untyped_metadata(pack_ref(PLAIN))) == [(PLAIN.metadata, PLAIN.path)]
     typed = PLAIN._replace(typed=("score", "other"))
-    assert untyped_metadata(pack_ref(typed)) == ({"label": "cat"}, PLAIN.path)
+    assert list(untyped_metadata(pack_ref(typed))) == [({"label": "cat"}, PLAIN.path)]
+    joined = typed._replace(joined=(("t.csv", ("label",)),))
+    where = "t.csv, the row of 'cats/1'"
+    assert list(untyped_metadata(pack_ref(joined))) == [({"label": "cat"}, where)]
+    assert sample_digest(joined) == sample_digest(PLAIN)
     # It changes the schema, not the samples.
     assert sample_digest(typed) == sample_digest(PLAIN)
 

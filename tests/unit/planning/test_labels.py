@@ -139,10 +139,14 @@ def test_a_sample_with_a_cls_of_its_own_is_refused() -> None:
 
 
 def test_columns_of_those_names_are_kept_under_others() -> None:
-    before = packed(ref("a/0", metadata={"label": "x", "cls": 3, "m": 1}, typed=("label", "m")))
+    columns = {"label": "x", "cls": 3, "m": 1}
+    before = packed(
+        ref("a/0", metadata=columns, typed=("label", "m"), joined=(("t.csv", ("cls",)),))
+    )
     (after,) = map(unpack_ref, labelled(before, {"a": 0}, False))
     assert after.metadata == {"input_label": "x", "input_cls": 3, "m": 1, "label": "a", "cls": 0}
     assert after.typed == ("input_label", "m")
+    assert after.joined == (("t.csv", ("input_cls",)),)
 
 
 @pytest.mark.parametrize("name", ["label", "cls"])
