@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
 from beam_export.cli.parser import FlagParser, add_flags, with_underscores
-from beam_export.cli.unknown_flags import refuse_unknown
+from beam_export.cli.unknown_flags import refuse_labels_of_jobs, refuse_unknown
 from beam_export.declaration import Option, declared, option
 from beam_export.errors import InputError
 from beam_export.option_groups.run import PLACES, RUN, InputFormat
@@ -189,11 +189,13 @@ def parse_export(argv: Sequence[str]) -> ExportCommand:
         InputError: if one is wrong or missing, or neither of this tool nor of Beam.
     """
     argv = with_underscores(argv, {one.name for one in export_flags()})
+    refuse_labels_of_jobs(argv)
     # A flag that is mistyped is missing too: what is there is the better thing to name.
     parsed, rest = export_parser(complete=False).parse_known_args(argv)
     # The commonest of Beam's flags is known here, since loading Beam takes a while.
     if rest and not _WORKERS.fullmatch(" ".join(rest)):
-        refuse_unknown("export", rest, parsed, names=_names())
+        choices = {one.name: one.choices for one in export_flags() if one.choices}
+        refuse_unknown("export", rest, parsed, names=_names(), choices=choices)
     parsed, rest = export_parser().parse_known_args(argv)
     given = vars(parsed)
     options = ExportOptions(**{name: given.pop(name) for name in declared(ExportOptions)})

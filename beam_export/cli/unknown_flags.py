@@ -1,11 +1,15 @@
-"""Refuses flags and paths that neither this tool nor Beam knows, by what was probably meant."""
+"""Refuses flags and paths that neither this tool nor Beam knows, by what was probably meant.
+
+And a flag that Beam does know, and that is a letter away from one of ours whose value it has:
+`--label=folder` would name a job on Dataflow, and make no classes.
+"""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from beam_export.cli.parser import FlagParser
@@ -14,7 +18,10 @@ from beam_export.errors import InputError
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
-__all__ = ["refuse_unknown"]
+__all__ = ["refuse_labels_of_jobs", "refuse_unknown"]
+
+#: How like a name of Beam's is to one of ours that is a letter away, and a value to a choice.
+_A_LETTER, _A_CHOICE = 0.85, 0.75
 
 
 def refuse_unknown(
@@ -23,6 +30,7 @@ def refuse_unknown(
     parsed: argparse.Namespace,
     *,
     names: Mapping[str, Sequence[str]],
+    choices: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Refuses flags that Beam does not know either, which it would ignore with a warning.
 
@@ -31,6 +39,7 @@ def refuse_unknown(
         rest: what is left of the arguments without the flags of this tool.
         parsed: those flags.
         names: of all flags of this tool, by command.
+        choices: of those flags of the command that have some, by name.
 
     Raises:
         InputError: if there are any.
@@ -50,6 +59,41 @@ def refuse_unknown(
         )
     if unknown:
         raise InputError(_without_flags(command, unknown, parsed))
+    for name, value in _values(rest):
+        _refuse_near(name, value, choices or {})
+
+
+def refuse_labels_of_jobs(argv: Sequence[str]) -> None:
+    """Refuses labels of a job on Dataflow in `--labels`, which is another flag here.
+
+    Raises:
+        InputError: if there are any: it says how to give them.
+    """
+    for name, value in _values(argv):
+        if name == "labels" and ("=" in value or "{" in value):
+            raise InputError(
+                f"--labels={value} is no way to label images, which is --labels=folder: labels of "
+                "a job on Dataflow are given by --label=key=value."
+            )
+
+
+def _values(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yields the names of flags with their values, which may be arguments of their own."""
+    for one, after in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = one.partition("=")
+        if name.startswith("--"):
+            yield name.removeprefix("--"), value if equals else after
+
+
+def _refuse_near(name: str, value: str, choices: Mapping[str, Sequence[str]]) -> None:
+    """Refuses a flag of Beam's that is a letter away from one of ours, with a value of ours."""
+    for ours in difflib.get_close_matches(name, choices, n=1, cutoff=_A_LETTER):
+        meant = difflib.get_close_matches(value, choices[ours], n=1, cutoff=_A_CHOICE)
+        if meant and "=" not in value:
+            raise InputError(
+                f"--{name}={value} is a flag of Beam's, and does nothing to images: write "
+                f"--{ours}={meant[0]}; for Beam, as key=value, --{name}={value}=."
+            )
 
 
 def _nearest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.flags import refused
+from support.flags import parse, refused
 
 from beam_export.cli.flags import (
     parse_export,
@@ -73,6 +73,28 @@ def test_paths_without_a_flag_are_answered_by_the_command_that_was_meant(
 def test_a_pattern_that_the_shell_has_expanded_is_to_be_quoted() -> None:
     sentence = said("--input", *(f"{number}.jpg" for number in range(9)), "--output_dir", "out")
     assert sentence.startswith("1.jpg 2.jpg 3.jpg ... are given without a flag: if the shell")
+
+
+@pytest.mark.parametrize("flags", [["--label=folder"], ["--label", "folder"], ["--label=Folder"]])
+def test_a_flag_of_beams_with_a_value_of_ours_is_answered_by_ours(flags: list[str]) -> None:
+    sentence = refused(*flags)
+    assert sentence.startswith("--label=")
+    assert "does nothing to images: write --labels=folder; for Beam, as key=value," in sentence
+
+
+@pytest.mark.parametrize("label", ["team=vision", "folder=", "vision", '{"folder": "x"}'])
+@pytest.mark.parametrize("runner", [[], ["--runner=DataflowRunner"]])
+def test_labels_of_a_job_go_to_beam(label: str, runner: list[str]) -> None:
+    flags = [*runner, f"--label={label}", "--network=folder", "--experiments=folder"]
+    found = parse(*flags)
+    assert found.beam_flags == flags
+    assert found.options.labels == "none"
+    assert parse("--labels", "folder", "--label", label).options.labels == "folder"
+
+
+@pytest.mark.parametrize("flags", [["--labels=team=x"], ["--labels", '{"team": "x"}']])
+def test_labels_of_a_job_in_the_flag_of_ours_are_answered_by_that_of_beam(flags: list[str]) -> None:
+    assert refused(*flags).endswith("a job on Dataflow are given by --label=key=value.")
 
 
 def test_a_flag_of_another_command_is_named_as_such() -> None:
