@@ -353,5 +353,9 @@ def plan(facts: Mapping[str, Any], *, resizes: bool = False, cores: int = 1) -> 
     )
     splits = split_lines(facts.get("splits", ()), facts.get("more_splits", 0))
     notes = note_lines(facts.get("read", {}))
-    said = (*splits, *notes, *join_lines(facts.get("lookups", ())))
+    passed_by = dict(facts.get("skipped", {}))
+    if more := facts.get("more_skipped", 0):
+        passed_by["of other kinds"] = more
+    skipped = [f"  passed by: {describe_skipped(passed_by)}"] * bool(passed_by)
+    said = (*splits, *notes, *join_lines(facts.get("lookups", ())), *skipped)
     return "\n".join([line, *map(shown, said), guess])

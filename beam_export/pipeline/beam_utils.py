@@ -189,6 +189,27 @@ def elements_of(name: str, sides: Mapping[str, Iterable[Any]]) -> list[Any]:
     return list(itertools.chain.from_iterable(found))
 
 
+class CountedKinds:
+    """Counts files by what they are; merged in any order."""
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, kind: str) -> None:
+        self.counts[kind] += 1
+
+    def merge(self, other: CountedKinds) -> None:
+        self.counts.update(other.counts)
+
+
+def count_kinds(skipped: Iterable[PCollection[str]]) -> list[PCollection[CountedKinds]]:
+    """Returns one count per bundle of each of some collections of kinds of files."""
+    return [
+        one | f"CountSkipped{number}" >> beam.ParDo(MergeBundle(CountedKinds, CountedKinds.add))
+        for number, one in enumerate(skipped)
+    ]
+
+
 class GroupInBundle(beam.DoFn):
     """Yields (key, packed values): the values that one bundle has for a key leave together.
 

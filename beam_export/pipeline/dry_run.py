@@ -12,7 +12,14 @@ from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
-from beam_export.pipeline.beam_utils import CallOnce, elements_of, merge_parts, sides_of
+from beam_export.pipeline.beam_utils import (
+    CallOnce,
+    CountedKinds,
+    count_kinds,
+    elements_of,
+    merge_parts,
+    sides_of,
+)
 from beam_export.pipeline.plan_shards import AssignKeys, OnPlan, PlanShards
 from beam_export.pipeline.read_samples import ReadSamples
 from beam_export.pipeline.select_samples import ChooseSamples
@@ -31,6 +38,8 @@ __all__ = ["DryRun"]
 
 #: Examples of each count that are reported, and letters of one.
 _EXAMPLES, _LETTERS = 3, 400
+#: Kinds of files that are passed by and reported, the commonest first: a datagram again.
+_KINDS = 100
 
 
 @dataclasses.dataclass
@@ -90,6 +99,7 @@ class DryRun(beam.PTransform):
             options=self.options,
             progress_address=self.progress_address,
             **sides_of("tallies", (*chosen.tallies, *samples.notes)),
+            **sides_of("skipped", count_kinds(samples.skipped)),
         )
 
     def _read(self) -> ReadSamples:
@@ -110,15 +120,18 @@ def _report(
     sums: Iterable[tuple[str, int]],
     options: ExportOptions,
     progress_address: str | None,
-    **tallies: Iterable[Tally],
+    **others: Iterable[Any],
 ) -> None:
     counts: collections.Counter[str] = collections.Counter()
     for name, count in sums:
         counts[name] += count
-    tally = merge_parts(elements_of("tallies", tallies), Tally)
+    tally = merge_parts(elements_of("tallies", others), Tally)
+    skipped = merge_parts(elements_of("skipped", others), CountedKinds).counts
     notes = {
         "lookups": [_shortened(step) for step in lookup_steps(options, tally)],
         "read": _shortened(read_notes(tally)),
+        "skipped": dict(skipped.most_common(_KINDS)),
+        "more_skipped": skipped.total() - sum(n for _, n in skipped.most_common(_KINDS)),
     }
     progress.report(progress_address, {**counts, "filtered": tally.dropped, **notes})
 

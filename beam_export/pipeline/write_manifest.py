@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -18,7 +17,8 @@ from beam_export.pipeline import progress
 from beam_export.pipeline.announce import announced
 from beam_export.pipeline.beam_utils import (
     AnySides,
-    MergeBundle,
+    CountedKinds,
+    count_kinds,
     elements_of,
     merge_parts,
     sides_of,
@@ -66,11 +66,8 @@ class WriteManifest(beam.PTransform):
     companions: Sequence[PCollection[bool]] | None
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[Manifest]:
-        # _Kinds, one per bundle: files by what they are
-        skipped = [
-            one | f"CountSkipped{number}" >> beam.ParDo(MergeBundle(_Kinds, _Kinds.add))
-            for number, one in enumerate(self.skipped)
-        ]
+        # CountedKinds, one per bundle: files by what they are
+        skipped = count_kinds(self.skipped)
         rules = self.planned.rules
         finish = beam.ParDo(
             _Finish(self.run, self.started, self.companions is not None),
@@ -122,7 +119,7 @@ class _Finish(AnySides):
             ranked=ranked,
             source_failures=elements_of("source_failures", others),
             probe_failures=elements_of("probe_failures", others),
-            skipped=merge_parts(elements_of("skipped", others), _Kinds).counts,
+            skipped=merge_parts(elements_of("skipped", others), CountedKinds).counts,
             tally=merge_parts(elements_of("tallies", others), Tally),
             rules=MemberRules.unpack(rules),
         )
@@ -131,19 +128,6 @@ class _Finish(AnySides):
         yield write_manifest(
             self._run, outcome, columns=schema, from_json=from_json, started=self._started
         )
-
-
-class _Kinds:
-    """Counts files by what they are; merged in any order."""
-
-    def __init__(self) -> None:
-        self.counts: collections.Counter[str] = collections.Counter()
-
-    def add(self, kind: str) -> None:
-        self.counts[kind] += 1
-
-    def merge(self, other: _Kinds) -> None:
-        self.counts.update(other.counts)
 
 
 def write_manifest(

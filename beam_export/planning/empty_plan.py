@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Iterable, Mapping
 
 from beam_export.errors import InputError
@@ -10,9 +11,12 @@ from beam_export.samples import Failure
 from beam_export.shards.meta_files import list_failures
 from beam_export.shards.output import Output
 from beam_export.shards.reasons import describe_failures, remedy_of
+from beam_export.sources.entries import IMAGE_SUFFIXES, source_kind
 
 __all__ = ["describe_skipped", "nothing_to_plan"]
 
+#: What hidden files are counted as.
+_HIDDEN = "(hidden)"
 _PACKED = "unpack them first, and give the directory; of archives only tars are read"
 _RAW = "have them developed first, as JPEG, PNG or TIFF"
 #: What to do with files that are no input, by their kind.
@@ -30,9 +34,20 @@ _ADVICE = {
         "write the table as .parquet, .csv or .jsonl, with the path or the bytes of an image in "
         "each row",
     ),
-    "(hidden)": "name a hidden file or directory outright, if it is meant",
-    "(FIFO)": "give regular files",
+    _HIDDEN: "name a hidden file or directory outright, if it is meant",
+    "(an export)": "name the directory of an export outright, if it is meant",
+    "(link to a directory above itself)": "name the directory that a link leads to",
+    **dict.fromkeys(
+        ("(FIFO)", "(socket)", "(character device)", "(block device)"), "give regular files"
+    ),
 }
+#: Of tars and tables, and of images, that were passed by though their kind is read.
+_UNDERSCORED = (
+    "leave --input_format out, and name a directory that begins with _ outright, if it is meant"
+)
+_OTHER_FORMAT = "leave --input_format out"
+#: Advices that are given at once.
+_MOST_ADVICES = 3
 
 
 def nothing_to_plan(
@@ -91,8 +106,26 @@ def describe_skipped(kinds: Mapping[str, int]) -> str:
 
 
 def _advice(kinds: Mapping[str, int]) -> str:
-    """Returns what to do about the kind of files that there are most of and that can be helped."""
-    for kind, _ in sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0])):
-        if kind in _ADVICE:
-            return _ADVICE[kind]
-    return "give a directory, a file or a pattern with images in it"
+    """Returns what to do about the kinds of files that can be helped, those of most files first.
+
+    Where several advices are given, each names its kinds. What is hidden comes last: it is seldom
+    meant.
+    """
+    ranked = sorted(kinds.items(), key=lambda kind: (kind[0] == _HIDDEN, -kind[1], kind[0]))
+    advices: dict[str, list[str]] = {}
+    for kind, _ in ranked:
+        if advice := _ADVICE.get(kind) or _of_what_is_read(kind):
+            advices.setdefault(advice, []).append(kind)
+    if not advices:
+        return "give a directory, a file or a pattern with images in it"
+    if len(advices) == 1:
+        return next(iter(advices))
+    most = itertools.islice(advices.items(), _MOST_ADVICES)
+    return "; ".join(f"of {' and '.join(found)}, {advice}" for advice, found in most)
+
+
+def _of_what_is_read(kind: str) -> str | None:
+    """Returns what to do about files of a suffix that is read, and that were passed by."""
+    if source_kind(f"x{kind}") is not None:
+        return _UNDERSCORED
+    return _OTHER_FORMAT if kind.removeprefix(".") in IMAGE_SUFFIXES else None

@@ -266,10 +266,15 @@ def test_dry_run_writes_nothing(
 ) -> None:
     out = tmp_path / "below" / "out"
     flags = ["--input", str(images), "--output_dir", str(out), "--images_per_tar=3"]
+    (images / ".x").mkdir()
+    for name in (".DS_Store", ".x/0.jpg", "notes.md", "more.md"):
+        (images / name).write_bytes(b"x")
     assert main([*flags, "--dry_run"]) == 0
     said = capsys.readouterr().out
     for words in ("7 images in 3 shards", "6 copied", "1 encoded", "nothing was written"):
         assert words in said
+    passed_by = next(line for line in said.splitlines() if "passed by" in line)
+    assert passed_by == "  passed by: 2 (hidden), 2 .md"
     assert not (tmp_path / "below").exists()
 
 

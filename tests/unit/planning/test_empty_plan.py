@@ -60,6 +60,15 @@ def empty(*skipped: str) -> str:
         ([".mp4"], "1 .mp4", "take frames"),
         ([".xlsx"], "1 .xlsx", "write the table as .parquet, .csv or .jsonl"),
         (["(hidden)"] * 2, "2 (hidden)", "name a hidden file or directory outright"),
+        (["(socket)"], "1 (socket)", "give regular files"),
+        (["(an export)"], "1 (an export)", "name the directory of an export outright"),
+        (
+            ["(link to a directory above itself)"],
+            "1 (link to a directory above itself)",
+            "leads to",
+        ),
+        ([".tar", ".csv", ".csv"], "2 .csv, 1 .tar", "a directory that begins with _"),
+        ([".jpg", ".png", ".png"], "2 .png, 1 .jpg", "leave --input_format out"),
         ([".md", "(no suffix)"], "1 (no suffix), 1 .md", "give a directory, a file or a pattern"),
     ],
 )
@@ -67,6 +76,17 @@ def test_what_is_there_is_said_and_what_to_do(kinds: list[str], there: str, advi
     sentence = empty(*kinds)
     assert sentence.startswith(f"the input holds no image that can be exported, only {there}: ")
     assert advice in sentence
+
+
+def test_each_kind_that_can_be_helped_has_its_advice_and_what_is_hidden_comes_last() -> None:
+    said = empty(*["(hidden)"] * 9, ".zip", ".rar", ".md", ".jxl", ".jxl")
+    assert said.partition(": ")[2] == (
+        "of .jxl, convert them first, as JPEG or PNG; of .rar and .zip, unpack them first, and "
+        "give the directory; of archives only tars are read; of (hidden), name a hidden file or "
+        "directory outright, if it is meant."
+    )
+    # More of them would be a page.
+    assert "xlsx" not in empty(*[".zip"] * 4, *[".jxl"] * 3, *[".mp4"] * 2, ".xlsx").split(": ")[1]
 
 
 def test_an_empty_directory_is_said_to_be() -> None:
