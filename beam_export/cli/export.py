@@ -36,7 +36,7 @@ from beam_export.naming import ShardNames
 from beam_export.pipeline import progress
 from beam_export.pipeline.dry_run import DryRun
 from beam_export.pipeline.export import ExportImages
-from beam_export.pipeline.list_inputs import OTHER_KINDS
+from beam_export.pipeline.listed_items import OTHER_KINDS
 from beam_export.planning.spill_files import spilling
 from beam_export.shards.index_owners import find_kept
 from beam_export.shards.leftovers import find_card
@@ -131,6 +131,7 @@ def _export_locally(
             cautious=look.alone or losses == _LOSSES,
             cores=idle_cores,
             kinds=kinds,
+            in_parts=look.many,
         )
 
     def again(error: Exception) -> bool:

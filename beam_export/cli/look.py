@@ -8,7 +8,7 @@ from typing import NamedTuple
 from beam_export.cli.flags import ExportCommand
 from beam_export.cli.system_limits import usable_cores
 from beam_export.planning.small_input import is_copied_at_once
-from beam_export.sources.contents import kinds_by_names, look_at
+from beam_export.sources.contents import look_at, look_at_names
 from beam_export.sources.patterns import parse_inputs
 
 __all__ = ["Look", "look_first", "needs_workers"]
@@ -23,10 +23,12 @@ class Look(NamedTuple):
     Attributes:
         kinds: what the input can hold; None if it has not been looked at.
         alone: whether this process copies all of it sooner than workers could start.
+        many: whether there are so many files that several workers list them sooner.
     """
 
     kinds: frozenset[str] | None
     alone: bool
+    many: bool = False
 
 
 def look_first(command: ExportCommand) -> Look:
@@ -39,9 +41,12 @@ def look_first(command: ExportCommand) -> Look:
         return Look(None, alone=False)
     patterns = parse_inputs(command.input)
     contents = look_at(patterns, command.options.output_dir, command.options.input_format)
-    kinds = kinds_by_names(patterns) if contents is None else contents.kinds
     chosen = any(_given(command.beam_flags, flag) is not None for flag in (_NUMBER, _MODE))
-    return Look(kinds, alone=not chosen and is_copied_at_once(contents, command.options))
+    alone = not chosen and is_copied_at_once(contents, command.options)
+    if contents is not None:
+        return Look(contents.kinds, alone=alone)
+    names = look_at_names(patterns)
+    return Look(names.kinds, alone=alone, many=names.many)
 
 
 def needs_workers(command: ExportCommand, look: Look) -> bool:

@@ -168,6 +168,8 @@ class ExportImages(beam.PTransform):
         cores: what the worker processes share, if they are of this machine.
         kinds: what the input can hold (`contents.ALL_KINDS`), if that is known; if it then holds
             something else, the run fails.
+        in_parts: whether the folders of an input are listed by several workers: there are many
+            files.
     """
 
     input: str
@@ -178,6 +180,7 @@ class ExportImages(beam.PTransform):
     cautious: bool = False
     cores: Cores | None = None
     kinds: frozenset[str] | None = None
+    in_parts: bool = False
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> ExportResult:
         patterns = parse_inputs(self.input)
@@ -218,6 +221,7 @@ class ExportImages(beam.PTransform):
             kinds=kinds,
             columns=self.options.columns,
             joins_folders=joins_folders(kinds, self.options),
+            in_parts=self.in_parts,
         )
 
 

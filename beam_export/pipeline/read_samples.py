@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apache_beam as beam
-from apache_beam.pvalue import DoOutputsTuple, PCollection
+from apache_beam.pvalue import AsSingleton, DoOutputsTuple, PCollection
 
 from beam_export.metadata.columns import ColumnChoice
 from beam_export.pipeline.beam_utils import split_failures
 from beam_export.pipeline.join_folders import FolderTables, ReadFolderTables
-from beam_export.pipeline.list_inputs import ListInputs
+from beam_export.pipeline.list_inputs import Listing, ListInputs
+from beam_export.pipeline.listed_items import Starts, open_listed
 from beam_export.pipeline.read_tables import ReadTables
 from beam_export.pipeline.read_tars import ReadTars, Spills
 from beam_export.pipeline.resources import spreads
 from beam_export.planning.join import Tally
 from beam_export.planning.order import source_key
-from beam_export.planning.spill_files import load
 from beam_export.samples import Failure, Member, SampleRef
 from beam_export.sources.contents import ALL_KINDS
 from beam_export.sources.json_metadata import MAX_JSON, with_json
@@ -75,6 +74,7 @@ class ReadSamples(beam.PTransform):
         kinds: what the inputs hold, if that is known: for other kinds there are no steps.
         columns: which columns are taken of what JSON and tables hold.
         joins_folders: whether tables in image folders are joined.
+        in_parts: whether several workers list one pattern (`ListInputs`).
     """
 
     patterns: list[Pattern]
@@ -87,15 +87,25 @@ class ReadSamples(beam.PTransform):
     kinds: frozenset[str] = ALL_KINDS
     columns: ColumnChoice = ColumnChoice()  # noqa: RUF009 (a tuple)
     joins_folders: bool = False
+    in_parts: bool = False
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
         for pattern in self.patterns:
             check_reachable("--input", pattern.path)
-        listed = self._list(pbegin)
-        found = Samples((), (listed.failures,), (listed.skipped,), (), (), True)
-        found = found._replace(notes=(listed.notes,))
+        listed = pbegin | ListInputs(
+            self.patterns,
+            self.exclude,
+            self.input_format,
+            progress_address=self.progress_address,
+            kinds=self.kinds,
+            joins=self.joins_folders,
+            drops_all=self.columns.drops_all,
+            encoding=self.table_encoding,
+            in_parts=self.in_parts,
+        )
+        found = Samples((), listed.failures, listed.skipped, (), (), True, notes=listed.notes)
         if "files" in self.kinds or not self.kinds:
-            found = _add_files(found, listed.blocks, self.columns)
+            found = _add_files(found, listed, self.columns)
         if tables := self.kinds & {"parquet", "table"}:
             read = ReadTables(
                 self.progress_address, self.table_encoding, spills=self.spills, kinds=tables
@@ -115,44 +125,22 @@ class ReadSamples(beam.PTransform):
             found = found._replace(folders=folders, skipped=(*found.skipped, *folders.skipped))
         return found
 
-    def _list(self, pbegin: beam.pvalue.PBegin) -> DoOutputsTuple:
-        list_inputs = ListInputs(
-            self.exclude,
-            self.input_format,
-            progress_address=self.progress_address,
-            kinds=self.kinds,
-            joins=self.joins_folders,
-            drops_all=self.columns.drops_all,
-            encoding=self.table_encoding,
-        )
-        # blocks: packed (pattern number, first position, [Listed, ...]); webdataset, tables,
-        # folder_tables: Source; skipped: str; failures: Failure; notes: Tally
-        return (
-            pbegin
-            | "Patterns" >> beam.Create(self.patterns)  # Pattern
-            | "ListInputs"
-            >> beam.ParDo(list_inputs).with_outputs(
-                "failures",
-                "skipped",
-                "notes",
-                "webdataset",
-                "tables",
-                "folder_tables",
-                main="blocks",
-            )
-        )
 
-
-def _add_files(found: Samples, blocks: PCollection[bytes], choice: ColumnChoice) -> Samples:
-    if spreads(blocks.pipeline):
-        blocks = blocks | "SpreadBlocks" >> beam.Reshuffle()
-    # refs: [SampleRef, ...]; failures: Failure
-    files: DoOutputsTuple = blocks | "MakeRefs" >> beam.ParDo(_MakeRefs(choice)).with_outputs(
-        "failures", main="refs"
-    )
-    return found._replace(
-        refs=(*found.refs, files.refs), failures=(*found.failures, files.failures)
-    )
+def _add_files(found: Samples, listed: Listing, choice: ColumnChoice) -> Samples:
+    for number, blocks in enumerate(listed.blocks):
+        # What parts of a listing hold back comes behind.
+        name = f"{number}" if number else ""
+        if spreads(blocks.pipeline):
+            blocks = blocks | f"SpreadBlocks{name}" >> beam.Reshuffle()
+        sides = [] if listed.starts is None else [AsSingleton(listed.starts)]
+        # refs: [SampleRef, ...]; failures: Failure
+        files: DoOutputsTuple = blocks | f"MakeRefs{name}" >> beam.ParDo(
+            _MakeRefs(choice), *sides
+        ).with_outputs("failures", main="refs")
+        found = found._replace(
+            refs=(*found.refs, files.refs), failures=(*found.failures, files.failures)
+        )
+    return found
 
 
 def _add_tables(found: Samples, tables: Mapping[str, Any]) -> Samples:
@@ -188,8 +176,8 @@ class _MakeRefs(beam.DoFn):
     def __init__(self, choice: ColumnChoice) -> None:
         self._choice = choice
 
-    def process(self, packed: bytes) -> Iterator[Any]:
-        number, position, plain = pickle.loads(load(packed))
+    def process(self, packed: bytes, starts: Starts | None = None) -> Iterator[Any]:
+        number, position, plain = open_listed(packed, starts)
         refs = [
             _make_ref(source_key(number, place), relative, image=Member(*image), fields=fields)
             for place, (relative, image, fields) in enumerate(plain, position)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import assert_never
+import dataclasses
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, assert_never
 
 from beam_export.sources.entries import (
     FOLDER_TABLES,
@@ -20,7 +22,9 @@ from beam_export.sources.entries import (
 )
 from beam_export.sources.own_exports import OwnExports
 
-__all__ = ["choose"]
+__all__ = ["Choice", "Held", "choose", "choose_held"]
+
+_Placed = TypeVar("_Placed", bound=tuple[Any, ...])
 
 #: What files of exports of ours are counted as, beside other images.
 _EXPORT = "(an export)"
@@ -34,6 +38,27 @@ _READ = {
 }
 
 
+@dataclasses.dataclass
+class Held:
+    """What of an input, or of a part of it, waits until all is known; with segments of the listing.
+
+    Attributes:
+        exported: files of exports of ours, and whether the directory of each is known as one's.
+        tables: that the input names.
+        near: tables near the images that it names.
+        folders: of the images that are no tar's.
+        images: whether there are images or tars.
+        anything: whether there is anything that the input names.
+    """
+
+    exported: list[tuple[int, Exported, bool]] = dataclasses.field(default_factory=list)
+    tables: list[tuple[int, Source]] = dataclasses.field(default_factory=list)
+    near: list[tuple[int, Source]] = dataclasses.field(default_factory=list)
+    folders: set[str] = dataclasses.field(default_factory=set)
+    images: bool = False
+    anything: bool = False
+
+
 def choose(found: Iterable[ListedItem], input_format: str) -> Iterator[Item]:
     """Yields the items of one input that are read, in order; all others as `Skipped`.
 
@@ -45,39 +70,94 @@ def choose(found: Iterable[ListedItem], input_format: str) -> Iterator[Item]:
         found: all that one input holds.
         input_format: as the flag.
     """
-    if input_format == "auto":
-        return _choose_auto(found)
-    plain = (item.item if isinstance(item, Exported) else item for item in found)
-    return _choose_given((item for item in plain if item is not None), input_format)
+    choice = Choice(input_format)
+    yield from choice.take(found)
+    yield from choose_held([choice.held()], input_format)
 
 
-def _choose_auto(found: Iterable[ListedItem]) -> Iterator[Item]:
-    # Held back to the end, since the last file of an input can be its first image.
-    tables = _Tables()
-    exported: list[Exported] = []
-    images = False
-    ours = OwnExports()
-    for item in found:
-        if isinstance(item, Exported):
-            # What is passed by in any case may be known as an export's by what is yet to come.
-            if ours.knows(item) or isinstance(item.item, Skipped):
-                exported.append(item)
+class Choice:
+    """Decides how the items of an input, or of a part of it, are read, and holds back the others.
+
+    Args:
+        input_format: as the flag.
+    """
+
+    def __init__(self, input_format: str) -> None:
+        self._format = input_format
+        self._ours = OwnExports()
+        self._exported: list[tuple[int, Exported]] = []
+        self._held = Held()
+
+    def take(self, found: Iterable[ListedItem], segment: int = 0) -> Iterator[Item]:
+        """Yields the items that are decided at once, in order.
+
+        Args:
+            found: the next items of the listing.
+            segment: of the listing that they are in: what is held back is sorted by it.
+        """
+        if self._format == "auto":
+            return self._take_auto(found, segment)
+        plain = (item.item if isinstance(item, Exported) else item for item in found)
+        return self._take_given((item for item in plain if item is not None), segment)
+
+    def held(self) -> Held:
+        """Returns what is held back: the last file of an input can be its first image."""
+        exported = [(at, one, self._ours.is_home(one.home)) for at, one in self._exported]
+        anything = self._held.anything or any(one.item is not None for _, one, _ in exported)
+        return dataclasses.replace(self._held, exported=exported, anything=anything)
+
+    def _take_auto(self, found: Iterable[ListedItem], segment: int) -> Iterator[Item]:
+        for item in found:
+            if isinstance(item, Exported):
+                # What is passed by in any case may be known as an export's by what is yet to come.
+                if self._ours.knows(item) or isinstance(item.item, Skipped):
+                    self._exported.append((segment, item))
+                    continue
+                if item.item is None:
+                    continue
+                item = item.item
+            if isinstance(item, FolderTable) or (isinstance(item, Source) and _is_table(item)):
+                self._hold_table(item, segment)
                 continue
-            if item.item is None:
+            self._note(item)
+            yield item
+
+    def _take_given(self, found: Iterable[Item], segment: int) -> Iterator[Item]:
+        kinds = _READ[self._format]
+        for item in found:
+            if isinstance(item, FolderTable) or (
+                isinstance(item, Source) and item.name in FOLDER_TABLES and self._format == "files"
+            ):
+                self._hold_table(item, segment)
                 continue
-            item = item.item
-        if isinstance(item, FolderTable) or (isinstance(item, Source) and _is_table(item)):
-            tables.add(item)
-            continue
+            self._note(item)
+            if isinstance(item, Source) and item.parquet is not None and "parquet" in kinds:
+                # Tables are asked for: the Parquet beside a tar is one then.
+                yield Skipped(skipped_kind(item.relative))
+                yield _table_of(item, item.parquet)
+            elif isinstance(item, Source) and item.kind not in kinds:
+                yield Skipped(skipped_kind(item.relative))
+            elif isinstance(item, Listed) and self._format != "files":
+                yield Skipped(skipped_kind(item.relative))
+                yield from (Skipped(f".{field.ext}") for field in item.fields)
+            else:
+                yield item
+
+    def _hold_table(self, table: Source | FolderTable, segment: int) -> None:
+        """Keeps a table that the input names, or one near the images that it names."""
+        if isinstance(table, FolderTable):
+            self._held.near.append((segment, table.source))
+        else:
+            self._held.tables.append((segment, table))
+            self._held.anything = True
+
+    def _note(self, item: Item) -> None:
+        self._held.anything = True
         if isinstance(item, Listed):
-            tables.add_image(item)
-        images = images or isinstance(item, (Listed, Source))
-        yield item
-    for one in exported:
-        if one.item is not None:
-            yield Skipped(_EXPORT) if images and ours.is_home(one.home) else one.item
-    only_tables = not images and not any(isinstance(one.item, Source) for one in exported)
-    yield from tables.read() if only_tables else tables.beside_images(ours)
+            self._held.folders.add(_folder(item.relative))
+            self._held.images = True
+        elif isinstance(item, Source):
+            self._held.images = True
 
 
 def _is_table(item: Source) -> bool:
@@ -90,60 +170,66 @@ def _is_table(item: Source) -> bool:
             assert_never(item.kind)
 
 
-class _Tables:
-    """The tables of an input, of which it is not known yet whether it holds images too."""
+def choose_held(parts: Sequence[Held], input_format: str) -> Iterator[Item]:
+    """Yields the items that the parts of an input have held back, now that all of it is known.
 
-    def __init__(self) -> None:
-        self._asked: list[Source] = []
-        self._near: list[Source] = []
-        # Of the images that are no tar's.
-        self._folders: set[str] = set()
+    Args:
+        parts: in any order.
+        input_format: as the flag.
+    """
+    if input_format != "auto":
+        if input_format == "files":
+            yield from _beside_images(parts, None)
+        return
+    images = any(part.images for part in parts)
+    exported = _sorted(one for part in parts for one in part.exported)
+    for _, one, at_home in exported:
+        if one.item is not None:
+            yield Skipped(_EXPORT) if images and at_home else one.item
+    if images or any(isinstance(one.item, Source) for _, one, _ in exported):
+        yield from _beside_images(parts, OwnExports())
+    else:
+        yield from (table for _, table in _sorted(one for part in parts for one in part.tables))
 
-    def add(self, table: Source | FolderTable) -> None:
-        """Adds a table that the input names, or one near the images that it names."""
-        if isinstance(table, FolderTable):
-            self._near.append(table.source)
+
+def _sorted(found: Iterable[_Placed]) -> list[_Placed]:
+    # Those of one segment are of one part, and in order there.
+    return sorted(found, key=operator.itemgetter(0))
+
+
+def _beside_images(
+    parts: Sequence[Held], ours: OwnExports | None
+) -> Iterator[FolderTable | Skipped]:
+    """Yields tables that are read for no images of their own: of image folders, or skips.
+
+    Of several in one folder none is taken: they would say different things of the same images.
+
+    Args:
+        parts: of the input.
+        ours: recognises tables that exports have left; None to count them as others.
+    """
+    folders: dict[str, list[FolderTable]] = {}
+    of_images = {folder for part in parts for folder in part.folders}
+    asked = [table for _, table in _sorted(one for part in parts for one in part.tables)]
+    written: frozenset[str] = frozenset()
+    if ours is not None:
+        written = ours.written(one.uri for one in asked if one.kind == "parquet")
+    for table in asked:
+        if of_images and table.name in FOLDER_TABLES:
+            folders.setdefault(_folder(table.relative), []).append(FolderTable(table))
+        elif table.uri in written:
+            yield Skipped(_EXPORT)
         else:
-            self._asked.append(table)
-
-    def add_image(self, image: Listed) -> None:
-        """Adds the folder of an image."""
-        self._folders.add(_folder(image.relative))
-
-    def read(self) -> Iterator[Item]:
-        """Yields the tables that are read for images of their own."""
-        yield from self._asked
-
-    def beside_images(self, ours: OwnExports | None) -> Iterator[FolderTable | Skipped]:
-        """Yields those that are read for no images of their own: of image folders, or skips.
-
-        Of several in one folder none is taken: they would say different things of the same images.
-
-        Args:
-            ours: recognises tables that exports have left; None to count them as others.
-        """
-        folders: dict[str, list[FolderTable]] = {}
-        asked = self._asked
-        written: frozenset[str] = frozenset()
-        if ours is not None:
-            written = ours.written(one.uri for one in asked if one.kind == "parquet")
-        for table in asked:
-            if self._folders and table.name in FOLDER_TABLES:
-                folders.setdefault(_folder(table.relative), []).append(FolderTable(table))
-            elif table.uri in written:
-                yield Skipped(_EXPORT)
-            else:
-                kind = skipped_kind(table.relative)
-                yield Skipped(kind, table if self._folders else None)
-        above = {one for folder in self._folders for one in _with_parents(folder)}
-        for table in self._near:
-            if (folder := _folder(table.relative)) in above:
-                folders.setdefault(folder, []).append(FolderTable(table, near=True))
-        for found in folders.values():
-            names = sorted(one.source.name for one in found)
-            for one in found:
-                others = (name for name in names if name != one.source.name)
-                yield one._replace(others=tuple(others))
+            yield Skipped(skipped_kind(table.relative), table if of_images else None)
+    above = {one for folder in of_images for one in _with_parents(folder)}
+    for _, table in _sorted(one for part in parts for one in part.near):
+        if (folder := _folder(table.relative)) in above:
+            folders.setdefault(folder, []).append(FolderTable(table, near=True))
+    for found in folders.values():
+        names = sorted(one.source.name for one in found)
+        for one in found:
+            others = (name for name in names if name != one.source.name)
+            yield one._replace(others=tuple(others))
 
 
 def _folder(relative: str) -> str:
@@ -155,32 +241,6 @@ def _with_parents(folder: str) -> Iterator[str]:
     while folder:
         folder = _folder(folder)
         yield folder
-
-
-def _choose_given(found: Iterable[Item], input_format: str) -> Iterator[Item]:
-    kinds = _READ[input_format]
-    tables = _Tables()
-    for item in found:
-        if isinstance(item, FolderTable) or (
-            isinstance(item, Source) and item.name in FOLDER_TABLES and input_format == "files"
-        ):
-            tables.add(item)
-            continue
-        if isinstance(item, Source) and item.parquet is not None and "parquet" in kinds:
-            # Tables are asked for: the Parquet beside a tar is one then.
-            yield Skipped(skipped_kind(item.relative))
-            yield _table_of(item, item.parquet)
-        elif isinstance(item, Source) and item.kind not in kinds:
-            yield Skipped(skipped_kind(item.relative))
-        elif isinstance(item, Listed) and input_format != "files":
-            yield Skipped(skipped_kind(item.relative))
-            yield from (Skipped(f".{field.ext}") for field in item.fields)
-        else:
-            if isinstance(item, Listed):
-                tables.add_image(item)
-            yield item
-    if input_format == "files":
-        yield from tables.beside_images(None)
 
 
 def _table_of(tar: Source, table: Entry) -> Source:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from beam_export.errors import InputError
@@ -41,7 +41,17 @@ from beam_export.storage.local_file import special_kind, special_kind_at
 from beam_export.storage.uris import is_local
 from beam_export.text import printable, stored
 
-__all__ = ["list_images", "refuse_special_file"]
+__all__ = [
+    "Apart",
+    "Folder",
+    "Start",
+    "enters",
+    "list_around",
+    "list_folder",
+    "list_images",
+    "refuse_special_file",
+    "start_of",
+]
 
 #: What a directory's iterator gives when it has nothing more.
 _END = ("", None)
@@ -81,10 +91,42 @@ def refuse_special_file(flag: str, path: str) -> None:
 # Local files.
 
 
-class _Folder(NamedTuple):
+class Folder(NamedTuple):
+    """A directory of this machine, to be listed.
+
+    Attributes:
+        path: of it.
+        relative: its path relative to the root.
+        above: identities (device, inode) of the directories above it.
+    """
+
     path: str
     relative: str
     above: frozenset[tuple[int, int]]
+
+
+class Start(NamedTuple):
+    """Where the listing of a pattern of this machine starts.
+
+    Attributes:
+        top: the directory that is listed, with what is in it.
+        asked: what of it is asked for.
+        folders: above the directory, whose tables may be of its images.
+        root: directory that relative paths are relative to.
+        is_glob: whether it is an error if nothing is found.
+    """
+
+    top: Folder
+    asked: Asked
+    folders: list[str]
+    root: str
+    is_glob: bool = False
+
+
+class Apart(NamedTuple):
+    """The place of a directory that is listed apart from those above it, by its number."""
+
+    number: int
 
 
 class _Unlisted(NamedTuple):
@@ -104,41 +146,61 @@ class _Found(NamedTuple):
     """An item and its place: the relative path that it is sorted by."""
 
     place: str
-    item: ListedItem | Companion | _Folder | _Unlisted | _Hidden
+    item: ListedItem | Companion | Folder | _Unlisted | _Hidden
 
 
 def _list_local(pattern: Pattern, exclude: str) -> Iterator[ListedItem]:
-    path = os.path.abspath(pattern.path)
-    # A file of exactly that name is meant as such: its wildcards are letters.
-    literal = pattern.path == pattern.given and os.path.lexists(path)
-    root = os.path.abspath(pattern.root) if pattern.root and not literal else ""
+    start = start_of(pattern, exclude)
+    if start is not None:
+        items = list_folder(start.top, start.asked)
+        if start.is_glob:
+            return _or_refuse(items, pattern)
+        return with_tables_of(items, start.folders, start.root)
+    if not os.path.lexists(pattern.path):
+        raise nothing_at(pattern)
+    refuse_special_file("--input", pattern.path)
+    folder, name = os.path.split(os.path.abspath(pattern.path))
+    root = _root_of(pattern)
+    place = _below(folder, root)
+    if tar_stem(name) is not None:
+        return _list_tar(folder, name, place)
+    wanted = join(place, name)
+    asked = Asked(re.compile(re.escape(wanted)), Visible(wanted, glob=False), exclude=exclude)
+    items = outright(list_folder(Folder(folder, place, frozenset()), asked))
+    return with_tables_of(items, *_folders_above(folder, root))
+
+
+def start_of(pattern: Pattern, exclude: str) -> Start | None:
+    """Returns where the listing of a pattern of this machine starts; None for one file, or nothing.
+
+    Args:
+        pattern: what to list.
+        exclude: as in `list_images`.
+    """
+    path, root = os.path.abspath(pattern.path), _root_of(pattern)
     if os.path.isdir(path):
         place = _below(path, root)
         asked = Asked(None, Visible(place, glob=False), exclude=exclude)
-        return _with_tables(_list_folder(_Folder(path, place, frozenset()), asked), path, root)
-    if os.path.lexists(path):
-        refuse_special_file("--input", path)
-        folder, name = os.path.split(path)
-        place = _below(folder, root)
-        if tar_stem(name) is not None:
-            return _list_tar(folder, name, place)
-        wanted = join(place, name)
-        asked = Asked(re.compile(re.escape(wanted)), Visible(wanted, glob=False), exclude=exclude)
-        items = outright(_list_folder(_Folder(folder, place, frozenset()), asked))
-        return _with_tables(items, folder, root)
-    if pattern.is_glob and os.path.isdir(root):
+        return Start(Folder(path, place, frozenset()), asked, *_folders_above(path, root))
+    if not os.path.lexists(path) and pattern.is_glob and os.path.isdir(root):
         glob = os.path.relpath(path, root)
         asked = Asked(or_below(glob), Visible(glob), folders_above(glob), exclude)
-        return _or_refuse(_list_folder(_Folder(root, "", frozenset()), asked), pattern)
-    raise nothing_at(pattern)
+        return Start(Folder(root, "", frozenset()), asked, [], root, is_glob=True)
+    return None
 
 
-def _with_tables(items: Iterator[ListedItem], top: str, root: str) -> Iterator[ListedItem]:
-    """Yields items, and the tables of the folders above them, as far as those are in the root."""
+def _root_of(pattern: Pattern) -> str:
+    # A file of exactly that name is meant as such: its wildcards are letters.
+    literal = pattern.path == pattern.given and os.path.lexists(os.path.abspath(pattern.path))
+    return os.path.abspath(pattern.root) if pattern.root and not literal else ""
+
+
+def _folders_above(top: str, root: str) -> tuple[list[str], str]:
+    """Returns the folders above one, down from the root, and the root; all end in `/`."""
     if not root:
-        return items
+        return [], root
     root, top = os.path.join(root, ""), os.path.join(top, "")
-    return with_tables_of(items, folders_between(root, top)[:-1], root)
+    return folders_between(root, top)[:-1], root
 
 
 def _list_tar(folder: str, name: str, place: str) -> Iterator[ListedItem]:
@@ -158,6 +220,13 @@ def _list_tar(folder: str, name: str, place: str) -> Iterator[ListedItem]:
     yield from outright(found)  # type: ignore[arg-type]
 
 
+def enters(place: str, asked: Asked) -> bool:
+    """Returns whether something in a directory may be asked for."""
+    return asked.wants(place) or (
+        asked.above is not None and asked.above.fullmatch(place) is not None
+    )
+
+
 def _or_refuse(found: Iterator[ListedItem], pattern: Pattern) -> Iterator[ListedItem]:
     """Yields the items as they are; raises an InputError after them if there was none."""
     nothing = True
@@ -172,17 +241,32 @@ def _below(path: str, root: str) -> str:
     return os.path.relpath(path, root) if root and root != path else ""
 
 
-def _list_folder(top: _Folder, asked: Asked) -> Iterator[ListedItem]:
+def list_folder(top: Folder, asked: Asked) -> Iterator[ListedItem]:
     """Yields the items below a directory in the order of whole paths."""
+    # Of no folders apart there are no places either.
+    return list_around(top, asked, {})  # type: ignore[return-value]
+
+
+def list_around(
+    top: Folder, asked: Asked, apart: Mapping[str, int]
+) -> Iterator[ListedItem | Apart]:
+    """Yields the items below a directory in the order of whole paths; of some folders, the place.
+
+    Args:
+        top: the directory.
+        asked: what of it is asked for.
+        apart: numbers of the folders of which it is the place, by their paths relative to the root.
+    """
     # The directories that are open on the way down.
     stack = [_scan(top, asked)]
     while stack:
         place, item = next(stack[-1], _END)
-        matches = asked.wants(place)
         if item is None:
             stack.pop()
-        elif isinstance(item, _Folder):
-            if matches or (asked.above is not None and asked.above.fullmatch(place)):
+        elif isinstance(item, Folder):
+            if place in apart:
+                yield Apart(apart[place])
+            elif enters(place, asked):
                 stack.append(_scan(item, asked))
         elif isinstance(item, _Unlisted):
             yield item.failure
@@ -206,7 +290,7 @@ def _files_of(hidden: _Hidden, place: str, asked: Asked) -> Iterator[str]:
         yield from (join(inner, name) for name in files)
 
 
-def _scan(folder: _Folder, asked: Asked) -> Iterator[_Found]:
+def _scan(folder: Folder, asked: Asked) -> Iterator[_Found]:
     """Yields one directory's images and folders, in order."""
     try:
         status = os.stat(folder.path)
@@ -236,14 +320,14 @@ def _scan(folder: _Folder, asked: Asked) -> Iterator[_Found]:
         if isinstance(found, Entry):
             files.append(found)
         # The real path, since a link may lead to the output.
-        elif not (isinstance(found, _Folder) and os.path.realpath(entry.path) == asked.exclude):
+        elif not (isinstance(found, Folder) and os.path.realpath(entry.path) == asked.exclude):
             others.append(_Found(inner, found))
     signs = _signs_below(folder) if any(tar_stem(file.name) for file in files) else ()
     pairs = [_Found(*one) for one in group_siblings(files, folder.relative, signs)]
     yield from sorted(pairs + others, key=_sort_key)
 
 
-def _signs_below(folder: _Folder) -> tuple[str, ...]:
+def _signs_below(folder: Folder) -> tuple[str, ...]:
     """Returns the files in a directory's `_meta` and `_tmp` that may say whose it is."""
     found: list[tuple[str, Entry]] = []
     for top in SIGNED:
@@ -264,18 +348,18 @@ def _signs_below(folder: _Folder) -> tuple[str, ...]:
 
 def _sort_key(found: _Found) -> bytes:
     """Returns the bytes that an item is sorted by; a directory sorts as the paths inside it do."""
-    return os.fsencode(found.place + "/" * isinstance(found.item, _Folder))
+    return os.fsencode(found.place + "/" * isinstance(found.item, Folder))
 
 
 def _examine(
     entry: os.DirEntry[str], inner: str, above: frozenset[tuple[int, int]]
-) -> Entry | _Folder | Failure | Skipped:
+) -> Entry | Folder | Failure | Skipped:
     try:
         status = entry.stat()
     except OSError as error:
         return _unreadable(entry, inner, str(error.strerror))
     if stat.S_ISDIR(status.st_mode):
-        return _Folder(entry.path, inner, above)
+        return Folder(entry.path, inner, above)
     if stat.S_ISREG(status.st_mode):
         return local_entry(entry.name, entry.path, status)
     return Skipped(f"({special_kind(status.st_mode)})")

@@ -24,7 +24,7 @@ from beam_export.sources.siblings import group_siblings
 from beam_export.storage.registry import storage_of
 from beam_export.storage.uris import is_local
 
-__all__ = ["folders_between", "has_near_tables", "is_reached", "with_tables_of"]
+__all__ = ["folders_between", "has_near_tables", "is_reached", "tables_of", "with_tables_of"]
 
 #: What the names of all such tables begin with.
 _BEGIN = "metadata."
@@ -57,7 +57,13 @@ def with_tables_of(
     for item in items:
         listed = listed or isinstance(item, Listed)
         yield item
-    for folder in folders if listed else ():
+    if listed:
+        yield from tables_of(folders, root)
+
+
+def tables_of(folders: Iterable[str], root: str) -> Iterator[FolderTable]:
+    """Yields the tables of image folders that lie in some directories; arguments as above."""
+    for folder in folders:
         files = _local_files(folder) if is_local(folder) else _objects(folder)
         for _, found in group_siblings(files, folder.removeprefix(root).rstrip("/")):
             if isinstance(found, Source) and found.name in FOLDER_TABLES:

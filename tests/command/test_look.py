@@ -10,6 +10,7 @@ from PIL import Image
 from beam_export.cli import look
 from beam_export.cli.flags import parse_export
 from beam_export.cli.look import Look, look_first, needs_workers
+from beam_export.sources import contents
 
 
 @pytest.fixture
@@ -40,6 +41,16 @@ def test_workers_are_started_ahead_where_there_will_be_some(
     command = parse_export(["--input", str(images), "--output_dir=out", *flags])
     assert look_first(command) == known
     assert needs_workers(command, known) == workers
+
+
+def test_of_what_is_too_much_to_look_at_the_names_tell(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = parse_export(["--input", str(images), "--output_dir=out"])
+    monkeypatch.setattr(contents, "_MOST_ITEMS", 0)
+    assert look_first(command) == Look(frozenset({"files"}), alone=False)
+    monkeypatch.setattr(contents, "_MANY", 0)
+    assert look_first(command) == Look(frozenset({"files"}), alone=False, many=True)
 
 
 def test_one_core_needs_no_workers(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,10 +24,11 @@ from support.runs import run_export
 import beam_export
 from beam_export.pipeline import read_samples, read_tables, read_tars
 from beam_export.pipeline.dry_run import DryRun
-from beam_export.pipeline.list_inputs import ListInputs
+from beam_export.pipeline.list_inputs import ListPattern
+from beam_export.pipeline.listed_items import Emitter, open_listed
 from beam_export.planning.spill_files import load
 from beam_export.shards.lock import prepare_output, release_output
-from beam_export.sources.contents import FOLDER_TABLE
+from beam_export.sources.contents import ALL_KINDS, FOLDER_TABLE
 from beam_export.sources.entries import Source
 from beam_export.sources.patterns import parse_inputs
 
@@ -122,8 +123,10 @@ def test_one_large_folder_is_listed_in_blocks(tmp_path: Path) -> None:
     for number in range(2500):
         (tmp_path / f"{number}.jpg").touch()
     (pattern,) = parse_inputs(str(tmp_path))
-    found = outputs(ListInputs("", "auto", None), pattern)
-    assert [len(pickle.loads(load(block))[2]) for block in found[None]] == [1000, 1000, 500]
+    emitter = Emitter(None, ALL_KINDS, joins=False, drops_all=False, encoding="utf-8")
+    found = outputs(ListPattern("", "auto", emitter), pattern)
+    opened = [open_listed(block, None) for block in found[None]]
+    assert [(at, len(plain)) for _, at, plain in opened] == [(0, 1000), (1000, 1000), (2000, 500)]
 
 
 def steps_of(pipeline: beam.Pipeline) -> list[str]:

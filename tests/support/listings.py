@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,10 +14,11 @@ import pyarrow.parquet as pq
 
 from beam_export.samples import Failure
 from beam_export.shards.tar import TarWriter
-from beam_export.sources.entries import Item, Listed, Skipped, Source
-from beam_export.sources.input_format import choose
+from beam_export.sources.entries import FolderTable, Item, Listed, ListedItem, Skipped, Source
+from beam_export.sources.input_format import Choice, choose, choose_held
 from beam_export.sources.listing import list_images
-from beam_export.sources.patterns import parse_inputs
+from beam_export.sources.listing_parts import divide, list_part
+from beam_export.sources.patterns import Pattern, parse_inputs
 from beam_export.storage.uris import pin_file
 
 
@@ -28,8 +32,25 @@ def make(root: Path, *names: str | bytes) -> None:
 
 
 def listed(given_input: object, exclude: str = "") -> list[Item]:
-    patterns = parse_inputs(str(given_input))
-    return [item for pattern in patterns for item in list_images(pattern, exclude)]
+    """Returns what is listed; the listing in parts gives the same."""
+    found = []
+    for pattern in parse_inputs(str(given_input)):
+        whole = list(list_images(pattern, exclude))
+        in_parts = sorted(_in_parts(pattern, exclude), key=operator.itemgetter(0))
+        assert _but_near([item for _, item in in_parts]) == _but_near(whole)
+        found += whole
+    return found
+
+
+def _in_parts(pattern: Pattern, exclude: str) -> Iterator[tuple[int, ListedItem]]:
+    # Workers list them in any order.
+    for part in reversed(divide(pattern, exclude)):
+        yield from list_part(part, exclude)
+
+
+def _but_near(items: list[ListedItem]) -> list[ListedItem]:
+    # A part does not know whether another has images; without any, those tables are nobody's.
+    return [item for item in items if not (isinstance(item, FolderTable) and item.near)]
 
 
 def relatives(items: list[Item]) -> list[str]:
@@ -75,8 +96,24 @@ def own_tar(path: Path) -> None:
 
 
 def chosen(folder: object, input_format: str = "auto") -> list[Item]:
-    """Returns what is read of an input, and what is passed by."""
-    return list(choose(listed(folder), input_format))
+    """Returns what is read of an input, and what is passed by; in parts it is the same."""
+    whole = list(choose(listed(folder), input_format))
+    assert _chosen_in_parts(folder, input_format) == whole
+    return whole
+
+
+def _chosen_in_parts(folder: object, input_format: str) -> list[Item]:
+    (pattern,) = parse_inputs(str(folder))
+    found: list[tuple[int, Item]] = []
+    held = []
+    for part in reversed(divide(pattern, "")):
+        choice = Choice(input_format)
+        for segment, group in itertools.groupby(list_part(part, ""), key=operator.itemgetter(0)):
+            items = choice.take((item for _, item in group), segment)
+            found += [(segment, item) for item in items]
+        held.append(choice.held())
+    found.sort(key=operator.itemgetter(0))
+    return [item for _, item in found] + list(choose_held(held, input_format))
 
 
 def read(items: list[Item]) -> list[str]:

@@ -123,6 +123,17 @@ def test_all_kinds_can_be_where_many_names_or_none_are_known(
     assert contents.kinds_by_names(parse_inputs("gs://bucket/photos")) == contents.ALL_KINDS
 
 
+def test_files_are_many_from_a_number_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, *(f"{number % 3}/{number}.jpg" for number in range(9)))
+    monkeypatch.setattr(contents, "_MANY", 5)
+    few, all_ = parse_inputs(f"{tmp_path}/0"), parse_inputs(str(tmp_path))
+    assert [contents.look_at_names(one).many for one in (few, all_)] == [False, True]
+    # More are not looked at.
+    monkeypatch.setattr(contents, "_MOST_NAMES", 11)
+    assert contents.look_at_names(all_) == contents.Names(contents.ALL_KINDS, many=True)
+    assert not contents.look_at_names(parse_inputs("gs://bucket/photos")).many
+
+
 @given(st.lists(st.text("ab.TARtgzcsvjpg", min_size=1, max_size=12), max_size=4))
 def test_no_kind_is_missed_by_names(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
