@@ -78,6 +78,9 @@ def __getattr__(name: str) -> Any:
             if name in _OF_PIPELINES:
                 importlib.import_module("beam_export.pipeline.notebook").check_notebook()
             return getattr(importlib.import_module(f"beam_export.{_HOMES[name]}"), name)
+        except ValueError as error:
+            notebook = importlib.import_module("beam_export.pipeline.notebook")
+            raise notebook.pandas_misfit(error) or error from None
         finally:
             logging.root.removeFilter(_is_of_use)
     raise AttributeError(f"module 'beam_export' has no attribute {name!r}")

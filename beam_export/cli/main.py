@@ -22,6 +22,7 @@ from beam_export.cli.system_limits import near_limit, shortage
 from beam_export.cli.worker import collect_less
 from beam_export.errors import InputError, known_error, mark_errors
 from beam_export.images.memory_allocator import give_back_freed
+from beam_export.pipeline.notebook import pandas_misfit
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.text import shown
 
@@ -200,7 +201,7 @@ def _explain(error: Exception, verbose: bool) -> int:
     # Its traceback may hold objects, such as a server, whose destructors never return.
     _errors.append(error)
     text = "".join(traceback.format_exception(error))
-    known = known_error(error)
+    known = known_error(error) or pandas_misfit(error)
     if verbose:
         print("\n".join(map(shown, text.split("\n"))), file=sys.stderr)
     if known is not None:

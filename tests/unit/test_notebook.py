@@ -44,6 +44,7 @@ def ipython(monkeypatch: pytest.MonkeyPatch) -> Install:
         ("3.1.1", AttributeError("type object 'DataFrame' has no attribute 'first'")),
         ("4.0.0", AttributeError("module 'pandas' has no attribute 'core'")),
         ("3.0.0", ImportError("cannot import name 'PandasDtype'")),
+        ("1.5.3", ValueError("numpy.dtype size changed, may indicate binary incompatibility")),
         (None, ModuleNotFoundError("No module named 'pandas'")),
     ],
 )
@@ -62,7 +63,7 @@ def test_a_pandas_that_beam_cannot_use_is_one_sentence(
     with pytest.raises(InputError) as raised:
         notebook.check_notebook()
     sentence = raised.value.sentence
-    assert "this is IPython, where Beam 2.77.0 takes a pandas below 3" in sentence
+    assert "this is IPython, where Beam 2.77.0 takes a pandas from 2.2 on and below 3" in sentence
     assert "pip install 'beam_export[notebook]'" in sentence
     assert (f"pandas {version} is" if version else "none is") in sentence
     # No traceback of Beam's is shown above it, and none of ours in IPython.
@@ -95,6 +96,26 @@ def test_it_is_said_before_beam_meets_the_pipeline(
     with pytest.raises(InputError, match="not here"):
         getattr(beam_export, name)
     assert beam_export.InputError is InputError
+
+
+def test_a_pandas_of_another_numpy_is_one_sentence_outside_of_ipython_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = ValueError("numpy.dtype size changed, may indicate binary incompatibility")
+
+    def load(name: str) -> object:
+        raise error
+
+    assert notebook.pandas_misfit(ValueError("another")) is None
+    found = notebook.pandas_misfit(error)
+    assert found is not None
+    assert "pip install 'pandas>=2.2,<3'" in found.sentence
+    monkeypatch.setattr(notebook, "check_notebook", lambda: load(""))
+    with pytest.raises(InputError, match="was built for another numpy"):
+        _ = beam_export.WriteShards
+    error.args = ("another",)
+    with pytest.raises(ValueError, match="another"):
+        _ = beam_export.WriteShards
 
 
 def test_errors_are_a_sentence_in_ipython() -> None:
