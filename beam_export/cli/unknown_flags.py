@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def refuse_labels_of_jobs(argv: Sequence[str]) -> None:
 
 def _values(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yields the names of flags with their values, which may be arguments of their own."""
-    for one, after in zip(argv, [*argv[1:], ""], strict=True):
+    for one, after in itertools.pairwise([*argv, ""]):
         name, equals, value = one.partition("=")
         if name.startswith("--"):
             yield name.removeprefix("--"), value if equals else after
