@@ -145,13 +145,14 @@ class _OpenTable(beam.DoFn):
         try:
             with open_source(source.uri) as file:
                 table = ParquetTable(file)
+                # While it is open: what text holds, images or paths, its first values say.
+                roles, columns = declared_columns(table, source)
                 check_unchanged(file)
         except (TableError, OSError) as error:
             yield _broken(source, error)
             return
-        schema: bytes = declared_columns(table, source).serialize().to_pybytes()
-        yield TaggedOutput("columns", (schema, printable(source.path)))
-        if name := column_of_no_ids(table.schema, roles_of_table(table)):
+        yield TaggedOutput("columns", (columns.serialize().to_pybytes(), printable(source.path)))
+        if name := column_of_no_ids(table.schema, roles):
             kind = str(table.schema.field(name).type)
             yield _odd_ids([no_ids(source, name, kind)], sum(rows for _, rows in table.groups))
         for group, (_, rows) in enumerate(table.groups):

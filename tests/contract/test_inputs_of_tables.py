@@ -221,6 +221,17 @@ def other_text_fails() -> None:
     ref = unpack_ref(sample("a"))
     with pytest.raises(SampleError, match="no image in base64"):
         with_measured_size(ref, found[1])
+    rows = [{"blob": B64}, {"blob": ""}, {"image": {"bytes": [300]}}]
+    data = "\n".join(map(json.dumps, rows)).encode()
+    (block,) = text_blocks(io.BytesIO(data), "t.jsonl")
+    source = Source("table", "t.jsonl", "/d/t.jsonl", 1)
+    kept = Member("", "", 0, 1)
+    refs = text_refs(block, TextTypes(), source, keep=lambda _: kept, no_id=pytest.fail)
+    said = [(one.image_id, one.message) for one in refs if isinstance(one, Failure)]
+    assert said == [
+        ("t-1", "its 'blob' has no image"),
+        ("t-2", "its 'image' has bytes that are no whole numbers from 0 to 255"),
+    ]
 
 
 def lists_of_images_are_named() -> None:

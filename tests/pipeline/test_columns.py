@@ -126,7 +126,8 @@ def test_several_tables_join_in_turn_also_by_names_in_another_form_and_after_ren
 
 
 def test_images_in_base64_are_read_from_tables_of_each_format(tmp_path: Path) -> None:
-    images = [picture(number, kind) for number, kind in enumerate(["jpg", "png", "jpg", "jpg"])]
+    kinds = ["jpg", "png", "jpg", "jpg", "jpg", "png"]
+    images = [picture(number, kind) for number, kind in enumerate(kinds)]
     texts = [base64.b64encode(image).decode() for image in images]
     (tmp_path / "a.csv").write_text(
         f'id,image\na0,{texts[0]}\na1,"data:image/png;base64,{texts[1]}"\n'
@@ -135,13 +136,16 @@ def test_images_in_base64_are_read_from_tables_of_each_format(tmp_path: Path) ->
     pq.write_table(
         pa.table({"id": ["c3", "c4"], "image": [texts[3], None]}), tmp_path / "c.parquet"
     )
-    source = ",".join(f"{tmp_path}/{name}" for name in ("a.csv", "b.jsonl", "c.parquet"))
+    # Neither its name nor a type, but its content alone says what this is.
+    pq.write_table(pa.table({"id": ["d5"], "payload": texts[4:5]}), tmp_path / "d.parquet")
+    named = pa.table({"id": ["e6"], "image": texts[5:], "file_name": ["6.png"]})
+    pq.write_table(named, tmp_path / "e.parquet")
+    tables = ("a.csv", "b.jsonl", "c.parquet", "d.parquet", "e.parquet")
+    source = ",".join(f"{tmp_path}/{name}" for name in tables)
     export = run_export(source, tmp_path / "out", encode="never", max_failed_fraction=0.5)
-    assert export.ids == ["a0", "a1", "b2", "c3"]
+    assert export.ids == ["a0", "a1", "b2", "c3", "d5", "e6"]
     assert [export.image(row) for row in export.rows] == images
-    assert [Path(row["member_name"]).suffix for row in export.rows] == [
-        *(".jpg", ".png", ".jpg", ".jpg"),
-    ]
+    assert [Path(row["member_name"]).suffix[1:] for row in export.rows] == kinds
     assert [row["image_id"] for row in export.failures] == ["c4"]
     assert export.shards[0].table.schema.names[11:] == ["n"]
     assert not list((tmp_path / "out").glob("_tmp*"))

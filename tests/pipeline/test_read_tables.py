@@ -388,7 +388,7 @@ def test_bad_rows_are_listed(places: Path, tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text(f'{good}\n{{"n": 1}}\nnonsense\n')
     export = run_export(tmp_path / "t.jsonl", tmp_path / "out", max_failed_fraction=1)
     assert len(export.ids) == 1
-    assert [one["image_id"] for one in export.failures] == ["t.jsonl#1", "t.jsonl#2"]
+    assert [one["image_id"] for one in export.failures] == ["t-1", "t-2"]
 
 
 def test_tables_beside_images_are_counted_and_read_if_asked_for(

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from beam_export.images.header import sniff
 
-__all__ = ["decode_bytes", "decode_column", "image_of_text", "is_image_text"]
+__all__ = ["decode_bytes", "decode_column", "image_of_text", "is_image_text", "no_base64"]
 
 _DATA = re.compile(r"data:([^,]*),", re.IGNORECASE)
 _LETTERS = re.compile(r"[A-Za-z0-9+/_=\s-]*")
@@ -89,3 +89,8 @@ def decode_bytes(column: pa.Array) -> pa.Array:
         if is_image_text(text.strip()):
             values[at] = image_of_text(text) or values[at]
     return pa.array(values, pa.large_binary())
+
+
+def no_base64(column: str) -> str:
+    """Returns what is said of a row whose column of images holds other text."""
+    return f"its {column!r} holds no image in base64"

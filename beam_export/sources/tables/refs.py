@@ -24,7 +24,7 @@ from beam_export.sources.entries import (
     split,
     unreadable_source,
 )
-from beam_export.sources.tables.base64_images import decode_bytes, decode_column
+from beam_export.sources.tables.base64_images import decode_bytes, decode_column, no_base64
 from beam_export.sources.tables.formats import TableError
 from beam_export.sources.tables.parquet import ParquetTable, rows_of
 from beam_export.sources.tables.roles import Roles, roles_of_table
@@ -41,7 +41,7 @@ __all__ = [
     "group_refs",
     "measure_rows",
     "metadata_schema",
-    "no_base64",
+    "row_id",
     "row_ref",
     "unfit",
     "with_measured_size",
@@ -145,16 +145,17 @@ def _paths(table: ParquetTable, group: int, roles: Roles) -> Iterator[str | None
         yield path if isinstance(path, str) and path else None
 
 
-def declared_columns(table: ParquetTable, source: Source) -> pa.Schema:
-    """Returns the metadata columns of a Parquet file of samples, with their types.
+def declared_columns(table: ParquetTable, source: Source) -> tuple[Roles, pa.Schema]:
+    """Returns the roles and the metadata columns of a Parquet file of samples, with their types.
 
     Raises:
         InputError: if no column of it can hold images or paths.
     """
     try:
-        return metadata_schema(table.schema, roles_of_table(table))
+        roles = roles_of_table(table)
     except TableError as error:
         raise unfit(source, error) from error
+    return roles, metadata_schema(table.schema, roles)
 
 
 def unfit(source: Source, error: TableError) -> InputError:
@@ -250,11 +251,6 @@ def with_measured_size(ref: SampleRef, found: MeasuredImage) -> SampleRef:
     return ref._replace(path=where, image=Member(split(where)[1], where, WHOLE, UNMEASURED))
 
 
-def no_base64(column: str) -> str:
-    """Returns what is said of a row whose column of images holds other text."""
-    return f"its {column!r} holds no image in base64"
-
-
 def _named(column: str) -> str:
     return column.lower() if column.lower() in IMAGE_SUFFIXES else ""
 
@@ -310,7 +306,7 @@ def _ref(
 ) -> SampleRef | Failure:
     path = beside or (_path_in(row.get(roles.path)) if roles.path else None)
     ident = stored(
-        _id(value=row.get(roles.id) if roles.id else None, path=path, number=number, place=place)
+        row_id(row.get(roles.id) if roles.id else None, path=path, number=number, place=place)
     )
     row_path = f"{unpin(place.uri)[0]}#{number}"
     if roles.image:
@@ -353,7 +349,8 @@ def _path_in(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _id(value: Any, path: str | None, number: int, place: TablePlace) -> str:
+def row_id(value: Any, path: str | None, number: int, place: TablePlace) -> str:
+    """Returns the id of a row: that in its column of ids, else its path, else its number."""
     # A bool is an int to Python. 0 is an id too, so truth does not decide.
     if isinstance(value, int | str) and not isinstance(value, bool) and value != "":
         return str(value)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from beam_export.errors import SampleError
 from beam_export.images.header import sniff
 from beam_export.samples import Failure, Member, SampleRef, failure_of
 from beam_export.sources.entries import Source
-from beam_export.sources.tables.base64_images import image_of_text, is_image_text
+from beam_export.sources.tables.base64_images import image_of_text, is_image_text, no_base64
 from beam_export.sources.tables.formats import BadRow, TableError
 from beam_export.sources.tables.refs import (
     TablePlace,
-    no_base64,
+    row_id,
     row_ref,
     table_place,
     unfit,
 )
 from beam_export.sources.tables.roles import Roles, id_of_names, may_be_images, roles_of_names
 from beam_export.sources.tables.text import TextBlock, TextTypes, rows_of_text
+from beam_export.storage.uris import unpin
 from beam_export.text import printable, stored
 
 __all__ = ["KeptImages", "check_paths", "no_ids", "text_refs", "without_ids"]
@@ -39,10 +41,14 @@ def check_paths(block: TextBlock, source: Source) -> None:
     header = [(0, dict.fromkeys(block.header))] if block.header else []
     rows: list[Any] = rows_of_text(block, TextTypes())
     for row in [*header, *rows]:
-        found = _text_ref(row, table_place(source), _measured)
-        if not isinstance(found, TableError):
+        if isinstance(row, BadRow):
             return
-        wrong = wrong or found
+        try:
+            _roles(row[1])
+        except TableError as error:
+            wrong = wrong or error
+        else:
+            return
     if wrong is not None:
         raise unfit(source, wrong)
 
@@ -69,24 +75,46 @@ def text_refs(
     names = (id_of_names(tuple(row[1])) for row in rows if not isinstance(row, BadRow))
     # A line of JSON without an id has no name for it either.
     meant = next(filter(None, names), "")
+    usual = _usual_roles(rows)
     for row in rows:
-        found = _text_ref(row, place, keep)
+        found = _text_ref(row, place, usual=usual, keep=keep)
         if not isinstance(row, BadRow) and isinstance(found, SampleRef):
             _check_id(row[1], meant, source=source, no_id=no_id)
-        yield found if isinstance(found, SampleRef) else _lost_row(row, found, source)
+        yield found if isinstance(found, SampleRef) else _lost_row(row, found, place)
+
+
+def _usual_roles(rows: Iterable[Any]) -> Roles | None:
+    """Returns the roles of the columns of the first row that has an image or a path."""
+    for row in rows:
+        with contextlib.suppress(TableError):
+            if not isinstance(row, BadRow):
+                return _roles(row[1])
+    return None
 
 
 def _text_ref(
-    row: Any, place: TablePlace, keep: Callable[[bytes], Member]
+    row: Any, place: TablePlace, usual: Roles | None, keep: Callable[[bytes], Member]
 ) -> SampleRef | Failure | TableError | BadRow:
+    """Returns the ref of a row, or why it has none.
+
+    Args:
+        row: number and values, or what is wrong with it.
+        place: of the table.
+        usual: the roles of the columns of the rows beside it, for one whose columns say nothing, as
+            where images are known by their content, and it has none.
+        keep: keeps the bytes of an image.
+    """
     if isinstance(row, BadRow):
         return row
     number, values = row
     try:
         roles = _roles(values)
     except TableError as error:
-        return error
-    value = values[roles.image] if roles.image else None
+        # Of several images in one row none is guessed.
+        if usual is None or any(map(is_image_text, values.values())):
+            return error
+        roles = usual._replace(id=id_of_names(tuple(values)))
+    value = values.get(roles.image)
     beside = value.get("path") if isinstance(value, Mapping) else None
     ref = row_ref(
         values,
@@ -99,9 +127,7 @@ def _text_ref(
         return ref
     data = _image_of(value)
     if not data:
-        empty = value in (None, "")
-        reason = f"its {roles.image!r} has no image" if empty else no_base64(roles.image)
-        return failure_of(ref, SampleError("list", "ValueError", reason))
+        return failure_of(ref, SampleError("list", "ValueError", _no_image(value, roles.image)))
     return ref._replace(image=keep(data), size=len(data))
 
 
@@ -152,6 +178,17 @@ def _image_of(value: object) -> bytes | None:
     return image_of_text(value) if isinstance(value, str) else None
 
 
+def _no_image(value: object, column: str) -> str:
+    """Returns what is said of a value in a column of images that is none."""
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    if value in (None, "", []):
+        return f"its {column!r} has no image"
+    if isinstance(value, list):
+        return f"its {column!r} has bytes that are no whole numbers from 0 to 255"
+    return no_base64(column)
+
+
 def _check_id(
     values: dict[str, Any], meant: str, source: Source, no_id: Callable[[str], None]
 ) -> None:
@@ -184,23 +221,21 @@ def no_ids(source: Source, name: str, kind: str) -> str:
     )
 
 
-def _lost_row(row: Any, why: Failure | TableError | BadRow, source: Source) -> Failure:
+def _lost_row(row: Any, why: Failure | TableError | BadRow, place: TablePlace) -> Failure:
     if isinstance(why, Failure):
         return why
-    number = why.number if isinstance(why, BadRow) else row[0]
-    reason = f"cannot be read: {why.reason}" if isinstance(why, BadRow) else str(why)
-    name, path = (stored(f"{one}#{number}") for one in (source.relative, source.path))
+    if isinstance(why, BadRow):
+        number, values, reason = why.number, {}, f"cannot be read: {why.reason}"
+    else:
+        (number, values), reason = row, str(why)
+    ident = row_id(values.get(id_of_names(tuple(values))), path=None, number=number, place=place)
     return Failure(
-        image_id=name,
-        original_path=path,
+        image_id=stored(ident),
+        original_path=stored(f"{unpin(place.uri)[0]}#{number}"),
         stage="list",
         error="ValueError",
         message=printable(f"its row {reason}"),
     )
-
-
-def _measured(data: bytes) -> Member:
-    return Member("", "", 0, len(data))
 
 
 class KeptImages:

@@ -168,6 +168,40 @@ def test_a_row_without_an_image_in_base64_is_a_failure_and_a_path_stays_one() ->
     assert [one.image.uri for one in mixed if isinstance(one, SampleRef)] == ["/d/x.jpg", "kept"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "failed"),
+    [
+        # Known by content alone: what stands in other rows of the column says what it is.
+        (
+            [{"blob": B64}, {"blob": ""}, {"blob": None}, {"n": 1}, {"blob": "no!"}],
+            [
+                ("t-1", "its 'blob' has no image"),
+                ("t-2", "its 'blob' has no image"),
+                ("t-3", "its 'blob' has no image"),
+                ("t-4", "its 'blob' holds no image in base64"),
+            ],
+        ),
+        ([{"id": "k0", "blob": ""}, {"blob": URI}], [("k0", "its 'blob' has no image")]),
+        ([{"image": B64}, {"id": 7, "n": 1}], [("7", "its 'image' has no image")]),
+        ([{"x": {"bytes": B64}}, {"x": None}], [("t-1", "its 'x' has no image")]),
+        ([{"url": "a.jpg"}, {"n": 1}], [("t-1", "its row has no 'url'")]),
+        # Of two images none is guessed.
+        ([{"a": B64}, {"a": B64, "b": B64}], [("t-1", "'a', 'b'")]),
+        ([{"key": "k", "a": ""}], [("k", "columns are 'key', 'a'")]),
+        ([{"a": ""}, {"n": 1}], [("t-0", "columns are 'a'"), ("t-1", "columns are 'n'")]),
+    ],
+)
+def test_a_row_without_what_the_rows_beside_it_have_fails_under_its_own_id(
+    rows: list[dict[str, Any]], failed: list[tuple[str, str]]
+) -> None:
+    data = "\n".join(map(json.dumps, rows))
+    found, _ = refs_of(data, "t.jsonl", no_id=lambda _: None)
+    lost = [one for one in found if isinstance(one, Failure)]
+    assert [one.image_id for one in lost] == [ident for ident, _ in failed]
+    for one, (_, said) in zip(lost, failed, strict=True):
+        assert said in one.message
+
+
 def ref_of(path: str) -> SampleRef:
     image = Member("", "/d/t.parquet", 3, -1, column="image_b64")
     return SampleRef(b"", "a", path, image, (), {}, -1)
@@ -299,7 +333,9 @@ def test_images_in_json_are_found_as_bytes_under_any_name(row: dict[str, Any], i
     ("value", "said"),
     [
         ({"bytes": "\xff\xd8\xff", "path": "a.jpg"}, "its 'image' holds no image in base64"),
-        ({"bytes": [1, 2, 300]}, "its 'image' holds no image in base64"),
+        ({"bytes": [300, -1]}, "its 'image' has bytes that are no whole numbers from 0 to 255"),
+        ({"bytes": ["a"]}, "its 'image' has bytes that are no whole numbers from 0 to 255"),
+        ({"bytes": []}, "its 'image' has no image"),
         ({"bytes": {"0": 1}}, "its 'image' holds no image in base64"),
         ({"bytes": None, "path": None}, "its row has no 'image'"),
     ],
