@@ -29,7 +29,7 @@ from beam_export.sources.tables.refs import (
     group_refs,
     table_place,
 )
-from beam_export.sources.tables.roles import column_of_no_ids, roles_of_table
+from beam_export.sources.tables.roles import Roles, column_of_no_ids, roles_of_table
 from beam_export.sources.tables.text import TextBlock, TextTypes, text_blocks, types_of_text
 from beam_export.sources.tables.text_refs import (
     KeptImages,
@@ -125,13 +125,13 @@ def _types_of(packed: bytes) -> TextTypes:
     return types_of_text(_unpack_lines(packed)[1])
 
 
-def _pack_lines(source: Source, block: TextBlock) -> bytes:
-    return spill(pack((tuple(source), tuple(block))))
+def _pack_lines(source: Source, block: TextBlock, usual: Roles | None) -> bytes:
+    return spill(pack((tuple(source), tuple(block), usual and tuple(usual))))
 
 
-def _unpack_lines(packed: bytes) -> tuple[Source, TextBlock]:
-    source, block = unpack(load(packed))
-    return Source(*source), TextBlock(*block)
+def _unpack_lines(packed: bytes) -> tuple[Source, TextBlock, Roles | None]:
+    source, block, usual = unpack(load(packed))
+    return Source(*source), TextBlock(*block), usual and Roles(*usual)
 
 
 class _OpenTable(beam.DoFn):
@@ -193,15 +193,16 @@ class _CutText(beam.DoFn):
         source = Source(*source)
         unchecked: TextBlock | None = None
         checked = False
+        usual: Roles | None = None
         try:
             with open_source(source.uri) as file:
                 blocks = text_blocks(file, source.path, self._encoding)
                 for block in unchanged(file, blocks):
                     if not checked and block.lines:
-                        check_paths(block, source)
+                        usual = check_paths(block, source)
                         checked = True
                     unchecked = None if checked else block
-                    yield _pack_lines(source, block)
+                    yield _pack_lines(source, block, usual)
             if unchecked is not None:
                 # A CSV of no rows.
                 check_paths(unchecked, source)
@@ -216,11 +217,11 @@ class _ReadLines(beam.DoFn):
         self._progress_address, self._spills = progress_address, spills
 
     def process(self, packed: bytes, types: TextTypes) -> Iterator[Any]:
-        source, block = _unpack_lines(packed)
+        source, block, usual = _unpack_lines(packed)
         odd: list[str] = []
         with contextlib.ExitStack() as stack:
             kept = KeptImages(lambda: self._begin(stack))
-            refs = text_refs(block, types, source, keep=kept.keep, no_id=odd.append)
+            refs = text_refs(block, types, source, keep=kept.keep, no_id=odd.append, usual=usual)
             found = list(refs)
         if odd:
             yield _odd_ids(odd, len(odd))

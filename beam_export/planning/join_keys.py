@@ -192,6 +192,8 @@ def _contested_files(
         samples: all that keys may be of.
         ids: the names of all samples.
     """
+    if not with_suffix:
+        return {}
     times = collections.Counter(normal(name) for one in samples for name in {*one.names})
     keys: dict[str, list[str]] = {}
     for stem, some in with_suffix.items():

@@ -28,10 +28,13 @@ from beam_export.text import printable, stored
 __all__ = ["KeptImages", "check_paths", "no_ids", "text_refs", "without_ids"]
 
 
-def check_paths(block: TextBlock, source: Source) -> None:
-    """Makes sure that the first lines of a table of text have a path to an image.
+def check_paths(block: TextBlock, source: Source) -> Roles | None:
+    """Makes sure that the first lines of a table of text have an image or a path to one.
 
-    One row without a path is bad data; a table without any is a wrong table.
+    One row without is bad data; a table without any is a wrong table.
+
+    Returns:
+        The roles of the columns of the first row that has; None if no row can be read before it.
 
     Raises:
         InputError: if none has.
@@ -42,15 +45,14 @@ def check_paths(block: TextBlock, source: Source) -> None:
     rows: list[Any] = rows_of_text(block, TextTypes())
     for row in [*header, *rows]:
         if isinstance(row, BadRow):
-            return
+            return None
         try:
-            _roles(row[1])
+            return _roles(row[1])
         except TableError as error:
             wrong = wrong or error
-        else:
-            return
     if wrong is not None:
         raise unfit(source, wrong)
+    return None
 
 
 def text_refs(
@@ -59,6 +61,7 @@ def text_refs(
     source: Source,
     keep: Callable[[bytes], Member],
     no_id: Callable[[str], None],
+    usual: Roles | None = None,
 ) -> Iterator[SampleRef | Failure]:
     """Yields the ref, or the failure, of each row of a block of lines.
 
@@ -69,13 +72,15 @@ def text_refs(
         keep: keeps the bytes of an image that stands in the table, and returns where they lie.
         no_id: is called with a note on each row whose column of ids holds none, or what can be
             none.
+        usual: the roles of columns at the start of the file (`check_paths`), for rows whose own say
+            nothing; those of the first row of the block that say something by default.
     """
     place = table_place(source)
     rows = rows_of_text(block, types)
     names = (id_of_names(tuple(row[1])) for row in rows if not isinstance(row, BadRow))
     # A line of JSON without an id has no name for it either.
     meant = next(filter(None, names), "")
-    usual = _usual_roles(rows)
+    usual = usual or _usual_roles(rows)
     for row in rows:
         found = _text_ref(row, place, usual=usual, keep=keep)
         if not isinstance(row, BadRow) and isinstance(found, SampleRef):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import textwrap
@@ -132,8 +133,12 @@ def refs_of(
 
     source = Source("table", name, f"/d/{name}", 1)
     found: list[SampleRef | Failure] = []
+    usual = None
     for block in text_blocks(io.BytesIO(data.encode()), name):
-        found.extend(text_refs(block, types or TextTypes(), source, keep=keep, no_id=no_id))
+        with contextlib.suppress(InputError):
+            usual = usual or check_paths(block, source)
+        refs = text_refs(block, types or TextTypes(), source, keep=keep, no_id=no_id, usual=usual)
+        found.extend(refs)
     return found, kept
 
 
@@ -185,6 +190,10 @@ def test_a_row_without_an_image_in_base64_is_a_failure_and_a_path_stays_one() ->
         ([{"image": B64}, {"id": 7, "n": 1}], [("7", "its 'image' has no image")]),
         ([{"x": {"bytes": B64}}, {"x": None}], [("t-1", "its 'x' has no image")]),
         ([{"url": "a.jpg"}, {"n": 1}], [("t-1", "its row has no 'url'")]),
+        (
+            [{"blob": B64}, *[{"blob": B64, "n": n} for n in range(999)], {"blob": "", "n": 1}],
+            [("t-1000", "its 'blob' has no image")],
+        ),
         # Of two images none is guessed.
         ([{"a": B64}, {"a": B64, "b": B64}], [("t-1", "'a', 'b'")]),
         ([{"key": "k", "a": ""}], [("k", "columns are 'key', 'a'")]),
