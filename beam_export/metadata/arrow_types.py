@@ -93,7 +93,8 @@ def _int_type(value: int) -> pa.DataType:
         return pa.int64()
     if 0 <= value <= _UINT64_MAX:
         return pa.uint64()
-    raise ValueError(f"an integer of {value.bit_length()} bits (64 are the most)")
+    bits = value.bit_length() + (value < 0)
+    raise ValueError(f"an integer of {bits} bits (64 are the most)")
 
 
 def _decimal_type(value: decimal.Decimal) -> pa.DataType:

@@ -84,14 +84,18 @@ def _field(ext: object, value: object) -> bytes:
 
 
 def _check_metadata(metadata: Mapping[str, Any]) -> None:
+    odd = next((name for name in metadata if not isinstance(name, str)), "")
+    if not isinstance(odd, str):
+        given = type(odd).__name__
+        reason = f"its metadata has a column whose name is of type {given}, {odd!r}: make it text"
+        raise SampleError("read", "TypeError", reason)
     try:
         canonical.encode(metadata)
     except TypeError as error:
         # Looked for only now, as hardly any sample has one.
         for name, value in metadata.items():
             _check_value(name, value)
-        reason = "the names of its metadata columns are not all text"
-        raise SampleError("read", "TypeError", reason) from error
+        raise SampleError("read", "TypeError", f"its metadata cannot be stored: {error}") from error
 
 
 def _check_value(name: object, value: object) -> None:

@@ -23,7 +23,7 @@ from beam_export.naming import ShardNames
 from beam_export.samples import DAMAGED_IMAGE, Failure
 from beam_export.shards.npy_types import is_array_remark
 from beam_export.shards.parquet import FAILURES, SHARDS
-from beam_export.shards.reasons import describe_failures
+from beam_export.shards.reasons import describe_failures, remedy_of
 from beam_export.shards.writer import ShardResult
 from beam_export.text import cut, quantity
 
@@ -127,8 +127,8 @@ class Totals:
                 share = "the only image"
             raise RunError(
                 f"{share} failed, more than --max_failed_fraction={most} allows: "
-                f"{describe_failures(failures)}; all are listed in {where}: mend them, or allow "
-                "more."
+                f"{describe_failures(failures)}; all are listed in {where}: "
+                f"{remedy_of(failures) or 'mend them, or allow more'}."
             )
 
 

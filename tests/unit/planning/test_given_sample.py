@@ -94,7 +94,9 @@ def test_an_id_that_is_empty_is_refused() -> None:
             {"m": {"a": 1, 2: 3}},
             "column 'm' cannot be stored: a mapping whose keys are not all text",
         ),
-        ({"a": 1, 2: 3}, "the names of its metadata columns are not all text"),
+        ({"a": 1, 2: 3}, "its metadata has a column whose name is of type int, 2: make it text"),
+        ({None: 1}, "its metadata has a column whose name is of type NoneType, None: make it text"),
+        ({b"a": 1, b"b": 2}, "a column whose name is of type bytes, b'a': make it text"),
     ],
 )
 def test_metadata_that_cannot_be_stored_is_named_by_its_column(

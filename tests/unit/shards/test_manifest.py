@@ -16,7 +16,7 @@ from support.shard_results import shard_result
 from beam_export.errors import RunError
 from beam_export.metadata.schema import STRUCTURAL
 from beam_export.naming import ShardNames
-from beam_export.samples import Failure
+from beam_export.samples import MISSING_CODEC, Failure
 from beam_export.shards.manifest import (
     FORMAT,
     Manifest,
@@ -135,6 +135,16 @@ def test_more_than_the_budget_ends_the_run(failed: int, written: int, most: floa
         "1 with NoImage (in/a.tar#a.txt: it has no image); all are listed in out/list" in sentence
     )
     assert f"--max_failed_fraction={most}" in sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [(MISSING_CODEC, "install what reads them"), ("NoImage", "mend them, or allow more")],
+)
+def test_what_helps_all_that_failed_is_said(error: str, remedy: str) -> None:
+    failures = [one._replace(error=error) for one in FAILED]
+    with pytest.raises(RunError, match=f"out/list: {remedy}"):
+        sums(failed=2, written=9).check_budget(0.01, failures, "out/list")
 
 
 @given(st.integers(0, 10**7), st.integers(1, 10**7))
