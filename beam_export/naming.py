@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 __all__ = [
+    "CARD_MARK",
     "EXT_PATTERN",
     "KEY_PATTERN",
     "LONGEST_EXT",
@@ -83,6 +84,8 @@ _SAYS_WHOSE = re.compile(
     r"_tmp/(?:beam_export|lock|[0-9a-f]{32}/(?:run|claim-[0-9a-f]{64}))"
     r"|_meta/(?:images-[0-9a-f]{12}-(?:(?:shards|failures|indexes)\.parquet|run\.json)|report\.html)"
 )
+#: What the dataset card of each export has, behind its header.
+CARD_MARK = "<!-- made by beam_export -->"
 #: The endings of a shard's indexes, by the loader that reads them.
 _INDEXES = {"idx": "dali", "tar.idx": "energon"}
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from beam_export.naming import ShardNames
+from beam_export.naming import CARD_MARK, ShardNames
 from beam_export.shards.card_recipes import recipes, tar_range
 from beam_export.shards.globs import tar_globs
 from beam_export.shards.hub_features import HubMembers, features_yaml
@@ -25,10 +25,8 @@ from beam_export.shards.manifest import Manifest, SplitShards, Totals
 from beam_export.shards.member_sets import describe_members
 from beam_export.text import cut, escaped, size
 
-__all__ = ["MARK", "code", "dataset_card", "describe_step", "is_card", "plain"]
+__all__ = ["code", "dataset_card", "describe_step", "is_card", "plain"]
 
-#: Stands in every card of ours, under its front matter.
-MARK = "<!-- made by beam_export -->"
 
 #: Digests of what does not vary in the cards of versions that kept no record of theirs.
 _SKELETONS = frozenset({"86be82651294e521a08df4d64e9f54fe6b95cf05faa50fa51b946924547877b0"})
@@ -111,7 +109,7 @@ def dataset_card(
     some_tars = f"images-{manifest.hash}-*.tar"
     steps = [*manifest.steps, *(step for step in noted if step not in manifest.steps)]
     text = _TEMPLATE.format(
-        mark=MARK,
+        mark=CARD_MARK,
         data_files=_data_files(splits, manifest) if splits else f" {some_tars}",
         dataset_info=_dataset_info(splits, totals, features_yaml(hub)),
         splits=_split_rows(splits, manifest.hash) if splits else "",

@@ -24,10 +24,11 @@ from beam_export.sources.entries import (
     tar_stem,
 )
 
-__all__ = ["SIGNED", "DirectoryExports", "files_beside_shards", "signs_of", "source_of"]
+__all__ = ["CARDS", "SIGNED", "DirectoryExports", "files_beside_shards", "signs_of", "source_of"]
 
-#: What an export has beside its shards, under names that say nothing of it.
-_BESIDE = frozenset({"README.md", "sizes.json", "nshards.txt"})
+#: What an export has beside its shards, under names that say nothing of it: some say so inside.
+CARDS = frozenset({"README.md", "sizes.json"})
+_BESIDE = CARDS | {"nshards.txt"}
 #: Directories whose files may say whose the one above is.
 SIGNED = ("_meta", "_tmp")
 #: Parquet files of one kind of name that are asked whether they are ours, as some may be damaged.
@@ -110,7 +111,8 @@ class DirectoryExports:
     Args:
         files: of the directory, by name.
         folder: the directory's path relative to the root.
-        signs: URIs of files in its `_meta` and `_tmp` that may say whose it is (`signs_of`).
+        signs: URIs of files that may say whose it is: in its `_meta` and `_tmp` (`signs_of`), and
+            its card.
     """
 
     def __init__(self, files: Mapping[str, Entry], folder: str, signs: Sequence[str] = ()) -> None:
@@ -129,8 +131,9 @@ class DirectoryExports:
                 self._kinds.setdefault(found.hash, set()).add(found.kind)
                 if found.number is not None:
                     self._shards.setdefault(found.hash, {})[found.number] = name
-                if found.kind == "manifest":
-                    self._manifests.setdefault(found.hash, []).append(file.uri)
+            named = parse(name)
+            if named is not None and named.kind in ("manifest", "wids"):
+                self._manifests.setdefault(named.hash, []).append(file.uri)
             if name.endswith(".parquet"):
                 self._tables.setdefault(_group(name), []).append(file.uri)
                 if name.removesuffix(".parquet") not in tars:
@@ -148,6 +151,7 @@ class DirectoryExports:
         beside: tuple[str, ...] = ()
         if found is not None:
             proofs = self._asked(found.hash) + tuple(self._manifests.get(found.hash, ()))
+            beside = self._beside if found.kind == "tar" and not proofs else ()
         elif isinstance(item, Source) and item.parquet is not None:
             proofs = self._asked(_group(item.parquet.name))
         elif isinstance(item, Source) and item.kind == "webdataset":

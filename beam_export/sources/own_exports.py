@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_export.naming import parse
+from beam_export.naming import CARD_MARK, parse
 from beam_export.samples import Failure
 from beam_export.sources.entries import Exported, Source
 from beam_export.storage.open_files import open_with_retries
@@ -30,8 +30,8 @@ _OF_TABLES = (
 )
 #: What `run.json` has had in every version.
 _OF_RUNS = frozenset({"host", "images_per_second", "machine", "python", "seconds", "started"})
-#: Bytes of a manifest, and of another file, that are read.
-_MOST_JSON, _MOST = 64 << 20, 4096
+#: Bytes of a manifest, of a card and of another file that are read.
+_MOST_JSON, _MOST_CARD, _MOST = 64 << 20, 1 << 20, 4096
 #: Parquet files of one kind of name that are opened before the others are taken for alike.
 _ASKED = 3
 _DIGITS = re.compile(r"[0-9]+")
@@ -62,7 +62,10 @@ class OwnExports:
             return True
         if file.beside and self.has(file.beside):
             self._homes.add(file.home)
-            return isinstance(file.item, Source) and _is_written_like_ours(file.item)
+            if isinstance(file.item, Source) and _is_written_like_ours(file.item):
+                return True
+            if not file.hash:
+                return False
         if not isinstance(file.item, (Source, Failure)):
             return file.home in self._homes
         if any(unpin(uri)[0].endswith(".parquet") for uri in file.proofs):
@@ -110,8 +113,10 @@ def _is_own(uri: str) -> bool:
         return found is not None and (
             _VERSION in found[0] or any(found[1] >= columns for columns in _OF_TABLES)
         )
+    if name == "README.md":
+        return CARD_MARK.encode() in _start_of(uri, _MOST_CARD)
     if name.endswith(".json"):
-        return _is_manifest_or_run(_start_of(uri, _MOST_JSON), name)
+        return _is_own_json(_start_of(uri, _MOST_JSON), name)
     start = _start_of(uri, _MOST)
     if name.startswith("claim-"):
         # It holds the name of a tar whose Parquet was to follow.
@@ -137,7 +142,8 @@ def _is_written_like_ours(tar: Source) -> bool:
     return is_plain_header(head) and last.endswith(bytes(END_SIZE)) and any(last)
 
 
-def _is_manifest_or_run(content: bytes, name: str) -> bool:
+def _is_own_json(content: bytes, name: str) -> bool:
+    """Returns whether a file is a manifest, a `run.json`, or a list of tars of one export."""
     found = parse(name)
     try:
         held = json.loads(content)
@@ -145,6 +151,11 @@ def _is_manifest_or_run(content: bytes, name: str) -> bool:
         return False
     if not isinstance(held, dict):
         return False
+    shards = held.get("shardlist") if name.endswith("-wids.json") else [{"url": n} for n in held]
+    if isinstance(shards, list) and shards:
+        urls = [str(one.get("url")) if isinstance(one, dict) else "" for one in shards]
+        if all((tar := parse(url)) is not None and tar.kind == "tar" for url in urls):
+            return True
     return held.keys() >= _OF_RUNS or (found is not None and held.get("hash") == found.hash)
 
 

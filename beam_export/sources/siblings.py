@@ -29,6 +29,7 @@ from beam_export.sources.entries import (
     tar_stem,
 )
 from beam_export.sources.export_files import (
+    CARDS,
     DirectoryExports,
     files_beside_shards,
     signs_of,
@@ -90,7 +91,8 @@ def group_siblings(
     yield from ((one.relative, one) for one in beside.values())
     others = [file for file in others if file not in beside] if beside else others
     by_name = {file.name: file for file in others}
-    exports = DirectoryExports(by_name, folder, signs)
+    cards = [one.uri for one in beside if one.name in CARDS]
+    exports = DirectoryExports(by_name, folder, (*signs, *cards))
     # Tars first: whether a table is one of its own depends on which tars there are.
     taken: dict[str, Source] = {}
     for file in others:

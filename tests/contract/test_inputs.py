@@ -293,7 +293,7 @@ CHECKS: dict[str, Callable[[Path], Any]] = {
     "such an export whose files were renamed": renamed_export,
     "one that is not finished: tars without their Parquet, `_tmp`": unfinished_export,
     "the same with tars of other names": renamed_tars,
-    "tars alone, of which nothing else of the export is left": tars_alone,
+    "tars alone, beside which nothing else of the export is left": tars_alone,
     "`1.txt` beside `1.jpg.txt`": second,
 }
 

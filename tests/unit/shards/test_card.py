@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from beam_export.naming import split_key
-from beam_export.shards.card import MARK, code, dataset_card, describe_step, plain
+from beam_export.naming import CARD_MARK, split_key
+from beam_export.shards.card import code, dataset_card, describe_step, plain
 from beam_export.shards.hub_features import HubMembers
 from beam_export.shards.manifest import Manifest, SplitShards, Totals
 from beam_export.text import cut, escaped
@@ -46,7 +46,7 @@ def front_matter(text: str) -> Any:
     yaml = pytest.importorskip("yaml", reason="PyYAML reads the front matter")
     start, matter, rest = text.split("---\n", 2)
     assert start == ""
-    assert rest.startswith(MARK)
+    assert rest.startswith(CARD_MARK)
     return yaml.safe_load(matter)
 
 
@@ -90,7 +90,7 @@ def test_it_names_every_shard(shards: int, last: str) -> None:
 
 def test_it_tells_what_is_there_and_how_it_came_to_be() -> None:
     text = card()
-    assert text.count(MARK) == 1
+    assert text.count(CARD_MARK) == 1
     assert "# Images, 11,500 in 12 shards" in text
     assert "1.23 GB" in text
     assert "| `score` | double |" in text

@@ -167,6 +167,9 @@ LEFT = {
     "_meta/report.html": b"<!doctype html>\n<!-- made by beam-export report; sha256 -->\n",
     f"_meta/images-{ONE}-failures.parquet": ("image_id", "original_path", "stage", "error"),
     f"_meta/images-{ONE}-indexes.parquet": ("tar_sha256", "tar_md5", "dali_file", "energon_file"),
+    "README.md": b"---\nlicense: mit\n---\n<!-- made by beam_export -->\n",
+    "sizes.json": f'{{"images-{ONE}-000000.tar": 3}}'.encode(),
+    f"images-{ONE}-wids.json": f'{{"shardlist": [{{"url": "images-{ONE}-000000.tar"}}]}}'.encode(),
     f"images-{ONE}-manifest.json": f'{{"hash": "{ONE}"}}'.encode(),
 }
 
@@ -217,6 +220,17 @@ def test_one_file_of_meta_shows_whose_tars_of_our_names_are(tmp_path: Path, left
     leave(tmp_path / "out", left)
     found = chosen(tmp_path)
     assert read(found) == ["0.jpg"]
+    assert counts(found) == {"(an export)": 2}
+
+
+@pytest.mark.parametrize("left", ["README.md", "sizes.json", f"images-{ONE}-wids.json"])
+def test_tars_of_our_names_are_known_by_a_card_or_a_list_of_them(tmp_path: Path, left: str) -> None:
+    make(tmp_path, "0.jpg")
+    own_tar(tmp_path / f"out/images-{ONE}-000000.tar")
+    plain_tar(tmp_path / f"out/images-{OTHER}-000000.tar")
+    leave(tmp_path / "out", left)
+    found = chosen(tmp_path)
+    assert read(found) == ["0.jpg", f"out/images-{OTHER}-000000.tar"]
     assert counts(found) == {"(an export)": 2}
 
 
