@@ -14,8 +14,9 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.transforms.core import _check_fn_use_yield_and_return
 from apache_beam.typehints.decorators import get_signature
-from support.quick_beam import by_flags, by_function
+from support.quick_beam import QuickBz2, but_for_empty, by_code, by_flags, by_function
 
 KINDS = [DebugOptions, DirectOptions, StandardOptions, WorkerOptions]
 FLAGS = ["--direct_num_workers=3", "--experiments=a", "--experiments=b", "--streaming"]
@@ -60,3 +61,41 @@ def test_a_method_and_the_function_that_it_is_made_of_have_their_own_signatures(
     for _ in range(2):
         for function in (Work.process, Work().process, lambda a: a, len, Work):
             assert quick(function) == get_signature(function)
+
+
+def test_functions_made_in_one_place_have_the_signatures_of_what_they_carry() -> None:
+    quick = by_function(get_signature)
+    for value in (1, 2, 1):
+        for function in (lambda a, b=value: a, lambda a, *, b=value: a, lambda c: c):
+            assert quick(function) == get_signature(function)
+
+
+def test_what_a_source_does_is_asked_once_for_each_source() -> None:
+    def both(element: int) -> Any:
+        yield element
+        return [element]
+
+    def neither(element: int) -> None:
+        del element
+
+    asked = []
+
+    def look(function: Any) -> bool:
+        asked.append(function)
+        return _check_fn_use_yield_and_return(function)
+
+    quick = by_code(look)
+    assert [quick(one) for one in (both, neither, both, neither)] == [True, False, True, False]
+    assert asked == [both, neither]
+
+
+def test_values_that_are_pickled_come_back() -> None:
+    quick = but_for_empty(lambda value: ("copied", value))
+    assert [quick(one) for one in ((), {}, (1,), {"a": ()})] == [
+        (),
+        {},
+        ("copied", (1,)),
+        ("copied", {"a": ()}),
+    ]
+    for data in (b"a" * 999, b"b", b"a" * 999):
+        assert QuickBz2.decompress(QuickBz2.compress(data)) == data
