@@ -17,6 +17,11 @@ from beam_export.errors import InputError
 from beam_export.metadata.features import features_of, with_features
 
 CLASSES = {"_type": "ClassLabel", "names": ["cat", "dog"]}
+FEATURES = {
+    "label": CLASSES,
+    "tags": {"_type": "List", "feature": CLASSES},
+    "box": {"at": {"_type": "List", "feature": {"_type": "Value"}}, "category": CLASSES},
+}
 
 
 def test_categories_are_text_and_classes_of_hugging_face_stay(tmp_path: Path) -> None:
@@ -32,9 +37,11 @@ def test_categories_are_text_and_classes_of_hugging_face_stay(tmp_path: Path) ->
             "kind": pa.array(["x", "y", None]).dictionary_encode(),
             "gone": [1, 2, 3],
             "odd": [[1], None, [2, 3]],
+            "tags": [[0], [], [1, 0]],
+            "box": [{"at": [0.5], "category": 1}] * 3,
         }
     )
-    described = with_features(table.schema, {"label": CLASSES, "gone": CLASSES})
+    described = with_features(table.schema, {**FEATURES, "gone": CLASSES})
     pq.write_table(table.cast(described), folder / "t.parquet")
     export = run_export(
         folder / "t.parquet", tmp_path / "out", drop_columns="go*", text_columns="odd"
@@ -48,12 +55,12 @@ def test_categories_are_text_and_classes_of_hugging_face_stay(tmp_path: Path) ->
     ]
     assert "gone" not in export.rows[0]
     schema = pq.read_schema(next((tmp_path / "out").glob("*.parquet")))
-    assert features_of(schema) == {"label": CLASSES}
+    assert features_of(schema) == FEATURES
     assert schema.field("kind").type == pa.string()
     # And in an export of the export.
     run_export(tmp_path / "out", tmp_path / "again")
     schema = pq.read_schema(next((tmp_path / "again").glob("*.parquet")))
-    assert features_of(schema) == {"label": CLASSES}
+    assert features_of(schema) == FEATURES
 
 
 def test_sidecars_that_no_one_type_holds_have_a_way_on(
@@ -180,7 +187,7 @@ def test_the_tables_of_image_folders_join_by_themselves(
     }
     assert export.shards[0].members["0.txt"] == b"a"
     schema = pq.read_schema(next(out.glob("*.parquet")))
-    assert features_of(schema) == {"label": CLASSES}
+    assert features_of(schema) == FEATURES
     said = capsys.readouterr().out
     assert "cats/metadata.jsonl and 2 more, joined by file_name" in said
     assert "5 of 5 samples have a row; 5 of 6 rows have a sample ('9.jpg' has none)" in said
