@@ -351,11 +351,21 @@ def plan(facts: Mapping[str, Any], *, resizes: bool = False, cores: int = 1) -> 
         f"  it may take {in_words(seconds)} on {quantity(cores, 'core')} like those of our "
         "benchmarks, if the files come as fast: a guess by their number and size"
     )
-    splits = split_lines(facts.get("splits", ()), facts.get("more_splits", 0))
-    notes = note_lines(facts.get("read", {}))
+    return "\n".join([line, *map(shown, _plan_notes(facts)), guess])
+
+
+def _plan_notes(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines of `--dry_run` on what was found of the input."""
+    yield from split_lines(facts.get("splits", ()), facts.get("more_splits", 0))
+    yield from note_lines(facts.get("read", {}))
+    yield from join_lines(facts.get("lookups", ()))
+    if lacking := facts.get("lacking_heif", 0):
+        yield (
+            f"  {quantity(lacking, 'image looks', 'images look')} like HEIC or HEIF, which takes "
+            "an extra to read: pip install 'beam_export[heif]', where the workers run"
+        )
     passed_by = dict(facts.get("skipped", {}))
     if more := facts.get("more_skipped", 0):
         passed_by["of other kinds"] = more
-    skipped = [f"  passed by: {describe_skipped(passed_by)}"] * bool(passed_by)
-    said = (*splits, *notes, *join_lines(facts.get("lookups", ())), *skipped)
-    return "\n".join([line, *map(shown, said), guess])
+    if passed_by:
+        yield f"  passed by: {describe_skipped(passed_by)}"

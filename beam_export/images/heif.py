@@ -21,10 +21,12 @@ from PIL import Image, ImageFile
 from beam_export.errors import SampleError
 from beam_export.samples import MISSING_CODEC
 
-__all__ = ["KINDS", "color_codes", "heif_versions", "open_heif"]
+__all__ = ["KINDS", "SUFFIXES", "color_codes", "heif_versions", "open_heif"]
 
 #: What `header.sniff` calls these files.
 KINDS = ("heic", "heif")
+#: What people and phones call them.
+SUFFIXES = frozenset({*KINDS, "hif"})
 
 _MISSING = (
     "the image is HEIC or HEIF, which takes an extra to read: pip install 'beam_export[heif]', "

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsIter, AsSingleton, PCollection
 
+from beam_export.images.heif import SUFFIXES, heif_versions
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
 from beam_export.pipeline.beam_utils import (
@@ -158,6 +159,8 @@ def _weigh(
             what = "copied" if _looks_copied(ref.image.ext, options) else "encoded"
             counts[what] += 1
             counts[f"{what}_bytes"] += ref.size
+            if what == "encoded" and ref.image.ext in SUFFIXES and heif_versions() is None:
+                counts["lacking_heif"] += 1
     yield from counts.items()
 
 

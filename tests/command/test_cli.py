@@ -24,6 +24,7 @@ from PIL import Image
 from support.exports import check_export, left_over, make_images, picture, read_export
 
 from beam_export.cli.main import main
+from beam_export.pipeline import dry_run
 from beam_export.planning import memory_check, spill_files
 from beam_export.sources.contents import Contents, look_at
 from beam_export.sources.patterns import Pattern
@@ -261,20 +262,25 @@ def test_samples_go_by_files_and_more_than_memory_holds_are_refused_before_they_
     assert not list(out.glob("images-*"))
 
 
-def test_dry_run_writes_nothing(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_dry_run_writes_nothing_and_says_what_lacks_and_is_passed_by(
+    images: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(dry_run, "heif_versions", lambda: None)
     out = tmp_path / "below" / "out"
     flags = ["--input", str(images), "--output_dir", str(out), "--images_per_tar=3"]
     (images / ".x").mkdir()
-    for name in (".DS_Store", ".x/0.jpg", "notes.md", "more.md"):
+    for name in (".DS_Store", ".x/0.jpg", "notes.md", "more.md", "phone.heic"):
         (images / name).write_bytes(b"x")
     assert main([*flags, "--dry_run"]) == 0
     said = capsys.readouterr().out
-    for words in ("7 images in 3 shards", "6 copied", "1 encoded", "nothing was written"):
+    for words in ("8 images in 3 shards", "6 copied", "2 encoded", "nothing was written"):
         assert words in said
     passed_by = next(line for line in said.splitlines() if "passed by" in line)
     assert passed_by == "  passed by: 2 (hidden), 2 .md"
+    assert "  1 image looks like HEIC or HEIF, which takes an extra" in said
     assert not (tmp_path / "below").exists()
 
 

@@ -276,6 +276,14 @@ def test_a_plan_says_what_is_passed_by() -> None:
     assert said[1] == "  passed by: 7 .md, 2 (an export), 1 of other kinds"
 
 
+def test_a_plan_says_what_lacks_to_read_it() -> None:
+    facts = {"copied": 5, "copied_bytes": 5000, "encoded": 2, "encoded_bytes": 1}
+    said = plan({**PLANNED, **facts, "lacking_heif": 2}).splitlines()
+    assert said[1].startswith(
+        "  2 images look like HEIC or HEIF, which takes an extra to read: pip "
+    )
+
+
 def test_the_guess_of_a_plan_is_by_its_work_and_the_cores() -> None:
     facts = {"copied": 0, "copied_bytes": 0, "encoded": 10**6, "encoded_bytes": 10**11}
     assert "it may take 39 min on 2 cores" in plan({**PLANNED, **facts}, cores=2)
