@@ -117,7 +117,10 @@ def hurry(evil: Path) -> None:
         )
 
 
-HANGS = ["hang", "hang-locked", "loop", "loop-locked"]
+HANGS = [
+    *("hang", "loop-locked"),  # asleep and awake, without Python's lock and with it
+    *(pytest.param(how, marks=pytest.mark.slow) for how in ("hang-locked", "loop")),
+]
 
 
 @pytest.mark.parametrize("how", HANGS)

@@ -38,15 +38,25 @@ def fifo(path: Path) -> Path:
     return path
 
 
+NAMED = [
+    *(("input", name) for name in ("x.jpg", "x.tar", "x.tar.gz", "x.parquet", "x.csv")),
+    *(("metadata", name) for name in ("m.parquet", "m.csv")),
+    *((flag, name) for flag in ("ids", "exclude_ids") for name in ("i.txt", "i.parquet")),
+]
+
+
 @pytest.mark.parametrize(
-    ("flag", "name"),
+    ("kind", "flag", "name"),
     [
-        *(("input", name) for name in ("x.jpg", "x.tar", "x.tar.gz", "x.parquet", "x.csv")),
-        *(("metadata", name) for name in ("m.parquet", "m.csv")),
-        *((flag, name) for flag in ("ids", "exclude_ids") for name in ("i.txt", "i.parquet")),
+        *(("FIFO", *named) for named in NAMED),
+        ("character device", "input", "x.tar"),
+        *(
+            pytest.param("character device", *named, marks=pytest.mark.slow)
+            for named in NAMED
+            if named != ("input", "x.tar")
+        ),
     ],
 )
-@pytest.mark.parametrize("kind", ["FIFO", "character device"])
 def test_what_is_named_outright_is_refused_in_a_sentence(
     tmp_path: Path,
     images: Path,
@@ -133,7 +143,10 @@ def test_verify_of_what_others_made(
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [NAMES[0], NAMES[2], *(pytest.param(NAMES[at], marks=pytest.mark.slow) for at in (1, 3))],
+)
 def test_a_run_into_an_export_of_which_a_file_is_none_ends(
     images: Path, exported: Path, name: str
 ) -> None:

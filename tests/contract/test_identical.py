@@ -52,6 +52,12 @@ def order(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+#: For what another test proves of the order of the source too.
+shuffled_first = pytest.mark.parametrize(
+    "order", ["shuffled", pytest.param("source", marks=pytest.mark.slow)], indirect=True
+)
+
+
 @pytest.fixture(scope="module")
 def reference(images: Path, order: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Hashes of an export in memory."""
@@ -63,6 +69,7 @@ def reference(images: Path, order: str, tmp_path_factory: pytest.TempPathFactory
     return hashes
 
 
+@shuffled_first
 def test_twice(images: Path, order: str, reference: dict[str, str], tmp_path: Path) -> None:
     run_export(images, tmp_path / "out", **options(order))
     assert directory_hashes(tmp_path / "out") == reference
@@ -148,6 +155,7 @@ def test_with_bundles_that_are_run_twice(
     assert directory_hashes(tmp_path / "out") == reference
 
 
+@shuffled_first
 def test_by_any_path(
     images: Path,
     order: str,
@@ -207,6 +215,7 @@ def write(out: Path, order: str, *, runner: object = None, workers: int = 1) -> 
     return directory_hashes(out)
 
 
+@shuffled_first
 def test_write_shards_under_beams_own_direct_runner(order: str, tmp_path: Path) -> None:
     wanted = write(tmp_path / "a", order)
     assert write(tmp_path / "b", order, runner="DirectRunner") == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
 from pathlib import Path
@@ -73,9 +74,21 @@ TABLES = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("given", ["", "/*.jpg", "/{0,1,2}.jpg"])
-@pytest.mark.parametrize("metadata", ["auto", "none"])
+#: Each word with each of the others once; all with all are many runs of the same steps.
+JOINED = [
+    *(("auto", "", "metadata.csv"), ("auto", "/*.jpg", "metadata.jsonl")),
+    *(("auto", "/{0,1,2}.jpg", "metadata.csv"), ("none", "", "metadata.jsonl")),
+]
+GIVEN = itertools.product(["auto", "none"], ["", "/*.jpg", "/{0,1,2}.jpg"], TABLES)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "given", "table"),
+    [
+        *JOINED,
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in GIVEN if one not in JOINED),
+    ],
+)
 def test_tables_of_image_folders_join_as_the_command_joins_them(
     photos: Path, table: str, given: str, metadata: str
 ) -> None:
@@ -126,7 +139,10 @@ def test_rows_of_a_table_have_the_images_that_it_names(photos: Path, tmp_path: P
         ("gone", {}, "cannot be read: there is no file at its path"),
         ("tar.gz", {}, "ReadImages reads plain tars"),
         ("type", {"score": "int64"}, "its score is of type float, not int64"),
-        ("type", {"tags": "string"}, "its tags is of type list, not string"),
+        pytest.param(
+            *("type", {"tags": "string"}, "its tags is of type list, not string"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_cannot_be_read_ends_the_pipeline(

@@ -7,8 +7,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,13 +27,16 @@ from support.exports import (
 )
 from support.runs import run_export
 
-from beam_export.errors import InputError, RunError, SampleError
+from beam_export.errors import InputError, RunError
 from beam_export.naming import key_of
-from beam_export.samples import Member
-from beam_export.sources.reader import Reader
-from beam_export.storage.uris import unpin
+from beam_export.pipeline import write_shards
 
 COUNT = 11
+
+
+def slow(*values: object) -> Any:
+    """Marks a further case of what another goes through too."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,7 @@ def test_source_order_and_every_column(plain: Export, images: Path) -> None:
     assert left_over(plain.out) == []
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(count=st.integers(1, 14), per_tar=st.integers(1, 16))
 def test_every_shard_is_exact_but_the_last(
@@ -84,7 +89,7 @@ def test_every_shard_is_exact_but_the_last(
     assert export.ids == source_ids(folder / "in")
 
 
-@pytest.mark.parametrize("per_tar", [1, COUNT - 1, COUNT, COUNT + 1])
+@pytest.mark.parametrize("per_tar", [slow(1), slow(COUNT - 1), COUNT, slow(COUNT + 1)])
 def test_sizes_around_the_number_of_images(images: Path, tmp_path: Path, per_tar: int) -> None:
     export = run_export(images, tmp_path / "out", images_per_tar=per_tar)
     assert sum(export.sizes) == COUNT
@@ -315,32 +320,35 @@ def test_nothing_to_export(tmp_path: Path) -> None:
         run_export(tmp_path / "in", tmp_path / "out")
 
 
-@pytest.mark.parametrize("change", ["grown", "shrunk", "swapped", "vanished"])
-def test_image_that_changes_after_it_was_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+def test_images_that_change_after_they_were_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_images(tmp_path / "in", 4)
-    victim = sorted(folder.rglob("*.*"))[1]
-    read_all = Reader.read_all
+    """Each in its own way, in one run: every other one stays as it is."""
+    folder = make_images(tmp_path / "in", 8)
+    victims = sorted(folder.rglob("*.*"))[1::2]
+    changes = dict(zip(map(str, victims), ["grown", "shrunk", "swapped", "vanished"], strict=True))
+    wanted = {
+        path: "OSError" if how == "vanished" else "SourceChanged" for path, how in changes.items()
+    }
+    find_finished = write_shards.find_finished
 
-    def spoil(reader: Reader, members: Sequence[Member]) -> list[bytes | SampleError]:
-        if any(unpin(one.uri)[0] == str(victim) for one in members) and victim.exists():
-            if change == "vanished":
-                victim.unlink()
-            else:
-                content = victim.read_bytes()
-                now = {"grown": content + b"more", "shrunk": content[:-4], "swapped": content[::-1]}
-                moment = victim.stat().st_mtime_ns + 1
+    def spoil(*given: Any, **named: Any) -> Any:
+        while changes:
+            path, change = changes.popitem()
+            victim = Path(path)
+            content, moment = victim.read_bytes(), victim.stat().st_mtime_ns + 1
+            now = {"grown": content + b"more", "shrunk": content[:-4], "swapped": content[::-1]}
+            victim.unlink()
+            if change != "vanished":
                 victim.write_bytes(now[change])
                 os.utime(victim, ns=(moment, moment))
-        return read_all(reader, members)
+        return find_finished(*given, **named)
 
-    monkeypatch.setattr(Reader, "read_all", spoil)
-    export = run_export(folder, tmp_path / "out", images_per_tar=2, max_failed_fraction=0.5)
-    assert export.sizes == [1, 2]
-    (failure,) = export.failures
-    assert failure["stage"] == "read"
-    assert failure["error"] == ("OSError" if change == "vanished" else "SourceChanged")
+    monkeypatch.setattr(write_shards, "find_finished", spoil)
+    export = run_export(folder, tmp_path / "out", images_per_tar=4, max_failed_fraction=0.5)
+    assert export.sizes == [2, 2]
+    assert {one["original_path"]: one["error"] for one in export.failures} == wanted
+    assert {one["stage"] for one in export.failures} == {"read"}
 
 
 # Sidecars and metadata.
@@ -430,7 +438,7 @@ def test_output_inside_the_input(tmp_path: Path) -> None:
     assert directory_hashes(folder / "out") == hashes
 
 
-@pytest.mark.parametrize("name", ["out", "o[u]t"])
+@pytest.mark.parametrize("name", [slow("out"), "o[u]t"])
 def test_another_dataset_in_the_output(tmp_path: Path, name: str) -> None:
     folder = make_images(tmp_path / "in", 3)
     first = run_export(folder, tmp_path / name)
@@ -511,7 +519,11 @@ def crash_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]
 
 
 @pytest.mark.parametrize(
-    "suffix", ["-000001.tar", "-000001.parquet", "-shards.parquet", "README.md", "manifest.json"]
+    "suffix",
+    [
+        *("-000001.parquet", "manifest.json"),
+        *(slow("-000001.tar"), slow("-shards.parquet"), slow("README.md")),
+    ],
 )
 def test_crash_leaves_nothing_half_done_and_a_second_run_ends_the_same(
     images: Path,

@@ -252,11 +252,13 @@ def test_columns_of_such_tables_are_chosen_as_others_are(
 @pytest.mark.parametrize(
     "given",
     [
-        "in/a/*.jpg",
+        *(
+            pytest.param(given, marks=pytest.mark.slow)
+            for given in ("in/a/*.jpg", "in/a/{0,1}.jpg")
+        ),
         "in/**/*.jpg",
         "in/a/0.jpg,in/a/1.jpg",
         # Of a table that several inputs reach each row counts once.
-        "in/a/{0,1}.jpg",
         "in/a/0.*,in/a",
     ],
 )

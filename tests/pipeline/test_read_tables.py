@@ -196,11 +196,17 @@ def test_failed_rows_of_img2dataset_are_failures(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["parquet", "tar"])
+CHOSEN = [{"filter": "id >= 7"}, {"ids": "ids.txt"}, {"exclude_ids": "ids.txt"}, {"limit": 1}]
+
+
 @pytest.mark.parametrize(
-    "chosen",
-    [{"filter": "id >= 7"}, {"ids": "ids.txt"}, {"exclude_ids": "ids.txt"}, {"limit": 1}],
-    ids=lambda chosen: next(iter(chosen)),
+    ("kind", "chosen"),
+    [
+        pytest.param(kind, one, marks=() if (at + turn) % 2 else pytest.mark.slow)
+        for turn, kind in enumerate(["parquet", "tar"])
+        for at, one in enumerate(CHOSEN)
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_failed_rows_of_img2dataset_are_failures_whatever_is_chosen(
     tmp_path: Path, kind: str, chosen: dict[str, Any]
@@ -294,7 +300,9 @@ def as_parquet(path: Path) -> Path:
     return write(path, table)
 
 
-@pytest.mark.parametrize("make", [as_csv, as_jsonl, as_parquet])
+@pytest.mark.parametrize(
+    "make", [as_csv, as_jsonl, pytest.param(as_parquet, marks=pytest.mark.slow)]
+)
 def test_tables_of_paths(make: Any, places: Path, tmp_path: Path) -> None:
     suffix = make.__name__.removeprefix("as_")
     source = make(places / f"table.{suffix}")

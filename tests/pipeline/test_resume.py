@@ -121,6 +121,7 @@ def lossy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 OTHER_DAMAGES = [
+    *((Path.unlink, name) for name in (SHARD[1], BESIDE[0])),
     *((empty, name) for name in SHARD),
     *((shorten, SHARD[1]), (overwrite, SHARD[1])),
     *((shorten, name) for name in BESIDE),
@@ -132,7 +133,7 @@ OTHER_DAMAGES = [
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
-        *((Path.unlink, name) for name in (*SHARD, BESIDE[0], "README.md")),
+        *((Path.unlink, name) for name in (SHARD[0], "README.md")),
         *((shorten, SHARD[0]), (flip, SHARD[1]), (flip, BESIDE[0])),
         *(pytest.param(*given, marks=pytest.mark.slow) for given in OTHER_DAMAGES),
     ],

@@ -202,7 +202,7 @@ def as_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path.with_suffix(".jsonl")
 
 
-@pytest.mark.parametrize("write", [as_csv, as_jsonl])
+@pytest.mark.parametrize("write", [as_csv, pytest.param(as_jsonl, marks=pytest.mark.slow)])
 def test_other_tables_give_the_same(
     write: Callable[[Path, list[dict[str, Any]]], Path], images: Path, lists: Path, tmp_path: Path
 ) -> None:
@@ -322,7 +322,7 @@ def test_nothing_is_added_to_a_run_that_selects_nothing() -> None:
 @pytest.mark.parametrize(
     ("flags", "names"),
     [
-        (["--ids={ids}", "cat-1"], ["cat-1"]),
+        pytest.param(["--ids={ids}", "cat-1"], ["cat-1"], marks=pytest.mark.slow),
         (["--ids={ids}", "cat"], ["cat", "cat-1", "cat-2"]),
         (["--exclude_ids={ids}", "cat-1"], ["cat", "cat-2"]),
         (["--ids={ids}", "cat-2", "--order=shuffled", "--split=a=0.5,b=0.5"], ["cat-2"]),

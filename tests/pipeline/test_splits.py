@@ -82,6 +82,11 @@ SOURCES: dict[str, Callable[[Path, Iterable[int]], Path]] = {
 }
 
 
+def slow(kind: str) -> Any:
+    """Marks a further kind of source, where what is tested comes after all are read alike."""
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_table(tmp_path_factory.mktemp("table") / "in", range(30))
@@ -119,7 +124,11 @@ def verify(out: Path, *flags: str) -> int:
 
 @pytest.mark.parametrize(
     ("kind", "by"),
-    [("folder", "source"), ("folder", "shuffled"), ("tar", "shuffled"), ("table", "source")],
+    [
+        *(("tar", "shuffled"), ("table", "source")),
+        pytest.param("folder", "source", marks=pytest.mark.slow),
+        pytest.param("folder", "shuffled", marks=pytest.mark.slow),
+    ],
 )
 def test_each_split_has_exact_shards_in_the_order(kind: str, by: str, tmp_path: Path) -> None:
     source = SOURCES[kind](tmp_path / "in", range(30))
@@ -221,7 +230,9 @@ def test_shards_are_cut_by_size_within_each_split(tmp_path: Path) -> None:
     assert verify(export.out) == 0
 
 
-@pytest.mark.parametrize("cut", [{}, {"max_tar_bytes": 7000, "encode": "never"}])
+@pytest.mark.parametrize(
+    "cut", [pytest.param({}, marks=pytest.mark.slow), {"max_tar_bytes": 7000, "encode": "never"}]
+)
 def test_shards_do_not_depend_on_buckets(
     cut: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +244,7 @@ def test_shards_do_not_depend_on_buckets(
     assert directory_hashes(tmp_path / "many") == directory_hashes(tmp_path / "one")
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", ["folder", *map(slow, ["tar", "table"])])
 def test_the_bytes_are_those_of_two_workers(kind: str, tmp_path: Path) -> None:
     source = SOURCES[kind](tmp_path / "in", range(40))
     options: dict[str, Any] = {"split": RULE, "order": "shuffled", "images_per_tar": 5}
@@ -304,7 +315,7 @@ def test_an_export_with_splits_is_exported_again_by_them(table: Path, tmp_path: 
         run_export(first.out, tmp_path / "four", split="split")
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", ["tar", *map(slow, ["folder", "table"])])
 def test_first_folders_are_splits(kind: str, tmp_path: Path) -> None:
     source = SOURCES[kind](tmp_path / "in", range(20))
     export = run_export(
