@@ -86,7 +86,7 @@ def _run_there(
     with quiet(command.verbose):
         pipeline = remote.pipeline_on(runner, flags)
         pipeline | "Index" >> indexing
-        remote.start(pipeline).wait_until_finish()
+        remote.run(pipeline)
 
 
 def _summary(output: Output, kinds: tuple[str, ...], seconds: float) -> Iterator[str]:

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -17,12 +17,13 @@ from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beam_export.cli.dataflow import dataflow_flags, job_message
 from beam_export.cli.flags import ExportCommand
+from beam_export.cli.processes import end_workers, no_orphans, processes_below
 from beam_export.errors import InputError, RunError, find_error, known_error
 from beam_export.pipeline.export import ExportImages
 from beam_export.pipeline.proxies import spare_this_machine
 from beam_export.shards.output import Output
 
-__all__ = ["DATAFLOW", "Job", "check_local", "flags_for", "pipeline_on", "start", "submit"]
+__all__ = ["DATAFLOW", "Job", "check_local", "flags_for", "pipeline_on", "run", "submit"]
 
 DATAFLOW = "DataflowRunner"
 #: Runners whose jobs continue after the process that submitted them has exited.
@@ -77,11 +78,30 @@ def _can_detach(runner: str, flags: Sequence[str]) -> bool:
 
 
 class Job:
-    """An export that was submitted to a runner."""
+    """An export that was submitted to a runner.
 
-    def __init__(self, result: Any, options: PipelineOptions, runner: str, output: Output) -> None:
+    Args:
+        result: what the runner has returned.
+        options: those of the pipeline.
+        runner: its name.
+        output: swept if the job fails.
+        others: the processes below this one that are none of the job's workers.
+    """
+
+    def __init__(
+        self,
+        result: Any,
+        *,
+        options: PipelineOptions,
+        runner: str,
+        output: Output,
+        others: Container[int],
+    ) -> None:
         self._result, self._options = result, options
         self._runner, self._output = runner, output
+        # Engines may keep workers for minutes, and Beam ends those of LOOPBACK at this process's
+        # exit only, and not if that is sudden.
+        self._others = others
         self._on_dataflow = runner == DATAFLOW
 
     @property
@@ -109,17 +129,18 @@ class Job:
             self._interrupted()
             raise
         except Exception as error:
-            self._output.sweep()
+            self._sweep()
             known = known_error(error) or find_error(_messages(self._result))
             if known is None:
                 raise
             raise known from error
         if state not in (None, PipelineState.DONE):
-            self._output.sweep()
+            self._sweep()
             raise RunError(
                 f"the job ended as {state}, not as DONE: see what the runner says of it, and run "
                 "again; the shards that are finished are kept."
             )
+        end_workers(self._others)
 
     def _interrupted(self) -> None:
         if self._on_dataflow:
@@ -128,6 +149,11 @@ class Job:
         # Best effort: the job may have ended already.
         with contextlib.suppress(Exception):
             self._result.cancel()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Removes temporary files, once nobody on this machine goes on writing."""
+        end_workers(self._others)
         self._output.sweep()
 
 
@@ -162,9 +188,12 @@ def submit(command: ExportCommand, runner: str, flags: Sequence[str], output: Ou
         # Its log is the only progress that there is of the job.
         logging.getLogger("apache_beam.runners.dataflow.dataflow_runner").setLevel(logging.INFO)
     pipeline = pipeline_on(runner, flags)
+    others = processes_below(os.getpid())
     try:
         pipeline | "Export" >> ExportImages(command.input, command.options, output=output)
-        return Job(result=start(pipeline), options=pipeline.options, runner=runner, output=output)
+        return Job(
+            _start(pipeline), options=pipeline.options, runner=runner, output=output, others=others
+        )
     except BaseException:
         output.sweep()
         raise
@@ -188,7 +217,17 @@ def pipeline_on(runner: str, flags: Sequence[str]) -> beam.Pipeline:
         ) from error
 
 
-def start(pipeline: beam.Pipeline) -> PipelineResult:
+def run(pipeline: beam.Pipeline) -> None:
+    """Runs a pipeline to its end, and that of its workers on this machine.
+
+    Raises:
+        InputError: if no job server answers.
+    """
+    with no_orphans():
+        _start(pipeline).wait_until_finish()
+
+
+def _start(pipeline: beam.Pipeline) -> PipelineResult:
     """Submits a pipeline, and returns its result, which can be waited for.
 
     Raises:

@@ -247,7 +247,7 @@ def _run(
     with quiet(command.verbose):
         pipeline = remote.pipeline_on(runner, flags)
         add(pipeline, None)
-        remote.start(pipeline).wait_until_finish()
+        remote.run(pipeline)
 
 
 def _write(findings: str, place: Output) -> None:
