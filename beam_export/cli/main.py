@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from beam_export._version import __version__
+from beam_export.cli.causes import cause_of
 from beam_export.cli.console import cannot_print, open_streams, speak_utf8
 from beam_export.cli.interpreter import left_as_found
 from beam_export.cli.processes import Interrupted
@@ -48,6 +49,8 @@ _WORKER_LOST = (
 )
 #: Messages of the local runner and of Prism about a lost worker.
 _LOSS_MESSAGES = ("Channel closed prematurely", "SDK worker disconnected")
+#: The cause that engines in Java give; elsewhere in the text it may be what a failure entailed.
+_LOST_CAUSE = "StatusRuntimeException: CANCELLED: "
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -210,9 +213,9 @@ def _explain(error: Exception, verbose: bool) -> int:
     if short := shortage(text) or near_limit():
         _say(short)
         return 1
-    lost = any(words in text for words in _LOSS_MESSAGES)
-    last = _WORKER_LOST if lost else text.strip().splitlines()[-1]
-    _say(f"the run failed: {last} (--verbose shows more)")
+    cause = cause_of(text)
+    lost = cause.startswith(_LOST_CAUSE) or any(words in text for words in _LOSS_MESSAGES)
+    _say(f"the run failed: {_WORKER_LOST if lost else cause} (--verbose shows more)")
     return 1
 
 
