@@ -22,7 +22,12 @@ fi
 
 say_when_ready "$port" --parallelism=2 --environment_cache_millis=600000
 # The configuration is that of the Flink it starts itself; a cluster has its own.
-exec java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -Dorg.slf4j.simpleLogger.log.org.apache.beam=info \
+# Of what it says, a page of metrics per job is left out, and a line per step and worker.
+logger=org.slf4j.simpleLogger
+exec java -D$logger.defaultLogLevel=warn -D$logger.log.org.apache.beam=info \
+    -D$logger.log.org.apache.beam.runners.flink.FlinkPipelineRunner=warn \
+    -D$logger.log.org.apache.beam.runners.fnexecution=warn \
+    -D$logger.log.org.apache.flink.metrics.MetricGroup=error \
     -cp "$jars/*" org.apache.beam.runners.flink.FlinkJobServerDriver \
     --flink-master "${1:-[local]}" --flink-conf-dir "$engines/flink-conf" \
     --job-host localhost --job-port "$port" --artifact-port 0 --expansion-port 0

@@ -12,7 +12,7 @@ if [ ! -x "$binary" ]; then
     mkdir -p "$cache"
     made=$(mktemp -d "$cache/build.XXXXXX")
     trap 'rm -rf "$made"' EXIT
-    GOBIN=$made go install "github.com/apache/beam/sdks/v2/go/cmd/prism@v$beam" >&2
+    GOBIN=$made tries go install "github.com/apache/beam/sdks/v2/go/cmd/prism@v$beam" >&2
     mv "$made/prism" "$binary"
     rmdir "$made"
     trap - EXIT
