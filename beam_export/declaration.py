@@ -46,6 +46,7 @@ class Option:
         keyword: whether `WriteShards` has a keyword of that name.
         path: what is done with the path, if the option is one.
         short: the letter of the flag `-i`, if there is one beside its name.
+        several: whether the value may be several, with commas between them.
         metavar: placeholder of the value in `--help`; None for the name in capitals.
         complaint: error message for a refused value, to follow the value; "" for the one that
             follows from the type.
@@ -66,6 +67,7 @@ class Option:
     keyword: bool = True
     path: Literal["read_file", "read_folder", "write_folder"] | None = None
     short: str = ""
+    several: bool = False
     metavar: str | None = None
     complaint: str = ""
     name: str = ""

@@ -52,6 +52,7 @@ class ExportCommand:
             shapes="never",
             path="read_folder",
             short="i",
+            several=True,
         ).as_metadata()
     )
     options: ExportOptions
@@ -97,6 +98,7 @@ class VerifyCommand:
             "with its bytes, sidecars and columns, in order; with --decode, images are encoded "
             "again",
             shapes="never",
+            several=True,
             metavar="INPUT",
         ),
     )
@@ -151,7 +153,9 @@ class IndexCommand:
     exit_codes: ClassVar = "0 written, 1 the export is damaged, 2 not an export."
 
     output_dir: str
-    index: str = option("all", Option("dali, wids, energon, with commas, or all", shapes="never"))
+    index: str = option(
+        "all", Option("dali, wids, energon, with commas, or all", shapes="never", several=True)
+    )
     verbose: bool = option(False, Option("tracebacks of errors", shapes="never"))
     beam_flags: list[str]
 

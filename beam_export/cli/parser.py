@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
@@ -13,6 +14,8 @@ __all__ = ["FlagParser", "add_flags", "with_underscores"]
 
 #: What editors make of a dash, too.
 _DASHES = "-\N{EN DASH}\N{EM DASH}"
+#: Values that stand alone, where an option takes several.
+_ALONE = {"all", "auto", "none"}
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -23,6 +26,41 @@ class FlagParser(argparse.ArgumentParser):
             "--output_dir/-o", "--output_dir"
         )
         raise InputError(f"{message}: see beam-export {self.prog.rpartition(' ')[2]} --help.")
+
+
+class _Once(argparse.Action):
+    """Stores the value of a flag, and refuses a second one that is not the same.
+
+    Where the last counted, what the first named would be left out without a word. A parser parses
+    once.
+    """
+
+    def __init__(self, *args: Any, option: Option, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._option = option
+        self._given: list[Any] = []
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if self._given and values != self._given[0]:
+            raise InputError(_given_twice(self._option, self._given[0], values))
+        self._given.append(values)
+        setattr(namespace, self.dest, values)
+
+
+def _given_twice(one: Option, first: Any, second: Any) -> str:
+    """Returns the error for a flag with two values: one flag for both where it takes several."""
+    texts = [str(value).lower() if one.kind is bool else str(value) for value in (first, second)]
+    both = ""
+    if one.several and _ALONE.isdisjoint(texts):
+        both = f"write --{one.name}={shlex.quote(','.join(texts))} for both, or "
+    said = " and as ".join(map(shlex.quote, texts))
+    return f"--{one.name} is given twice, as {said}: {both}leave one of them out."
 
 
 def _boolean(text: str) -> bool:
@@ -49,7 +87,12 @@ def add_flags(
 def _arguments(one: Option) -> dict[str, Any]:
     """Returns the arguments of `add_argument` for an option."""
     text = one.help if one.default_text is None else f"{one.help} (default: {one.default_text})"
-    arguments: dict[str, Any] = {"help": text.replace("%", "%%"), "default": one.default}
+    arguments: dict[str, Any] = {
+        "action": _Once,
+        "option": one,
+        "help": text.replace("%", "%%"),
+        "default": one.default,
+    }
     if one.metavar:
         arguments["metavar"] = one.metavar
     if one.choices:

@@ -58,6 +58,7 @@ class ImageOptions:
             "upright, srgb, rgb, any of them: images that are not so are encoded so that they are",
             IMAGES,
             shapes="unless_default",
+            several=True,
         ),
     )
     resize: int | None = option(

@@ -66,7 +66,12 @@ class RunOptions:
     )
     index: str | None = option(
         None,
-        Option("files for loaders: dali, wids, energon, with commas, or all", RUN, shapes="never"),
+        Option(
+            "files for loaders: dali, wids, energon, with commas, or all",
+            RUN,
+            shapes="never",
+            several=True,
+        ),
     )
     allow_broken_sources: bool = option(
         False,

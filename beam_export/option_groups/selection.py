@@ -28,6 +28,7 @@ class SelectionOptions:
             SELECTION,
             shapes="never",
             path="read_file",
+            several=True,
         ),
     )
     metadata_key: str = option(
@@ -47,6 +48,7 @@ class SelectionOptions:
             "metadata columns to leave out, comma-separated; a * stands for any characters",
             SELECTION,
             shapes="unless_default",
+            several=True,
         ),
     )
     text_columns: str | None = option(
@@ -55,6 +57,7 @@ class SelectionOptions:
             "columns to keep as JSON text, as --drop_columns: what no one type holds",
             SELECTION,
             shapes="unless_default",
+            several=True,
         ),
     )
     filter: str | None = option(
@@ -89,6 +92,7 @@ class SelectionOptions:
             "metadata columns that are also written as KEY.json, comma-separated, or all",
             SELECTION,
             shapes="unless_default",
+            several=True,
         ),
     )
 

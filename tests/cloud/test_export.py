@@ -233,8 +233,8 @@ def test_what_is_passed_by_and_joined_is_the_same_on_a_disk_and_in_a_bucket(
     ]:
         (folder / name).write_text(text)
     store.upload(folder, "gs://data/passed")
-    here = run_export(f"{folder}{pattern}", tmp_path / "plain")
-    assert export(f"gs://data/passed{pattern}", out, "--images_per_tar=1000") == 0
+    here = run_export(f"{folder}{pattern}", tmp_path / "plain", images_per_tar=A_SHARD)
+    assert export(f"gs://data/passed{pattern}", out) == 0
     store.download(out, tmp_path / "fetched")
     found = read_export(tmp_path / "fetched")
     same_but_for_paths(here, found)

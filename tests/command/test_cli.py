@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -80,7 +81,7 @@ def is_one_sentence(text: str) -> bool:
         (["--direct_running_mode=multi_threading"], "multi_threading"),
         (["--direct_num_workers=-1"], "-1"),
         (["--direct_num_workers=two"], "two"),
-        (["--output_dir="], "--output_dir"),
+        (["--input=elsewhere"], "--input is given twice"),
     ],
 )
 def test_wrong_flags(
@@ -270,10 +271,11 @@ def test_dry_run_writes_nothing_and_says_what_lacks_and_is_passed_by(
 ) -> None:
     monkeypatch.setattr(dry_run, "heif_versions", lambda: None)
     out = tmp_path / "below" / "out"
-    flags = ["--input", str(images), "--output_dir", str(out), "--images_per_tar=3"]
-    (images / ".x").mkdir()
+    folder = shutil.copytree(images, tmp_path / "in")
+    flags = ["--input", str(folder), "--output_dir", str(out), "--images_per_tar=3"]
+    (folder / ".x").mkdir()
     for name in (".DS_Store", ".x/0.jpg", "notes.md", "more.md", "phone.heic"):
-        (images / name).write_bytes(b"x")
+        (folder / name).write_bytes(b"x")
     assert main([*flags, "--dry_run"]) == 0
     said = capsys.readouterr().out
     for words in ("8 images in 3 shards", "6 copied", "2 encoded", "nothing was written"):

@@ -92,6 +92,11 @@ def several(_: Path) -> None:
     assert paths("a,b") == ["a", "b"]
 
 
+def given_twice(_: Path) -> None:
+    with pytest.raises(InputError, match=r"--input is given twice, .* write --input=a,b for both"):
+        parse_export(["--input", "a", "--input", "b", "-o", "out"])
+
+
 def home(_: Path) -> None:
     assert paths("~/photos") == [f"{Path.home()}/photos"]
 
@@ -266,6 +271,7 @@ CHECKS: dict[str, Callable[[Path], Any]] = {
     "`--input 'photos/**/*.jpg'`": glob,
     "`--input 'x-{000..123}.tar'`": number_range,
     "`--input a,b`": several,
+    "`--input a --input b`": given_twice,
     "`--input ~/photos`": home,
     "`--input 'a,b [old]'`": exact_name,
     "`cats/1.jpg`": sample,

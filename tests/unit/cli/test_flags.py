@@ -100,8 +100,28 @@ def test_wait_is_left_to_the_runner_unless_given(flags: list[str], wait: bool | 
     assert parse(*flags).wait is wait
 
 
-def test_the_last_of_equal_flags_counts() -> None:
-    assert parse("--seed=1", "--seed=2").options.seed == 2
+@pytest.mark.parametrize(
+    ("flags", "rest"),
+    [
+        (["-i", "in 2"], "--input is given twice, as in and as 'in 2': write --input='in,in 2' "),
+        (["--seed=0", "--seed=1"], "--seed is given twice, as 0 and as 1: leave one of them out."),
+        (["--clean", "--clean=false"], "--clean is given twice, as true and as false: leave one"),
+        (["--drop-columns=a", "--drop_columns=b"], "write --drop_columns=a,b for both, or leave"),
+        (["--metadata=auto", "--metadata=b.csv"], "as auto and as b.csv: leave one of them out."),
+    ],
+)
+def test_a_flag_with_two_values_is_refused(flags: list[str], rest: str) -> None:
+    assert rest in refused(*flags)
+
+
+def test_a_flag_may_be_given_twice_with_one_value() -> None:
+    twice = parse("--input=in", "--seed=1", "--seed=01", "--verbose", "--verbose=true")
+    assert twice == parse("--seed=1", "--verbose")
+
+
+def test_other_commands_refuse_two_values_too() -> None:
+    with pytest.raises(InputError, match="--against is given twice, as a and as b: write --aga"):
+        parse_verify(["out", "--against=a", "--against", "b"])
 
 
 BOOLEANS = ["deterministic_name", "allow_broken_sources", "verbose", "dry_run"]
