@@ -32,6 +32,8 @@ _QUOTED = re.compile(
 )
 #: Encodings that ask for a byte-order mark: without one, what Windows writes.
 _WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
+#: Codecs of Python's that are of no files' text: two are of the names of hosts, one refuses all.
+_OF_NO_TEXT = {"idna", "punycode", "undefined"}
 _LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}+")
 #: Halves of characters: Python has them for bytes of a file name that are not UTF-8.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -88,6 +90,8 @@ def encoding_name(name: str) -> str:
     except ValueError as error:
         raise LookupError(name) from error
     known = codecs.lookup(name).name
+    if known in _OF_NO_TEXT:
+        raise LookupError(name)
     return _WITHOUT_MARK.get(known, known)
 
 

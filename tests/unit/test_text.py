@@ -95,6 +95,6 @@ def test_names_of_encodings() -> None:
     assert [encoding_name(name) for name in names] == [
         *("utf-8", "utf-8", "cp1252", "iso8859-1", "utf-16-le"),
     ]
-    for name in ("base64", "rot13", "utf-9", "a\0b", "hex"):
+    for name in ("base64", "rot13", "utf-9", "a\0b", "hex", "IDNA", "punycode", "undefined"):
         with pytest.raises(LookupError):
             encoding_name(name)

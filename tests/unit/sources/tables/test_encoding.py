@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import encodings
 import gzip
 import io
+import pkgutil
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from beam_export.errors import InputError
 from beam_export.sources.tables.rows import read_rows, read_types
 from beam_export.sources.tables.text import read_header
+from beam_export.text import encoding_name
 
 TEXT = "id,caption\n0,café “x”\n1,naïve\n"
 
@@ -75,6 +79,18 @@ def test_what_cannot_be_decoded_is_refused_with_file_and_line(
 ) -> None:
     with pytest.raises(InputError, match=told):
         values(data, name, encoding)
+
+
+def test_any_encoding_that_python_has_reads_a_table_or_refuses_it_by_its_line() -> None:
+    names = [one.name for one in pkgutil.iter_modules(encodings.__path__)]
+    read = set()
+    for name in names:
+        for data in (b"a.b..c,d\n1,2\n", "café,x\n1,2\n".encode("cp1252"), b"\\u12,x\n"):
+            with contextlib.suppress(LookupError):
+                encoding = encoding_name(name)
+                with contextlib.suppress(InputError):
+                    read.add(len(values(data, "t.csv", encoding)) and encoding)
+    assert {"cp1252", "utf-7", "shift_jis"} <= read
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
