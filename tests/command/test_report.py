@@ -47,7 +47,7 @@ def test_a_page_is_written_and_its_place_is_said(
     after = {path: path.read_bytes() for path in export.rglob("*") if path.is_file()}
     assert {**before, page: page.read_bytes()} == after
     assert not list(export.glob("_tmp*"))
-    assert main(["verify", str(export)]) == 0
+    assert main(["verify", str(export), "--direct_num_workers=1"]) == 0
     assert "sound: 7 samples" in capsys.readouterr().out
 
 

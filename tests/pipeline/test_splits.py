@@ -244,7 +244,8 @@ def test_shards_do_not_depend_on_buckets(
     assert directory_hashes(tmp_path / "many") == directory_hashes(tmp_path / "one")
 
 
-@pytest.mark.parametrize("kind", ["folder", *map(slow, ["tar", "table"])])
+@pytest.mark.slow  # as tests/contract/test_identical.py does with a folder
+@pytest.mark.parametrize("kind", SOURCES)
 def test_the_bytes_are_those_of_two_workers(kind: str, tmp_path: Path) -> None:
     source = SOURCES[kind](tmp_path / "in", range(40))
     options: dict[str, Any] = {"split": RULE, "order": "shuffled", "images_per_tar": 5}

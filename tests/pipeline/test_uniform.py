@@ -132,7 +132,9 @@ def test_an_export_of_an_export_makes_its_json_anew(tmp_path: Path) -> None:
     assert all("meta.json" in one for one in found.values())
 
 
-@pytest.mark.parametrize("kind", ["tar", "table", "paths", "pipeline"])
+@pytest.mark.parametrize(
+    "kind", ["tar", "table", pytest.param("paths", marks=pytest.mark.slow), "pipeline"]
+)
 def test_every_kind_of_source(kind: str, tmp_path: Path) -> None:
     export = run_kind(kind, tmp_path, json_columns="*ore", images_per_tar=2)
     check_export(export.out, 2)
