@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -493,6 +493,15 @@ def until(what: Callable[[], object], run: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.fixture
+def _hangup_ends() -> Iterator[None]:
+    """Lets SIGHUP end what a test starts, which would inherit that it is ignored under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("_hangup_ends")
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("number", "code"),
