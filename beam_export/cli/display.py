@@ -14,6 +14,7 @@ import tqdm
 from beam_export.cli.joins import join_lines
 from beam_export.cli.read_notes import note_lines
 from beam_export.cli.split_lines import split_lines
+from beam_export.pipeline.progress import EMPTY_SHARD
 from beam_export.planning.empty_plan import describe_skipped
 from beam_export.planning.guess import guess_seconds, in_words
 from beam_export.shards.uniformity import describe_ensured, describe_lacks, member_notes
@@ -71,7 +72,7 @@ class Progress:
         self._stage, self._work = "", "writing"
         self._done = self._bytes = self._planned = 0
         self.found = EarlierShards()
-        self._known = True
+        self._known, self._said_empty = True, False
         self._bar: tqdm.tqdm | None = None
         self._draws = _has_width(stream)
         if self._draws:
@@ -120,6 +121,10 @@ class Progress:
                 self._line(f"planned {quantity(self._planned, 'image')} in {shards}")
         if "shard" in counts:
             self._shard(counts)
+        if "empty_shard" in counts and not self._said_empty:
+            # Of many, the end names the reasons.
+            self._said_empty = True
+            self.say(EMPTY_SHARD % (counts["empty_shard"], counts["why"]))
         self.found = EarlierShards(
             *(have + counts.get(n, 0) for n, have in self.found._asdict().items())
         )

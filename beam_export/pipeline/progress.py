@@ -16,7 +16,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["listening", "report"]
+__all__ = ["EMPTY_SHARD", "listening", "report"]
+
+#: Said as soon as one is empty, with its number and the reasons.
+EMPTY_SHARD = (
+    "no image of shard %d is left: %s; the run goes on to find all failures, and then fails"
+)
 
 _LARGEST = 65_536
 #: Seconds after which a listener notices at the latest that nobody needs it any more.

@@ -30,7 +30,7 @@ class ExportResult(_Outputs):
     """The PCollections that an export returns.
 
     Attributes:
-        shards: one `ShardResult` per shard.
+        shards: one `ShardResult` per shard; one without samples has no files, and fails the run.
         failures: every sample that is not in the export, and why.
         manifest: one `Manifest`, when everything is written.
         plan: the layout, packed.
@@ -66,6 +66,9 @@ class ExportResult(_Outputs):
 def _read_back(
     result: ShardResult, plan: bytes, output: Output, with_images: bool
 ) -> Iterator[Sample]:
+    if not result.samples:
+        # It has no files; `WriteManifest` says why.
+        return
     names = ShardNames(open_plan(plan).hash)
     with (
         output.read(names.parquet(result.number)) as table,

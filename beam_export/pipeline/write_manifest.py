@@ -28,7 +28,7 @@ from beam_export.pipeline.plan_shards import Planned
 from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
 from beam_export.planning.members import MemberRules
-from beam_export.planning.outcome import Outcome, check_sources, make_manifest, name_devices
+from beam_export.planning.outcome import Outcome, check_outcome, make_manifest, name_devices
 from beam_export.planning.plan import count_samples, open_plan
 from beam_export.samples import Failure
 from beam_export.shards.manifest import Manifest, lacks
@@ -143,25 +143,24 @@ def write_manifest(
         started: seconds since the epoch.
 
     Raises:
-        RunError: if samples are lost or counted twice, a source is broken, or too many failed. The
-            failures are listed then, and nothing else is.
+        RunError: if samples are lost or counted twice, a source is broken, a shard has no image, or
+            too many failed. The failures are listed then, and nothing else is.
     """
     results = outcome.results
     files = MetaFiles(run.output, ShardNames(outcome.layout.hash))
-    failures = files.put_failures(outcome.failures)
     totals = outcome.totals()
-    totals.check()
     # What has failed in shards is counted as they are written.
     for name, count in ("read", totals.read), ("failed", outcome.early):
         Metrics.counter("beam_export", f"{name}-samples").inc(count)
-    check_sources(outcome.source_failures, allow_broken=run.options.allow_broken_sources)
-    where = run.output.path(ShardNames(outcome.layout.hash).failures)
     try:
-        totals.check_budget(run.options.max_failed_fraction, outcome.failures, where)
+        totals.check()
+        check_outcome(outcome, run.options, lambda: files.list_failures(outcome.failures))
     except RunError as error:
+        files.list_failures(outcome.failures)
         # In a pipeline of a user's own nobody else says it above Beam's traceback.
         raise (announced(error) if run.progress_address is None else error) from None
     identity = name_devices(run.encoder.identity(), results)
+    failures = files.put_failures(outcome.failures)
     shards = files.put_shards(results)
     table, indexes = files.put_indexes(indexed_shards(results), outcome.splits())
     manifest = make_manifest(

@@ -18,7 +18,7 @@ from beam_export.errors import RunError
 from beam_export.naming import ShardNames
 from beam_export.pipeline.export_run import ExportRun
 from beam_export.pipeline.prefetch import load_and_encode
-from beam_export.pipeline.progress import report
+from beam_export.pipeline.progress import EMPTY_SHARD, report
 from beam_export.pipeline.resources import count_ways, on_gpu_workers
 from beam_export.planning.blocks import merged, unpack_ref
 from beam_export.planning.duplicates import open_decisions
@@ -29,10 +29,11 @@ from beam_export.samples import Failure, SampleRef
 from beam_export.shards.index_files import index_finished_shard
 from beam_export.shards.member_sets import MemberSets
 from beam_export.shards.publish import publish_shard
+from beam_export.shards.reasons import describe_failures
 from beam_export.shards.resume import FinishedShards, find_finished
 from beam_export.shards.writer import ReadySample, ShardResult, few_exts
 from beam_export.sources.reader import Reader
-from beam_export.text import stored
+from beam_export.text import cut, stored
 
 __all__ = ["WriteEachShard", "write_or_find_shard"]
 
@@ -40,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Seconds between two reports of progress.
 _REPORT_EVERY = 0.2
+#: Letters of the reasons for an empty shard: a report is a datagram.
+_LONGEST_REASONS = 1000
 #: What a report counts of the samples that are being written.
 _COUNTED = ("copied", "encoded", "failed", "bytes")
 
@@ -132,6 +135,8 @@ def write_or_find_shard(
 ) -> ShardResult:
     """Returns the result of a shard: found finished in the output, else written.
 
+    One whose samples all fail is not written; `check_outcome` ends the run for it.
+
     Args:
         run: which export, and where to; its encoder is open.
         number: the shard's number.
@@ -143,7 +148,7 @@ def write_or_find_shard(
         rules: what becomes of the members of samples.
 
     Raises:
-        RunError: if the refs are not those that were planned, or every sample fails.
+        RunError: if the refs are not those that were planned.
     """
     count, digest = _weigh_planned(number, blocks, layout)
     names = ShardNames(layout.hash)
@@ -177,9 +182,10 @@ def write_or_find_shard(
             rules=rules,
             plan=plan,
             indexes=finished.kinds,
-            alone=len(layout.firsts) == 1,
         )
-        if finished.includes(number):
+        if not result.samples:
+            _tell_empty(run, result, alone=len(layout.firsts) == 1)
+        elif finished.includes(number):
             report(run.progress_address, {"mended_shards": 1})
     else:
         exts = _kept_exts(keyed, result.failures)
@@ -228,7 +234,6 @@ def _write(
     rules: MemberRules,
     plan: str,
     indexes: Collection[str],
-    alone: bool,
 ) -> ShardResult:
     schema = pa.ipc.read_schema(pa.py_buffer(columns))
     made = with_members(keyed, rules, schema)
@@ -245,7 +250,6 @@ def _write(
             json_member=rules.json,
             plan=plan,
             indexes=indexes,
-            alone=alone,
         )
 
 
@@ -297,6 +301,22 @@ def _reported(
     report(progress_address, counts)
 
 
+def _tell_empty(run: ExportRun, result: ShardResult, *, alone: bool) -> None:
+    """Says at once that a shard is empty, for which the run will fail when all failures are known.
+
+    Args:
+        run: which export.
+        result: of the shard.
+        alone: whether there is no other, so that the run ends now.
+    """
+    if alone:
+        return
+    why = cut(describe_failures(result.failures), _LONGEST_REASONS)
+    if run.progress_address is None:
+        _LOG.warning(EMPTY_SHARD, result.number, why)
+    report(run.progress_address, {"empty_shard": result.number, "why": why})
+
+
 def _report_shard(run: ExportRun, result: ShardResult) -> None:
     """Reports a finished shard, to the log if nobody listens."""
     if result.kept:
@@ -323,7 +343,7 @@ def _count(result: ShardResult) -> None:
         "copied-samples": result.copied,
         "encoded-samples": result.encoded,
         "failed-samples": len(result.failures),
-        "written-shards": int(not result.kept),
+        "written-shards": int(result.samples > 0 and not result.kept),
         "kept-shards": int(result.kept),
         "written-bytes": 0 if result.kept else result.bytes + result.parquet_bytes,
     }

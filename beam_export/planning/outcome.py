@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -32,9 +32,11 @@ from beam_export.shards.manifest import (
     totals,
 )
 from beam_export.shards.member_sets import MemberSets
+from beam_export.shards.reasons import describe_all, describe_failures, remedy_of
 from beam_export.shards.writer import ShardResult
+from beam_export.text import quantity
 
-__all__ = ["Outcome", "check_sources", "make_manifest", "name_devices"]
+__all__ = ["Outcome", "check_outcome", "make_manifest", "name_devices"]
 
 #: Failures of whole sources, whose samples nobody can count: of samples, no other stage has these.
 _LOST_SOURCES = frozenset({("list", "BrokenSource"), ("list", SOURCE_CHANGED)})
@@ -124,23 +126,77 @@ class Outcome:
         return found
 
 
-def check_sources(source_failures: Sequence[Failure], *, allow_broken: bool) -> None:
-    """Makes sure that every source was read to its end.
+def check_outcome(
+    outcome: Outcome, options: ExportOptions, list_all: Callable[[], str | None]
+) -> None:
+    """Makes sure that every source was read, that no shard is empty, and that few samples failed.
 
     Args:
-        source_failures: of the export.
-        allow_broken: whether sources may be broken (`--allow_broken_sources`).
+        outcome: what the steps have found out and done.
+        options: of the export: what they allow.
+        list_all: writes the list of all failures, and returns its path; called before an error.
 
     Raises:
-        RunError: if one was not, and none may be broken.
+        RunError: if a source is broken and none may be, a shard has no image, or too many failed.
     """
-    broken = [one for one in source_failures if (one.stage, one.error) in _LOST_SOURCES]
-    if broken and not allow_broken:
+    failures, most = outcome.failures, options.max_failed_fraction
+    if not options.allow_broken_sources:
+        _check_sources(failures, list_all)
+    totals = outcome.totals()
+    empty = [one for one in outcome.results if not one.samples]
+    if empty and not totals.written:
+        all_ = "the only image" if totals.failed == 1 else f"all {totals.failed:,} images"
+        remedy = remedy_of(failures) or "mend them, or give another input"
+        raise RunError(f"{all_} failed: {describe_all(failures, list_all())}: {remedy}.")
+    if empty:
+        few = not totals.exceeds(most)
+        over = "" if few else f", more than --max_failed_fraction={most} allows"
         raise RunError(
-            f"{len(broken)} sources cannot be read to their end, the first is "
-            f"{broken[0].original_path} ({broken[0].message}): mend them, or give "
-            "--allow_broken_sources to do without what they hold."
+            f"{_all_of(empty)} failed, and an empty shard is never written; of all "
+            f"{quantity(totals.tried, 'image')} {totals.failed} failed{over}: "
+            f"{describe_all(failures, list_all())}: {_remedy_of_empty(empty, few=few)}."
         )
+    totals.check_budget(most, failures, list_all)
+
+
+def _check_sources(failures: Sequence[Failure], list_all: Callable[[], str | None]) -> None:
+    broken = [one for one in failures if (one.stage, one.error) in _LOST_SOURCES]
+    if not broken:
+        return
+    others = [one for one in failures if (one.stage, one.error) not in _LOST_SOURCES]
+    beside = f"; {len(others)} failed beside them, {describe_failures(others)}" if others else ""
+    where = list_all()
+    raise RunError(
+        f"{quantity(len(broken), 'source')} cannot be read to the end: "
+        f"{describe_failures(broken)}{beside}{f'; all are listed in {where}' if where else ''}: "
+        "mend them, or give --allow_broken_sources to do without what they hold."
+    )
+
+
+def _all_of(empty: Sequence[ShardResult]) -> str:
+    """Returns the words for all images of the shards of which none is left."""
+    count = sum(len(one.failures) for one in empty)
+    images = "the only image" if count == 1 else f"all {count:,} images"
+    if len(empty) == 1:
+        return f"{images} of shard {empty[0].number}"
+    return f"{images} of {len(empty):,} shards (the first is shard {empty[0].number})"
+
+
+def _remedy_of_empty(empty: Sequence[ShardResult], *, few: bool) -> str:
+    """Returns what to do about empty shards beside others.
+
+    Args:
+        empty: those shards.
+        few: whether no more samples failed than may.
+    """
+    lost = [failure for one in empty for failure in one.failures]
+    probe = "give --probe=full, which leaves such images out before shards are planned"
+    if not few:
+        probe = f"mend them, or {probe}, and allow more"
+    better = remedy_of(lost)
+    if better is None:
+        return probe
+    return better if lost[0].error == SOURCE_CHANGED else f"{better}, or {probe}"
 
 
 def name_devices(identity: Mapping[str, str], results: Sequence[ShardResult]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from beam_export.naming import ShardNames
 from beam_export.samples import DAMAGED_IMAGE, Failure
 from beam_export.shards.npy_types import is_array_remark
 from beam_export.shards.parquet import FAILURES, SHARDS
-from beam_export.shards.reasons import describe_failures, remedy_of
+from beam_export.shards.reasons import describe_all, remedy_of
 from beam_export.shards.writer import ShardResult
 from beam_export.text import cut, quantity
 
@@ -108,26 +108,36 @@ class Totals:
                 "read; run again."
             )
 
-    def check_budget(self, most: float, failures: Sequence[Failure], where: str) -> None:
+    @property
+    def tried(self) -> int:
+        """How many samples were to be written."""
+        return self.failed + self.written
+
+    def exceeds(self, most: float) -> bool:
+        """Returns whether more samples failed than `--max_failed_fraction` allows."""
+        return self.tried > 0 and self.failed / self.tried > most
+
+    def check_budget(
+        self, most: float, failures: Sequence[Failure], list_all: Callable[[], str | None]
+    ) -> None:
         """Checks that no more samples failed than `--max_failed_fraction` allows.
 
         Args:
             most: that fraction.
             failures: all there are.
-            where: path of the list of them.
+            list_all: writes the list of them, and returns its path.
 
         Raises:
             RunError: if the fraction of failures is above `most`.
         """
-        tried = self.failed + self.written
-        if tried and self.failed / tried > most:
-            images = quantity(tried, "image")
+        if self.exceeds(most):
+            images = quantity(self.tried, "image")
             share = f"{self.failed} of {images}" if self.written else f"all {images}"
-            if tried == 1:
+            if self.tried == 1:
                 share = "the only image"
             raise RunError(
                 f"{share} failed, more than --max_failed_fraction={most} allows: "
-                f"{describe_failures(failures)}; all are listed in {where}: "
+                f"{describe_all(failures, list_all())}: "
                 f"{remedy_of(failures) or 'mend them, or allow more'}."
             )
 

@@ -59,6 +59,20 @@ class MetaFiles:
             return []
         return [self._put_table(self._names.failures, failures_table(failures))]
 
+    def list_failures(self, failures: Sequence[Failure]) -> str | None:
+        """Writes the table of failures of a run that ends with them, and returns its path.
+
+        None if there are none, or a whole dataset stands there, whose failures are others.
+        """
+        if not failures:
+            return None
+        name, content = self._names.failures, _table_bytes(failures_table(failures))
+        if not self._output.holds(name, content):
+            if self._output.info(self._names.manifest) is not None:
+                return None
+            self._put(name, content)
+        return self._output.path(name)
+
     def put_shards(self, results: Iterable[ShardResult]) -> dict[str, str]:
         """Writes the table of shards; returns its name and sha256."""
         return self._put_table(self._names.shards, shards_table(results, self._names))
@@ -139,10 +153,9 @@ class MetaFiles:
         return written
 
     def _put_table(self, name: str, table: pa.Table) -> dict[str, str]:
-        buffer = io.BytesIO()
-        write_table(buffer, table)
-        self._put(name, buffer.getvalue())
-        return _listed(name, buffer.getvalue())
+        content = _table_bytes(table)
+        self._put(name, content)
+        return _listed(name, content)
 
     def _put_card(self, card: bytes) -> bool:
         """Writes the dataset card, unless a README stands there that is to be kept.
@@ -165,12 +178,18 @@ class MetaFiles:
             return None
 
 
+def _table_bytes(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    write_table(buffer, table)
+    return buffer.getvalue()
+
+
 def _listed(name: str, content: bytes) -> dict[str, str]:
     return {"name": name, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def list_failures(failures: Sequence[Failure], output: Output, hash_: str) -> str | None:
-    """Writes the list of all failures of a run that ends with them, and returns its path.
+    """Writes the list of all failures of a run without a plan, and returns its path.
 
     None if a dataset stands there: its list of failures is another.
     """
@@ -181,9 +200,7 @@ def list_failures(failures: Sequence[Failure], output: Output, hash_: str) -> st
     # A list of an earlier run may be replaced, a file of the same name by somebody else not.
     if standing and not output.ownership(hash_, standing).owns(names.failures):
         return None
-    buffer = io.BytesIO()
-    write_table(buffer, failures_table(failures))
-    output.put(names.failures, buffer.getvalue())
+    output.put(names.failures, _table_bytes(failures_table(failures)))
     return output.path(names.failures)
 
 

@@ -1,7 +1,8 @@
 """Publishes one shard: its files take their names when all are whole, the tar first.
 
 A shard whose Parquet stands is finished, its indexes too. So the Parquet of an earlier attempt goes
-before another tar comes, and the new Parquet comes last.
+before another tar comes, and the new Parquet comes last. A shard of which no image is left has no
+files, and its result says so: the run fails when all failures are known.
 """
 
 from __future__ import annotations
@@ -11,17 +12,22 @@ from collections.abc import Collection, Iterable
 
 import pyarrow as pa
 
-from beam_export.errors import RunError
 from beam_export.naming import ShardNames
-from beam_export.samples import SOURCE_CHANGED, Failure
+from beam_export.samples import Failure
 from beam_export.shards.directory import Snapshot
 from beam_export.shards.indexes.shard import ShardIndexer
-from beam_export.shards.meta_files import list_failures
 from beam_export.shards.output import Output
-from beam_export.shards.reasons import describe_failures, remedy_of
 from beam_export.shards.writer import ReadySample, ShardResult, write_shard
 
 __all__ = ["publish_shard"]
+
+
+class _NoImageLeftError(Exception):
+    """Every sample of a shard has failed, so that its files are not to take their names."""
+
+    def __init__(self, result: ShardResult) -> None:
+        super().__init__()
+        self.result = result
 
 
 def publish_shard(
@@ -34,9 +40,11 @@ def publish_shard(
     plan: str,
     indexes: Collection[str] = (),
     json_member: str = "",
-    alone: bool = False,
 ) -> ShardResult:
     """Writes a shard's tar, its indexes and its Parquet into the output directory.
+
+    Of a shard whose samples all fail nothing is written, and what stands there stays: its result
+    has no samples then.
 
     Args:
         samples: the shard's samples in order, and the failures among them.
@@ -47,41 +55,39 @@ def publish_shard(
         plan: hex digest of what the shard is to hold.
         indexes: kinds of those that the dataset has.
         json_member: extension of the members that were made of columns; empty if none were.
-        alone: whether there is no other shard.
 
     Raises:
         InputError: if a value does not fit its column.
-        RunError: if every sample failed, or the files cannot be published.
+        RunError: if the files cannot be published.
     """
     # Before a sample is read: what another run puts there meanwhile is not to be replaced.
     snapshots = output.snapshot(names.parquet(number)), output.snapshot(names.tar(number))
     indexer = ShardIndexer(indexes) if indexes else None
-    # Left last, the Parquet takes its name last: a shard whose Parquet is there is finished.
-    with output.writing(names.parquet(number), snapshots[0]) as parquet:
-        with output.writing(names.tar(number), snapshots[1]) as tar:
-            result = write_shard(
-                samples,
-                tar,
-                parquet,
-                number=number,
-                names=names,
-                columns=columns,
-                plan=plan,
-                indexer=indexer,
-                json_member=json_member,
-            )
-            if result.samples == 0:
-                raise RunError(
-                    _none_left(result, list_failures(result.failures, output, names.hash))
-                    if alone
-                    else _all_failed(result)
+    try:
+        # Left last, the Parquet takes its name last: a shard whose Parquet is there is finished.
+        with output.writing(names.parquet(number), snapshots[0]) as parquet:
+            with output.writing(names.tar(number), snapshots[1]) as tar:
+                result = write_shard(
+                    samples,
+                    tar,
+                    parquet,
+                    number=number,
+                    names=names,
+                    columns=columns,
+                    plan=plan,
+                    indexer=indexer,
+                    json_member=json_member,
                 )
-            _unpublish_old(output=output, names=names, result=result, snapshot=snapshots[0])
-            # Until the Parquet is there, nothing else shows whose the tar is.
-            output.record_tar(names.tar(number), result.tar_sha256)
-        if indexer is not None:
-            for name, content in indexer.files(names, number).items():
-                output.put(name, content)
+                if result.samples == 0:
+                    raise _NoImageLeftError(result)
+                _unpublish_old(output=output, names=names, result=result, snapshot=snapshots[0])
+                # Until the Parquet is there, nothing else shows whose the tar is.
+                output.record_tar(names.tar(number), result.tar_sha256)
+            if indexer is not None:
+                for name, content in indexer.files(names, number).items():
+                    output.put(name, content)
+    except _NoImageLeftError as error:
+        return error.result._replace(bytes=0, parquet_bytes=0)
     output.forget_tar(result.tar_sha256)
     return result
 
@@ -107,30 +113,3 @@ def _unpublish_old(
     # First: with a manifest, an export that lacks this shard would pass for complete.
     output.remove(names.manifest)
     output.remove(name, snapshot)
-
-
-def _none_left(result: ShardResult, where: str | None) -> str:
-    """Returns the sentence about a dataset of which no image is left.
-
-    Args:
-        result: of its only shard.
-        where: path of the list of the failures, if there is one.
-    """
-    remedy = remedy_of(result.failures) or "mend them, or give another input"
-    listed = f"; all are listed in {where}" if where else ""
-    count = len(result.failures)
-    all_ = "the only image" if count == 1 else f"all {count:,} images"
-    return f"{all_} failed: {describe_failures(result.failures)}{listed}: {remedy}."
-
-
-def _all_failed(result: ShardResult) -> str:
-    """Returns the sentence about a shard of several of which no image is left."""
-    first = result.failures[0]
-    remedy = "give --probe=full, which leaves such images out before shards are planned"
-    if (better := remedy_of(result.failures)) is not None:
-        remedy = better if first.error == SOURCE_CHANGED else f"{better}, or {remedy}"
-    return (
-        f"all {len(result.failures)} images of shard {result.number} failed, the first, "
-        f"{first.original_path or first.image_id}, with: {first.message}; an empty shard is never "
-        f"written: {remedy}."
-    )

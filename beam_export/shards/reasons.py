@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from beam_export.samples import MISSING_CODEC, SOURCE_CHANGED, Failure
 
-__all__ = ["describe_failures", "read_failures", "reasons", "remedy_of"]
+__all__ = ["describe_all", "describe_failures", "read_failures", "reasons", "remedy_of"]
 
 #: Reasons that are named in a sentence; the rest are counted.
 _KINDS = 3
@@ -65,6 +65,11 @@ def read_failures(table: BinaryIO) -> Iterator[Failure]:
 def describe_failures(failures: Iterable[Failure]) -> str:
     """Returns the reasons as one clause."""
     return ", ".join(reasons(failures))
+
+
+def describe_all(failures: Iterable[Failure], where: str | None) -> str:
+    """Returns the reasons as one clause, and the path of the whole list, if there is one."""
+    return describe_failures(failures) + (f"; all are listed in {where}" if where else "")
 
 
 def _example(one: Failure, count: int) -> str:

@@ -27,6 +27,7 @@ from support.exports import (
 )
 from support.runs import run_export
 
+from beam_export.cli import main as cli
 from beam_export.errors import InputError, RunError
 from beam_export.naming import key_of
 from beam_export.pipeline import write_shards
@@ -303,13 +304,29 @@ def test_budget_is_strict_and_failures_stay_to_be_read(tmp_path: Path) -> None:
     assert export.manifest["totals"]["failed"] == 3
 
 
-def test_a_shard_without_any_image_ends_the_run(tmp_path: Path) -> None:
-    folder = make_images(tmp_path / "in", 4)
-    for path in sorted(folder.rglob("*.*"))[2:]:
+def test_a_shard_without_any_image_ends_the_run_with_all_failures_listed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of a table: what it names and is not there, and what fails in other shards, too."""
+    folder = make_images(tmp_path / "in", 6)
+    paths = sorted(folder.rglob("*.*"))
+    for path in paths[1:4]:
         corrupt(path)
-    with pytest.raises(RunError, match=r"all 2 images of shard 1 failed.*--probe=full"):
-        run_export(folder, tmp_path / "out", images_per_tar=2, max_failed_fraction=1.0)
-    names = [path.name for path in (tmp_path / "out").glob("images-*")]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["path", *map(str, paths), "missing.jpg"]))
+    out = tmp_path / "out"
+    flags = [f"-i={table}", f"-o={out}", "--images-per-tar=2", "--direct_num_workers=1"]
+    assert cli.main([*flags, "--max_failed_fraction=1"]) == 1
+    *_, early, said = capfd.readouterr().err.splitlines()
+    assert early.startswith("beam-export: no image of shard 1 is left: 2 with ")
+    (listed,) = out.glob("_meta/*-failures.parquet")
+    assert "all 2 images of shard 1 failed" in said
+    assert "of all 7 images 4 failed: " in said
+    assert f"all are listed in {listed}: give --probe=full" in said
+    assert "with OSError (" in said
+    assert len(pq.read_table(listed)) == 4
+    names = [path.name for path in out.glob("images-*")]
+    assert len(names) == 4
     assert not any("000001" in name or "manifest" in name for name in names)
 
 

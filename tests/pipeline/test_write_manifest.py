@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.shard_results import shard_result
 
@@ -32,6 +33,7 @@ LAYOUT = make_plan(segments(PAIRS, 0, 4, None), b"", None)
 NAMES = ShardNames(LAYOUT.hash)
 RESULT = shard_result(copied=4)
 LOST = Failure("a.tar", "/in/a.tar", "list", "BrokenSource", "it ends early")
+EMPTY = shard_result(copied=0, failures=[LOST._replace(stage="decode", error="ValueError")] * 4)
 
 
 def run_of(folder: Path, **options: Any) -> ExportRun:
@@ -76,7 +78,9 @@ def test_tables_card_and_manifest_stand_at_the_end(tmp_path: Path) -> None:
     ("given", "words"),
     [
         ({"counted": 5}, "the input has changed"),
-        ({"source_failures": [LOST]}, "1 sources cannot be read to their end"),
+        ({"source_failures": [LOST]}, "1 source cannot be read to the end"),
+        ({"source_failures": [LOST._replace(error="NoImage")], "results": [EMPTY]}, "all 5 images"),
+        ({"source_failures": [LOST._replace(error="NoImage")], "counted": 9}, "has changed"),
         ({"probe_failures": [LOST._replace(stage="decode")] * 5}, "5 of 9 images failed"),
     ],
 )
@@ -86,7 +90,11 @@ def test_no_manifest_stands_where_something_is_amiss(
     with pytest.raises(RunError, match=words):
         write(run_of(tmp_path), **given)
     assert not (tmp_path / NAMES.manifest).exists()
-    assert (tmp_path / NAMES.failures).exists() == ("counted" not in given)
+    failed = sum(len(given.get(name, ())) for name in ("source_failures", "probe_failures"))
+    failed += len(given["results"][0].failures) if "results" in given else 0
+    if failed:
+        assert pq.read_table(tmp_path / NAMES.failures).num_rows == failed
+    assert (tmp_path / NAMES.failures).exists() == bool(failed)
 
 
 def test_broken_sources_may_be_allowed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from PIL import Image
@@ -248,8 +249,16 @@ def test_failures_are_listed_and_given(tmp_path: Path) -> None:
 
 
 def test_more_failures_than_may_be(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="1 of 3 images failed"):
-        write([*some(2), Sample("bad", b"bad")], tmp_path / "out")
+    """One of them leaves a shard empty, of which no samples are read back."""
+    (tmp_path / "z.jpg").write_bytes(b"bad")
+    given = [*some(2), Sample("bad", b"bad"), Sample("z", None, tmp_path / "z.jpg")]
+    with pytest.raises(
+        RunError, match=r"the only image of shard 1 .* 2 failed, more than"
+    ) as caught:
+        write(given, tmp_path / "out", "samples", images_per_tar=2)
+    (table,) = (tmp_path / "out").glob("_meta/*failures.parquet")
+    assert f"all are listed in {table}: " in str(caught.value)
+    assert pq.read_table(table)["image_id"].to_pylist() == ["bad", "z"]
     assert not list((tmp_path / "out").glob("*manifest.json"))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pyarrow as pa
@@ -11,9 +12,9 @@ from beam_export.options import ExportOptions
 from beam_export.planning.duplicates import Decisions
 from beam_export.planning.join import Tally
 from beam_export.planning.members import MemberRules
-from beam_export.planning.outcome import Outcome, check_sources, make_manifest, name_devices
+from beam_export.planning.outcome import Outcome, check_outcome, make_manifest, name_devices
 from beam_export.planning.plan import make_plan, segments
-from beam_export.samples import DAMAGED_IMAGE, SOURCE_CHANGED, Failure
+from beam_export.samples import DAMAGED_IMAGE, MISSING_CODEC, SOURCE_CHANGED, Failure
 from beam_export.shards.member_sets import MemberSets
 from beam_export.shards.writer import ShardResult
 
@@ -67,13 +68,80 @@ def test_a_shard_too_many_is_noticed() -> None:
         outcome(results=[shard(0), shard(1), shard(2)]).totals().check()
 
 
+def sentence(found: Outcome, **options: Any) -> str:
+    """Returns what ends a run with this outcome; the list of failures is `out/list`."""
+    with pytest.raises(RunError) as caught:
+        check_outcome(found, ExportOptions(output_dir="o", **options), lambda: "out/list")
+    return caught.value.sentence
+
+
 @pytest.mark.parametrize("error", ["BrokenSource", SOURCE_CHANGED])
 def test_a_broken_source_ends_the_run_unless_it_may(error: str) -> None:
     broken = [failure("a", "list"), failure("b", "list", error)]
-    with pytest.raises(RunError, match=r"^1 sources cannot be read.*/in/b.jpg \(no image\)"):
-        check_sources(broken, allow_broken=False)
-    check_sources(broken, allow_broken=True)
-    check_sources([failure("a", "list"), failure("b", "read", error)], allow_broken=False)
+    found = outcome(source_failures=broken)
+    # All that failed is told, not the sources alone.
+    assert sentence(found) == (
+        f"1 source cannot be read to the end: 1 with {error} (/in/b.jpg: no image); 4 failed "
+        "beside them, 4 with ValueError (the first, /in/a.jpg: no image); all are listed in "
+        "out/list: mend them, or give --allow_broken_sources to do without what they hold."
+    )
+    allowed = ExportOptions(output_dir="o", max_failed_fraction=0.9, allow_broken_sources=True)
+    check_outcome(found, allowed, lambda: None)
+    sound = outcome(source_failures=[failure("a", "list"), failure("b", "read", error)])
+    check_outcome(sound, dataclasses.replace(allowed, allow_broken_sources=False), lambda: None)
+
+
+def test_an_empty_shard_ends_the_run_with_all_failures_told_and_listed() -> None:
+    early = [failure("listed", "list", "OSError")]
+    found = outcome(results=[shard(0), shard(1, failed=5)], source_failures=early)
+    assert sentence(found, max_failed_fraction=1) == (
+        "all 5 images of shard 1 failed, and an empty shard is never written; of all 13 images 8 "
+        "failed: 7 with ValueError (the first, /in/probed.jpg: no image), 1 with OSError "
+        "(/in/listed.jpg: no image); all are listed in out/list: give --probe=full, which leaves "
+        "such images out before shards are planned."
+    )
+    said = sentence(found, max_failed_fraction=0.5)
+    assert "8 failed, more than --max_failed_fraction=0.5 allows: 7 with" in said
+    assert said.endswith(
+        ": mend them, or give --probe=full, which leaves such images out before "
+        "shards are planned, and allow more."
+    )
+    # What ends the run with so many failed is said before how many may.
+    several = outcome(results=[shard(n, failed=5) for n in (0, 1)] + [shard(2)])
+    assert sentence(several).startswith("all 10 images of 2 shards (the first is shard 0) failed")
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (SOURCE_CHANGED, "run again, when nobody writes to the sources."),
+        (MISSING_CODEC, "install what reads them where the workers run, or give --probe=full"),
+    ],
+)
+def test_what_helps_an_empty_shard_is_said(error: str, remedy: str) -> None:
+    found = outcome(results=[shard(0), shard(1, failed=5, error=error)])
+    assert f"out/list: {remedy}" in sentence(found, max_failed_fraction=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("ValueError", "mend them, or give another input"),
+        (SOURCE_CHANGED, "run again, when nobody writes to the sources"),
+        (MISSING_CODEC, "install what reads them where the workers run"),
+    ],
+)
+def test_where_no_image_is_left_all_is_told_by_reason_and_listed(error: str, remedy: str) -> None:
+    found = outcome(
+        results=[shard(n, failed=5, error=error) for n in (0, 1)],
+        source_failures=[failure("listed", "read", error)],
+        probe_failures=[],
+    )
+    # Nothing would be left after a probe either, and whatever may fail.
+    assert sentence(found, max_failed_fraction=0.5) == (
+        f"all 11 images failed: 11 with {error} (the first, /in/listed.jpg: no image); all are "
+        f"listed in out/list: {remedy}."
+    )
 
 
 def test_devices_of_all_workers_are_named() -> None:

@@ -74,6 +74,20 @@ def test_without_failures_a_table_of_an_earlier_attempt_goes(output: Output) -> 
     assert not (Path(output.directory) / NAMES.failures).exists()
 
 
+def test_the_list_of_a_run_that_ends_harms_no_dataset_that_stands_there(output: Output) -> None:
+    files = MetaFiles(output, NAMES)
+    lost = [Failure(name, f"/{name}.jpg", "decode", "ValueError", "no image") for name in "ab"]
+    assert files.list_failures([]) is None
+    assert files.list_failures(lost[:1]) == output.path(NAMES.failures)
+    # What a run of before has left is replaced.
+    assert files.list_failures(lost) == output.path(NAMES.failures)
+    whole = content(output, NAMES.failures)
+    output.put(NAMES.manifest, b"{}")
+    assert files.list_failures(lost[:1]) is None
+    assert files.list_failures(lost[::-1]) == output.path(NAMES.failures)
+    assert content(output, NAMES.failures) == whole
+
+
 def test_card_manifest_and_facts_are_written_last(output: Output) -> None:
     files, made = MetaFiles(output, NAMES), manifest()
     put_last(files, made)
