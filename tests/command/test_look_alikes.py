@@ -492,7 +492,6 @@ def until(what: Callable[[], object], run: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 @pytest.fixture
 def _hangup_ends() -> Iterator[None]:
     """Lets SIGHUP end what a test starts, which would inherit that it is ignored under nohup."""
@@ -501,6 +500,7 @@ def _hangup_ends() -> Iterator[None]:
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_hangup_ends")
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
