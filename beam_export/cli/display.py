@@ -262,7 +262,7 @@ def summary(
     lines.extend(f"  {one}" for one in alike)
     lines.extend(_damage_lines(encode, steps.get("probe", {})))
     lines.extend(_text_lines(encode))
-    lines.extend(note_lines(steps.get("read", {})))
+    lines.extend(note_lines({**facts, **steps.get("read", {})}))
     lines.extend(f"  {one}" for one in member_notes(facts))
     skipped: Mapping[str, int] = steps.get("read", {}).get("skipped", {})
     if totals["filtered"]:

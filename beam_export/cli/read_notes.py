@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from beam_export.planning.steps import BESIDE, LARGE_JSON, ODD_IDS, PARTS, SEVERAL, UNFIT, UNJOINED
+from beam_export.planning.steps import (
+    BESIDE,
+    LARGE_JSON,
+    ODD_IDS,
+    PARTS,
+    SEVERAL,
+    UNFIT,
+    UNJOINED,
+    UNLIKE,
+)
 from beam_export.text import quantity
 
 __all__ = ["note_lines"]
@@ -18,7 +27,7 @@ def note_lines(read: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for each kind of note that there is.
 
     Args:
-        read: how many there are by kind, with examples (`steps.read_notes`).
+        read: how many there are by kind, with examples (`steps.read_notes`, `column_notes`).
     """
     if count := read.get(SEVERAL, 0):
         hold = quantity(count, "sample holds", "samples hold")
@@ -43,6 +52,7 @@ def note_lines(read: Mapping[str, Any]) -> Iterator[str]:
     yield from _as_they_are(read, UNJOINED, "not joined: ")
     yield from _as_they_are(read, UNFIT, "not joined: ")
     yield from _as_they_are(read, BESIDE, "passed by: ")
+    yield from _as_they_are(read, UNLIKE, "not kept: ")
 
 
 def _example(read: Mapping[str, Any], name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-__all__ = ["HUGGINGFACE", "features_of", "with_features"]
+__all__ = ["HUGGINGFACE", "features_of", "types_in", "with_features"]
 
 HUGGINGFACE = b"huggingface"
 
@@ -34,6 +34,23 @@ def features_of(schema: pa.Schema) -> dict[str, Any]:
     if not isinstance(features, dict):
         return {}
     return {name: features[name] for name in schema.names if name in features}
+
+
+def types_in(feature: Any) -> frozenset[str]:
+    """Returns the types that a feature is made of, in lists and structs too.
+
+    >>> sorted(types_in({"_type": "List", "feature": {"_type": "ClassLabel", "names": ["cat"]}}))
+    ['ClassLabel', 'List']
+    """
+    found, left = set(), [feature]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            found |= {one["_type"]} if isinstance(one.get("_type"), str) else set()
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+    return frozenset(found)
 
 
 def with_features(schema: pa.Schema, features: Mapping[str, Any]) -> pa.Schema:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from beam_export.errors import InputError
 from beam_export.metadata.arrow_types import EXACT_MAX
-from beam_export.metadata.features import features_of, with_features
+from beam_export.metadata.features import features_of, types_in, with_features
 from beam_export.metadata.inference import PLAIN, Column
 from beam_export.text import is_unicode
 
@@ -50,6 +50,8 @@ _RESERVED = frozenset(STRUCTURAL.names)
 #: An input with more metadata columns uses values as names, and is refused, unless single samples
 #: have about as many: a wide table is one.
 MAX_COLUMNS = 1_000
+#: Features of Hugging Face's that say no more than the column's type in Arrow does.
+_PLAIN_FEATURES = {"Value", "Sequence", "List", "LargeList"}
 #: No table has more.
 _MOST_COLUMNS = 10_000
 
@@ -159,6 +161,30 @@ class ColumnTypes:
             except ValueError as error:
                 found[name] = str(error)
         return found
+
+    def disagreed(self, schema: pa.Schema) -> list[str]:
+        """Returns a sentence for each column of whose Hugging Face's description something is lost.
+
+        Args:
+            schema: as `finish` returns it.
+        """
+        kept, said = features_of(schema), []
+        for name, found in sorted(self._features.items()):
+            kinds = {kind for feature, _ in found for kind in types_in(json.loads(feature))}
+            if output_name(name) in kept or kinds <= _PLAIN_FEATURES:
+                continue
+            if "ClassLabel" in kinds:
+                said.append(
+                    f"the class names of column {name!r}, on which not all tables agree, so that "
+                    "its numbers may mean different classes: name them alike in each table, or "
+                    "export them apart"
+                )
+            else:
+                said.append(
+                    f"Hugging Face's type of column {name!r}, on which not all tables agree: "
+                    "declare it alike in each table, or export them apart"
+                )
+        return said
 
     @property
     def names(self) -> frozenset[str]:

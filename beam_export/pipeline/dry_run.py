@@ -29,7 +29,7 @@ from beam_export.planning.duplicates import open_decisions
 from beam_export.planning.join import Tally
 from beam_export.planning.plan import open_plan, shard_finder
 from beam_export.planning.preflight import check_columns, joins_folders
-from beam_export.planning.steps import lookup_steps, read_notes
+from beam_export.planning.steps import column_notes, lookup_steps, read_notes
 from beam_export.sources.contents import kinds_by_names
 from beam_export.sources.overlap import refuse_overlap
 from beam_export.sources.patterns import parse_inputs
@@ -130,7 +130,7 @@ def _report(
     skipped = merge_parts(elements_of("skipped", others), CountedKinds).counts
     notes = {
         "lookups": [_shortened(step) for step in lookup_steps(options, tally)],
-        "read": _shortened(read_notes(tally)),
+        "read": _shortened({**read_notes(tally), **column_notes(tally)}),
         "skipped": dict(skipped.most_common(_KINDS)),
         "more_skipped": skipped.total() - sum(n for _, n in skipped.most_common(_KINDS)),
     }

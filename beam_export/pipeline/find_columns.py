@@ -16,6 +16,7 @@ from beam_export.metadata.schema import ColumnTypes, check_declared
 from beam_export.pipeline.beam_utils import CallOnce, MergeBundle, merge_parts
 from beam_export.planning.blocks import open_block, untyped_metadata
 from beam_export.planning.join import Tally, columns_named
+from beam_export.planning.steps import UNLIKE
 
 __all__ = ["ChooseColumns", "FindColumns", "choose_types"]
 
@@ -63,9 +64,16 @@ class _ChooseOfValue(beam.DoFn):
         yield chosen
 
 
+class FoundColumns(NamedTuple):
+    """The metadata columns as a serialized Arrow schema, and notes of what is lost of them."""
+
+    schema: PCollection[bytes]
+    notes: tuple[PCollection[Tally], ...]
+
+
 @dataclasses.dataclass
 class FindColumns(beam.PTransform):
-    """Finds the metadata columns; gives a serialized Arrow schema.
+    """Finds the metadata columns.
 
     Attributes:
         schema: all columns, if the user has declared them.
@@ -76,19 +84,25 @@ class FindColumns(beam.PTransform):
     schema: pa.Schema | None
     columns: Sequence[PCollection[tuple[bytes, str]]] = ()
 
-    def expand(self, blocks: PCollection[bytes]) -> PCollection[bytes]:
+    def expand(self, blocks: PCollection[bytes]) -> FoundColumns:
         if self.schema is not None:
             declared = check_declared(self.schema).serialize().to_pybytes()
-            return blocks.pipeline | "Declared" >> beam.Create([declared])
+            return FoundColumns(blocks.pipeline | "Declared" >> beam.Create([declared]), ())
         # ColumnTypes, one per bundle
         inferred = blocks | "InferColumns" >> beam.ParDo(MergeBundle(ColumnTypes, _infer))
         typed = [
             one | f"TypedColumns{number}" >> beam.ParDo(MergeBundle(ColumnTypes, _declare))
             for number, one in enumerate(self.columns)
         ]
-        return blocks.pipeline | "Finish" >> CallOnce(
-            bytes, _finish, *map(AsIter, (inferred, *typed))
+        # (serialized Arrow schema, Tally)
+        found = blocks.pipeline | "Finish" >> CallOnce(
+            tuple[bytes, Tally], _finish, *map(AsIter, (inferred, *typed))
         )
+        schema = found | "Schema" >> beam.Map(lambda both: both[0]).with_output_types(bytes)
+        if not typed:
+            return FoundColumns(schema, ())
+        notes = found | "Notes" >> beam.Map(lambda both: both[1]).with_output_types(Tally)
+        return FoundColumns(schema, (notes,))
 
 
 def choose_types(choice: ColumnChoice) -> beam.PTransform:
@@ -114,7 +128,8 @@ def _declare(types: ColumnTypes, declared: tuple[bytes, str]) -> None:
     types.add_schema(pa.ipc.read_schema(pa.py_buffer(schema)), where)
 
 
-def _finish(*parts: Iterable[ColumnTypes]) -> bytes:
+def _finish(*parts: Iterable[ColumnTypes]) -> tuple[bytes, Tally]:
     types: ColumnTypes = merge_parts(itertools.chain.from_iterable(parts), ColumnTypes)
-    serialized: bytes = types.finish().serialize().to_pybytes()
-    return serialized
+    schema, notes = types.finish(), Tally()
+    notes.note(UNLIKE, types.disagreed(schema))
+    return schema.serialize().to_pybytes(), notes

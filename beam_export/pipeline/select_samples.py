@@ -22,7 +22,7 @@ from beam_export.pipeline.buckets import (
     refs_in,
 )
 from beam_export.pipeline.decide_members import PrepareMembers
-from beam_export.pipeline.find_columns import ChooseColumns, FindColumns, choose_types
+from beam_export.pipeline.find_columns import ChooseColumns, FindColumns, FoundColumns, choose_types
 from beam_export.pipeline.find_splits import FindSplits, add_split_column
 from beam_export.pipeline.join_folders import FolderTables, JoinFolders
 from beam_export.pipeline.label_samples import FindClasses, LabelSamples, label_types
@@ -158,13 +158,13 @@ class ChooseSamples(beam.PTransform):
             # Of all samples, those that `--ids` leaves out too.
             classes = blocks | "FindClasses" >> FindClasses(bool(self.columns))
             joined = self._label(joined, classes)
-        columns = self._find_columns(joined, classes)
+        columns, notes = self._find_columns(joined, classes)
         blocks, lost = joined.blocks, ()
         if self.options.asks_sizes:
             blocks, lost = self._measure(blocks)
         probed = blocks | "ProbeImages" >> ProbeImages(self.options, self.threads)
         selected = probed.blocks | "SelectSamples" >> SelectSamples(
-            self.options, columns, (*tallies, *joined.tallies)
+            self.options, columns, (*tallies, *joined.tallies, *notes)
         )
         blocks = selected.blocks
         if not self.options.asks_sizes:
@@ -194,19 +194,17 @@ class ChooseSamples(beam.PTransform):
         )
         return joined._replace(blocks=blocks, columns=columns)
 
-    def _find_columns(
-        self, joined: Joined, classes: PCollection[list[str]] | None
-    ) -> PCollection[bytes]:
+    def _find_columns(self, joined: Joined, classes: PCollection[list[str]] | None) -> FoundColumns:
         schema = self.schema
         if schema is not None and classes is not None:
             schema = declared_with_classes(schema)
-        # one serialized Arrow schema
-        columns = joined.blocks | "FindColumns" >> FindColumns(schema, joined.columns)
+        found = joined.blocks | "FindColumns" >> FindColumns(schema, joined.columns)
         if classes is None:
-            return columns
-        return columns | "NameClasses" >> beam.Map(
+            return found
+        named = found.schema | "NameClasses" >> beam.Map(
             with_class_feature, AsSingleton(classes)
         ).with_output_types(bytes)
+        return found._replace(schema=named)
 
     def _measure(
         self, blocks: PCollection[bytes]

@@ -30,6 +30,7 @@ from beam_export.planning.join import Tally
 from beam_export.planning.members import MemberRules
 from beam_export.planning.outcome import Outcome, check_outcome, make_manifest, name_devices
 from beam_export.planning.plan import count_samples, open_plan
+from beam_export.planning.steps import column_notes
 from beam_export.samples import Failure
 from beam_export.shards.manifest import Manifest, lacks
 from beam_export.shards.meta_files import MetaFiles
@@ -178,6 +179,7 @@ def write_manifest(
         from_json=from_json,
         lacks=lacks(results),
         members=outcome.member_steps(run.options.ragged_fields),
+        notes=column_notes(outcome.tally),
         hub=outcome.hub_members(columns),
         started=started,
         unchanged=kept == len(results),

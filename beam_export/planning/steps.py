@@ -5,7 +5,7 @@ Their form is that of format.md, part 4.4; the card words the same steps for peo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from beam_export.options import ExportOptions
@@ -29,6 +29,8 @@ __all__ = [
     "SEVERAL",
     "UNFIT",
     "UNJOINED",
+    "UNLIKE",
+    "column_notes",
     "lookup_steps",
     "processing_steps",
     "read_notes",
@@ -42,6 +44,8 @@ LARGE_JSON, ODD_IDS = "large_json", "columns_of_no_ids"
 #: Tables in image folders: those of Hugging Face's name that are not joined, and columns of others
 #: that are not, with the reason; and tables of other names that may name the images.
 UNJOINED, UNFIT, BESIDE = "tables_not_joined", "columns_not_joined", "tables_beside_images"
+#: Columns whose description by Hugging Face is left out, as tables do not agree on it.
+UNLIKE = "columns_described_unlike"
 _NOTES = (SEVERAL, PARTS, LARGE_JSON, ODD_IDS, UNJOINED, UNFIT, BESIDE)
 
 
@@ -204,8 +208,17 @@ def _split_step(options: ExportOptions, splits: Sequence[tuple[str, int, int]]) 
 
 def read_notes(tally: Tally) -> dict[str, Any]:
     """Returns what was noted of the input as it was read; nothing where there was nothing."""
+    return _noted(tally, _NOTES)
+
+
+def column_notes(tally: Tally) -> dict[str, Any]:
+    """Returns what was noted of the columns, in no manifest: those of before stay as they are."""
+    return _noted(tally, [UNLIKE])
+
+
+def _noted(tally: Tally, names: Iterable[str]) -> dict[str, Any]:
     noted: dict[str, Any] = {}
-    for name in _NOTES:
+    for name in names:
         if tally[name]:
             noted |= {name: tally[name], f"{name}_examples": tally.shown(name)}
     return noted

@@ -115,6 +115,7 @@ class MetaFiles:
         from_json: bool,
         lacks: Mapping[str, int],
         members: Sequence[Mapping[str, Any]],
+        notes: Mapping[str, Any],
         hub: HubMembers | None,
         started: float,
         unchanged: bool,
@@ -127,6 +128,7 @@ class MetaFiles:
             from_json: whether the columns of all samples with a `.json` were made of its keys.
             lacks: how many of this run's images lack what (`manifest.lacks`).
             members: the step about members, if there is one; the manifest need not have it.
+            notes: of the run that no manifest has, by their kinds.
             hub: the members of all samples, for the card; None if they are not known.
             started: when the run began, in seconds since the epoch.
             unchanged: whether every shard was found finished.
@@ -142,7 +144,7 @@ class MetaFiles:
             return
         # The digest distinguishes the card from one that somebody has edited.
         more = {FROM_JSON: from_json, LACKS: dict(lacks), "card_sha256": digest, **identity}
-        more[MEMBERS] = list(members)
+        more |= {MEMBERS: list(members), **notes}
         with self._output.writing(self._names.run) as target:
             target.write(seal({**_run_facts(started, manifest.totals.written), **more}))
         self.written += 1

@@ -394,6 +394,8 @@ def classes_are_kept() -> None:
     assert features_of(types.finish()) == {"a": kind}
     types.add_schema(with_features(declared, {"a": {**kind, "names": ["dog"]}}), "b")
     assert features_of(types.finish()) == {}
+    (said,) = types.disagreed(types.finish())
+    assert "the class names of column 'a'" in said
 
 
 def large_json_travels() -> None:

@@ -15,6 +15,8 @@ from support.runs import run_export
 from beam_export.cli import main as cli
 from beam_export.errors import InputError
 from beam_export.metadata.features import features_of, with_features
+from beam_export.planning.steps import UNLIKE
+from beam_export.shards.manifest import unseal
 
 CLASSES = {"_type": "ClassLabel", "names": ["cat", "dog"]}
 FEATURES = {
@@ -39,12 +41,15 @@ def test_categories_are_text_and_classes_of_hugging_face_stay(tmp_path: Path) ->
             "odd": [[1], None, [2, 3]],
             "tags": [[0], [], [1, 0]],
             "box": [{"at": [0.5], "category": 1}] * 3,
+            "unlike": [0, 1, 0],
         }
     )
-    described = with_features(table.schema, {**FEATURES, "gone": CLASSES})
+    described = with_features(table.schema, {**FEATURES, "gone": CLASSES, "unlike": CLASSES})
     pq.write_table(table.cast(described), folder / "t.parquet")
+    # Without a row, and with no class names of its column.
+    pq.write_table(table.select(["file_name", "unlike"]).slice(3), folder / "u.parquet")
     export = run_export(
-        folder / "t.parquet", tmp_path / "out", drop_columns="go*", text_columns="odd"
+        f"{folder}/*.parquet", tmp_path / "out", drop_columns="go*", text_columns="odd"
     )
     assert export.ids == ["k0", "k1", "k2"]
     found = [{name: row[name] for name in ("label", "kind", "odd")} for row in export.rows]
@@ -57,6 +62,9 @@ def test_categories_are_text_and_classes_of_hugging_face_stay(tmp_path: Path) ->
     schema = pq.read_schema(next((tmp_path / "out").glob("*.parquet")))
     assert features_of(schema) == FEATURES
     assert schema.field("kind").type == pa.string()
+    facts = unseal(next((tmp_path / "out/_meta").glob("*-run.json")).read_bytes())
+    assert facts[UNLIKE] == 1
+    assert "'unlike'" in facts[f"{UNLIKE}_examples"][0]
     # And in an export of the export.
     run_export(tmp_path / "out", tmp_path / "again")
     schema = pq.read_schema(next((tmp_path / "again").glob("*.parquet")))

@@ -32,8 +32,8 @@ def find(
         blocks = pipeline | "Blocks" >> beam.Create(
             [pack_block([pack_ref(one)]) for one in refs], reshuffle=False
         )
-        schema = blocks | FindColumns(None, (columns,))
-        assert_that(schema, equal_to([expected.serialize().to_pybytes()]))
+        found = blocks | FindColumns(None, (columns,))
+        assert_that(found.schema, equal_to([expected.serialize().to_pybytes()]))
 
     run_pipeline(build)
 

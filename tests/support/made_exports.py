@@ -76,6 +76,7 @@ def make_export(
         from_json=True,
         lacks=lacks or {},
         members=members,
+        notes={},
         hub=None,
         started=0.0,
         unchanged=False,

@@ -15,6 +15,7 @@ import pytest
 
 from beam_export.cli import display
 from beam_export.cli.display import Progress, plan, summary
+from beam_export.planning.steps import UNLIKE
 
 PLANNED = {"planned": 50, "planned_shards": 3}
 SHARD = {"shard": 2, "samples": 20, "size": 1_234_567, "found": 0}
@@ -324,6 +325,13 @@ def test_what_is_not_the_same_for_all_samples_is_told() -> None:
     made["steps"].append({"step": "encode", "copied": 12, "ensured": 1, "ensured_rgb": 1})
     step = {"samples": 12, "members": {"txt": 3}, "unequal": True}
     facts = {"lacks": {"samples": 12, "upright": 2}, "members": [step]}
+    facts |= {UNLIKE: 1, f"{UNLIKE}_examples": ["the names of 'a'"]}
     lines = summary(made, "out", 1.0, facts=facts).splitlines()
-    for words in ("1 JPEG was not copied", "2 JPEGs carry an EXIF", "samples have unequal"):
+    said = (
+        "1 JPEG was not copied",
+        "2 JPEGs carry an EXIF",
+        "samples have unequal",
+        "not kept: the",
+    )
+    for words in said:
         assert [line for line in lines if line.startswith(f"  {words}")], words

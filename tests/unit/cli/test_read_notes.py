@@ -15,6 +15,8 @@ from beam_export.planning.steps import (
     PARTS,
     SEVERAL,
     UNJOINED,
+    UNLIKE,
+    column_notes,
     read_notes,
 )
 
@@ -23,7 +25,9 @@ def lines(**noted: list[str]) -> list[str]:
     tally = Tally()
     for name, found in noted.items():
         tally.note(name, found)
-    return list(note_lines(read_notes(tally)))
+    # In the manifest or in the facts of the run.
+    assert not read_notes(tally).keys() & column_notes(tally).keys()
+    return list(note_lines({**read_notes(tally), **column_notes(tally)}))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +38,7 @@ def lines(**noted: list[str]) -> list[str]:
         (LARGE_JSON, "the .json of 2 samples is larger than 1 MiB ('v1' say): it travels"),
         (UNJOINED, "not joined: v1"),
         (BESIDE, "passed by: v1"),
+        (UNLIKE, "not kept: v1"),
         (ODD_IDS, "ids of 2 samples are made of paths or row numbers: v1; v2"),
     ],
 )

@@ -141,6 +141,27 @@ def test_classes_and_types_of_hugging_face_are_kept_where_files_agree(
         assert bool(found.metadata) == bool(kept)
 
 
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ([CAT, DOG], "the class names of column 'label', on which not all tables agree, so that"),
+        ([CAT, None], "the class names of column 'label', on which not all tables agree, so that"),
+        ([{"_type": "List", "feature": CAT}, [DOG]], "the class names of column 'label', on"),
+        ([{"_type": "Image"}, {"_type": "Audio"}], "Hugging Face's type of column 'label', on"),
+        ([CAT, CAT], None),
+        # The types of the columns say as much.
+        ([{"_type": "Value", "dtype": "int64"}, None], None),
+        ([None, None], None),
+    ],
+)
+def test_what_is_lost_of_classes_and_types_is_said(features: list[Any], said: str | None) -> None:
+    types = ColumnTypes()
+    for feature in features:
+        types.add_schema(with_features(LABEL, {"label": feature} if feature else {}), "t.parquet")
+    found = types.disagreed(types.finish())
+    assert [one[: len(said or "")] for one in found] == ([] if said is None else [said])
+
+
 def test_values_that_cannot_be_stored_are_named() -> None:
     with pytest.raises(InputError, match=r"'tags' holds a value of type set \(in f\)"):
         collect([({"tags": {"a"}}, "f")]).finish()

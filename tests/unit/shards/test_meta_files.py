@@ -43,7 +43,7 @@ def manifest(**given: Any) -> Manifest:
 
 def put_last(files: MetaFiles, made: Manifest, **given: Any) -> None:
     values: dict[str, Any] = {"identity": {"device": "cpu"}, "from_json": True, "lacks": {}}
-    values |= {"members": []}
+    values |= {"members": [], "notes": {}}
     values |= {"started": 0.0, "unchanged": False, "hub": None}
     files.put_last(made, **{**values, **given})
 
@@ -149,13 +149,16 @@ def test_what_was_only_seen_stands_in_card_and_facts_and_not_in_the_manifest(
         "members": {"txt": 7, "xml": 2},
         "unequal": True,
     }
-    put_last(MetaFiles(output, NAMES), manifest(), members=[step], lacks={"samples": 7, "rgb": 1})
+    seen: dict[str, Any] = {"members": [step], "lacks": {"samples": 7, "rgb": 1}}
+    put_last(MetaFiles(output, NAMES), manifest(), **seen, notes={"columns_unlike": 2})
     assert facts(output)["members"] == [step]
     assert facts(output)["lacks"] == {"samples": 7, "rgb": 1}
+    assert facts(output)["columns_unlike"] == 2
     assert "| `members` | samples have unequal members: .xml in 2 of 7 |" in (
         content(output, CARD).decode()
     )
     assert b"unequal" not in content(output, NAMES.manifest)
+    assert b"unlike" not in content(output, NAMES.manifest)
     # A step that the manifest has is told once.
     put_last(MetaFiles(output, NAMES), manifest(steps=[step]), members=[step])
     assert content(output, CARD).count(b"samples have unequal members") == 1
