@@ -6,6 +6,7 @@ processes too. Beam's reference job service needs nothing; the others are made b
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -283,15 +284,18 @@ def test_a_worker_that_is_killed_while_it_writes(
 
 
 def kill_a_worker_of(run: subprocess.Popen[str], out: Path) -> bool:
-    """Kills a worker process of a run once a shard is finished and others are being written."""
+    """Kills the worker processes of a run that write, once a shard is finished.
+
+    For one that is killed while it starts, engines in Java wait for ever.
+    """
     while run.poll() is None:
         if list(out.glob("*.parquet")):
-            workers = workers_of(run.pid)
+            workers = [worker for worker in workers_of(run.pid) if writes_to(worker, out)]
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)
             if workers:
                 return True
-        time.sleep(0.02)
+        time.sleep(0.002)
     return False
 
 
@@ -299,6 +303,15 @@ def workers_of(parent: int) -> list[int]:
     children = Path(f"/proc/{parent}/task").glob("*/children")
     found = [int(child) for file in children for child in file.read_text().split()]
     return [pid for pid in found if b"SdkHarness" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def writes_to(process: int, folder: Path) -> bool:
+    """Returns whether a process has a file open below a folder."""
+    for file in Path(f"/proc/{process}/fd").glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if Path(os.readlink(file)).is_relative_to(folder):
+                return True
+    return False
 
 
 SHUFFLES = ("beam:transform:group_by_key:v1", "beam:transform:reshuffle:v1")
