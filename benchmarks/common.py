@@ -19,6 +19,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
 __all__ = [
+    "SUBREAPER",
     "PeakMemory",
     "Usage",
     "in_fresh_process",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 _Watch = TypeVar("_Watch")
-_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
+SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
 @contextlib.contextmanager
@@ -212,7 +213,7 @@ def use(
     Raises:
         RuntimeError: if the command fails.
     """
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1)
+    ctypes.CDLL(None).prctl(SUBREAPER, 1)
     began = time.perf_counter()
     process = subprocess.Popen(
         command,

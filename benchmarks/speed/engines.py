@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import importlib.metadata
 import os
 import pathlib
@@ -32,7 +33,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from support.engines import ENGINES, is_made, jars_of, serving
 from support.exports import ROOT, directory_hashes
 
-from benchmarks.common import save
+from benchmarks.common import SUBREAPER, process_tree, save
 from benchmarks.photos import make_photos
 from benchmarks.speed.paired import spread
 
@@ -60,6 +61,9 @@ class Used(NamedTuple):
     cpu: float
 
 
+#: Ids of the job servers, which go on.
+_servers: set[int] = set()
+
 Runs = dict[str, list[Used]]
 
 
@@ -74,10 +78,26 @@ def export(source: pathlib.Path, out: pathlib.Path, engine: Engine) -> Used:
     command = [sys.executable, "-m", "beam_export", "export", *places, *flags]
     began, before = time.perf_counter(), cpu_of(engine.server)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    used = Used(time.perf_counter() - began, cpu_of(engine.server) - before)
+    wall = time.perf_counter() - began
+    wait_for_workers()
+    used = Used(wall, cpu_of(engine.server) - before)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
     return used
+
+
+def wait_for_workers() -> None:
+    """Waits for workers that a command has left behind, so that what they used is counted."""
+    own = os.getpid()
+    while True:
+        orphans = [pid for pid in process_tree(own)[1:] if pid not in _servers]
+        if not orphans:
+            return
+        for orphan in orphans:
+            # Those below another orphan become this one's, or are that one's to wait for.
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(orphan, os.WNOHANG)
+        time.sleep(0.01)
 
 
 def cpu_of(server: int | None) -> float:
@@ -143,6 +163,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", help="where to work; a temporary directory by default")
     arguments = parser.parse_args()
+    # Who is left behind becomes this process's.
+    ctypes.CDLL(None).prctl(SUBREAPER, 1)
     not_made = [name for name in ENGINES if not is_made(name)]
     with contextlib.ExitStack() as stack:
         name = stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.folder))
@@ -153,6 +175,7 @@ def main() -> None:
             server = stack.enter_context(serving(engine, folder / f"{engine}.log"))
             flags = [*server.flags, *_TWO.get(engine, ())]
             engines[engine] = Engine(flags, server.process)
+            _servers.update(process_tree(server.process))
         found: Runs = {}
         for turn in range(arguments.runs):
             take_turn(folder, engines, found)
