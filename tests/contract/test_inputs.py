@@ -184,6 +184,9 @@ def captions(tmp: Path) -> None:
     assert skipped.table is not None
     (said,) = naming_images([skipped.table], UTF8)
     assert "--metadata=.../captions.csv --metadata_key=file_name" in said
+    pq.write_table(pa.table({"image": [b"\xff\xd8"]}), tmp / "t.parquet")
+    (said,) = naming_images([Source("parquet", "t.parquet", f"{tmp}/t.parquet", 1)], UTF8)
+    assert "t.parquet holds images itself" in said
 
 
 def plain_tar(_: Path) -> None:

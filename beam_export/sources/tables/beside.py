@@ -1,18 +1,22 @@
-"""Looks whether tables that lie beside image files, and are passed by, name those images."""
+"""Looks whether tables that lie beside image files, and are passed by, name or hold images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
 from beam_export.errors import InputError
+from beam_export.metadata.arrow_types import is_bytes
 from beam_export.sources.entries import Source
 from beam_export.sources.tables.folder_tables import FILE_NAME
 from beam_export.sources.tables.formats import TableError, is_parquet
+from beam_export.sources.tables.lookup import may_be_ids
 from beam_export.sources.tables.parquet import ParquetTable
-from beam_export.sources.tables.roles import key_of_names
-from beam_export.sources.tables.text import first_names
+from beam_export.sources.tables.roles import key_of_names, may_be_images, roles_of_table
+from beam_export.sources.tables.text import first_row
+from beam_export.sources.tables.text_refs import roles_of_row
 from beam_export.storage.open_files import open_source
 
 __all__ = ["naming_images"]
@@ -23,7 +27,7 @@ _UNREADABLE = (OSError, TableError, InputError, pa.ArrowException)
 
 
 def naming_images(tables: Iterable[Source], encoding: str) -> Iterator[str]:
-    """Yields a sentence for each of the first tables that have a column of paths or ids.
+    """Yields a sentence for each of the first tables that have a column of images, paths or ids.
 
     Args:
         tables: that lie beside image files.
@@ -31,29 +35,53 @@ def naming_images(tables: Iterable[Source], encoding: str) -> Iterator[str]:
     """
     for table in sorted(tables, key=_relative)[:_MOST]:
         try:
-            key, is_path = key_of_names(_names(table, encoding))
+            image, names = _columns(table, encoding)
         except _UNREADABLE:
             # It is counted in any case; nobody has asked for what is in it.
             continue
-        if way := _way(table.relative, key, is_path):
-            yield f"{table.relative} has a column {key!r}: {way}"
+        if image:
+            yield (
+                f"{table.relative} holds images itself, in its column {image!r}: give it as an "
+                "--input of its own to export them"
+            )
+        elif way := _way(table.relative, *key_of_names(names)):
+            yield f"{table.relative} {way}"
 
 
 def _relative(table: Source) -> str:
     return table.relative
 
 
-def _names(table: Source, encoding: str) -> list[str]:
+def _columns(table: Source, encoding: str) -> tuple[str, Sequence[str]]:
+    """Returns the column of images, empty if there is none, and those that may name images."""
     with open_source(table.uri) as file:
         if is_parquet(table.relative):
-            return list(ParquetTable(file).schema.names)
-        return first_names(file, table.relative, encoding)
+            parquet = ParquetTable(file)
+            names = [field.name for field in parquet.schema if may_be_ids(field.type)]
+            return _image_column(parquet), names
+        row = first_row(file, table.relative, encoding)
+    with contextlib.suppress(TableError):
+        return roles_of_row(row).image, list(row)
+    return "", list(row)
+
+
+def _image_column(table: ParquetTable) -> str:
+    """Returns the column of a Parquet file that holds images; empty if there is none."""
+    with contextlib.suppress(TableError):
+        image = roles_of_table(table).image
+        # Bytes of another name may be anything: alone they are an image where all are asked for.
+        if image and (may_be_images((image,)) or not is_bytes(table.schema.field(image).type)):
+            return image
+    return ""
 
 
 def _way(relative: str, key: str, is_path: bool) -> str:
-    """Returns how a table would be joined; empty if it would not."""
+    """Returns what column a table has, and how it would be joined by it; empty if it would not."""
+    if not key:
+        return ""
+    has = f"has a column {key!r}"
     if not is_path or "/" not in relative:
         named = f" --metadata_key={key}" if key != "image_id" else ""
-        return f"--metadata=.../{relative}{named} would join it" if key else ""
+        return f"{has}: --metadata=.../{relative}{named} would join it"
     # Ids are relative to the input, and its paths to the folder that it lies in.
-    return "called metadata.csv it would be joined by itself" if key == FILE_NAME else ""
+    return f"{has}: called metadata.csv it would be joined by itself" if key == FILE_NAME else ""

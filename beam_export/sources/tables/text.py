@@ -28,7 +28,7 @@ from beam_export.text import printable, quantity
 __all__ = [
     "TextBlock",
     "TextTypes",
-    "first_names",
+    "first_row",
     "read_header",
     "read_text",
     "rows_of_text",
@@ -147,18 +147,20 @@ def read_header(fh: BinaryIO, name: str, encoding: str) -> list[str]:
         return _csv_lines(text, name)[0]
 
 
-def first_names(fh: BinaryIO, name: str, encoding: str) -> list[str]:
-    """Returns the names of a table's columns: those of a CSV, or those of the first line of JSON.
+def first_row(fh: BinaryIO, name: str, encoding: str) -> dict[str, Any]:
+    """Returns the values of a table's first row by column, None where a CSV has no row.
 
     Raises:
         TableError: if it is none.
         InputError: if it cannot be decoded.
     """
     if not is_json(name):
-        return read_header(fh, name, encoding)
+        with _text_of(fh, name, encoding=encoding, newline="") as text:
+            header, lines = _csv_lines(text, name)
+            return dict.fromkeys(header) | dict(zip(header, next(lines, ()), strict=False))
     with _text_of(fh, name, encoding=encoding, newline="\n") as text:
         row = _json_row(0, next(_json_lines(text), "{}"))
-    return [] if isinstance(row, BadRow) else list(row[1])
+    return {} if isinstance(row, BadRow) else row[1]
 
 
 class TextBlock(NamedTuple):

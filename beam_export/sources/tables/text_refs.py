@@ -25,7 +25,7 @@ from beam_export.sources.tables.text import TextBlock, TextTypes, rows_of_text
 from beam_export.storage.uris import unpin
 from beam_export.text import printable, stored
 
-__all__ = ["KeptImages", "check_paths", "no_ids", "text_refs", "without_ids"]
+__all__ = ["KeptImages", "check_paths", "no_ids", "roles_of_row", "text_refs", "without_ids"]
 
 
 def check_paths(block: TextBlock, source: Source) -> Roles | None:
@@ -47,7 +47,7 @@ def check_paths(block: TextBlock, source: Source) -> Roles | None:
         if isinstance(row, BadRow):
             return None
         try:
-            return _roles(row[1])
+            return roles_of_row(row[1])
         except TableError as error:
             wrong = wrong or error
     if wrong is not None:
@@ -93,7 +93,7 @@ def _usual_roles(rows: Iterable[Any]) -> Roles | None:
     for row in rows:
         with contextlib.suppress(TableError):
             if not isinstance(row, BadRow):
-                return _roles(row[1])
+                return roles_of_row(row[1])
     return None
 
 
@@ -113,7 +113,7 @@ def _text_ref(
         return row
     number, values = row
     try:
-        roles = _roles(values)
+        roles = roles_of_row(values)
     except TableError as error:
         # Of several images in one row none is guessed.
         if usual is None or any(map(is_image_text, values.values())):
@@ -136,7 +136,7 @@ def _text_ref(
     return ref._replace(image=keep(data), size=len(data))
 
 
-def _roles(values: Mapping[str, Any]) -> Roles:
+def roles_of_row(values: Mapping[str, Any]) -> Roles:
     """Returns the roles of a row's columns, by their names, and by what is plainly an image.
 
     Raises:

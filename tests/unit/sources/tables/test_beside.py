@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +13,10 @@ import pytest
 
 from beam_export.sources.entries import Source, SourceKind
 from beam_export.sources.tables.beside import naming_images
+
+#: What is said of a table that holds images.
+HOLDS = "holds images itself, in its column {!r}: give it as an --input of its own to export them"
+BASE64 = base64.b64encode(b"\xff\xd8\xff\xe0" + b"JFIF" * 40).decode()
 
 
 def parquet(**columns: list[object]) -> bytes:
@@ -62,6 +68,20 @@ def said(folder: Path, files: dict[str, bytes], encoding: str = "utf-8") -> list
             "a/captions.csv has a column 'file_name': called metadata.csv it would be joined by "
             "itself",
         ),
+        ("train.parquet", parquet(image=[b"\xff\xd8"], image_id=["0"]), HOLDS.format("image")),
+        ("a/hf.parquet", parquet(x=[{"bytes": b"\xff\xd8", "path": "0"}]), HOLDS.format("x")),
+        ("text.parquet", parquet(id=["0"], image=[BASE64]), HOLDS.format("image")),
+        ("text.csv", f"image_id,image\n0,{BASE64}\n".encode(), HOLDS.format("image")),
+        ("b64.csv", f"id,image_b64\n0,{BASE64}\n".encode(), HOLDS.format("image_b64")),
+        ("text.jsonl", json.dumps({"id": "0", "img": BASE64}).encode(), HOLDS.format("img")),
+        (
+            "vectors.parquet",
+            parquet(vector=[b"123"], key=["0"]),
+            "vectors.parquet has a column 'key': --metadata=.../vectors.parquet "
+            "--metadata_key=key would join it",
+        ),
+        # What is no text and no whole number joins nothing.
+        ("odd.parquet", parquet(image_id=[0.5], path=[[1]]), None),
         ("a/captions.csv", b"image,text\n0.jpg,a\n", None),
         ("notes.csv", b"day,text\n1,a\n", None),
         ("empty.csv", b"", None),
@@ -74,6 +94,7 @@ def said(folder: Path, files: dict[str, bytes], encoding: str = "utf-8") -> list
 def test_a_table_that_may_name_the_images_says_how_it_is_joined(
     tmp_path: Path, name: str, data: bytes, line: str | None
 ) -> None:
+    line = line if line is None or line.startswith(name) else f"{name} {line}"
     assert said(tmp_path, {name: data}) == ([] if line is None else [line])
 
 
