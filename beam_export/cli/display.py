@@ -236,7 +236,7 @@ def summary(
         seconds: duration of the run.
         found: what the run has found of earlier runs.
         untouched: whether all files were there already, and none was written.
-        failures: how many failed with each error, with an example (`shards.reasons`).
+        failures: how many failed for each reason, with an example (`shards.reasons`).
         facts: of the run, as parsed JSON.
     """
     totals = manifest["totals"]

@@ -48,8 +48,6 @@ from beam_export.text import shown
 
 __all__ = ["run_export"]
 
-#: Reasons of failures that are listed with an example at the end.
-_MOST_REASONS = 8
 #: Attempts after a lost worker; in the last one, each image is decoded in a process of its own.
 _LOSSES = 3
 _RETRYING = (
@@ -192,12 +190,12 @@ def _dry_run(command: ExportCommand, flags: list[str]) -> None:
 
 
 def _reasons(output: Output, manifest: Mapping[str, Any]) -> list[str]:
-    """Returns how many samples failed with each error, of the table of failures."""
+    """Returns how many samples failed for each reason, of the table of failures."""
     name = ShardNames(manifest["hash"]).failures
     if all(one["name"] != name for one in manifest["tables"]):
         return []
     with output.read(name) as source:
-        return reasons(read_failures(source), most=_MOST_REASONS)
+        return reasons(read_failures(source))
 
 
 def _run_facts(output: Output, manifest: Mapping[str, Any]) -> dict[str, Any]:

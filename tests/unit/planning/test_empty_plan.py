@@ -13,13 +13,14 @@ def lost(number: int, error: str) -> Failure:
 
 
 def test_the_most_common_reasons_are_told_with_an_example_each() -> None:
-    errors = ["B"] * 3 + ["C"] * 2 + ["A"] * 3 + ["D", "E"]
+    errors = ["B"] * 3 + ["C"] * 2 + ["A"] * 3 + ["D", "E", "F", "G"]
     failures = [lost(number, error) for number, error in enumerate(errors)]
     said = nothing_to_plan(failures, False, output=None, hash_="0" * 12).sentence
     assert said == (
-        "the input holds no image that can be exported: 10 failed, 3 with A (the first, "
+        "the input holds no image that can be exported: 12 failed, 3 with A (the first, "
         "/in/a5.jpg: it is A), 3 with B (the first, /in/a0.jpg: it is B), 2 with C (the first, "
-        "/in/a3.jpg: it is C), 2 with other errors: mend them, or give another input."
+        "/in/a3.jpg: it is C), 1 with D (/in/a8.jpg: it is D), 1 with E (/in/a9.jpg: it is E), "
+        "2 for 2 further reasons: mend them, or give another input."
     )
 
 
