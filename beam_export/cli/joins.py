@@ -46,7 +46,7 @@ def _join_line(step: Mapping[str, Any]) -> str:
     if auto and not matched:
         return (
             f"  {step['table']} lies beside the images, and none of its {quantity(rows, 'row')} "
-            f"names one{_such_as(step, 'rows')}: nothing was joined"
+            f"names one by {step['key']}{_such_as(step, 'rows')}: nothing was joined"
         )
     named = f"--metadata={step['table']}"
     if auto:

@@ -41,6 +41,7 @@ from beam_export.planning.join_folders import (
 from beam_export.planning.spill_files import load, spill
 from beam_export.planning.steps import UNFIT, UNJOINED
 from beam_export.sources.entries import FolderTable, Source, skipped_kind
+from beam_export.sources.tables.beside import way_of_metadata
 from beam_export.sources.tables.folder_tables import (
     FILE_NAME,
     FolderRow,
@@ -193,7 +194,8 @@ def _passed_by(source: Source, error: UnfitTableError) -> Iterator[TaggedOutput]
     kind = _UNREADABLE if error.unreadable else skipped_kind(source.relative)
     yield TaggedOutput("skipped", kind)
     tally = Tally()
-    tally.note(UNJOINED, [printable(str(error))])
+    way = way_of_metadata(source.relative, error.names)
+    tally.note(UNJOINED, [printable(f"{error}{f'; it {way}' if way else ''}")])
     yield TaggedOutput("tallies", tally)
 
 

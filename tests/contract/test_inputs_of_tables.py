@@ -44,6 +44,7 @@ from beam_export.sources.json_metadata import (
     with_content,
     with_metadata,
 )
+from beam_export.sources.tables.beside import way_of_metadata
 from beam_export.sources.tables.encoding import UTF8
 from beam_export.sources.tables.folder_tables import FolderRow, columns_of
 from beam_export.sources.tables.formats import BadRow, TableError
@@ -436,6 +437,12 @@ def undecodable_folder_tables_are_refused() -> None:
         assert columns_of(source, "cp1252")[0] is None
 
 
+def other_columns_have_a_way() -> None:
+    for name in ("filename", "path", "id"):
+        said = way_of_metadata("metadata.csv", [name, "text"])
+        assert said.endswith(f"--metadata=.../metadata.csv --metadata_key={name} would join it")
+
+
 def columns_of_two_types_are_left_out() -> None:
     types = ColumnTypes()
     for at, value in enumerate((1, "x")):
@@ -582,7 +589,7 @@ CHECKS: dict[str, list[Callable[[], None]]] = {
         *(own_names_are_renamed, classes_are_kept, large_json_travels),
     ],
     "Joins": [
-        *(folder_tables_join, several_folder_tables_are_counted),
+        *(folder_tables_join, other_columns_have_a_way, several_folder_tables_are_counted),
         *(undecodable_folder_tables_are_refused, columns_of_two_types_are_left_out),
         second_rows_are_counted,
         clashing_columns_stay,

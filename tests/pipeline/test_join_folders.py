@@ -202,6 +202,7 @@ def test_a_table_without_the_column_of_names_and_one_of_another_name_are_told(
         assert exported(tmp_path, files) == []
     told = capsys.readouterr().out
     assert "  not joined: the table a/metadata.csv has no text in a column 'file_name'" in told
+    assert "; it has a column 'image': called 'file_name' it would be joined by itself" in told
     assert "  passed by: captions.csv has a column 'image_id': --metadata=.../captions.csv" in told
 
 

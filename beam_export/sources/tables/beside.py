@@ -19,7 +19,7 @@ from beam_export.sources.tables.text import first_row
 from beam_export.sources.tables.text_refs import roles_of_row
 from beam_export.storage.open_files import open_source
 
-__all__ = ["naming_images"]
+__all__ = ["naming_images", "way_of_metadata"]
 
 #: Tables that are looked into: a folder may hold one for each image.
 _MOST = 20
@@ -46,6 +46,18 @@ def naming_images(tables: Iterable[Source], encoding: str) -> Iterator[str]:
             )
         elif way := _way(table.relative, *key_of_names(names)):
             yield f"{table.relative} {way}"
+
+
+def way_of_metadata(relative: str, names: Sequence[str]) -> str:
+    """Returns how a table of Hugging Face's name that has no `file_name` would be joined.
+
+    >>> way_of_metadata("a/metadata.csv", ["path"]), way_of_metadata("metadata.csv", ["text"])
+    ("has a column 'path': called 'file_name' it would be joined by itself", '')
+    """
+    key, is_path = key_of_names(names)
+    if is_path and "/" in relative and key != FILE_NAME:
+        return f"has a column {key!r}: called {FILE_NAME!r} it would be joined by itself"
+    return "" if is_path and "/" in relative else _way(relative, key, is_path)
 
 
 def _relative(table: Source) -> str:

@@ -18,7 +18,7 @@ from beam_export.metadata.columns import ColumnChoice
 from beam_export.packing import pack, unpack
 from beam_export.sources.entries import Source
 from beam_export.sources.tables.formats import BadRow, TableError, is_json, is_parquet
-from beam_export.sources.tables.lookup import with_columns
+from beam_export.sources.tables.lookup import may_be_ids, with_columns
 from beam_export.sources.tables.parquet import ParquetTable
 from beam_export.sources.tables.refs import resolve
 from beam_export.sources.tables.rows import TableTypes, read_rows, read_types
@@ -49,11 +49,13 @@ class UnfitTableError(Exception):
 
     Attributes:
         unreadable: whether it cannot be read.
+        names: of its columns that may name images in another way; none if it cannot be read.
     """
 
-    def __init__(self, reason: str, *, unreadable: bool) -> None:
+    def __init__(self, reason: str, *, unreadable: bool, names: Iterable[str] = ()) -> None:
         super().__init__(reason)
         self.unreadable = unreadable
+        self.names = tuple(names)
 
 
 class FolderRow(NamedTuple):
@@ -117,12 +119,12 @@ def columns_of(source: Source, encoding: str) -> tuple[pa.Schema | None, TableTy
         if is_parquet(source.relative):
             schema = ParquetTable(file).schema
             if FILE_NAME not in schema.names or not is_text(schema.field(FILE_NAME).type):
-                raise _without_names(source)
+                raise _without_names(source, [one.name for one in schema if may_be_ids(one.type)])
             kept = [field for field in schema if field.name != FILE_NAME]
             return pa.schema(kept, schema.metadata), TableTypes()
         types = read_types(file, source.relative, encoding)
     if not is_json(source.relative) and FILE_NAME not in types.text.columns:
-        raise _without_names(source)
+        raise _without_names(source, types.text.columns)
     # Names are text, even where they look like numbers.
     types.text.add(FILE_NAME, "text")
     return None, types
@@ -138,9 +140,9 @@ def _names_images(file: BinaryIO) -> bool:
     return FILE_NAME.encode() in (head.splitlines() or [b""])[0]
 
 
-def _without_names(source: Source) -> UnfitTableError:
+def _without_names(source: Source, names: Iterable[str]) -> UnfitTableError:
     reason = f"the table {source.relative} has no text in a column {FILE_NAME!r} to name images by"
-    return UnfitTableError(reason, unreadable=False)
+    return UnfitTableError(reason, unreadable=False, names=names)
 
 
 def read_folder_rows(source: Source, types: TableTypes, encoding: str) -> Iterator[bytes]:

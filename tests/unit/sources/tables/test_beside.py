@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_export.sources.entries import Source, SourceKind
-from beam_export.sources.tables.beside import naming_images
+from beam_export.sources.tables.beside import naming_images, way_of_metadata
 
 #: What is said of a table that holds images.
 HOLDS = "holds images itself, in its column {!r}: give it as an --input of its own to export them"
@@ -96,6 +96,29 @@ def test_a_table_that_may_name_the_images_says_how_it_is_joined(
 ) -> None:
     line = line if line is None or line.startswith(name) else f"{name} {line}"
     assert said(tmp_path, {name: data}) == ([] if line is None else [line])
+
+
+@pytest.mark.parametrize(
+    ("relative", "names", "way"),
+    [
+        (
+            "metadata.csv",
+            ["filename", "text"],
+            "has a column 'filename': --metadata=.../metadata.csv --metadata_key=filename would",
+        ),
+        ("a/metadata.csv", ["filename"], "has a column 'filename': called 'file_name' it would be"),
+        ("a/metadata.csv", ["id"], "has a column 'id': --metadata=.../a/metadata.csv --metadata_k"),
+        ("metadata.csv", ["text"], ""),
+        # Of whole numbers.
+        ("a/metadata.parquet", ["file_name"], ""),
+    ],
+)
+def test_a_metadata_table_by_another_column_says_how_it_is_joined(
+    relative: str, names: list[str], way: str
+) -> None:
+    found = way_of_metadata(relative, names)
+    assert found.startswith(way)
+    assert bool(found) == bool(way)
 
 
 def test_tables_in_other_encodings_are_read_as_they_are_said_to_be(tmp_path: Path) -> None:

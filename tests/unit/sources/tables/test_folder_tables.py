@@ -131,6 +131,7 @@ def test_a_table_that_names_no_images_or_cannot_be_read_is_unfit(
     with pytest.raises(UnfitTableError) as caught:
         rows(tmp_path, f"in/{name}", data)
     assert caught.value.unreadable == unreadable
+    assert ("path" in caught.value.names) == (data == "path,text\n0.jpg,a\n")
     # Where it lies is said by its path within the input.
     assert str(caught.value).startswith(f"the table in/{name} ")
     assert reason in str(caught.value)
