@@ -31,7 +31,7 @@ from beam_export.shards.output import Output
 
 PER_TAR = 4
 COUNT = 22
-#: For all but the bytes of an export: Spark is the slowest by far.
+#: For all but the bytes of an export and lost workers: Spark is the slowest by far.
 most_engines = pytest.mark.parametrize(
     "engine", [name for name in ENGINES if name != "spark"], indirect=True, scope="module"
 )
@@ -257,14 +257,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@most_engines
 def test_a_worker_that_is_killed_while_it_writes(
     engine: str, flags: list[str], large: Path, tmp_path: Path
 ) -> None:
     code, _, errors = finished(export(large, tmp_path / "local"))
     assert code == 0, errors
     out = tmp_path / "out"
-    # With them Flink keeps the dead too, and fails after all its tries.
+    # With them engines in Java keep the dead too, and fail after all their tries.
     flags = [flag for flag in flags if not flag.startswith("--environment_cache")]
     run = export(large, out, *flags)
     killed = kill_a_worker_of(run, out)

@@ -29,7 +29,7 @@ __all__ = [
 #: Beam's reference job service, which needs nothing, and what `make engines` makes.
 ENGINES = ("reference", "prism", "flink", "spark")
 #: Those that run again what a lost worker had in work.
-RETRYING = ("flink",)
+RETRYING = ("flink", "spark")
 #: As it is where no virtual environment is activated.
 ENVIRON = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 _REFERENCE = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main"]
