@@ -364,6 +364,7 @@ def _plan_notes(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from split_lines(facts.get("splits", ()), facts.get("more_splits", 0))
     yield from note_lines(facts.get("read", {}))
     yield from join_lines(facts.get("lookups", ()))
+    yield from (f"  failed already: {reason}" for reason in facts.get("failures", ()))
     if lacking := facts.get("lacking_heif", 0):
         yield (
             f"  {quantity(lacking, 'image looks', 'images look')} like HEIC or HEIF, which takes "

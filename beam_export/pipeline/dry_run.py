@@ -30,6 +30,7 @@ from beam_export.planning.join import Tally
 from beam_export.planning.plan import open_plan, shard_finder
 from beam_export.planning.preflight import check_columns, joins_folders
 from beam_export.planning.steps import column_notes, lookup_steps, read_notes
+from beam_export.shards.reasons import reasons
 from beam_export.sources.contents import kinds_by_names
 from beam_export.sources.overlap import refuse_overlap
 from beam_export.sources.patterns import parse_inputs
@@ -101,6 +102,7 @@ class DryRun(beam.PTransform):
             progress_address=self.progress_address,
             **sides_of("tallies", (*chosen.tallies, *samples.notes)),
             **sides_of("skipped", count_kinds(samples.skipped)),
+            **sides_of("failures", failures),
         )
 
     def _read(self) -> ReadSamples:
@@ -132,6 +134,7 @@ def _report(
         "lookups": [_shortened(step) for step in lookup_steps(options, tally)],
         "read": _shortened({**read_notes(tally), **column_notes(tally)}),
         "skipped": dict(skipped.most_common(_KINDS)),
+        "failures": [cut(one, _LETTERS) for one in reasons(elements_of("failures", others))],
         "more_skipped": skipped.total() - sum(n for _, n in skipped.most_common(_KINDS)),
     }
     progress.report(progress_address, {**counts, "filtered": tally.dropped, **notes})

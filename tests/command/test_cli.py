@@ -276,12 +276,15 @@ def test_dry_run_writes_nothing_and_says_what_lacks_and_is_passed_by(
     (folder / ".x").mkdir()
     for name in (".DS_Store", ".x/0.jpg", "notes.md", "more.md", "phone.heic"):
         (folder / name).write_bytes(b"x")
+    for name in ("bad.jpg", "bad.json"):
+        (folder / name).write_bytes(b"{")
     assert main([*flags, "--dry_run"]) == 0
     said = capsys.readouterr().out
     for words in ("8 images in 3 shards", "6 copied", "2 encoded", "nothing was written"):
         assert words in said
     passed_by = next(line for line in said.splitlines() if "passed by" in line)
     assert passed_by == "  passed by: 2 (hidden), 2 .md"
+    assert f"  failed already: 1 with ValueError ({folder}/bad.jpg: the .json " in said
     assert "  1 image looks like HEIC or HEIF, which takes an extra" in said
     assert not (tmp_path / "below").exists()
 
