@@ -32,8 +32,10 @@ def note_lines(read: Mapping[str, Any]) -> Iterator[str]:
     if count := read.get(SEVERAL, 0):
         hold = quantity(count, "sample holds", "samples hold")
         yield (
-            f"  {hold} several images ({_example(read, SEVERAL)} say): the first of jpg, jpeg, "
-            "png, webp, then by name, is the sample's image; the others travel unchanged"
+            f"  {hold} several images ({_example(read, SEVERAL)} say): the image is .jpg, else "
+            ".jpeg, .png, .webp, else the first by extension, which begins at the first dot (.tif "
+            "before .a.webp before .b.png; HEIC, JPEG 2000 and PPM last); the others travel "
+            "unchanged"
         )
     if count := read.get(PARTS, 0):
         yield (

@@ -199,6 +199,7 @@ def odd_names(_: Path) -> None:
 
 def left_right(_: Path) -> None:
     assert in_tar("1.left.jpg", "1.right.jpg") == [("1", "jpg", ["right.jpg"])]
+    assert in_tar("1.b.png", "1.a.webp") == [("1", "webp", ["b.png"])]
 
 
 def dotted(_: Path) -> None:

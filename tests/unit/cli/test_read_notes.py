@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from beam_export.planning.steps import (
     column_notes,
     read_notes,
 )
+from beam_export.sources.tar.webdataset import image_extension
 
 
 def lines(**noted: list[str]) -> list[str]:
@@ -45,6 +47,14 @@ def lines(**noted: list[str]) -> list[str]:
 def test_each_note_is_a_line_with_an_example(name: str, line: str) -> None:
     assert lines(**{name: ["v1", "v2"]})[0].startswith(f"  {line}")
     assert lines(**{name: []}) == []
+
+
+def test_which_of_several_images_is_taken_is_said_as_it_is_done() -> None:
+    (said,) = lines(**{SEVERAL: ["v1"]})
+    named = re.findall(r"\.([a-z.]+)(?:,| before|;)", said)
+    assert named == ["jpg", "jpeg", "png", "webp", "tif", "a.webp", "b.png"]
+    last = [*named, "heic", "a.jp2"]
+    assert [image_extension(reversed(last[at:])) for at in range(len(last))] == last
 
 
 @pytest.mark.parametrize(("count", "more"), [(3, []), (4, [1]), (17, [14])])
