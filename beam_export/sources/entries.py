@@ -186,6 +186,7 @@ class Exported(NamedTuple):
         tar_bytes: the size that one of the proofs must state of its tar; 0 if any will do.
         beside: URIs of files that show whose the directory is, pinned: if one says that this tool
             wrote it, a tar that is written as ours are is one of an export, whatever its name.
+        content: URI of the file itself, pinned, if its directory does not do: it must say so too.
     """
 
     relative: str
@@ -196,6 +197,7 @@ class Exported(NamedTuple):
     marked: bool = False
     tar_bytes: int = 0
     beside: tuple[str, ...] = ()
+    content: str = ""
 
 
 #: What an input holds: what is read, what is lost, what is left out.

@@ -159,7 +159,10 @@ class DirectoryExports:
             proofs, size, beside = self._alone, item.size, self._beside
         else:
             proofs = ()
-        if not proofs and not beside and found is None and not file.owner:
+        # A manifest or an index that was renamed: what else is called so is somebody else's.
+        renamed = found is None and isinstance(item, Skipped) and file.name.endswith(".json")
+        content = file.uri if renamed and self._tables else ""
+        if not (proofs or beside or content or found is not None or file.owner):
             return item
         return Exported(
             relative=join(self._folder, file.name),
@@ -170,6 +173,7 @@ class DirectoryExports:
             marked=bool(file.owner),
             tar_bytes=size,
             beside=beside,
+            content=content,
         )
 
     def _asked(self, group: str) -> tuple[str, ...]:

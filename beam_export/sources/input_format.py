@@ -43,7 +43,7 @@ class Held:
     """What of an input, or of a part of it, waits until all is known; with segments of the listing.
 
     Attributes:
-        exported: files of exports of ours, and whether the directory of each is known as one's.
+        exported: files of exports of ours, and whether each is known to be of its directory's.
         tables: that the input names.
         near: tables near the images that it names.
         folders: of the images that are no tar's.
@@ -102,7 +102,7 @@ class Choice:
 
     def held(self) -> Held:
         """Returns what is held back: the last file of an input can be its first image."""
-        exported = [(at, one, self._ours.is_home(one.home)) for at, one in self._exported]
+        exported = [(at, one, self._ours.is_at_home(one)) for at, one in self._exported]
         anything = self._held.anything or any(one.item is not None for _, one, _ in exported)
         return dataclasses.replace(self._held, exported=exported, anything=anything)
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -100,9 +101,13 @@ class OwnExports:
         groups = (group for group in _alike(uris) if self.has(tuple(group[:_ASKED])))
         return frozenset(itertools.chain.from_iterable(groups))
 
-    def is_home(self, folder: str) -> bool:
-        """Returns whether a directory holds an export, as far as is known."""
-        return folder in self._homes
+    def is_at_home(self, file: Exported) -> bool:
+        """Returns whether a file lies in the directory of an export, and is of it, as far as known.
+
+        Raises:
+            OSError: if it has to say so itself, and cannot be read at present.
+        """
+        return file.home in self._homes and (not file.content or self.has((file.content,)))
 
 
 def _is_own(uri: str) -> bool:
@@ -144,19 +149,31 @@ def _is_written_like_ours(tar: Source) -> bool:
 
 def _is_own_json(content: bytes, name: str) -> bool:
     """Returns whether a file is a manifest, a `run.json`, or a list of tars of one export."""
-    found = parse(name)
     try:
         held = json.loads(content)
     except (ValueError, RecursionError):
         return False
     if not isinstance(held, dict):
         return False
-    shards = held.get("shardlist") if name.endswith("-wids.json") else [{"url": n} for n in held]
+    shards = held.get("shardlist") if "shardlist" in held else [{"url": n} for n in held]
     if isinstance(shards, list) and shards:
         urls = [str(one.get("url")) if isinstance(one, dict) else "" for one in shards]
         if all((tar := parse(url)) is not None and tar.kind == "tar" for url in urls):
             return True
-    return held.keys() >= _OF_RUNS or (found is not None and held.get("hash") == found.hash)
+    return held.keys() >= _OF_RUNS or _is_manifest(held, name)
+
+
+def _is_manifest(held: dict[str, Any], name: str) -> bool:
+    """Returns whether the content of a file is that of a manifest; one of our names has its hash.
+
+    >>> _is_manifest({"hash": "ab", "totals": {}, "software": {"beam_export": "1"}}, "mine.json")
+    True
+    """
+    found, software = parse(name), held.get("software")
+    if found is not None:
+        return held.get("hash") == found.hash
+    wrote = isinstance(software, dict) and "beam_export" in software
+    return wrote and held.keys() >= {"hash", "totals"}
 
 
 def _sizes_of(uris: Iterable[str]) -> Iterator[int]:

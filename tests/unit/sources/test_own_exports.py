@@ -56,6 +56,27 @@ def test_renamed_shards_are_passed_by_with_their_parquet_files(
     assert read(chosen(tmp_path)) == sorted(names)
 
 
+def test_a_manifest_and_an_index_that_were_renamed_are_known_by_what_they_hold(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path, "0.jpg", "out/broken.json")
+    held: dict[str, object] = {
+        "mine-manifest.json": {"hash": ONE, "totals": {}, "software": {"beam_export": "0.1.0"}},
+        "list.json": {"shardlist": [{"url": f"images-{ONE}-000000.tar"}]},
+        "notes.json": {"hash": ONE, "totals": {}, "software": {"other": "1"}},
+        "a-list.json": [1],
+    }
+    for name, content in held.items():
+        (tmp_path / "out" / name).write_text(json.dumps(content))
+    shard(tmp_path / "out/0.tar", ours=False)
+    # In no export's directory nothing of it is looked into.
+    assert counts(chosen(tmp_path)) == {".json": 5}
+    shard(tmp_path / "out/0.tar")
+    assert counts(chosen(tmp_path)) == {"(an export)": 3, ".json": 3}
+    (tmp_path / "0.jpg").unlink()
+    assert counts(chosen(tmp_path)) == {".json": 5}
+
+
 @pytest.mark.parametrize("name", ["cats.tar", "out/train-000000.tar", f"images-{ONE}-000000.tar"])
 def test_shards_of_another_tool_are_read(tmp_path: Path, name: str) -> None:
     make(tmp_path, "0.jpg")
