@@ -1,4 +1,4 @@
-"""The photographs of the workplace, exported and read back by the loaders that people use."""
+"""The photographs of `../shared`, exported and read back by the loaders that people use."""
 
 from __future__ import annotations
 

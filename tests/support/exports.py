@@ -179,7 +179,7 @@ def same_but_for_paths(ours: Export, theirs: Export) -> None:
 
 
 def check_export(out: Path | str, images_per_tar: int, *flags: str) -> None:
-    """Holds an export against format.md with the checker of the workplace, where there is one."""
+    """Holds an export against format.md with the checker of `../shared`, where there is one."""
     checker = SHARED / "tools" / "check_export.py"
     if not checker.exists():
         return
