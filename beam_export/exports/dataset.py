@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import difflib
+import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import pyarrow as pa
@@ -14,8 +16,12 @@ from beam_export.exports.files import ExportFiles
 from beam_export.exports.opening import open_catalog
 from beam_export.samples import Sample
 from beam_export.storage.home import expand_given
+from beam_export.text import cut
 
 __all__ = ["ExportedDataset", "open_export"]
+
+#: Characters of a wrong value that an error shows.
+_LONGEST_VALUE = 60
 
 
 def open_export(directory: str | os.PathLike[str]) -> ExportedDataset:
@@ -30,8 +36,12 @@ def open_export(directory: str | os.PathLike[str]) -> ExportedDataset:
     Raises:
         InputError: if it holds no export, or one that is not finished.
         RunError: if the manifest or the table of shards is damaged.
+        TypeError: if it is no path.
     """
-    path = expand_given(os.fspath(directory))
+    path = os.fspath(directory) if isinstance(directory, str | os.PathLike) else directory
+    if not isinstance(path, str):
+        raise TypeError(f"open_export takes a directory as text or a Path, not {_given(path)}.")
+    path = expand_given(path)
     files = ExportFiles(open_catalog(path))
     return ExportedDataset(files, range(files.catalog.samples))
 
@@ -74,9 +84,17 @@ class ExportedDataset(Sequence[Sample]):
 
         Raises:
             IndexError: if there is no such sample.
+            TypeError: if it is no number.
         """
         if isinstance(number, slice):
             return ExportedDataset(self._files, self._numbers[number])
+        try:
+            operator.index(number)
+        except TypeError:
+            raise TypeError(
+                f"samples are asked for by their numbers, and not by {_given(number)}: give a "
+                "whole number or a slice, or an id to by_id()."
+            ) from None
         try:
             return self._files.sample(self._numbers[number])
         except IndexError:
@@ -98,7 +116,13 @@ class ExportedDataset(Sequence[Sample]):
 
         Raises:
             KeyError: if there is none.
+            TypeError: if it is no text.
         """
+        if not isinstance(id, str):
+            raise TypeError(
+                f"by_id takes an id as text, not {_given(id)}: give the text of `image_id`; by "
+                "its number, a sample is dataset[number]."
+            )
         for number in self._files.id_index().numbers(id):
             # Ids of equal digests are told apart by the row.
             if number in self._numbers and self._files.id_of(number) == id:
@@ -107,7 +131,7 @@ class ExportedDataset(Sequence[Sample]):
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """What the dataset is and how it was made: the content of its manifest."""
+        """What the whole export is and how it was made, of a part too: its manifest's content."""
         return self._files.catalog.manifest
 
     @property
@@ -117,14 +141,14 @@ class ExportedDataset(Sequence[Sample]):
 
     @property
     def splits(self) -> dict[str, ExportedDataset]:
-        """The samples of each split (`--split`), by its name; empty if there are none."""
+        """The samples of each split (`--split`) by its name; of a part, those that it has of it."""
         firsts, found = self._files.catalog.firsts, {}
         for split in self.manifest.get("splits", ()):
-            numbers = range(
-                int(firsts[split["first_shard"]]),
-                int(firsts[split["first_shard"] + split["shards"]]),
+            first = int(firsts[split["first_shard"]])
+            behind = int(firsts[split["first_shard"] + split["shards"]])
+            found[split["name"]] = ExportedDataset(
+                self._files, _between(self._numbers, first, behind)
             )
-            found[split["name"]] = ExportedDataset(self._files, numbers)
         return found
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -135,8 +159,9 @@ class ExportedDataset(Sequence[Sample]):
 
         Raises:
             InputError: if there is no such column.
+            TypeError: if they are no list of names.
         """
-        names = self.schema.names if columns is None else list(columns)
+        names = self.schema.names if columns is None else _names(columns)
         for name in names:
             self._check_column(name)
         schema = pa.schema([self.schema.field(name) for name in names], self.schema.metadata)
@@ -160,6 +185,36 @@ class ExportedDataset(Sequence[Sample]):
         catalog = self._files.catalog
         part = "" if len(self) == catalog.samples else f" of {catalog.samples}"
         return f"<ExportedDataset {catalog.place.directory}: {len(self)}{part} samples>"
+
+
+def _given(value: Any) -> str:
+    """Returns a value of a wrong type in words: itself, as far as it is short, and its type."""
+    return f"{cut(repr(value), _LONGEST_VALUE)} ({type(value).__name__})"
+
+
+def _names(columns: Any) -> list[str]:
+    """Returns the columns that are asked for.
+
+    Raises:
+        TypeError: if they are no list: a text would be taken for the names of its letters.
+    """
+    if not isinstance(columns, str | bytes) and isinstance(columns, Iterable):
+        return list(columns)
+    raise TypeError(
+        f"columns is a list of names, not {_given(columns)}: for one column give "
+        "columns=['image_id']."
+    )
+
+
+def _between(numbers: range, first: int, behind: int) -> range:
+    """Returns those of some numbers that are at least `first`, and less than `behind`.
+
+    >>> _between(range(9, 0, -2), 3, 8)
+    range(7, 1, -2)
+    """
+    rising = numbers[::-1] if numbers.step < 0 else numbers
+    part = rising[bisect.bisect_left(rising, first) : bisect.bisect_left(rising, behind)]
+    return part[::-1] if numbers.step < 0 else part
 
 
 def _bounds(numbers: range) -> tuple[int, int]:

@@ -166,6 +166,27 @@ def test_a_column_that_is_not_there_is_a_sentence(dataset: ExportedDataset) -> N
         dataset.table(["scores"])
 
 
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (lambda one: one.by_id(3), r"by_id takes .* not 3 \(int\): .*dataset\[number\]"),
+        (lambda one: one.by_id(b"cat"), r"by_id takes an id as text, not b'cat' \(bytes\): "),
+        (lambda one: one["part 0"], r"not by 'part 0' \(str\): .* an id to by_id\(\)"),
+        (lambda one: one[1.0], r"not by 1\.0 \(float\): give a whole number"),
+        (lambda one: one.table("score"), r"list of names, not 'score' \(str\): .*columns=\["),
+        (lambda one: one.table(columns=3), r"columns is a list of names, not 3 \(int\): "),
+        (lambda _: open_export(None), r"open_export takes .* not None \(NoneType\)"),  # type: ignore[arg-type]
+        (lambda _: open_export(b"out"), r"open_export takes .* not b'out' \(bytes\)"),  # type: ignore[arg-type]
+        (lambda one: one.by_id(["x" * 999]), r"^.{,200}$"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_a_sentence(
+    dataset: ExportedDataset, use: Any, said: str
+) -> None:
+    with pytest.raises(TypeError, match=said):
+        use(dataset)
+
+
 def test_a_column_whose_name_begins_another_comes_alone(tmp_path: Path) -> None:
     metadata = {"clip": 1, "clip.score": 2, "box": {"x": 3}}
     out = make_export(tmp_path / "out", [sample(1, metadata=metadata)])
@@ -192,6 +213,24 @@ def test_splits_are_datasets_of_their_shards(tmp_path: Path) -> None:
     }
     assert found["val-1"].by_id(SAMPLES[7].id) == SAMPLES[7]
     assert found["empty"].table(["score"]).num_rows == 0
+
+
+@pytest.mark.parametrize("cut", [slice(4, 8), slice(None, None, -3), slice(0, 0), slice(7, 2, -1)])
+def test_splits_of_a_part_are_what_it_has_of_them(tmp_path: Path, cut: slice) -> None:
+    splits = [
+        SplitShards(name="train", key="train", first_shard=0, shards=2, samples=6, bytes=1),
+        SplitShards(name="val", key="val", first_shard=2, shards=1, samples=2, bytes=1),
+    ]
+    part = open_export(make_export(tmp_path / "out", SAMPLES, splits=splits))[cut]
+    train = [one.id for one in SAMPLES[:6]]
+    assert {name: list(one) for name, one in part.splits.items()} == {
+        "train": [one for one in SAMPLES[cut] if one.id in train],
+        "val": [one for one in SAMPLES[cut] if one.id not in train],
+    }
+    assert [list(one) for one in part.splits["val"].splits.values()] == [
+        [],
+        list(part.splits["val"]),
+    ]
 
 
 def test_it_pickles_with_the_ids_and_without_what_is_kept(dataset: ExportedDataset) -> None:
