@@ -44,9 +44,11 @@ def _join_line(step: Mapping[str, Any]) -> str:
     rows, unmatched = step["rows"], step["rows_unmatched"]
     auto = step.get("metadata") == "auto"
     if auto and not matched:
+        shown = _example(step, "rows")
+        named = f" ({shown} say)" if shown else ""
         return (
-            f"  {step['table']} lies beside the images, and none of its {quantity(rows, 'row')} "
-            f"names one by {step['key']}{_such_as(step, 'rows')}: nothing was joined"
+            f"  {step['table']} lies beside the images, and names none of them by {step['key']} in "
+            f"its {quantity(rows, 'row')}{named}: nothing was joined"
         )
     named = f"--metadata={step['table']}"
     if auto:

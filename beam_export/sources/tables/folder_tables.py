@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
@@ -123,8 +123,10 @@ def columns_of(source: Source, encoding: str) -> tuple[pa.Schema | None, TableTy
             kept = [field for field in schema if field.name != FILE_NAME]
             return pa.schema(kept, schema.metadata), TableTypes()
         types = read_types(file, source.relative, encoding)
-    if not is_json(source.relative) and FILE_NAME not in types.text.columns:
-        raise _without_names(source, types.text.columns)
+        if is_json(source.relative):
+            _refuse_nameless(file, source, encoding)
+        elif FILE_NAME not in types.text.columns:
+            raise _without_names(source, types.text.columns)
     # Names are text, even where they look like numbers.
     types.text.add(FILE_NAME, "text")
     return None, types
@@ -138,6 +140,27 @@ def _names_images(file: BinaryIO) -> bool:
     file.seek(0)
     head = file.read(_HEAD).replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n,;")
     return FILE_NAME.encode() in (head.splitlines() or [b""])[0]
+
+
+def _refuse_nameless(file: BinaryIO, source: Source, encoding: str) -> None:
+    """Refuses JSON lines of which none names an image; read up to the first that does."""
+    names: dict[str, None] = {}
+    blocks = read_rows(file, source.relative, TableTypes(), encoding=encoding)
+    for number, block in enumerate(blocks):
+        rows = [row[1] for row in block if not isinstance(row, BadRow)]
+        if any(map(_name_in, rows)):
+            return
+        if not number:
+            # Of the first rows alone: where keys are data, all would be too many.
+            cells = (cell for row in rows for cell in row.items())
+            names.update((name, None) for name, value in cells if type(value) in (str, int))
+    raise _without_names(source, names)
+
+
+def _name_in(values: Mapping[str, Any]) -> str:
+    """Returns the name of the image in a row; empty if there is none."""
+    name = values.get(FILE_NAME)
+    return name if isinstance(name, str) else ""
 
 
 def _without_names(source: Source, names: Iterable[str]) -> UnfitTableError:
@@ -167,10 +190,10 @@ def read_folder_rows(source: Source, types: TableTypes, encoding: str) -> Iterat
 def _row(row: Any, source: Source, typed: bool) -> FolderRow:
     folder, _, _ = source.relative.rpartition("/")
     number, values = (row.number, {}) if isinstance(row, BadRow) else row
-    name = values.get(FILE_NAME)
+    name = _name_in(values)
     # Not its depth below the root: inputs may have several.
     place = (-source.path.count("/"), number)
-    if not isinstance(name, str) or not name:
+    if not name:
         # It matches nothing, and is counted so.
         shown = f"row {number + 1} of {source.relative}"
         return FolderRow("", place, shown=shown, values=pickle.dumps({}), typed=())

@@ -36,6 +36,15 @@ def test_a_table_says_what_matched_and_names_one_of_each_that_did_not() -> None:
     )
 
 
+def test_a_table_of_a_folder_that_joins_nothing_says_so_by_its_column() -> None:
+    step = {**JOIN, "metadata": "auto", "key": "file_name", "samples_matched": 0}
+    step["rows_unmatched_examples"] = ["z.jpg"]
+    said = "  s.csv lies beside the images, and names none of them by file_name in its 10 rows"
+    assert list(join_lines([step])) == [f"{said} ('z.jpg' say): nothing was joined"]
+    del step["rows_unmatched_examples"]
+    assert list(join_lines([step])) == [f"{said}: nothing was joined"]
+
+
 @pytest.mark.parametrize(
     ("step", "line"),
     [

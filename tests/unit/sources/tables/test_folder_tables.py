@@ -114,6 +114,14 @@ def test_columns_are_chosen_and_rows_without_a_name_match_nothing(tmp_path: Path
     [
         ("metadata.csv", "path,text\n0.jpg,a\n", False, "has no text in a column 'file_name'"),
         ("metadata.csv", "", False, "has no text in a column 'file_name'"),
+        (
+            "metadata.jsonl",
+            '{"filename": "0.jpg"}\n[1]\n',
+            False,
+            "has no text in a column 'file_na",
+        ),
+        ("metadata.jsonl", '{"file_name": 1}\n{"file_name": ""}', False, "has no text in a column"),
+        ("metadata.jsonl", "", False, "has no text in a column 'file_name'"),
         ("metadata.parquet", parquet(text=["a"]), False, "has no text in a column 'file_name'"),
         ("metadata.parquet", parquet(file_name=[1]), False, "has no text in a column 'file_name'"),
         ("metadata.parquet", b"PAR1", True, "is not a Parquet file that can be read"),
@@ -131,10 +139,35 @@ def test_a_table_that_names_no_images_or_cannot_be_read_is_unfit(
     with pytest.raises(UnfitTableError) as caught:
         rows(tmp_path, f"in/{name}", data)
     assert caught.value.unreadable == unreadable
-    assert ("path" in caught.value.names) == (data == "path,text\n0.jpg,a\n")
     # Where it lies is said by its path within the input.
     assert str(caught.value).startswith(f"the table in/{name} ")
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("metadata.csv", "path,text,n\n0.jpg,a,1\n"),
+        (
+            "metadata.jsonl",
+            '{"path": "0.jpg"}\n{"text": "a", "n": 1, "x": true, "file_name": null}',
+        ),
+        ("metadata.parquet", parquet(path=["0.jpg"], text=["a"], n=[1], x=[True])),
+    ],
+)
+def test_one_that_names_no_images_says_which_columns_may(
+    tmp_path: Path, name: str, data: bytes | str
+) -> None:
+    with pytest.raises(UnfitTableError) as caught:
+        rows(tmp_path, name, data)
+    assert sorted(caught.value.names) == ["n", "path", "text"]
+
+
+def test_json_lines_name_images_however_late_the_first_does(tmp_path: Path) -> None:
+    data = '{"a": 1}\n' * 1001 + '{"file_name": "0.jpg"}'
+    assert [row.path for row in rows(tmp_path, "metadata.jsonl", data) if row.path] == [
+        f"{tmp_path}/0.jpg"
+    ]
 
 
 @pytest.mark.parametrize(
