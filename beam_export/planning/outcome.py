@@ -93,7 +93,13 @@ class Outcome:
         """Returns the members that samples have in the tars, with the types of the columns."""
         rules = self.rules
         made = [ext for ext, _ in rules.fill] + [rules.json] * bool(rules.json)
-        return hub_members(self.results, keep=rules.keep, made=made, columns=columns)
+        return hub_members(
+            self.results,
+            keep=rules.keep,
+            made=made,
+            columns=columns,
+            json_columns={rules.json: rules.columns} if rules.json else {},
+        )
 
     def totals(self) -> Totals:
         """Returns the sums over the dataset."""
