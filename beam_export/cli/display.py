@@ -13,7 +13,7 @@ import tqdm
 
 from beam_export.cli.joins import join_lines
 from beam_export.cli.read_notes import note_lines
-from beam_export.cli.split_lines import split_lines
+from beam_export.cli.split_lines import key_lines, split_lines
 from beam_export.pipeline.progress import EMPTY_SHARD
 from beam_export.planning.empty_plan import describe_skipped
 from beam_export.planning.guess import guess_seconds, in_words
@@ -250,11 +250,10 @@ def summary(
     if untouched:
         lines.insert(0, _COMPLETE)
     lines.extend(_earlier_lines(found, untouched))
-    lines.extend(
-        split_lines(
-            (one["name"], one["samples"], one["shards"]) for one in manifest.get("splits", ())
-        )
-    )
+    splits = manifest.get("splits", ())
+    lines.extend(split_lines((one["name"], one["samples"], one["shards"]) for one in splits))
+    # Empty ones are in neither.
+    lines.extend(key_lines((one["name"], one["key"]) for one in splits if one["shards"]))
     steps = {step["step"]: step for step in manifest["steps"]}
     encode = steps.get("encode", {})
     lines.extend(_color_lines(encode))

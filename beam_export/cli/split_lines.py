@@ -1,4 +1,4 @@
-"""Says in lines of text how many samples and shards each split has, and which have none."""
+"""Says in lines of text what each split has, which have none, and under which names they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from beam_export.text import cut, quantity
 
-__all__ = ["split_lines"]
+__all__ = ["key_lines", "split_lines"]
 
 #: Splits that are named, and letters of each.
 _MOST, _LETTERS = 20, 60
@@ -38,6 +38,20 @@ def split_lines(splits: Iterable[tuple[str, int, int]], more: int = 0) -> Iterat
             f"  no sample falls into the {words[0]} {_listed(empty)}: {words[1]} left out of card "
             "and indexes"
         )
+
+
+def key_lines(splits: Iterable[tuple[str, str]]) -> Iterator[str]:
+    r"""Yields a line about the splits that loaders know by another name; none if there are none.
+
+    >>> print("\n".join(key_lines([("train", "train"), ("b-c", "b_c")])))
+      under another name in card and indexes, which loaders take: b-c is b_c
+
+    Args:
+        splits: (name, that which files and loaders give it: `naming.split_key`).
+    """
+    other = [f"{cut(name, _LETTERS)} is {key}" for name, key in splits if key != name]
+    if other:
+        yield f"  under another name in card and indexes, which loaders take: {_listed(other)}"
 
 
 def _listed(items: list[str], more: int = 0) -> str:

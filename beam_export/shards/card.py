@@ -149,14 +149,21 @@ def _dataset_info(splits: Sequence[SplitShards], totals: Totals, features: Seque
 
 
 def _split_rows(splits: Sequence[SplitShards], hash_: str) -> str:
-    """Returns the section on splits."""
+    """Returns the section on splits; with the names that loaders take, where those are others."""
+    others = any(split.key != split.name for split in splits)
+    head = ["split", *(["for loaders"] if others else []), "images", "shards", "tars"]
     rows = [
-        f"| {code(split.name)} | {split.samples:,} | {split.shards:,} | "
-        f"`{tar_range(hash_, split.numbers)}` |"
+        [
+            code(split.name),
+            *([f"`{split.key}`"] if others else []),
+            f"{split.samples:,}",
+            f"{split.shards:,}",
+            f"`{tar_range(hash_, split.numbers)}`",
+        ]
         for split in splits
     ]
-    head = ["", "## Splits", "", "| split | images | shards | tars |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows, ""])
+    table = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join(["", "## Splits", "", table[0], "|---" * len(head) + "|", *table[1:], ""])
 
 
 def _rows(pairs: Iterable[tuple[str, str]]) -> str:

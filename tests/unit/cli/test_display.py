@@ -260,6 +260,19 @@ def test_summary_can_be_printed_wherever_the_output_lies() -> None:
     summary(manifest(), "/out/\udcff", 0).encode("utf-8")
 
 
+def test_a_split_that_loaders_know_by_another_name_is_said() -> None:
+    splits = [
+        {"name": "all", "key": "all_5ef5ef03", "samples": 5, "shards": 1},
+        {"name": "b-c", "key": "b_c", "samples": 0, "shards": 0},
+    ]
+    (line,) = [
+        one
+        for one in summary({**manifest(), "splits": splits}, "o", 1).split("\n")
+        if "take" in one
+    ]
+    assert line.endswith("which loaders take: all is all_5ef5ef03")
+
+
 def test_plan() -> None:
     facts = {"copied": 5, "copied_bytes": 5000, "encoded": 2, "encoded_bytes": 1}
     assert plan({**PLANNED, **facts}) == (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_export.cli.split_lines import split_lines
+from beam_export.cli.split_lines import key_lines, split_lines
 
 
 def test_nothing_is_said_without_splits() -> None:
@@ -21,3 +21,13 @@ def test_splits_are_counted_and_empty_ones_named() -> None:
 def test_many_are_counted_alone() -> None:
     (line,) = split_lines([(f"s{number}", 1, 1) for number in range(100)], more=7)
     assert line.endswith("s19 1 in 1 shard, 87 more")
+
+
+def test_names_that_loaders_change_are_said_in_one_line() -> None:
+    given = [("train", "train"), ("\u00e9t\u00e9", "t_bd010c64"), ("b<i>", "b_i")]
+    (line,) = key_lines(given)
+    assert line.endswith("which loaders take: \u00e9t\u00e9 is t_bd010c64, b<i> is b_i")
+    assert list(key_lines(given[:1])) == []
+    (line,) = key_lines([("x" * 999, f"s{number}") for number in range(25)])
+    assert line.endswith("5 more")
+    assert len(line) < 2000

@@ -355,9 +355,12 @@ def test_splits_are_what_a_hub_reads() -> None:
 def test_splits_stand_in_the_text_and_in_its_code() -> None:
     steps = [{"step": "split", "split": "column", "samples": {"val-1": 2500, "train": 9001}}]
     text = card(splits=SPLITS, shards=13, steps=steps)
-    assert f"| `val-1` | 2,500 | 3 | `images-{HASH}-{{000009..000011}}.tar` |" in text
     assert "nobody" not in text
     assert f'WebDataset("images-{HASH}-{{000000..000008}}.tar"' in text
+    assert "| split | for loaders | images | shards | tars |\n|---|---|---|---|---|\n" in text
+    assert "| `train` | `train` | 9,000 | 9 |" in text
+    assert f"| `val-1` | `val_1` | 2,500 | 3 | `images-{HASH}-{{000009..000011}}.tar` |" in text
+    assert "| split | images | shards | tars |\n|---|---|---|---|\n" in card(splits=SPLITS[:1])
     assert 'load_dataset(os.getcwd(), split="train")' in text
     assert "| `split` | split by column: val-1 2,500, train 9,001 |" in text
     for block in text.split("```python\n")[1:]:
@@ -371,7 +374,7 @@ def test_no_name_of_a_split_is_markdown() -> None:
 
     hostile = filled(HOSTILE_NAME)
     assert [one for one in elements(hostile) if one != "code"] == [
-        one for one in elements(filled("a")) if one != "code"
+        one for one in elements(filled("a b")) if one != "code"
     ]
     assert front_matter(hostile)["configs"][0]["data_files"][0]["split"].isidentifier()
 
