@@ -32,6 +32,7 @@ from beam_export.planning.preflight import check_columns, joins_folders
 from beam_export.planning.steps import column_notes, lookup_steps, read_notes
 from beam_export.shards.reasons import reasons
 from beam_export.sources.contents import kinds_by_names
+from beam_export.sources.lookup_files import lookup_files
 from beam_export.sources.overlap import refuse_overlap
 from beam_export.sources.patterns import parse_inputs
 from beam_export.text import cut
@@ -116,6 +117,7 @@ class DryRun(beam.PTransform):
             table_encoding=self.options.table_encoding,
             columns=self.options.columns,
             joins_folders=joins_folders(kinds_by_names(patterns), self.options),
+            lookups=lookup_files(self.options),
         )
 
 

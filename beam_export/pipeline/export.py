@@ -49,6 +49,7 @@ from beam_export.shards.output import Output
 from beam_export.shards.resume import list_finished
 from beam_export.shards.writer import ShardResult
 from beam_export.sources.contents import ALL_KINDS, FOLDER_TABLE, kinds_by_names
+from beam_export.sources.lookup_files import lookup_files
 from beam_export.sources.overlap import refuse_overlap
 from beam_export.sources.patterns import Pattern, parse_inputs
 
@@ -221,6 +222,7 @@ class ExportImages(beam.PTransform):
             kinds=kinds,
             columns=self.options.columns,
             joins_folders=joins_folders(kinds, self.options),
+            lookups=lookup_files(self.options),
             in_parts=self.in_parts,
         )
 

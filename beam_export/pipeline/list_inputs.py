@@ -25,6 +25,7 @@ from beam_export.sources.entries import (
 from beam_export.sources.input_format import Choice, choose, choose_held
 from beam_export.sources.listing import list_images
 from beam_export.sources.listing_parts import LAST_SEGMENT, divide, first_positions, list_part
+from beam_export.sources.lookup_files import LookupFiles
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.tables.encoding import UTF8
 
@@ -68,6 +69,7 @@ class ListInputs(beam.PTransform):
         joins: whether tables in image folders are joined.
         drops_all: whether no columns are made of JSON.
         encoding: of tables of text.
+        lookups: files that flags name, which are not passed by.
         in_parts: whether several workers list the folders of one pattern, which takes further
             steps: where there are many files.
     """
@@ -80,6 +82,7 @@ class ListInputs(beam.PTransform):
     joins: bool = False
     drops_all: bool = False
     encoding: str = UTF8
+    lookups: LookupFiles = LookupFiles()  # noqa: RUF009 (a tuple)
     in_parts: bool = False
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Listing:
@@ -89,6 +92,7 @@ class ListInputs(beam.PTransform):
             joins=self.joins,
             drops_all=self.drops_all,
             encoding=self.encoding,
+            lookups=self.lookups,
         )
         patterns = pbegin | "Patterns" >> beam.Create(self.patterns)  # Pattern
         if self.in_parts:

@@ -30,6 +30,7 @@ from beam_export.sources.entries import (
     skipped_kind,
 )
 from beam_export.sources.json_metadata import has_large_json
+from beam_export.sources.lookup_files import LookupFiles
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.several_images import PartsOfOthers
 from beam_export.sources.tables.beside import naming_images
@@ -108,6 +109,7 @@ class Emitter:
     joins: bool
     drops_all: bool
     encoding: str
+    lookups: LookupFiles = LookupFiles()  # noqa: RUF009 (a tuple)
 
     def emit(
         self, items: Iterable[Item], segment: ListingSegment, notes: _Notes
@@ -130,8 +132,9 @@ class Emitter:
             if isinstance(item, Failure):
                 yield TaggedOutput("failures", item)
             elif isinstance(item, Skipped):
-                yield TaggedOutput("skipped", item.kind)
-                notes.add_skipped(item)
+                if not item.uri or not self.lookups.have(item.uri):
+                    yield TaggedOutput("skipped", item.kind)
+                    notes.add_skipped(item)
             elif isinstance(item, FolderTable):
                 yield from self._of_folder(item)
             elif isinstance(item, Source):
@@ -160,7 +163,7 @@ class Emitter:
         """Yields a table of an image folder, tagged by whether it is to be joined."""
         if self.joins:
             yield TaggedOutput("folder_tables", item)
-        elif not item.near:
+        elif not item.near and not self.lookups.have(item.source.uri):
             yield TaggedOutput("skipped", skipped_kind(item.source.relative))
 
     def _check(self, item: ListedItem, pattern: Pattern) -> None:

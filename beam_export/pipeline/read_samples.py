@@ -22,6 +22,7 @@ from beam_export.planning.order import source_key
 from beam_export.samples import Failure, Member, SampleRef
 from beam_export.sources.contents import ALL_KINDS
 from beam_export.sources.json_metadata import MAX_JSON, with_json
+from beam_export.sources.lookup_files import LookupFiles
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.reader import Reader
 from beam_export.sources.tables.encoding import UTF8
@@ -74,6 +75,7 @@ class ReadSamples(beam.PTransform):
         kinds: what the inputs hold, if that is known: for other kinds there are no steps.
         columns: which columns are taken of what JSON and tables hold.
         joins_folders: whether tables in image folders are joined.
+        lookups: files that flags name (`ListInputs`).
         in_parts: whether several workers list one pattern (`ListInputs`).
     """
 
@@ -87,6 +89,7 @@ class ReadSamples(beam.PTransform):
     kinds: frozenset[str] = ALL_KINDS
     columns: ColumnChoice = ColumnChoice()  # noqa: RUF009 (a tuple)
     joins_folders: bool = False
+    lookups: LookupFiles = LookupFiles()  # noqa: RUF009 (a tuple)
     in_parts: bool = False
 
     def expand(self, pbegin: beam.pvalue.PBegin) -> Samples:
@@ -101,6 +104,7 @@ class ReadSamples(beam.PTransform):
             joins=self.joins_folders,
             drops_all=self.columns.drops_all,
             encoding=self.table_encoding,
+            lookups=self.lookups,
             in_parts=self.in_parts,
         )
         found = Samples((), listed.failures, listed.skipped, (), (), True, notes=listed.notes)

@@ -165,10 +165,12 @@ class Skipped(NamedTuple):
     Attributes:
         kind: what it is counted as.
         table: the file, if it is a table beside image files.
+        uri: of the file, pinned, if it may be one that a flag names.
     """
 
     kind: str
     table: Source | None = None
+    uri: str = ""
 
 
 class Exported(NamedTuple):

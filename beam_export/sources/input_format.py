@@ -136,7 +136,7 @@ class Choice:
                 yield Skipped(skipped_kind(item.relative))
                 yield _table_of(item, item.parquet)
             elif isinstance(item, Source) and item.kind not in kinds:
-                yield Skipped(skipped_kind(item.relative))
+                yield Skipped(skipped_kind(item.relative), uri=item.uri)
             elif isinstance(item, Listed) and self._format != "files":
                 yield Skipped(skipped_kind(item.relative))
                 yield from (Skipped(f".{field.ext}") for field in item.fields)
@@ -220,7 +220,8 @@ def _beside_images(
         elif table.uri in written:
             yield Skipped(_EXPORT)
         else:
-            yield Skipped(skipped_kind(table.relative), table if of_images else None)
+            beside = table if of_images else None
+            yield Skipped(skipped_kind(table.relative), beside, uri=table.uri)
     above = {one for folder in of_images for one in _with_parents(folder)}
     for _, table in _sorted(one for part in parts for one in part.near):
         if (folder := _folder(table.relative)) in above:

@@ -117,7 +117,11 @@ def group_siblings(
             yield place, exports.wrapped(file, exports.without_tar(source) or source)
         else:
             manifest = exports.manifest(file)
-            yield place, exports.wrapped(file, manifest or Skipped(skipped_kind(file.name)))
+            yield place, exports.wrapped(file, manifest or _skipped(file))
+
+
+def _skipped(file: Entry) -> Skipped:
+    return Skipped(skipped_kind(file.name), uri=file.uri)
 
 
 def _pair(files: Iterable[Entry], folder: str) -> tuple[list[Found], list[Entry]]:

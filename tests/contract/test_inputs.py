@@ -17,16 +17,19 @@ from support.listings import listed, make, own_tar
 
 from beam_export.cli.flags import parse_export
 from beam_export.errors import InputError
+from beam_export.options import ExportOptions
 from beam_export.planning.empty_plan import nothing_to_plan
 from beam_export.samples import Failure
 from beam_export.sources.entries import FolderTable, Item, Listed, Skipped, Source
 from beam_export.sources.input_format import choose
 from beam_export.sources.listing import list_images
+from beam_export.sources.lookup_files import lookup_files
 from beam_export.sources.patterns import Pattern, parse_inputs
 from beam_export.sources.tables.beside import naming_images
 from beam_export.sources.tables.encoding import UTF8
 from beam_export.sources.tar.walk import TarMember
 from beam_export.sources.tar.webdataset import WebDatasetSample, group_members
+from beam_export.storage.uris import unpin
 from beam_export.text import stored
 
 #: What follows is held by `test_inputs_of_tables.py`.
@@ -176,6 +179,19 @@ def not_utf8(tmp: Path) -> None:
     assert {stored(one.relative) for one in found} == {"caf\ufffd.jpg"}
 
 
+def named(tmp: Path) -> None:
+    make(tmp, "1.jpg", "t.csv", "ids.txt", "others.txt", "notes.txt")
+    options = ExportOptions(
+        output_dir="/out",
+        metadata=f"{tmp}/t.csv",
+        ids=f"{tmp}/ids.txt",
+        exclude_ids=f"{tmp}/others.txt",
+    )
+    found = [one for one in choose(listed(tmp), "auto") if isinstance(one, Skipped)]
+    left = [one.uri for one in found if not lookup_files(options).have(one.uri)]
+    assert [os.path.basename(unpin(one)[0]) for one in left] == ["notes.txt"]
+
+
 def captions(tmp: Path) -> None:
     make(tmp, "1.jpg")
     (tmp / "captions.csv").write_text("file_name,text\n1.jpg,a\n")
@@ -299,6 +315,7 @@ CHECKS: dict[str, Callable[[Path], Any]] = {
     "`.DS_Store`, `._1.jpg`, all in `.ipynb_checkpoints`, `@eaDir`, `__MACOSX`": hidden,
     "`notes.md`, `Thumbs.db`, `list.csv` beside images": other_files,
     "`captions.csv` beside images": captions,
+    "a table or list in the input that `--metadata`, `--ids` or `--exclude_ids` names": named,
     "an export of this tool below a folder of other images, its card and `_meta`": export,
     "such an export whose files were renamed": renamed_export,
     "one that is not finished: tars without their Parquet, `_tmp`": unfinished_export,

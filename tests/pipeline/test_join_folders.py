@@ -179,8 +179,9 @@ def test_of_several_tables_in_one_folder_none_is_taken_and_all_are_named(
         in told
     )
     assert "  passed by: 3 (several metadata tables in one folder)" in told
-    # Nothing is told of them where nobody wants them.
-    exported(tmp_path, {}, "--metadata=none", "--clean")
+    # Nothing is told of them where nobody wants them, nor of a list that a flag names.
+    ids = f"--ids={tmp_path}/in/ids.txt"
+    exported(tmp_path, {"ids.txt": b"a/0\n"}, "--metadata=none", ids, "--clean")
     told = capsys.readouterr().out
     assert "stand in one folder" not in told
     assert "  passed by: 1 .csv, 1 .jsonl, 1 .parquet" in told

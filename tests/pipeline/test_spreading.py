@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import pickle
@@ -27,9 +28,11 @@ from beam_export.pipeline.dry_run import DryRun
 from beam_export.pipeline.list_inputs import ListPattern
 from beam_export.pipeline.listed_items import Emitter, open_listed
 from beam_export.planning.spill_files import load
+from beam_export.planning.steps import BESIDE
 from beam_export.shards.lock import prepare_output, release_output
 from beam_export.sources.contents import ALL_KINDS, FOLDER_TABLE
 from beam_export.sources.entries import Source
+from beam_export.sources.lookup_files import lookup_files
 from beam_export.sources.patterns import parse_inputs
 
 
@@ -127,6 +130,24 @@ def test_one_large_folder_is_listed_in_blocks(tmp_path: Path) -> None:
     found = outputs(ListPattern("", "auto", emitter), pattern)
     opened = [open_listed(block, None) for block in found[None]]
     assert [(at, len(plain)) for _, at, plain in opened] == [(0, 1000), (1000, 1000), (2000, 500)]
+
+
+def test_tables_and_lists_that_flags_name_are_not_passed_by(tmp_path: Path) -> None:
+    for name in ("0.jpg", "notes.txt", "ids.txt", "t.csv", "u.csv", "metadata.csv"):
+        (tmp_path / name).write_text("id,text\n")
+    (pattern,) = parse_inputs(str(tmp_path))
+    tables = f"{tmp_path}/t.csv,{tmp_path}/metadata.csv"
+    options = beam_export.ExportOptions(
+        output_dir="/out", metadata=tables, ids=f"{tmp_path}/ids.txt"
+    )
+    emitter = Emitter(None, ALL_KINDS, joins=False, drops_all=False, encoding="utf-8")
+    found = outputs(ListPattern("", "auto", emitter), pattern)
+    assert sorted(found["skipped"]) == [".csv", ".csv", ".csv", ".txt", ".txt"]
+    emitter = dataclasses.replace(emitter, lookups=lookup_files(options))
+    found = outputs(ListPattern("", "auto", emitter), pattern)
+    assert sorted(found["skipped"]) == [".csv", ".txt"]
+    (notes,) = found["notes"]
+    assert notes.counts[BESIDE] == 1
 
 
 def steps_of(pipeline: beam.Pipeline) -> list[str]:

@@ -56,7 +56,7 @@ def test_a_table_in_a_folder_of_images_is_one_by_its_name(folder: str, name: str
     # Alone, it is a table of paths as any other; in a folder of tars, it is nothing.
     assert chosen(one) == [one]
     tar = Source("webdataset", "x.tar", "/in/x.tar", 1)
-    assert chosen(one, tar) == [tar, Skipped(f".{name.partition('.')[2]}")]
+    assert chosen(one, tar) == [tar, Skipped(f".{name.partition('.')[2]}", uri=one.uri)]
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ IMAGE = image("a.jpg")
 
 
 def test_images_and_tars_are_read_and_tables_beside_them_are_not() -> None:
-    skipped = Skipped(".parquet", PARQUET)
+    skipped = Skipped(".parquet", PARQUET, PARQUET.uri)
     assert list(choose([PARQUET, IMAGE, FAILURE], "auto")) == [IMAGE, FAILURE, skipped]
     # Beside tars, no table is one of image files.
-    assert list(choose([CSV, TAR], "auto")) == [TAR, Skipped(".csv")]
-    assert list(choose([CSV, TAR, IMAGE], "auto")) == [TAR, IMAGE, Skipped(".csv", CSV)]
+    assert list(choose([CSV, TAR], "auto")) == [TAR, Skipped(".csv", uri=CSV.uri)]
+    assert list(choose([CSV, TAR, IMAGE], "auto")) == [TAR, IMAGE, Skipped(".csv", CSV, CSV.uri)]
 
 
 def test_tables_alone_are_read() -> None:
