@@ -136,11 +136,13 @@ def decide_members(sets: MemberSets, options: ExportOptions, columns: pa.Schema)
     partial = {ext: count for ext, count in sets.counts.items() if ext not in sets.common}
     if options.ragged_fields == "drop":
         return rules._replace(keep=tuple(sorted(sets.common)), dropped=tuple(partial.items()))
-    if sets.crowded or not partial.keys() <= _EMPTY.keys():
+    others = {ext: count for ext, count in partial.items() if ext not in _EMPTY}
+    if sets.crowded or others:
+        lack = describe_members({} if sets.crowded else others, sets.samples)
         raise InputError(
             "--ragged_fields=fill makes .txt and .json where they lack, and other members lack "
-            f"too ({describe_members(sets.counts, sets.samples)}): give --ragged_fields=drop, "
-            "which leaves out what not all samples have, or keep."
+            f"too ({lack}): give --ragged_fields=drop, which leaves out what not all samples have, "
+            "or keep."
         )
     lacking = {ext: sets.samples - count for ext, count in partial.items()}
     return rules._replace(fill=tuple(lacking.items()))
