@@ -18,8 +18,14 @@ from beam_export.shards.leftovers import CARD
 from beam_export.shards.manifest import FORMAT, SealError, unseal
 from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
 from beam_export.shards.report_file import REPORT
-from beam_export.verify.findings import RESTORE, Fault, Faults
-from beam_export.verify.indexes import Once, OpenedIndexes, check_once, open_indexes
+from beam_export.verify.findings import MISSING, REMAKE, RESTORE, Fault, Faults
+from beam_export.verify.indexes import (
+    REINDEX_MISSING,
+    Once,
+    OpenedIndexes,
+    check_once,
+    open_indexes,
+)
 from beam_export.verify.shard_parquet import read_table
 
 __all__ = ["Opened", "find_hash", "open_for_checks", "read_file"]
@@ -80,6 +86,12 @@ class Opened(NamedTuple):
     def options(self) -> dict[str, Any]:
         """The options that the manifest states; empty without a manifest."""
         return self.manifest["options"] if self.manifest is not None else {}
+
+    @property
+    def lost_failures(self) -> bool:
+        """Whether the table of failures should be there, and is not."""
+        name = self.names.failures
+        return any(fault.file == name and fault.problem == MISSING for fault in self.faults)
 
     @property
     def renamed(self) -> bool:
@@ -187,7 +199,7 @@ class _Opening:
 
     def _sealed(self, name: str) -> dict[str, Any] | None:
         if name not in self._files:
-            self.faults.add(name, "it is missing")
+            self.faults.add_missing(name)
             return None
         try:
             return unseal(self._read(name))
@@ -259,7 +271,7 @@ class _Opening:
         self, name: str, schema: pa.Schema, stated: dict[str, Any]
     ) -> list[dict[str, Any]] | None:
         if name not in self._files:
-            self.faults.add(name, "it is missing")
+            self.faults.add_missing(name, REINDEX_MISSING if schema is INDEXES else REMAKE)
             return None
         data = self._read(name)
         if stated and stated.get(name) != hashlib.sha256(data).hexdigest():
@@ -297,7 +309,7 @@ class _Opening:
         for number in sorted(wanted):
             for kind, name in self._pair(number):
                 if number not in found[kind]:
-                    self.faults.add(name, "it is missing")
+                    self.faults.add_missing(name)
         for number in sorted(set().union(*found.values()) - wanted):
             for kind, name in (*self._pair(number), *self._indexes_of(number)):
                 if number in found[kind]:

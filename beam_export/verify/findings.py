@@ -11,6 +11,8 @@ from beam_export.text import printable, quantity, shown, size
 
 __all__ = [
     "CHECK_ACCESS",
+    "MISSING",
+    "REMAKE",
     "RESTORE",
     "REWRITE",
     "Fault",
@@ -24,6 +26,10 @@ __all__ = [
 REWRITE = "restore the shard's two files from a copy, or delete them and run the same export again"
 #: What to do about a file that exists once per dataset.
 RESTORE = "restore it from a copy, or move it away and run the same export again"
+#: What to do about a file that is not there: what stands is kept, whichever it is.
+REMAKE = "restore it from a copy, or run the same export again, which writes what is missing"
+#: What is said of it.
+MISSING = "it is missing"
 #: What to do about a file that cannot be read at present.
 CHECK_ACCESS = "see whether the disk or the permissions are at fault, and verify again"
 
@@ -78,6 +84,10 @@ class Faults:
             )
         else:
             self._more[file] = self._more.get(file, 0) + 1
+
+    def add_missing(self, file: str, remedy: str = REMAKE) -> None:
+        """Adds the fault of a file that is not there."""
+        self.add(file, MISSING, remedy=remedy)
 
     def of(self, file: str) -> int:
         """Returns how many faults a file has so far."""

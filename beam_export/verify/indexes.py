@@ -18,10 +18,20 @@ from beam_export.shards.parquet import PARQUET_ERRORS
 from beam_export.verify.findings import Faults
 from beam_export.verify.shard_tar import StrictSample
 
-__all__ = ["IndexCheck", "IndexTask", "Once", "OpenedIndexes", "check_once", "open_indexes"]
+__all__ = [
+    "REINDEX_MISSING",
+    "IndexCheck",
+    "IndexTask",
+    "Once",
+    "OpenedIndexes",
+    "check_once",
+    "open_indexes",
+]
 
 #: What to do about an index.
 REINDEX = "remove it, and run beam-export index OUT"
+#: What to do about one that is not there.
+REINDEX_MISSING = "restore it from a copy, or run beam-export index OUT"
 #: What a table with nulls in it raises.
 _DAMAGED = (*PARQUET_ERRORS, TypeError, AttributeError)
 
@@ -80,7 +90,7 @@ class IndexCheck:
         """Adds the faults, once all of the tar is read."""
         for name, data in self._task.files.items():
             if data is None:
-                faults.add(name, "it is missing", remedy=REINDEX)
+                faults.add_missing(name, REINDEX_MISSING)
         # An index of a damaged tar cannot be told from a wrong one.
         if faults.of(self._names.tar(self._number)):
             return
@@ -128,7 +138,7 @@ def check_once(once: Once, read: Callable[[str], bytes], faults: Faults) -> Iter
         return
     for name, sha256 in listed.items():
         if name not in once.files:
-            faults.add(name, "it is missing", remedy=REINDEX)
+            faults.add_missing(name, REINDEX_MISSING)
         elif hashlib.sha256(read(name)).hexdigest() == sha256:
             continue
         elif is_setting(name):

@@ -51,6 +51,11 @@ def test_what_is_missing_or_a_stranger_is_a_fault_and_a_note_what_does_no_harm()
     )
     faults = {fault.file: fault.problem for fault in found.faults}
     assert faults[OURS.manifest] == faults[OURS.parquet(1)] == "it is missing"
+    # What is not there can be neither moved away nor removed.
+    gone = {fault.remedy for fault in found.faults if fault.problem == "it is missing"}
+    assert gone == {
+        "restore it from a copy, or run the same export again, which writes what is missing"
+    }
     assert faults[OTHER.tar(0)] == "it is of another export than this directory's"
     assert found.notes == ["notes.txt: not of the export, and not looked at"]
     assert (found.numbers, found.whole) == ([0], False)

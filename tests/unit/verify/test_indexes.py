@@ -69,11 +69,15 @@ def test_the_indexes_of_a_shard_as_they_were_written_are_sound() -> None:
 
 @pytest.mark.parametrize("name", list(FILES))
 def test_an_index_that_is_missing_or_another_is_named(name: str) -> None:
-    for content, said in ((None, "it is missing"), (FILES[name][:-1], "it does not say where")):
+    index = "run beam-export index OUT"
+    for content, said, remedy in (
+        (None, "it is missing", f"restore it from a copy, or {index}"),
+        (FILES[name][:-1], "it does not say where", f"remove it, and {index}"),
+    ):
         (fault,) = check_shard({**FILES, name: content})
         assert fault.file == name
         assert fault.problem.startswith(said)
-        assert fault.remedy == "remove it, and run beam-export index OUT"
+        assert fault.remedy == remedy
 
 
 def test_a_row_of_the_table_is_held_to_the_tar() -> None:
@@ -112,6 +116,7 @@ def test_the_indexes_of_a_dataset_as_they_were_written_are_sound() -> None:
 def test_one_that_is_missing_or_damaged_is_named(name: str) -> None:
     (fault,), _ = once(files=set(ONCE) - {name})
     assert (fault.file, fault.problem) == (name, "it is missing")
+    assert fault.remedy == "restore it from a copy, or run beam-export index OUT"
     (fault,), _ = once(content={name: b"{}"})
     assert (fault.file, fault.problem[:15]) == (name, "its sha256 is n")
 

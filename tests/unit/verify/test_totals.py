@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from beam_export.naming import ShardNames
+from beam_export.samples import Failure
 from beam_export.shards.member_sets import MemberSets
 from beam_export.verify.dataset import Opened
-from beam_export.verify.findings import Fault, Findings
+from beam_export.verify.findings import MISSING, Fault, Findings
 from beam_export.verify.shard import CheckedShard
 from beam_export.verify.totals import collect_findings
 
@@ -32,7 +33,7 @@ def findings(
     shards: list[CheckedShard], faults: tuple[Fault, ...] = (), whole: bool = True, **given: Any
 ) -> Findings:
     content = given.pop("manifest", manifest())
-    opened = Opened(NAMES, content, None, [], [0, 1], whole, [], [])
+    opened = Opened(NAMES, content, None, [], [0, 1], whole, list(given.pop("opened", ())), [])
     values = {"unmatched": None, "spans": (), "codecs": (), "decode": False, "reencode": False}
     return collect_findings(opened, shards, faults, **{**values, **given})
 
@@ -48,6 +49,18 @@ def test_faults_of_parts_and_of_the_whole_stand_together_in_order() -> None:
     found = findings([shard(0), shard(1)], (part,), manifest=manifest(bytes=201))
     assert [fault.file for fault in found.faults] == [NAMES.tar(1), NAMES.manifest]
     assert "its total bytes is 201, and the shards have 200" in found.faults[1].problem
+
+
+def test_of_a_missing_table_of_failures_nothing_more_is_said() -> None:
+    columns = {**(shard(1).columns or {}), "samples": 2, "encoded": 1}
+    short = shard(
+        1, columns=columns, failures=(Failure("x", "/in/x.jpg", "encode", "OSError", "gone"),)
+    )
+    gone = Fault(NAMES.failures, "", MISSING, "restore it")
+    for known, faults in (((), [NAMES.failures, NAMES.manifest]), ((gone,), [NAMES.failures])):
+        totals = manifest(written=5, encoded=3, failed=1)
+        found = findings([shard(0), short], manifest=totals, opened=known)
+        assert [fault.file for fault in found.faults] == faults
 
 
 def test_a_shard_of_other_columns_or_too_many_samples_is_named() -> None:
