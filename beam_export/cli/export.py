@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -39,7 +39,7 @@ from beam_export.pipeline.export import ExportImages
 from beam_export.pipeline.listed_items import OTHER_KINDS
 from beam_export.planning.spill_files import spilling
 from beam_export.shards.index_owners import find_kept
-from beam_export.shards.leftovers import find_card
+from beam_export.shards.leftovers import CARD, find_card, stale_header
 from beam_export.shards.lock import prepare_output
 from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.output import Output
@@ -227,5 +227,14 @@ def _summary(output: Output, found: display.EarlierShards, seconds: float) -> st
     )
     kept = [display.INDEX_KEPT.format(name) for name in find_kept(output, manifest)]
     if find_card(output) == "kept":
-        kept.insert(0, display.CARD_KEPT)
+        kept[:0] = [display.CARD_KEPT, *_stale_lines(output, manifest["hash"])]
     return "\n".join([summary, *map(shown, kept)])
+
+
+def _stale_lines(output: Output, hash_: str) -> Iterator[str]:
+    """Yields the line about a README that was kept, and whose header is of another export."""
+    if output.kind(CARD) == "file":
+        with output.read(CARD) as source:
+            said = stale_header(source.read(), hash_)
+        if said:
+            yield f"  {said}"

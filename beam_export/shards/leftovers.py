@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import re
 from collections.abc import Collection, Iterable
 
 from beam_export.errors import InputError
@@ -21,10 +22,15 @@ from beam_export.shards.ownership import FileInfo
 from beam_export.shards.report_file import REPORT, find_report
 from beam_export.storage.base import CONCURRENT_REQUESTS
 
-__all__ = ["CARD", "find_card", "refuse_existing", "remove_or_refuse"]
+__all__ = ["CARD", "find_card", "refuse_existing", "remove_or_refuse", "stale_header"]
 
 #: The dataset card.
 CARD = "README.md"
+#: The header of a README, which a hub and `datasets` read, and what names an export's files there.
+_HEADER = re.compile(
+    rb"(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE
+)
+_NAMED = re.compile(rb"images-([0-9a-f]{12})-")
 #: Order of removal: the manifest first, so that a half removed dataset is never taken for a
 #: complete one, and tars last.
 _REMOVAL = (
@@ -204,3 +210,24 @@ def _card_digests(output: Output) -> Iterable[str]:
             continue
         if digest:
             yield str(digest)
+
+
+def stale_header(readme: bytes, hash_: str) -> str:
+    """Returns what is wrong with a README that was kept, and what to do; nothing if nothing is.
+
+    An edited card is kept, and may be of an export that is gone: loaders go by its header even so.
+
+    Args:
+        readme: its content.
+        hash_: of the export that stands beside it.
+    """
+    header = _HEADER.match(readme)
+    named = _NAMED.findall(header[1]) if header else []
+    other = next((found.decode() for found in named if found.decode() != hash_), "")
+    if not other:
+        return ""
+    return (
+        f"its header names files of another export ({other}), which load_dataset(OUT) looks for "
+        "and does not find: move it away, run the export again, and copy your text into the card "
+        "that this writes"
+    )

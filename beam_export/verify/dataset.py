@@ -14,11 +14,11 @@ from beam_export.naming import ShardNames, parse
 from beam_export.shards.indexes.dataset import fixed_names
 from beam_export.shards.indexes.energon import FOLDER
 from beam_export.shards.indexes.table import INDEXES
-from beam_export.shards.leftovers import CARD
+from beam_export.shards.leftovers import CARD, stale_header
 from beam_export.shards.manifest import FORMAT, SealError, unseal
 from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
 from beam_export.shards.report_file import REPORT
-from beam_export.verify.findings import MISSING, REMAKE, RESTORE, Fault, Faults
+from beam_export.verify.findings import MISSING, REMAKE, RESTORE, Fault, Faults, reason
 from beam_export.verify.indexes import (
     REINDEX_MISSING,
     Once,
@@ -138,7 +138,7 @@ def read_file(source: BinaryIO, name: str, stated: int | None = None) -> bytes:
         stated: bytes that it should have, if that is known.
     """
     one = parse(name)
-    if one is not None and one.kind in ("manifest", "run"):
+    if name == CARD or (one is not None and one.kind in ("manifest", "run")):
         most = _SMALL
     else:
         # One byte more than there should be shows that it has more.
@@ -175,7 +175,8 @@ def open_for_checks(hash_: str, files: Collection[str], read: Callable[[str], by
     indexes = opening.indexes(manifest)
     run = opening.run()
     numbers, whole = opening.numbers(manifest, shards)
-    notes = [*opening.strays(), *opening.check_indexes(manifest, shards, indexes)]
+    indexed = opening.check_indexes(manifest, shards, indexes)
+    notes = [*opening.strays(), *opening.card(), *indexed]
     return Opened(
         names=opening.names,
         manifest=manifest,
@@ -344,6 +345,18 @@ class _Opening:
                 yield f"{name}: left by a run that died or is under way"
             else:
                 yield f"{name}: not of the export, and not looked at"
+
+    def card(self) -> Iterator[str]:
+        """Yields a note on a README whose header is of another export."""
+        if CARD not in self._files:
+            return
+        try:
+            said = stale_header(self._read(CARD), self.names.hash)
+        except OSError as error:
+            # It may be anything of somebody else's, and no part of the export.
+            said = f"it cannot be read ({reason(error)}), and was not looked at"
+        if said:
+            yield f"{CARD}: {said}"
 
 
 def _is_beside(name: str) -> bool:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.exports import Export, directory_hashes, picture
+from support.exports import Export, directory_hashes, picture, read_export
 from support.runs import run_export
+
+from beam_export.cli.main import main
 
 yaml = pytest.importorskip("yaml", reason="PyYAML reads the card")
 
@@ -43,6 +45,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder.parent
 
 
+IN_MEMORY = "--direct_num_workers=1"
 OPTIONS: dict[str, Any] = {"images_per_tar": 3, "labels": "folder", "max_failed_fraction": 0.5}
 
 
@@ -94,3 +97,22 @@ def test_members_are_those_that_rules_have_left_or_made(
 def test_classes_of_an_earlier_export_are_named(whole: Export, tmp_path: Path) -> None:
     export = run_export(whole.out, tmp_path / "out", images_per_tar=5)
     assert features(export.out) == features(whole.out)
+
+
+def test_an_edited_card_of_an_export_that_is_gone_is_told_of(
+    whole: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`datasets` finds nothing by it; removed, as both advise, it gives way to one that fits."""
+    out = shutil.copytree(whole.out, tmp_path / "out")
+    card = out / "README.md"
+    card.write_text(card.read_text() + "mine")
+    again = ["export", f"--input={whole.out}", f"--output_dir={out}", IN_MEMORY, "--clean"]
+    told = f"its header names files of another export ({whole.hash}), which"
+    assert main(again) == 0
+    assert f"it was kept as it is\n  {told}" in capsys.readouterr().out
+    assert main(["verify", str(out), IN_MEMORY]) == 0
+    assert f"README.md: {told}" in capsys.readouterr().out
+    card.unlink()
+    assert main(again[:-1]) == 0
+    assert told not in capsys.readouterr().out
+    assert f"images-{read_export(out).hash}-*.tar" in card.read_text().split("---\n")[1]

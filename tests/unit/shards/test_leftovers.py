@@ -10,7 +10,12 @@ from beam_export.errors import InputError
 from beam_export.naming import ShardNames
 from beam_export.shards.indexes.counts import NSHARDS, SIZES, nshards_txt, sizes_json
 from beam_export.shards.indexes.energon import FOLDER, SPLIT, split_yaml, tar_index
-from beam_export.shards.leftovers import find_card, refuse_existing, remove_or_refuse
+from beam_export.shards.leftovers import (
+    find_card,
+    refuse_existing,
+    remove_or_refuse,
+    stale_header,
+)
 from beam_export.shards.manifest import seal
 from beam_export.shards.output import Output
 
@@ -58,6 +63,23 @@ def test_a_file_of_others_in_the_way_is_refused(output: Output, clean: bool) -> 
     with pytest.raises(InputError, match="a file that is not this tool's, or is damaged"):
         remove_or_refuse(output, NEW.hash, 1, clean=clean)
     assert len(names(output)) == 3
+
+
+@pytest.mark.parametrize(
+    ("readme", "named"),
+    [
+        ("---\nconfigs:\n- images-ba9876543210-*.tar\n---\nmine", "ba9876543210"),
+        ("\ufeff--- \r\na: images-ba9876543210-*.tar\r\n---\r\n", "ba9876543210"),
+        ("---\na: images-0123456789ab-*.tar\nb: images-ba9876543210-0.tar\n---\n", "ba9876543210"),
+        ("---\na: images-0123456789ab-*.tar\n---\nMade of images-ba9876543210-*.tar", ""),
+        ("---\nimages-ba9876543210-*.tar", ""),
+        ("Made of\n---\nimages-ba9876543210-*.tar\n---\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_readme_is_stale_by_its_header_alone(readme: str, named: str) -> None:
+    said = stale_header(readme.encode(), "0123456789ab")
+    assert (f"another export ({named}), which" in said) == bool(said) == bool(named)
 
 
 def test_a_readme_of_others_is_kept(output: Output) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,6 +61,20 @@ def test_what_is_missing_or_a_stranger_is_a_fault_and_a_note_what_does_no_harm()
     assert faults[OTHER.tar(0)] == "it is of another export than this directory's"
     assert found.notes == ["notes.txt: not of the export, and not looked at"]
     assert (found.numbers, found.whole) == ([0], False)
+
+
+def test_a_card_of_another_export_is_a_note_and_so_is_what_cannot_be_read() -> None:
+    def notes(read: Callable[[str], bytes]) -> list[str]:
+        return open_for_checks(OURS.hash, ["README.md"], read).notes
+
+    def unreadable(name: str) -> bytes:
+        raise OSError(errno.EACCES, "Permission denied", name)
+
+    (note,) = notes(lambda _: f"---\n- {OTHER.tar(0)}\n---\n".encode())
+    assert note.startswith(f"README.md: its header names files of another export ({OTHER.hash})")
+    assert notes(lambda _: f"---\n- {OURS.tar(0)}\n---\n".encode()) == []
+    (note,) = notes(unreadable)
+    assert note == "README.md: it cannot be read (Permission denied), and was not looked at"
 
 
 def test_nothing_is_known_of_an_export_whose_manifest_is_damaged() -> None:
