@@ -98,6 +98,18 @@ def test_what_the_builder_decodes_has_a_type_or_none() -> None:
         assert not lines or features(members(result(fields=[ext])))[ext] != {"dtype": "binary"}
 
 
+@pytest.mark.parametrize("ext", ["cls", "cls2", "index", "inx", "id"])
+def test_what_is_no_whole_number_stops_the_builder_whatever_the_card_says(ext: str) -> None:
+    """docs/loaders.md says so, and what to do; once it does not, the card should say text."""
+    builder = pytest.importorskip("datasets.packaged_modules.webdataset.webdataset")
+    found = features(members(result(fields=[ext, "label"])))
+    assert (found[ext], found["label"]) == ({"dtype": "int64"}, {"dtype": "binary"})
+    assert builder.DECODERS[ext](b"7\n") == 7
+    for data in (b"cat", b"dog\n", b""):
+        with pytest.raises(ValueError, match="invalid literal"):
+            builder.DECODERS[ext](data)
+
+
 def test_what_is_left_out_or_made_is_known() -> None:
     found = members(result(fields=["txt", "xml"]), keep=("txt",), made=["meta.json"])
     assert found is not None
