@@ -18,6 +18,7 @@ import pyarrow as pa
 from beam_export.errors import InputError, RunError
 from beam_export.naming import ShardNames, parse
 from beam_export.shards.directory import Directory
+from beam_export.shards.ended_runs import AFTER_FAILURES, failures_of_ended_run
 from beam_export.shards.manifest import FORMAT, SealError, unseal
 from beam_export.shards.parquet import PARQUET_ERRORS, whole_table
 from beam_export.storage.registry import check_reachable
@@ -156,7 +157,14 @@ def _hashes(place: Directory, files: Iterable[str]) -> list[str]:
 
 
 def _nothing_complete(place: Directory) -> InputError:
-    shards = [name for name in place.list_files() if name.endswith((".tar", ".parquet"))]
+    files = list(place.list_files())
+    if ended := failures_of_ended_run(files):
+        return InputError(
+            f"OUT={place.directory} holds no whole export, since its run ended by its failures, "
+            f"which are listed in {place.path(ended)}: {AFTER_FAILURES}."
+        )
+    # Tables of `_meta` are no shards.
+    shards = [name for name in files if name.endswith((".tar", ".parquet")) and "/" not in name]
     if not shards:
         return InputError(
             f"OUT={place.directory} holds no export of this tool: give the directory that has "

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_export.index_kinds import DALI, ENERGON, KINDS, WIDS
 from beam_export.naming import ShardNames, parse
+from beam_export.shards.ended_runs import AFTER_FAILURES, failures_of_ended_run
 from beam_export.shards.indexes.dataset import fixed_names
 from beam_export.shards.indexes.energon import FOLDER
 from beam_export.shards.indexes.table import INDEXES
@@ -197,10 +198,17 @@ class _Opening:
     ) -> None:
         self.names, self._files, self._read = names, frozenset(files), read
         self.faults = Faults(RESTORE)
+        self._remake = REMAKE
+        if ended := failures_of_ended_run(one for one in files if self._is_ours(one)):
+            self._remake = f"the run ended by the failures that {ended} lists: {AFTER_FAILURES}"
+
+    def _is_ours(self, name: str) -> bool:
+        one = parse(name)
+        return one is not None and one.hash == self.names.hash
 
     def _sealed(self, name: str) -> dict[str, Any] | None:
         if name not in self._files:
-            self.faults.add_missing(name)
+            self.faults.add_missing(name, self._remake)
             return None
         try:
             return unseal(self._read(name))
@@ -272,7 +280,7 @@ class _Opening:
         self, name: str, schema: pa.Schema, stated: dict[str, Any]
     ) -> list[dict[str, Any]] | None:
         if name not in self._files:
-            self.faults.add_missing(name, REINDEX_MISSING if schema is INDEXES else REMAKE)
+            self.faults.add_missing(name, REINDEX_MISSING if schema is INDEXES else self._remake)
             return None
         data = self._read(name)
         if stated and stated.get(name) != hashlib.sha256(data).hexdigest():
@@ -310,7 +318,7 @@ class _Opening:
         for number in sorted(wanted):
             for kind, name in self._pair(number):
                 if number not in found[kind]:
-                    self.faults.add_missing(name)
+                    self.faults.add_missing(name, self._remake)
         for number in sorted(set().union(*found.values()) - wanted):
             for kind, name in (*self._pair(number), *self._indexes_of(number)):
                 if number in found[kind]:

@@ -8,7 +8,7 @@ from support.made_exports import NAMES, make_export
 
 from beam_export.errors import InputError, RunError
 from beam_export.exports.opening import open_catalog
-from beam_export.samples import Sample
+from beam_export.samples import Failure, Sample
 
 SAMPLE = Sample(id="a", image=picture(1))
 
@@ -49,6 +49,30 @@ def test_an_export_that_is_not_finished_is_a_sentence(tmp_path: Path) -> None:
         open_catalog(str(out))
     assert "no manifest" in sentence_of(caught.value)
     assert "run the export to its end" in sentence_of(caught.value)
+
+
+@pytest.mark.parametrize("shards", [True, False])
+def test_a_run_that_its_failures_ended_says_where_they_are_and_what_helps(
+    tmp_path: Path, shards: bool
+) -> None:
+    failure = Failure("b", "/in/b.jpg", "encode", "OSError", "gone")
+    out = make_export(tmp_path / "out", [SAMPLE], failures=[failure])
+    (out / NAMES.manifest).unlink()
+    # One that ends well has the table of shards too: it is not finished, or has lost its manifest.
+    with pytest.raises(InputError, match="run the export to its end"):
+        open_catalog(str(out))
+    (out / NAMES.shards).unlink()
+    for one in [] if shards else out.glob("images-*"):
+        one.unlink()
+    with pytest.raises(InputError) as caught:
+        open_catalog(str(out))
+    said = sentence_of(caught.value)
+    assert f"ended by its failures, which are listed in {out}/{NAMES.failures}: mend" in said
+    assert "--max_failed_fraction" in said
+    # The shards of another run, which may be under way.
+    (out / "images-ffffffffffff-000000.tar").write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds shards \(images-.*\.(tar|parquet)\)"):
+        open_catalog(str(out))
 
 
 def test_two_exports_in_one_directory_are_named(tmp_path: Path) -> None:

@@ -77,6 +77,13 @@ def test_a_card_of_another_export_is_a_note_and_so_is_what_cannot_be_read() -> N
     assert note == "README.md: it cannot be read (Permission denied), and was not looked at"
 
 
+def test_what_a_run_lacks_that_its_failures_ended_is_not_made_by_the_same_again() -> None:
+    for others, said in ((), True), ((OURS.shards,), False), ((OTHER.tar(0),), True):
+        found = opened(OURS.tar(0), OURS.parquet(0), OURS.failures, *others)
+        (gone,) = (one.remedy for one in found.faults if one.file == OURS.manifest)
+        assert (f"the run ended by the failures that {OURS.failures} lists: mend" in gone) == said
+
+
 def test_nothing_is_known_of_an_export_whose_manifest_is_damaged() -> None:
     found = opened(OURS.manifest, OURS.run, OURS.shards)
     assert (found.manifest, found.run, found.shards) == (None, None, None)
