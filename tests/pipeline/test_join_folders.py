@@ -184,7 +184,7 @@ def test_of_several_tables_in_one_folder_none_is_taken_and_all_are_named(
     exported(tmp_path, {"ids.txt": b"a/0\n"}, "--metadata=none", ids, "--clean")
     told = capsys.readouterr().out
     assert "stand in one folder" not in told
-    assert "  passed by: 1 .csv, 1 .jsonl, 1 .parquet" in told
+    assert "  passed by: 1 .csv, 1 .jsonl, 1 .parquet\n" in told
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
@@ -196,7 +196,9 @@ def test_a_table_without_the_column_of_names_and_one_of_another_name_are_told(
         exported(tmp_path, {})
         for name, data in files.items():
             (tmp_path / "in" / name).write_bytes(data)
+        (tmp_path / "in/ids.txt").write_text("a/0\na/1\n")
         line = [f"--input={tmp_path}/in", f"--output_dir={tmp_path}/other", "--dry_run"]
+        line.append(f"--ids={tmp_path}/in/ids.txt")
         capsys.readouterr()
         assert cli.main(line) == 0
     else:
@@ -205,6 +207,8 @@ def test_a_table_without_the_column_of_names_and_one_of_another_name_are_told(
     assert "  not joined: the table a/metadata.csv has no text in a column 'file_name'" in told
     assert "; it has a column 'image': called 'file_name' it would be joined by itself" in told
     assert "  passed by: captions.csv has a column 'image_id': --metadata=.../captions.csv" in told
+    # Not the list that a flag names.
+    assert "  passed by: 2 .csv\n" in told
 
 
 def test_what_the_line_advises_joins_the_table(tmp_path: Path) -> None:
