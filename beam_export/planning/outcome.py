@@ -93,13 +93,7 @@ class Outcome:
         """Returns the members that samples have in the tars, with the types of the columns."""
         rules = self.rules
         made = [ext for ext, _ in rules.fill] + [rules.json] * bool(rules.json)
-        return hub_members(
-            self.results,
-            keep=rules.keep,
-            made=made,
-            columns=columns,
-            json_columns={rules.json: rules.columns} if rules.json else {},
-        )
+        return hub_members(self.results, keep=rules.keep, made=made, columns=columns)
 
     def totals(self) -> Totals:
         """Returns the sums over the dataset."""

@@ -10,13 +10,10 @@ Source: `packaged_modules/webdataset/webdataset.py` of datasets 5.2.0.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.types as pat
 
-from beam_export.metadata.arrow_types import is_bytes, is_list, is_text
 from beam_export.metadata.features import features_of
 from beam_export.shards.npy_types import ArrayType, array_types, has_arrays
 from beam_export.shards.writer import ShardResult
@@ -72,14 +69,12 @@ class HubMembers(NamedTuple):
         fields: extensions of the other members, sorted.
         arrays: the types of those that are arrays, by extension; None where they have none.
         classes: names of the classes whose numbers the `.cls` are; none if they have no names.
-        json: the columns that the member of `--json_columns` is made of, by its extension.
     """
 
     images: Sequence[str]
     fields: Sequence[str]
     arrays: Mapping[str, ArrayType | None]
     classes: Sequence[str]
-    json: Mapping[str, Sequence[pa.Field]] = MappingProxyType({})
 
 
 def hub_members(
@@ -88,7 +83,6 @@ def hub_members(
     keep: Collection[str] | None,
     made: Iterable[str],
     columns: pa.Schema,
-    json_columns: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> HubMembers | None:
     """Returns the members of all samples of a dataset; None if they are too many, or not known.
 
@@ -97,7 +91,6 @@ def hub_members(
         keep: extensions of the fields that are left; None for all.
         made: those that samples have been given.
         columns: metadata columns of the dataset.
-        json_columns: names of those that a member is made of, by its extension.
     """
     images: set[str] = set()
     fields = set(made)
@@ -120,7 +113,6 @@ def hub_members(
         fields=sorted(fields),
         arrays=array_types(arrays),
         classes=_classes(columns) if "cls" in fields else (),
-        json={ext: [*map(columns.field, names)] for ext, names in json_columns.items()},
     )
 
 
@@ -164,61 +156,12 @@ def _kind(ext: str, members: HubMembers) -> list[str]:
             return [f"dtype: {name}"]
     if inner == "npy":
         return _lists(members.arrays.get(ext))
-    if ext in members.json:
-        return _struct(members.json[ext])
     if ext == "cls" and members.classes:
         names = (
             f"      '{number}': {yaml_text(name)}" for number, name in enumerate(members.classes)
         )
         return ["dtype:", "  class_label:", "    names:", *names]
     return [f"dtype: {_DECODED.get(inner, 'binary')}"]
-
-
-def _struct(fields: Collection[pa.Field]) -> list[str]:
-    """Returns the YAML of JSON that is made of columns, by their types.
-
-    As `json` numbers would be rounded: its reader makes text of ten digits of each, and reads that.
-    """
-    names = {field.name for field in fields}
-    # Of two of one name JSON has one alone.
-    if not names or len(names) < len(fields) or len(names) > _MOST_MEMBERS:
-        return ["dtype: json"]
-    lines = ["struct:"]
-    for field in sorted(fields, key=lambda field: field.name):
-        kind = _json_kind(field.type)
-        lines += [f"- name: {yaml_text(field.name)}", *(f"  {line}" for line in kind)]
-    return lines
-
-
-def _json_kind(kind: pa.DataType) -> list[str]:
-    """Returns the YAML of what JSON holds of a column's type (`json_member`).
-
-    >>> _json_kind(pa.list_(pa.float32())), _json_kind(pa.timestamp("us"))
-    (['list:', '  dtype: float64'], ['dtype: string'])
-    """
-    if pat.is_dictionary(kind):
-        return _json_kind(kind.value_type)
-    if is_list(kind):
-        return ["list:", *(f"  {line}" for line in _json_kind(kind.value_type))]
-    if pat.is_struct(kind):
-        return _struct([*kind])
-    return [f"dtype: {_json_scalar(kind)}"]
-
-
-def _json_scalar(kind: pa.DataType) -> str:
-    if pat.is_boolean(kind):
-        return "bool"
-    # Those that no int64 holds it reads as `json` alone, and exactly.
-    if pat.is_integer(kind) and not pat.is_uint64(kind):
-        return str(kind)
-    # Text of a number is of the double that it stands for, whatever the column is.
-    if pat.is_floating(kind) or pat.is_duration(kind):
-        return "float64"
-    moments = pat.is_date(kind) or pat.is_time(kind) or pat.is_timestamp(kind)
-    if is_text(kind) or is_bytes(kind) or moments or pat.is_decimal(kind):
-        return "string"
-    # In quotes, or it is no text to YAML. Types of a user's own schema may be anything.
-    return '"null"' if pat.is_null(kind) else "json"
 
 
 def _lists(array: ArrayType | None) -> list[str]:

@@ -110,11 +110,7 @@ def _metadata(folder: Path) -> Loaded:
             "caption": f"a p\u00efcture, {number}: \u732b",
             "embedding": [one / 8 for one in range(number % 4)] if number >= 8 else [],
             # Whole numbers first, and nulls: what guesses types by the first rows is wrong.
-            "score": None
-            if number == 3
-            else float(number)
-            if number < 12
-            else number * 1e-12 + 0.1,
+            "score": None if number == 3 else float(number) if number < 12 else number + 0.25,
             "taken": None if number < 6 else datetime.datetime(2026, 1, number, 12),
         }
         said = {**columns[key], "taken": columns[key]["taken"] and f"2026-01-{number:02d}T12:00:00"}

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import datetime
-import decimal
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_export.metadata.features import with_features
-from beam_export.metadata.to_arrow import to_values
 from beam_export.shards.hub_features import (
     AUDIO,
     IMAGE,
@@ -23,7 +19,6 @@ from beam_export.shards.hub_features import (
     hub_members,
     yaml_text,
 )
-from beam_export.shards.json_member import json_of_row
 from beam_export.shards.npy_types import ArrayType
 from beam_export.shards.writer import ShardResult
 
@@ -163,68 +158,6 @@ def test_names_that_a_reader_refuses_are_left_out(names: Any) -> None:
     assert features(found)["cls"] == {"dtype": "int64"}
 
 
-#: Columns of all types, with values that their types can hold and a reader may round.
-COLUMNS: dict[str, tuple[pa.DataType, list[Any]]] = {
-    "_type": (pa.string(), ["x", None, '{"a": 1}', ""]),
-    "big": (pa.uint64(), [2**64 - 1, 0, None]),
-    "bigs": (pa.list_(pa.uint64()), [[], [2**64 - 1], None]),
-    "box": (
-        pa.struct([("x", pa.float64()), ("list", pa.list_(pa.struct([("n", pa.float64())])))]),
-        [None, {"x": 1e-12, "list": [{"n": 0.3}, None]}, {"x": None, "list": []}],
-    ),
-    "bytes": (pa.binary(), [b"\0\1", None]),
-    "day": (pa.date32(), [datetime.date(2026, 1, 1), None]),
-    "exact": (pa.decimal128(20, 5), [decimal.Decimal("1.5"), None]),
-    "float": (pa.float32(), [0.1, None, 2.0]),
-    "half": (pa.float16(), [0.5]),
-    "is": (pa.bool_(), [True, False, None]),
-    "kind": (pa.dictionary(pa.int32(), pa.string()), ["a", None]),
-    "lists": (pa.list_(pa.list_(pa.float64())), [[], [[0.3], None, []], None]),
-    "map": (pa.map_(pa.string(), pa.int64()), [[("a", 1)], None]),
-    'name: - "': (pa.int64(), [2**63 - 1, -(2**63), 0]),
-    "null": (pa.null(), [None]),
-    "score": (pa.float64(), [1e-12, None, 0.3, float("nan"), -0.0, 5e-324, 1.7e308]),
-    "time": (pa.time64("us"), [datetime.time(1, 2, 3)]),
-    "took": (pa.duration("ns"), [datetime.timedelta(seconds=1.5), None]),
-    "two": (pa.list_(pa.int32(), 2), [[1, 2], None]),
-    "when": (pa.timestamp("ns", "UTC"), [datetime.datetime(2026, 1, 1), None]),
-}
-
-
-def test_json_of_columns_is_read_as_it_is() -> None:
-    datasets = pytest.importorskip("datasets")
-    schema = pa.schema([(name, kind) for name, (kind, _) in COLUMNS.items()])
-    values = {
-        name: to_values(pa.array([given[n % len(given)] for n in range(14)], kind))
-        for name, (kind, given) in COLUMNS.items()
-    }
-    rows = [{name: one[n] for name, one in values.items()} for n in range(14)]
-    wanted = [{"json": json.loads(json_of_row(list(schema), row))} for row in rows]
-    found = members(result([]), made=["json"], columns=schema, json_columns={"json": schema.names})
-    lines = yaml.safe_load("\n".join(features_yaml(found)))["features"]
-    types = datasets.Features._from_yaml_list(lines[:1])
-    for step in (1, 14):  # a batch without any value has to do too
-        for at in range(0, 14, step):
-            part = wanted[at : at + step]
-            assert str(list(datasets.Dataset.from_list(part, types))) == str(part)
-
-
-def test_json_that_came_with_samples_is_rounded_by_its_reader() -> None:
-    """docs/loaders.md says so; once it is not, that can go."""
-    datasets = pytest.importorskip("datasets")
-    came = members(result(fields=["json"]), made=["meta.json"], json_columns={"meta.json": []})
-    assert features(came)["json"] == {"dtype": "json"}
-    kind = datasets.Json()
-    assert kind.decode_example(kind.encode_example({"a": 1e-12})) == {"a": 0.0}
-
-
-@pytest.mark.parametrize("names", [[], ["a", "a"], [f"c{number}" for number in range(1001)]])
-def test_json_of_columns_without_names_of_their_own_is_json(names: list[str]) -> None:
-    fields = [pa.field(name, pa.int8()) for name in names]
-    found = HubMembers(["jpg"], ["json"], {}, (), {"json": fields})
-    assert features(found)["json"] == {"dtype": "json"}
-
-
 def test_names_without_such_members_are_left_out() -> None:
     found = members(result(), columns=classes(["a", "b"]))
     assert found is not None
@@ -238,3 +171,10 @@ def test_a_name_is_what_it_was_and_nothing_else(name: str) -> None:
     assert not set("<>&`") & set(text)
     valid = name.encode("utf-8", "backslashreplace").decode()
     assert yaml.safe_load(f"- '0': {text}\n  a: 1") == [{"0": valid, "a": 1}]
+
+
+def test_numbers_of_json_are_rounded_by_datasets() -> None:
+    """docs/loaders.md says so; once they are not, that can go."""
+    datasets = pytest.importorskip("datasets")
+    kind = datasets.Json()
+    assert kind.decode_example(kind.encode_example({"a": 1e-12})) == {"a": 0.0}
