@@ -21,7 +21,7 @@ from support.listings import Item, listed, make, only_images, pinned, relatives
 
 from beam_export.errors import InputError, SampleError
 from beam_export.samples import WHOLE, Member
-from beam_export.sources.entries import Listed
+from beam_export.sources.entries import Listed, Skipped
 from beam_export.sources.reader import Reader
 from beam_export.storage.registry import check_reachable
 from beam_export.storage.uris import scheme_of
@@ -129,12 +129,15 @@ def files_under(root: str | Path) -> dict[str, bytes]:
 
 def as_if_local(item: Item, root: str | Path) -> Item:
     """Returns a remote item with the paths that it has in the local directory."""
+
+    def local(uri: str) -> str:
+        return pinned(uri.replace("fake://b/", f"{os.path.dirname(root)}/"))
+
+    if isinstance(item, Skipped):
+        return item._replace(uri=local(item.uri)) if item.uri else item
     if not isinstance(item, Listed):
         return item
-    there, here = "fake://b/", f"{os.path.dirname(root)}/"
-    image, *fields = (
-        one._replace(uri=pinned(one.uri.replace(there, here))) for one in (item.image, *item.fields)
-    )
+    image, *fields = (one._replace(uri=local(one.uri)) for one in (item.image, *item.fields))
     return Listed(item.relative, image, tuple(fields))
 
 
