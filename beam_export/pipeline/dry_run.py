@@ -132,12 +132,13 @@ def _report(
         counts[name] += count
     tally = merge_parts(elements_of("tallies", others), Tally)
     skipped = merge_parts(elements_of("skipped", others), CountedKinds).counts
+    shown = dict(skipped.most_common(_KINDS))
     notes = {
         "lookups": [_shortened(step) for step in lookup_steps(options, tally)],
         "read": _shortened({**read_notes(tally), **column_notes(tally)}),
-        "skipped": dict(skipped.most_common(_KINDS)),
+        "skipped": shown,
         "failures": [cut(one, _LETTERS) for one in reasons(elements_of("failures", others))],
-        "more_skipped": skipped.total() - sum(n for _, n in skipped.most_common(_KINDS)),
+        "more_skipped": skipped.total() - sum(shown.values()),
     }
     progress.report(progress_address, {**counts, "filtered": tally.dropped, **notes})
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from beam_export.sources.entries import ListedItem
+from beam_export.sources.entries import ListedItem, join
 from beam_export.sources.listing import (
     Apart,
     Folder,
@@ -148,7 +148,7 @@ def _inner_folders(folder: Folder, start: Start) -> Iterator[Folder]:
         return
     asked = start.asked
     for entry in inner:
-        place = f"{folder.relative}/{entry.name}" if folder.relative else entry.name
+        place = join(folder.relative, entry.name)
         # What is in `_meta` or `_tmp` says of the folder above what it is.
         if entry.name[0] == "_" or asked.visible.hides_part(entry.name) or not enters(place, asked):
             continue
