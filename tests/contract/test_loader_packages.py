@@ -1,6 +1,6 @@
 """Three exports, read by the loaders that people use: every sample and field, against the input.
 
-What a loader cannot do is held to here too, since docs/loaders.md says it. The packages are those
+What a loader cannot do is held to here too, since README.md says it. The packages are those
 of `make loaders`; what brings PyTorch is installed by `make loaders-all`.
 """
 
