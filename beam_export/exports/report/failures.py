@@ -8,18 +8,18 @@ from typing import NamedTuple
 from beam_export.exports.opening import Catalog, damaged
 from beam_export.samples import Failure
 from beam_export.shards.parquet import PARQUET_ERRORS
-from beam_export.shards.reasons import read_failures
+from beam_export.shards.reasons import read_failures, reason_of
 
 __all__ = ["FailureGroup", "failure_groups"]
 
 _EXAMPLES = 5
-#: Reasons that are told apart; classes of errors are few.
+#: Reasons that are told apart.
 _MOST_GROUPS = 100
-_OTHERS = ("", "others")
+_OTHERS = ("", "others", "")
 
 
 class FailureGroup(NamedTuple):
-    """Failures of one stage with one error.
+    """Failures of one reason: of one stage, with one error and one message but for what varies.
 
     Attributes:
         stage, error: as of `Failure`.
@@ -34,7 +34,7 @@ class FailureGroup(NamedTuple):
 
 
 def failure_groups(catalog: Catalog) -> list[FailureGroup]:
-    """Returns the failures by stage and error, the most frequent first.
+    """Returns the failures by reason, the most frequent first.
 
     Raises:
         RunError: if the table of failures is missing or damaged.
@@ -42,10 +42,10 @@ def failure_groups(catalog: Catalog) -> list[FailureGroup]:
     name = catalog.names.failures
     if not any(table["name"] == name for table in catalog.manifest["tables"]):
         return []
-    found: dict[tuple[str, str], tuple[int, list[Failure]]] = {}
+    found: dict[tuple[str, str, str], tuple[int, list[Failure]]] = {}
     try:
         for one in read_failures(io.BytesIO(catalog.sidecar(name))):
-            key = (one.stage, one.error)
+            key = (one.stage, *reason_of(one))
             if key not in found and len(found) >= _MOST_GROUPS:
                 key = _OTHERS
             count, examples = found.get(key, (0, []))
@@ -53,5 +53,5 @@ def failure_groups(catalog: Catalog) -> list[FailureGroup]:
     except PARQUET_ERRORS as error:
         said = str(error).partition("\n")[0] or type(error).__name__
         raise damaged(catalog.place, name, said) from error
-    groups = [FailureGroup(*key, count, examples) for key, (count, examples) in found.items()]
-    return sorted(groups, key=lambda one: (-one.failed, one[:2]))
+    ranked = sorted(found.items(), key=lambda group: (-group[1][0], group[0]))
+    return [FailureGroup(*key[:2], *group) for key, group in ranked]

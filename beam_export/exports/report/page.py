@@ -124,7 +124,7 @@ def _failures(gathered: Gathered) -> ET.Element:
         return element("section", [heading, element("p", "No image failed.")])
     totals = gathered.catalog.manifest["totals"]
     tried = totals["failed"] + totals["written"]
-    named = [(f"{one.error} ({one.stage})", one.failed) for one in groups]
+    named = [(_reason(one), one.failed) for one in groups]
     return element(
         "section",
         [
@@ -153,6 +153,13 @@ def _failures(gathered: Gathered) -> ET.Element:
     )
 
 
+def _reason(group: FailureGroup) -> str:
+    """Returns what a group's failures have in common, with the message of one of them."""
+    if not group.stage:
+        return group.error
+    return f"{group.error} ({group.stage}): {group.examples[0].message}"
+
+
 def _examples(group: FailureGroup) -> ET.Element:
     lines = [
         element(
@@ -165,11 +172,11 @@ def _examples(group: FailureGroup) -> ET.Element:
         for one in group.examples
     ]
     head = element("tr", [element("th", "image", scope="col"), element("th", "why", scope="col")])
-    title = f"{count_text(len(lines), 'example')} of {group.error} ({group.stage})"
+    title = f"{count_text(len(lines), 'example')} of {_reason(group)}"
     return element(
         "details",
         [
-            element("summary", data(title)),
+            element("summary", data(title, 200)),
             element("div", element("table", [head, *lines]), class_="scroll"),
         ],
     )

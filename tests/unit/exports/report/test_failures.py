@@ -35,6 +35,17 @@ def test_failures_are_grouped_by_stage_and_error(tmp_path: Path) -> None:
     assert found[0].examples == failures[:5]
 
 
+def test_reasons_of_one_error_are_groups_of_their_own(tmp_path: Path) -> None:
+    broken, empty = (
+        [lost(number)._replace(message=text) for number in range(start, start + 2)]
+        for start, text in ((0, "the image is broken at byte 7"), (2, "the image is empty"))
+    )
+    out = make_export(tmp_path / "out", SAMPLES, failures=[*broken, *empty])
+    found = failure_groups(open_catalog(str(out)))
+    assert [one.examples for one in found] == [broken, empty]
+    assert [one[:3] for one in found] == 2 * [("decode", "ValueError", 2)]
+
+
 def test_without_failures_there_are_no_groups(tmp_path: Path) -> None:
     assert failure_groups(open_catalog(str(make_export(tmp_path / "out", SAMPLES)))) == []
 
