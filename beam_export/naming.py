@@ -30,6 +30,7 @@ __all__ = [
     "is_temporary",
     "key_of",
     "member_name",
+    "other_hash",
     "parse",
     "says_whose",
     "sequential_key",
@@ -67,6 +68,7 @@ _KEPT_SPLIT = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*", re.A
 _SPLIT_DIGITS = 8
 
 _SHARD_HASH = re.compile(r"[0-9a-f]{12}")
+_NAMED = re.compile(rb"images-([0-9a-f]{12})-")
 _SHARD_FILE = re.compile(
     r"images-(?P<hash>[0-9a-f]{12})-"
     r"(?:(?P<number>[0-9]{6}|[1-9][0-9]{6,17})\.(?P<kind>tar\.idx|idx|tar|parquet)"
@@ -288,6 +290,20 @@ def parse(name: str) -> ParsedName | None:
     if found := _META_FILE.fullmatch(name):
         return ParsedName(found["hash"], found["table"] or "run", None)
     return None
+
+
+def other_hash(text: bytes, hash_: str) -> str:
+    """Returns the hash of the first other export of which a text names files; "" if of none.
+
+    >>> other_hash(b"- images-0123456789ab-000000.tar", "ba9876543210")
+    '0123456789ab'
+
+    Args:
+        text: any.
+        hash_: of the export that is not meant.
+    """
+    named = map(bytes.decode, _NAMED.findall(text))
+    return next((one for one in named if one != hash_), "")
 
 
 def is_temporary(name: str) -> bool:

@@ -38,7 +38,7 @@ from beam_export.pipeline.dry_run import DryRun
 from beam_export.pipeline.export import ExportImages
 from beam_export.pipeline.listed_items import OTHER_KINDS
 from beam_export.planning.spill_files import spilling
-from beam_export.shards.index_owners import find_kept
+from beam_export.shards.index_owners import find_kept, stale_index
 from beam_export.shards.leftovers import CARD, find_card, stale_header
 from beam_export.shards.lock import prepare_output
 from beam_export.shards.manifest import SealError, unseal
@@ -225,16 +225,26 @@ def _summary(output: Output, found: display.EarlierShards, seconds: float) -> st
         failures=_reasons(output, manifest),
         facts=_run_facts(output, manifest),
     )
-    kept = [display.INDEX_KEPT.format(name) for name in find_kept(output, manifest)]
+    return "\n".join([summary, *map(shown, _kept_lines(output, manifest))])
+
+
+def _kept_lines(output: Output, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the lines about files that were kept, and that may be of another export."""
+    hash_ = manifest["hash"]
     if find_card(output) == "kept":
-        kept[:0] = [display.CARD_KEPT, *_stale_lines(output, manifest["hash"])]
-    return "\n".join([summary, *map(shown, kept)])
+        yield display.CARD_KEPT
+        if output.kind(CARD) == "file":
+            yield from _indented(stale_header(_content(output, CARD), hash_))
+    for name in find_kept(output, manifest):
+        yield display.INDEX_KEPT.format(name)
+        yield from _indented(stale_index(_content(output, name), hash_))
 
 
-def _stale_lines(output: Output, hash_: str) -> Iterator[str]:
-    """Yields the line about a README that was kept, and whose header is of another export."""
-    if output.kind(CARD) == "file":
-        with output.read(CARD) as source:
-            said = stale_header(source.read(), hash_)
-        if said:
-            yield f"  {said}"
+def _content(output: Output, name: str) -> bytes:
+    with output.read(name) as source:
+        return source.read()
+
+
+def _indented(said: str) -> Iterator[str]:
+    if said:
+        yield f"  {said}"

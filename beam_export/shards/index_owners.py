@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from beam_export.errors import RunError
-from beam_export.naming import ShardNames, parse
+from beam_export.naming import ShardNames, other_hash, parse
 from beam_export.shards.indexes.counts import NSHARDS, SIZES, count_of_sizes, nshards_txt
 from beam_export.shards.indexes.dataset import is_setting
 from beam_export.shards.indexes.energon import INFO, is_info
@@ -23,7 +23,7 @@ from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.output import Output
 from beam_export.shards.ownership import sha256_of
 
-__all__ = ["IndexOwners", "find_kept", "keeps", "listed_indexes"]
+__all__ = ["IndexOwners", "find_kept", "keeps", "listed_indexes", "stale_index"]
 
 
 class IndexOwners:
@@ -113,6 +113,23 @@ def find_kept(output: Output, manifest: Mapping[str, Any]) -> list[str]:
                 if sha256_of(source) != one["sha256"]:
                     kept.append(str(one["name"]))
     return kept
+
+
+def stale_index(content: bytes, hash_: str) -> str:
+    """Returns what is wrong with an index that was kept, and what to do; "" if nothing is.
+
+    One that was edited is kept, and may name the tars of an export that is gone.
+
+    Args:
+        content: of an index that people set by hand (`is_setting`).
+        hash_: of the export that stands beside it.
+    """
+    said = b"\n".join(line.partition(b"#")[0] for line in content.splitlines())
+    other = other_hash(said, hash_)
+    return other and (
+        f"it names tars of another export ({other}), which loaders look for and do not find: move "
+        "it away, run beam-export index OUT, and edit the file that this writes"
+    )
 
 
 def listed_indexes(manifest: bytes) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from beam_export.errors import InputError
 from beam_export.index_kinds import DALI, ENERGON, KINDS, WIDS
-from beam_export.naming import ParsedName, ShardNames, parse
+from beam_export.naming import ParsedName, ShardNames, other_hash, parse
 from beam_export.shards.card import is_card
 from beam_export.shards.index_files import find_kinds, refuse_strangers
 from beam_export.shards.index_owners import IndexOwners
@@ -30,7 +30,6 @@ CARD = "README.md"
 _HEADER = re.compile(
     rb"(?:\xef\xbb\xbf)?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE
 )
-_NAMED = re.compile(rb"images-([0-9a-f]{12})-")
 #: Order of removal: the manifest first, so that a half removed dataset is never taken for a
 #: complete one, and tars last.
 _REMOVAL = (
@@ -222,8 +221,7 @@ def stale_header(readme: bytes, hash_: str) -> str:
         hash_: of the export that stands beside it.
     """
     header = _HEADER.match(readme)
-    named = _NAMED.findall(header[1]) if header else []
-    other = next((found.decode() for found in named if found.decode() != hash_), "")
+    other = other_hash(header[1], hash_) if header else ""
     if not other:
         return ""
     return (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from beam_export.naming import ShardNames
+from beam_export.shards.index_owners import stale_index
 from beam_export.shards.indexes.dataset import dataset_files, is_setting
 from beam_export.shards.indexes.shard import ShardIndexer, ShardIndexes
 from beam_export.shards.indexes.table import IndexedShard, read_indexes
@@ -139,10 +140,12 @@ def check_once(once: Once, read: Callable[[str], bytes], faults: Faults) -> Iter
     for name, sha256 in listed.items():
         if name not in once.files:
             faults.add_missing(name, REINDEX_MISSING)
-        elif hashlib.sha256(read(name)).hexdigest() == sha256:
+        elif hashlib.sha256(content := read(name)).hexdigest() == sha256:
             continue
         elif is_setting(name):
-            yield f"{name}: not what the export wrote there, and read by loaders as it is"
+            stale = stale_index(content, once.names.hash)
+            read_so = "not what the export wrote there, and read by loaders as it is"
+            yield f"{name}: {read_so}{stale and f': {stale}'}"
         else:
             faults.add(name, "its sha256 is not the one that the manifest gives", remedy=REINDEX)
     made = _made(once, faults)

@@ -212,6 +212,27 @@ def test_settings_that_somebody_has_edited_are_kept_and_that_is_said(
     assert "dataset.yaml: not what the export wrote there" in capsys.readouterr().out
 
 
+def test_an_edited_list_of_splits_of_an_export_that_is_gone_is_told_of(
+    images: Path, whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Energon looks for its tars; removed, as both advise, it gives way to one that fits."""
+    out = copied(whole, tmp_path)
+    mine = out / ".nv-meta/split.yaml"
+    mine.write_text(mine.read_text().replace("val:", "test:"))
+    told = f"it names tars of another export ({read_export(whole).hash}), which loaders look for"
+    assert export(images, out, "--limit=3", "--clean", "--index=energon") == 0
+    kept = ".nv-meta/split.yaml is not this tool's, or was edited since: it was kept as it is"
+    assert f"{kept}\n  {told}" in capsys.readouterr().out
+    assert verify(out) == 0
+    assert f"split.yaml: not what the export wrote there, and read by loaders as it is: {told}" in (
+        capsys.readouterr().out
+    )
+    mine.unlink()
+    assert index(out) == 0
+    assert told not in capsys.readouterr().out
+    assert f"images-{read_export(out).hash}-000000.tar" in mine.read_text()
+
+
 @pytest.mark.parametrize("name", ["sizes.json", ".nv-meta/.info.json"])
 def test_files_of_others_are_refused_and_stay(
     images: Path,

@@ -7,7 +7,13 @@ import pytest
 
 from beam_export.errors import RunError
 from beam_export.naming import ShardNames
-from beam_export.shards.index_owners import IndexOwners, find_kept, keeps, listed_indexes
+from beam_export.shards.index_owners import (
+    IndexOwners,
+    find_kept,
+    keeps,
+    listed_indexes,
+    stale_index,
+)
 from beam_export.shards.indexes.counts import NSHARDS, SIZES, nshards_txt, sizes_json
 from beam_export.shards.indexes.energon import DATASET, INFO, SPLIT, info_json, split_yaml
 from beam_export.shards.indexes.wids import WidsShard, wids_index
@@ -99,3 +105,11 @@ def test_settings_of_somebody_else_are_kept_and_all_else_is_refused(output: Outp
 )
 def test_a_damaged_manifest_lists_none(data: bytes) -> None:
     assert listed_indexes(data) == {}
+
+
+def test_an_index_is_stale_by_the_tars_that_it_names_outside_of_comments() -> None:
+    ours, gone = (ShardNames(one).tar(0) for one in ("0123456789ab", "ba9876543210"))
+    for text in (f"train:\n- {ours}\n", f"# was {gone}\ntrain:\n- {ours} # {gone}", "", "mine"):
+        assert stale_index(text.encode(), "0123456789ab") == ""
+    said = stale_index(f"train:\n- {ours}\n- {gone}\n".encode(), "0123456789ab")
+    assert said.startswith("it names tars of another export (ba9876543210), which")
