@@ -361,6 +361,7 @@ def plan(facts: Mapping[str, Any], *, resizes: bool = False, cores: int = 1) -> 
 def _plan_notes(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yields the lines of `--dry_run` on what was found of the input."""
     yield from split_lines(facts.get("splits", ()), facts.get("more_splits", 0))
+    yield from key_lines(facts.get("split_keys", ()))
     yield from note_lines(facts.get("read", {}))
     yield from join_lines(facts.get("lookups", ()))
     yield from (f"  failed already: {reason}" for reason in facts.get("failures", ()))

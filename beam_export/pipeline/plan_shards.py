@@ -18,6 +18,7 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import AsList, AsSingleton, PCollection
 
 from beam_export.metadata import canonical
+from beam_export.naming import split_key
 from beam_export.options import ExportOptions
 from beam_export.pipeline import progress
 from beam_export.pipeline.beam_utils import CallOnce, GroupInBundle, MergeAll, elements_of, sides_of
@@ -118,6 +119,8 @@ class OnPlan:
             sizes = plan.split_sizes()[:_MOST_SHOWN]
             facts["splits"] = [(cut(name, _LETTERS), *counts) for name, *counts in sizes]
             facts["more_splits"] = len(plan.splits) - len(sizes)
+            full = [name for name, _, shards in sizes if shards]
+            facts["split_keys"] = [(cut(name, _LETTERS), split_key(name)) for name in full]
         progress.report(self.progress_address, facts)
 
 
