@@ -171,11 +171,11 @@ def write_or_find_shard(
         finished=finished,
     )
     sets = MemberSets()
-    keyed = counted(_keyed(run, number, blocks, layout=layout, renamed=renamed), sets)
+    keyed = functools.partial(_keyed, run, number, blocks, layout=layout, renamed=renamed)
     if result is None:
         result = _write(
             run,
-            keyed,
+            counted(keyed(), sets),
             number=number,
             names=names,
             columns=columns,
@@ -187,8 +187,11 @@ def write_or_find_shard(
             _tell_empty(run, result, alone=len(layout.firsts) == 1)
         elif finished.includes(number):
             report(run.progress_address, {"mended_shards": 1})
-    else:
-        exts = _kept_exts(keyed, result.failures)
+    if result.kept or result.failures:
+        # Known now: what is said of members is of samples that are there.
+        sets = _written_members(keyed(), result.failures)
+    if result.kept:
+        exts = None if sets.crowded else few_exts(sets.counts)
         result = _with_indexes(run, result._replace(field_exts=exts), finished, names=names)
     _report_shard(run, result)
     return result._replace(device=run.encoder.identity()["device"], members=sets.pack())
@@ -253,13 +256,16 @@ def _write(
         )
 
 
-def _kept_exts(
+def _written_members(
     keyed: Iterable[tuple[SampleRef, str]], failures: Iterable[Failure]
-) -> tuple[str, ...] | None:
-    """Returns the extensions of the fields of a finished shard's samples, as they came."""
+) -> MemberSets:
+    """Returns the members, as they came, of the samples of a shard that have not failed."""
     failed = {one.image_id for one in failures}
-    written = (ref for ref, _ in keyed if stored(ref.id) not in failed)
-    return few_exts({field.ext for ref in written for field in ref.fields})
+    sets = MemberSets()
+    for ref, _ in keyed:
+        if stored(ref.id) not in failed:
+            sets.add_sample(ref)
+    return sets
 
 
 def _with_indexes(

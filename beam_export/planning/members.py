@@ -317,7 +317,7 @@ def members_steps(sets: MemberSets, rules: MemberRules, ragged_fields: str) -> l
     """Returns the step about members as the manifest has it; none where there is nothing to say.
 
     Args:
-        sets: members of all planned samples, as they came.
+        sets: members of all samples that were written, as they came.
         rules: what was done about them.
         ragged_fields: as the option.
     """

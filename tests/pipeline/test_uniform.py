@@ -233,6 +233,28 @@ def test_unequal_members_are_kept_and_told(
     assert f"note: {words}" in capsys.readouterr().out
 
 
+def test_members_of_samples_that_failed_are_not_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make(tmp_path / "in", sidecars=False)
+    (folder / "c0/broken.jpg").write_bytes(b"no image")
+    (folder / "c0/broken.txt").write_text("a caption")
+    out = tmp_path / "out"
+    flags = ["export", f"--input={folder}", f"--output_dir={out}", "--direct_num_workers=1"]
+    flags += ["--max_failed_fraction=0.2", "--images_per_tar=4", "--json_columns=label"]
+    assert main([*flags, "--labels=folder"]) == 0
+    assert "unequal" not in capsys.readouterr().out
+    export = read_export(out)
+    assert "unequal" not in (out / "README.md").read_text()
+    assert step(export)["samples"] == 8
+    assert step(export)["unequal"] is False
+    before = directory_hashes(out)
+    # Of shards that are found finished it is known, too.
+    (out / f"images-{export.hash}-manifest.json").unlink()
+    assert main([*flags, "--labels=folder"]) == 0
+    assert directory_hashes(out) == before
+
+
 def test_unequal_members_may_be_an_error(tmp_path: Path) -> None:
     folder = make(tmp_path / "in")
     with pytest.raises(InputError, match=r"samples 'c0/cmyk' \(none\) and 'c0/graypng' \(\.json\)"):
