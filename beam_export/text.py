@@ -12,6 +12,7 @@ __all__ = [
     "escaped",
     "is_unicode",
     "is_utf8",
+    "is_whole_number",
     "printable",
     "quantity",
     "shown",
@@ -104,6 +105,19 @@ def is_utf8(data: bytes) -> bool:
     try:
         str(data, "utf-8")
     except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_whole_number(data: bytes) -> bool:
+    r"""Returns whether bytes are a whole number as Python reads them.
+
+    >>> is_whole_number(b" 17\n"), is_whole_number(b"cat"), is_whole_number(b"")
+    (True, False, False)
+    """
+    try:
+        int(data)
+    except ValueError:
         return False
     return True
 

@@ -10,9 +10,17 @@ from typing import Any, NamedTuple
 
 from beam_export.shards.manifest import LACKS, MEMBERS
 from beam_export.shards.member_sets import describe_members
+from beam_export.shards.writer import NO_NUMBER
 from beam_export.text import quantity
 
-__all__ = ["Lack", "describe_ensured", "describe_lacks", "lacks_of", "member_notes"]
+__all__ = [
+    "NUMBERS_MEAN",
+    "Lack",
+    "describe_ensured",
+    "describe_lacks",
+    "lacks_of",
+    "member_notes",
+]
 
 #: Words of `--ensure`, each with what was done to the images that were not so.
 _DONE = {"upright": "turned upright", "srgb": "converted to sRGB", "rgb": "made RGB"}
@@ -35,6 +43,11 @@ _MEANS = {
         "makes such RGB",
     ),
 }
+#: What it means that a member of `NUMBERS` is none.
+NUMBERS_MEAN = (
+    "is no whole number: Hugging Face datasets and webdataset's decode() cannot load it (a .label "
+    "they leave as it is)"
+)
 
 
 class Lack(NamedTuple):
@@ -104,6 +117,10 @@ def member_notes(facts: Mapping[str, Any]) -> Iterator[str]:
     """
     for step in facts.get(MEMBERS, ()):
         yield from _of_step(step)
+    for name, count in facts.get(LACKS, {}).items():
+        if name.startswith(NO_NUMBER):
+            ext = name.removeprefix(NO_NUMBER)
+            yield f"the .{ext} of {quantity(count, 'sample')} {NUMBERS_MEAN}"
 
 
 def _of_step(step: Mapping[str, Any]) -> Iterator[str]:

@@ -24,10 +24,12 @@ from beam_export.shards.json_member import JSON_MEMBER
 from beam_export.shards.npy_types import array_remark, has_arrays
 from beam_export.shards.parquet import ShardRow, ShardTable
 from beam_export.shards.tar import TarWriter
-from beam_export.text import is_utf8
+from beam_export.text import is_utf8, is_whole_number
 
 __all__ = [
     "MENDED",
+    "NO_NUMBER",
+    "NUMBERS",
     "REMARKS",
     "TEXTS",
     "HashingFile",
@@ -47,6 +49,10 @@ REMARKS = "beam_export.remarks"
 TEXTS = "texts_not_utf8"
 #: The remark on samples with text that is no Unicode, of which `text.stored` is kept.
 MENDED = "text_not_unicode"
+#: Extensions of members that webdataset's `decode()` and Hugging Face datasets take for whole
+#: numbers, and how what is counted of others begins.
+NUMBERS = frozenset({"cls", "cls2", "id", "index", "inx"})
+NO_NUMBER = "no_number_"
 #: Extensions that are held for a shard.
 _MOST_EXTS = 1_000
 
@@ -86,8 +92,9 @@ class ShardResult(NamedTuple):
         device: what encoded it: `cpu`, or the model of the GPU, known only to its worker.
         remarks: (remark, count of samples with it) of `EncodedImage.remarks`, and of members.
         indexes: what those of the dataset are made of; None if it has none.
-        lacks: likewise of `EncodedImage.lacks`; not known of a shard that was finished before.
-        members: packed `MemberSets` of its planned samples, as they came.
+        lacks: likewise of `EncodedImage.lacks`, and of members (`NO_NUMBER`); not known of a
+            shard that was finished before.
+        members: packed `MemberSets` of its samples, as they came.
         image_exts: extensions of its images, sorted.
         field_exts: of the other members of its samples, sorted; of a shard that was finished
             before, as they came. None if there are too many.
@@ -227,6 +234,8 @@ class _Members:
             self._field_exts.add(ext)
             if ext == "txt" and not is_utf8(data):
                 self._remarks[TEXTS] += 1
+            elif ext in NUMBERS and not is_whole_number(data):
+                self._lacks[NO_NUMBER + ext] += 1
             elif has_arrays(ext):
                 self._remarks[array_remark(ext, data)] += 1
         row = ShardRow(

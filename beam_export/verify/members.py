@@ -29,10 +29,11 @@ from beam_export.samples import MISSING_CODEC
 from beam_export.shards.json_member import json_of_row
 from beam_export.shards.manifest import FROM_JSON
 from beam_export.shards.parquet import ShardRow, stored_values
+from beam_export.shards.writer import NUMBERS
 from beam_export.sources.entries import IMAGE_SUFFIXES
 from beam_export.sources.json_metadata import MAX_JSON, parsed_json
 from beam_export.sources.tar.webdataset import split_member
-from beam_export.text import is_utf8
+from beam_export.text import is_utf8, is_whole_number
 from beam_export.verify.findings import Faults
 from beam_export.verify.shard_tar import StrictSample
 
@@ -51,6 +52,8 @@ __all__ = [
 #: Samples, and bytes of JSON, that are compared at once.
 _AT_ONCE = 1_000
 _BYTES = 4 << 20
+#: Members that are looked into, by extension.
+_WANTED = frozenset({"json", "txt"}) | NUMBERS
 #: In place of a value that its column cannot hold.
 MISFIT = object()
 
@@ -205,6 +208,7 @@ class MemberCheck:
     Attributes:
         differing: samples whose `.json` differs from columns that need not be made of it.
         not_utf8: samples whose `.txt` is not UTF-8; `not_utf8_example` is the first.
+        no_numbers: members of `NUMBERS` that are none, by extension: how many, and the first.
         example: the first difference of those, in words.
         json_member: extension of the member that was made of columns; empty without.
     """
@@ -238,11 +242,12 @@ class MemberCheck:
         self._bytes = 0
         self.differing, self.example = 0, ""
         self.not_utf8, self.not_utf8_example = 0, ""
+        self.no_numbers: dict[str, tuple[int, str]] = {}
 
     @staticmethod
     def wants(name: str, size: int) -> bool:
         """Returns whether a member's data are needed."""
-        return size <= MAX_JSON and ext_of(name) in ("json", "txt")
+        return size <= MAX_JSON and ext_of(name) in _WANTED
 
     def add(self, sample: StrictSample, row: ShardRow) -> None:
         """Adds a sample and its row; JSON is compared later, many at once."""
@@ -253,10 +258,14 @@ class MemberCheck:
         for member in sample.members[1:]:
             if member.data is None:
                 continue
-            if ext_of(member.name) == "txt" and not is_utf8(member.data):
+            ext = ext_of(member.name)
+            if ext == "txt" and not is_utf8(member.data):
                 self.not_utf8 += 1
                 self.not_utf8_example = self.not_utf8_example or member.name
-            if ext_of(member.name) == "json" != self.json_member:
+            elif ext in NUMBERS and not is_whole_number(member.data):
+                count, first = self.no_numbers.get(ext, (0, member.name))
+                self.no_numbers[ext] = count + 1, first
+            if ext == "json" != self.json_member:
                 self._held.append((row, member.data))
                 self._bytes += member.size
         if len(self._held) >= _AT_ONCE or self._bytes >= _BYTES:

@@ -8,11 +8,11 @@ from typing import Any
 
 from beam_export.errors import RunError
 from beam_export.shards.manifest import Totals
-from beam_export.shards.member_sets import MemberSets, describe_members
 from beam_export.text import quantity
 from beam_export.verify.against_input import KeySpan, check_order_of_shards
 from beam_export.verify.dataset import Opened
 from beam_export.verify.findings import RESTORE, REWRITE, Fault, Faults, Findings, in_order
+from beam_export.verify.notes import makes_equal, notes_on_members, sets_of_members
 from beam_export.verify.shard import CheckedShard
 from beam_export.verify.splits import check_sums, first_shards
 from beam_export.verify.unique_names import UnmatchedCounts
@@ -78,7 +78,7 @@ def collect_findings(
         bytes=sum(one["bytes"] + one["parquet_bytes"] for one in columns),
         faults=in_order([*opened.faults, *faults, *last]),
         unchecked=list(unchecked),
-        notes=[*_differing(shards), *_not_utf8(shards), *_unequal(opened, shards)],
+        notes=list(notes_on_members(opened, shards)),
     )
 
 
@@ -99,54 +99,6 @@ def _unchecked(
         yield f"{what}: --decode beside --against encodes them again"
     elif not reencode:
         yield f"{what}: what encoded them is not on this machine"
-
-
-def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
-    """Yields a note on `.json` members that differ from their columns, where that is no fault."""
-    count = sum(shard.differing for shard in shards)
-    if count:
-        first = min(shards, key=lambda shard: (not shard.differing, shard.number))
-        yield (
-            f"the .json of {quantity(count, 'sample')} says otherwise than their columns (the "
-            f"first, {first.example}), and nothing shows that these were made of it; --against "
-            "proves both"
-        )
-
-
-def _not_utf8(shards: Sequence[CheckedShard]) -> Iterator[str]:
-    """Yields a note on `.txt` members that are not UTF-8, which came so and are no fault."""
-    count = sum(shard.not_utf8 for shard in shards)
-    if count:
-        first = min(shards, key=lambda shard: (not shard.not_utf8, shard.number))
-        yield (
-            f"the .txt of {quantity(count, 'sample')} is not UTF-8 (the first, "
-            f"{first.not_utf8_example}): "
-            "Hugging Face datasets cannot load it"
-        )
-
-
-def _members(shards: Iterable[CheckedShard]) -> MemberSets:
-    """Returns the members of the samples of all shards."""
-    sets = MemberSets()
-    for shard in shards:
-        if shard.members:
-            sets.merge(MemberSets.unpack(shard.members))
-    return sets
-
-
-def _unequal(opened: Opened, shards: Iterable[CheckedShard]) -> Iterator[str]:
-    """Yields a note on members that not all samples have, where that is no fault."""
-    sets = _members(shards)
-    if sets.are_unequal and not _makes_equal(opened):
-        yield (
-            f"samples have unequal members: {describe_members(sets.counts, sets.samples)}; readers "
-            "that go by the first samples drop the others'"
-        )
-
-
-def _makes_equal(opened: Opened) -> bool:
-    """Returns whether the export was to have samples with the same members only."""
-    return bool(opened.options.get("ragged_fields", "keep") != "keep")
 
 
 def check_dataset(
@@ -282,9 +234,9 @@ class _DatasetChecks:
         for shard in self._readable:
             if shard.json_member != common:
                 self._add_shard(shard.number, "its member of --json_columns has another name")
-        if not _makes_equal(self._opened):
+        if not makes_equal(self._opened):
             return
-        sets = _members(self._shards)
+        sets = sets_of_members(self._shards)
         if sets.are_unequal:
             one, other = sets.firsts
             self.faults.add(

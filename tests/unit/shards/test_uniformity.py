@@ -39,6 +39,14 @@ def test_what_was_encoded_for_ensure_is_told() -> None:
     ]
 
 
+def test_members_that_are_no_numbers_are_told() -> None:
+    said = [*member_notes({"lacks": {"samples": 9, "no_number_cls": 2, "upright": 1}})]
+    assert said == [
+        "the .cls of 2 samples is no whole number: Hugging Face datasets and webdataset's decode() "
+        "cannot load it (a .label they leave as it is)"
+    ]
+
+
 def members(**step: Any) -> list[str]:
     made = {"ragged_fields": "keep", "samples": 8, "members": {}, "unequal": False, **step}
     return [*member_notes({"members": [made]})]

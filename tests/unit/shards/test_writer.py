@@ -267,6 +267,26 @@ def test_texts_that_are_not_utf8_are_counted_and_kept(text: bytes, counted: bool
         assert archive.extractfile("d/0.txt").read() == text  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("ext", "data", "counted"),
+    [
+        ("cls", b"cat", {"no_number_cls": 1}),
+        ("cls", b"", {"no_number_cls": 1}),
+        ("id", b"1.5", {"no_number_id": 1}),
+        ("cls", b" 3\n", {}),
+        ("label", b"cat", {}),
+    ],
+)
+def test_members_that_loaders_take_for_numbers_and_are_none_are_counted_and_stored_nowhere(
+    ext: str, data: bytes, counted: dict[str, int]
+) -> None:
+    tar, table, result = written([sample(0, fields={ext: data}), sample(1, fields={ext: b"0"})])
+    assert dict(result.lacks) == counted
+    assert REMARKS not in read_facts(io.BytesIO(table))
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        assert archive.extractfile(f"d/0.{ext}").read() == data  # type: ignore[union-attr]
+
+
 def test_what_images_are_not_is_counted_and_stored_nowhere() -> None:
     plain, other = sample(1), sample(2)
     marked = other._replace(image=other.image._replace(lacks=("rgb", "upright")))

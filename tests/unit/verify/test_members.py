@@ -230,6 +230,14 @@ def test_texts_that_are_not_utf8_are_counted(texts: list[bytes], count: int, exa
     assert problems(checked) == []
 
 
+def test_members_that_loaders_take_for_numbers_and_are_none_are_counted() -> None:
+    texts = [b"1", b"cat", b"dog\n"]
+    samples = [ready(f"s{number}", {"cls": text}, {}) for number, text in enumerate(texts)]
+    checked = check(*exported(samples, ColumnTypes()))
+    assert checked.no_numbers == {"cls": (2, "s1.cls")}
+    assert problems(checked) == []
+
+
 SCORED = pa.schema([("n", pa.int64()), ("score", pa.float64())])
 OF_COLUMNS = Origin(json_columns=("score",))
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.checked_shards import checked_shard as shard
 
 from beam_export.naming import ShardNames
 from beam_export.samples import Failure
@@ -13,13 +14,6 @@ from beam_export.verify.shard import CheckedShard
 from beam_export.verify.totals import collect_findings
 
 NAMES = ShardNames("0123456789ab")
-
-
-def shard(number: int, **given: Any) -> CheckedShard:
-    columns = {"samples": 3, "copied": 1, "encoded": 2, "bytes": 100, "parquet_bytes": 10}
-    values: dict[str, Any] = {"columns": columns, "failures": (), "schema": "s", "described": ()}
-    values |= {"first": "a", "last": "c", "faults": [], "name_uses": []}
-    return CheckedShard(number=number, **{**values, **given})
 
 
 def manifest(**totals: int) -> dict[str, Any]:
@@ -95,21 +89,6 @@ def test_sums_are_not_checked_where_shards_are_missing() -> None:
     assert findings([shard(0)], whole=False).unchecked == [
         "sums over the dataset: shards are missing"
     ]
-
-
-def test_json_that_differs_from_columns_is_a_note() -> None:
-    differing = shard(1, differing=2, example="'a': column 'x' is 1, and its .json says 2")
-    (note,) = findings([differing, shard(0)]).notes
-    assert note.startswith(
-        "the .json of 2 samples says otherwise than their columns (the first, 'a'"
-    )
-
-
-def test_texts_that_are_not_utf8_are_a_note_and_no_fault() -> None:
-    found = findings([shard(0), shard(1, not_utf8=2, not_utf8_example="x.txt")])
-    assert found.sound
-    (note,) = found.notes
-    assert note.startswith("the .txt of 2 samples is not UTF-8 (the first, x.txt)")
 
 
 def members(number: int, *exts: tuple[str, ...]) -> tuple[Any, ...]:

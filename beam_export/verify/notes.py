@@ -1,0 +1,80 @@
+"""Says of members what is no fault and matters to readers: notes on all shards together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from beam_export.shards.member_sets import MemberSets, describe_members
+from beam_export.shards.uniformity import NUMBERS_MEAN
+from beam_export.text import quantity
+from beam_export.verify.dataset import Opened
+from beam_export.verify.shard import CheckedShard
+
+__all__ = ["makes_equal", "notes_on_members", "sets_of_members"]
+
+
+def notes_on_members(opened: Opened, shards: Sequence[CheckedShard]) -> Iterator[str]:
+    """Yields the notes on members that differ from columns, from each other, or that few can read.
+
+    Args:
+        opened: what was read before the shards.
+        shards: all that were read, in any order.
+    """
+    yield from _differing(shards)
+    yield from _unread(shards)
+    yield from _unequal(opened, shards)
+
+
+def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
+    """Yields a note on `.json` members that differ from their columns, where that is no fault."""
+    count = sum(shard.differing for shard in shards)
+    if count:
+        first = min(shards, key=lambda shard: (not shard.differing, shard.number))
+        yield (
+            f"the .json of {quantity(count, 'sample')} says otherwise than their columns (the "
+            f"first, {first.example}), and nothing shows that these were made of it; --against "
+            "proves both"
+        )
+
+
+def _unread(shards: Sequence[CheckedShard]) -> Iterator[str]:
+    """Yields notes on members that loaders cannot decode, which came so and are no fault."""
+    count = sum(shard.not_utf8 for shard in shards)
+    if count:
+        first = min(shards, key=lambda shard: (not shard.not_utf8, shard.number))
+        yield (
+            f"the .txt of {quantity(count, 'sample')} is not UTF-8 (the first, "
+            f"{first.not_utf8_example}): "
+            "Hugging Face datasets cannot load it"
+        )
+    exts = {ext for shard in shards for ext in shard.no_numbers}
+    for ext in sorted(exts):
+        found = [(one.number, *one.no_numbers[ext]) for one in shards if ext in one.no_numbers]
+        count = sum(some for _, some, _ in found)
+        yield (
+            f"the .{ext} of {quantity(count, 'sample')} (the first, {min(found)[2]}) {NUMBERS_MEAN}"
+        )
+
+
+def sets_of_members(shards: Iterable[CheckedShard]) -> MemberSets:
+    """Returns the members of the samples of all shards."""
+    sets = MemberSets()
+    for shard in shards:
+        if shard.members:
+            sets.merge(MemberSets.unpack(shard.members))
+    return sets
+
+
+def _unequal(opened: Opened, shards: Iterable[CheckedShard]) -> Iterator[str]:
+    """Yields a note on members that not all samples have, where that is no fault."""
+    sets = sets_of_members(shards)
+    if sets.are_unequal and not makes_equal(opened):
+        yield (
+            f"samples have unequal members: {describe_members(sets.counts, sets.samples)}; readers "
+            "that go by the first samples drop the others'"
+        )
+
+
+def makes_equal(opened: Opened) -> bool:
+    """Returns whether the export was to have samples with the same members only."""
+    return bool(opened.options.get("ragged_fields", "keep") != "keep")
