@@ -55,14 +55,23 @@ def make_tree(folder: pathlib.Path, count: int) -> None:
             os.link(source, inner / f"photo_{number:08d}.jpg")
 
 
-def measure(tree: pathlib.Path, output: pathlib.Path, flags: list[str]) -> dict[str, float]:
-    """Returns what one export has used; its output is removed."""
+def measure(
+    tree: pathlib.Path, output: pathlib.Path, flags: list[str], every: float
+) -> dict[str, float]:
+    """Returns what one export has used; its output is removed.
+
+    Args:
+        tree: what is exported.
+        output: where to.
+        flags: further ones.
+        every: seconds between two looks at the memory, each of which takes some of the machine.
+    """
     command = [sys.executable, "-m", "beam_export", "export", f"--input={tree}"]
     used = use(
         [*command, f"--output_dir={output}", "--order=shuffled", *flags],
         env={"PYTHONPATH": str(_ROOT)},
         cwd=_ROOT,
-        memory=functools.partial(PeakMemory, every=0.2, proportional=True),
+        memory=functools.partial(PeakMemory, every=every, proportional=True),
     )
     shutil.rmtree(output)
     return {"seconds": used.wall, "cpu_seconds": used.cpu, "peak_bytes": used.peak}
@@ -92,7 +101,7 @@ def measure_size(
     make_tree(tree, count)
     runs = []
     for _ in range(given.runs):
-        runs.append(measure(tree, output, flags))
+        runs.append(measure(tree, output, flags, every=0.2 if count <= 100_000 else 2.0))
         print(count, runs[-1], file=sys.stderr)
     shutil.rmtree(tree)
     shutil.rmtree(tree.with_suffix(".content"))
