@@ -173,7 +173,7 @@ def test_splits_come_after_the_limit_and_empty_ones_are_said(
     names = sorted(
         path.relative_to(source).with_suffix("").as_posix() for path in source.rglob("*.jpg")
     )
-    rule = "no=0,train=0.7,none=0.00,val=0.3" if kept == "first" else "no=0.0,val=0,train=1"
+    rule = "no=0,train=0.7,none=0.00,val=0.3" if kept == "first" else "no=0.0,val=0,all=1"
     flags = [f"--split={rule}", "--limit=7", "--images_per_tar=2", "--member_names=sequential"]
     given = ["--input", str(source), "--output_dir", str(tmp_path / "out"), IN_MEMORY, *flags]
     assert cli.main(["export", "--dry_run", *given]) == 0
@@ -197,6 +197,9 @@ def test_splits_come_after_the_limit_and_empty_ones_are_said(
         assert f"  splits: {line}" in planned
     else:
         told = "  no sample falls into the splits no, val: they are left out of card and indexes"
+        keys = "under another name in card and indexes, which loaders take: all is all_5ef5ef03"
+        assert keys in said
+        assert keys in planned
     assert told in said
     assert told in planned
     # Ranks over the whole dataset, in the final order.
