@@ -8,6 +8,7 @@ Source: ITU-T T.81 (09/92), A.2 (units), B.2.1 and E.1.4 (restart intervals), F.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,6 +19,7 @@ __all__ = [
     "ScanUnit",
     "check_coded",
     "fewest_code_bits",
+    "is_sound_table",
     "split_intervals",
 ]
 
@@ -25,6 +27,10 @@ __all__ = [
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _CYCLE = bytes(range(0xD0, 0xD8))
 _DC_CLASS = 0
+#: The most bits of a DC difference, as libjpeg has it, and the most codes of a table.
+_MOST_BITS, _MOST_CODES = 15, 256
+#: A code of n bits takes 2**(16-n) of the 2**16 leaves of the tree of codes.
+_LEAVES = [1 << (16 - n) for n in range(1, 17)]
 _END_OF_BLOCK = b"\0"
 #: The coefficients after the first take at least four codes, unless one ends the block: each code
 #: passes over 15 zeros and gives one coefficient.
@@ -178,6 +184,28 @@ def _check_numbers(numbers: bytes, scan: CodedScan) -> None:
         raise ValueError(f"it has {len(numbers)} restart markers in a scan that has {wanted}")
     if not (_CYCLE * (wanted // 8 + 1)).startswith(numbers):
         raise ValueError("its restart markers are not in turn")
+
+
+def is_sound_table(number: int, lengths: bytes, symbols: bytes) -> bool:
+    """Returns whether libjpeg takes a Huffman table (`jpeg_make_d_derived_tbl`).
+
+    Its codes fit a tree, and none is of ones alone (T.81 C.2). A symbol of a DC table is a number
+    of bits.
+
+    >>> is_sound_table(0x10, bytes([1, 1, *[0] * 14]), b"ab")  # codes 0 and 10
+    True
+    >>> is_sound_table(0x10, bytes([2, *[0] * 15]), b"ab")  # codes 0 and 1
+    False
+
+    Args:
+        number: class << 4 | destination.
+        lengths: number of codes of 1, 2, ... 16 bits.
+        symbols: of the codes.
+    """
+    if number >> 4 == _DC_CLASS and max(symbols, default=0) > _MOST_BITS:
+        return False
+    leaves = sum(map(operator.mul, lengths, _LEAVES))
+    return leaves < 1 << 16 and len(symbols) <= _MOST_CODES
 
 
 def fewest_code_bits(number: int, lengths: bytes, symbols: bytes) -> int:

@@ -11,12 +11,16 @@ Source: ITU-T T.81 (09/92), part B.
 from __future__ import annotations
 
 import functools
-import operator
 import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from beam_export.images.jpeg.intervals import ScanRule, check_coded, fewest_code_bits
+from beam_export.images.jpeg.intervals import (
+    ScanRule,
+    check_coded,
+    fewest_code_bits,
+    is_sound_table,
+)
 from beam_export.images.jpeg.segments import (
     EOI,
     FILL,
@@ -29,7 +33,6 @@ from beam_export.images.jpeg.segments import (
     walk,
 )
 from beam_export.images.jpeg.structure import (
-    CODES_BY_LENGTH,
     HUFFMAN_DCT,
     SKIPPED,
     JpegFacts,
@@ -173,13 +176,12 @@ def _judge_tables(content: bytes) -> tuple[bytes, _Bits]:
     at, size = 0, len(content)
     while at < size:
         number, lengths = content[at], content[at + 1 : at + 17]
-        symbols = at + 17
-        at = symbols + sum(lengths)
-        leaves = sum(map(operator.mul, lengths, CODES_BY_LENGTH))
-        if number not in _TABLES or leaves > 1 << 16 or at > size or at > symbols + 256:
+        symbols = content[at + 17 : at + 17 + sum(lengths)]
+        at += 17 + sum(lengths)
+        if number not in _TABLES or at > size or not is_sound_table(number, lengths, symbols):
             return b"", ()
         kept.append(_TABLES[number])
-        bits.append((number, fewest_code_bits(number, lengths, content[symbols:at])))
+        bits.append((number, fewest_code_bits(number, lengths, symbols)))
     return b"".join(kept), tuple(bits)
 
 

@@ -6,7 +6,6 @@ standard fixes, what libjpeg does (`default_decompress_parms`).
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,11 +15,11 @@ from beam_export.images.jpeg.intervals import (
     ScanUnit,
     check_coded,
     fewest_code_bits,
+    is_sound_table,
 )
 from beam_export.images.jpeg.segments import EOI, FRAMES, MAX_SCANS, SOS, MarkerSegment, u16
 
 __all__ = [
-    "CODES_BY_LENGTH",
     "HUFFMAN_DCT",
     "SKIPPED",
     "JpegFacts",
@@ -44,9 +43,6 @@ HUFFMAN_DCT = ("baseline", "extended", "progressive")
 #: Segments that may stand anywhere and say nothing of the structure: DAC, APPn, COM.
 SKIPPED = {0xCC, 0xFE, *range(0xE0, 0xF0)}
 _KNOWN = SKIPPED | {EOI}
-
-#: A code of n bits takes 2**(16-n) of the 2**16 leaves of the tree of codes.
-CODES_BY_LENGTH = [1 << (16 - n) for n in range(1, 17)]
 
 #: Samples of luma for one of chroma, across and down, that every reader takes.
 _SAMPLINGS = {(1, 1): "444", (1, 2): "440", (2, 1): "422", (2, 2): "420", (4, 1): "411"}
@@ -227,10 +223,13 @@ class Structure:
         while at < len(content):
             number, lengths = content[at], content[at + 1 : at + 17]
             at += 17 + sum(lengths)
-            leaves = sum(map(operator.mul, lengths, CODES_BY_LENGTH))
-            if number & 0xEF > 3 or sum(lengths) > 256 or leaves > 1 << 16 or at > len(content):
-                raise ValueError("its Huffman tables are malformed")
             symbols = content[at - sum(lengths) : at]
+            if (
+                number & 0xEF > 3
+                or at > len(content)
+                or not is_sound_table(number, lengths, symbols)
+            ):
+                raise ValueError("its Huffman tables are malformed")
             self._huffman[number] = fewest_code_bits(number, lengths, symbols)
 
     def _take_scan(self, content: bytes) -> None:

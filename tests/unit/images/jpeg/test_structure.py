@@ -130,6 +130,9 @@ def with_last_scan(header: bytes) -> bytes:
         (changed(BASELINE, DQT, 0, 0x10), "quantisation tables are malformed"),
         (changed(BASELINE, DHT, 0, 4), "Huffman tables are malformed"),
         (changed(BASELINE, DHT, 1, 3), "Huffman tables are malformed"),
+        # libjpeg refuses both: a code of ones alone, and a DC symbol of more than 15 bits.
+        (changed(changed(BASELINE, DHT, 8, 2), DHT, 9, 0), "Huffman tables are malformed"),
+        (changed(BASELINE, DHT, 17, 16), "Huffman tables are malformed"),
         (with_last_scan(LAST_SCAN[1][:-1] + b"\x31"), "malformed"),
         (with_last_scan(LAST_SCAN[1][:-2] + b"\x40" + LAST_SCAN[1][-1:]), "malformed"),
         (with_last_scan(b"\x03\1\0\2\0\3\0\1\x3f\0"), "malformed"),
