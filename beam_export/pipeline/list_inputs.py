@@ -24,7 +24,13 @@ from beam_export.sources.entries import (
 )
 from beam_export.sources.input_format import Choice, choose, choose_held
 from beam_export.sources.listing import list_images
-from beam_export.sources.listing_parts import LAST_SEGMENT, divide, first_positions, list_part
+from beam_export.sources.listing_parts import (
+    LAST_SEGMENT,
+    divide,
+    first_positions,
+    is_refused_if_empty,
+    list_part,
+)
 from beam_export.sources.lookup_files import LookupFiles
 from beam_export.sources.patterns import Pattern
 from beam_export.sources.tables.encoding import UTF8
@@ -202,7 +208,7 @@ class _ListHeld(AnySides):
         pattern = Pattern(*pattern)
         found = elements_of("held", sides)
         parts = [pickle.loads(held) for number, held in found if number == pattern.number]
-        if pattern.is_glob and not any(part.anything for part in parts):
+        if not any(part.anything for part in parts) and is_refused_if_empty(pattern):
             raise nothing_at(pattern)
         notes = self._emitter.notes()
         segment = ListingSegment(pattern, LAST_SEGMENT, in_parts=True)

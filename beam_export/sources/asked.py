@@ -37,12 +37,14 @@ class Asked(NamedTuple):
         visible: what of it is hidden.
         above: expression of directories that are entered though not all in them is wanted.
         exclude: real path of a directory to leave out.
+        most: names in one directory, more of which end the listing; None for any number.
     """
 
     wanted: re.Pattern[str] | None
     visible: Visible
     above: re.Pattern[str] | None = None
     exclude: str = ""
+    most: int | None = None
 
     def wants(self, place: str) -> bool:
         """Returns whether a relative path is wanted."""

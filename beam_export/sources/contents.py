@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,8 @@ from beam_export.sources.entries import (
     source_kind,
 )
 from beam_export.sources.input_format import choose
-from beam_export.sources.listing import list_images
+from beam_export.sources.listing import TooManyError, list_images
+from beam_export.sources.listing_parts import is_folder
 from beam_export.sources.near_tables import has_near_tables
 from beam_export.sources.patterns import Pattern
 from beam_export.storage.uris import is_local
@@ -41,8 +43,12 @@ ALL_KINDS = frozenset({"files", "webdataset", "parquet", "table", FOLDER_TABLE})
 #: Items that are looked at: more than one process copies at once (`planning.small_input`). The
 #: listing that follows takes as long again.
 _MOST_ITEMS = 5_000
+#: Names in one directory, which is listed as a whole before its first item comes: some for each.
+_MOST_IN_FOLDER = 40_000
 #: Names that are looked at, which takes a microsecond each; all steps that there are take a second.
 _MOST_NAMES = 200_000
+#: Of one directory, that are taken at a time: it may have millions.
+_NAMES_AT_ONCE = 10_000
 #: Files from which on several workers list them: their steps take a tenth of a second, a listing
 #: 8 microseconds a file.
 _MANY = 50_000
@@ -82,7 +88,10 @@ def look_at(patterns: Sequence[Pattern], exclude: str, input_format: str) -> Con
     """
     if not all(is_local(pattern.path) for pattern in patterns):
         return None
-    found = list(itertools.islice(_items(patterns, exclude, input_format), _MOST_ITEMS + 1))
+    try:
+        found = list(itertools.islice(_items(patterns, exclude, input_format), _MOST_ITEMS + 1))
+    except TooManyError:
+        return None
     if len(found) > _MOST_ITEMS:
         return None
     listed = [item for item in found if isinstance(item, Listed)]
@@ -97,7 +106,7 @@ def look_at(patterns: Sequence[Pattern], exclude: str, input_format: str) -> Con
 
 def _items(patterns: Sequence[Pattern], exclude: str, input_format: str) -> Iterator[ListedItem]:
     for pattern in patterns:
-        yield from choose(list_images(pattern, exclude), input_format)
+        yield from choose(list_images(pattern, exclude, _MOST_IN_FOLDER), input_format)
 
 
 def kind_of_item(item: ListedItem) -> str | None:
@@ -154,7 +163,7 @@ def look_at_names(patterns: Sequence[Pattern]) -> Names:
 
 
 def _names_below(patterns: Iterable[Pattern]) -> Iterator[list[str] | None]:
-    """Yields the names of the files of each directory of an input, whether they match or not.
+    """Yields the names of an input's files, some at a time, whether they match or not.
 
     The last is None if there are too many, or on another storage.
 
@@ -166,13 +175,31 @@ def _names_below(patterns: Iterable[Pattern]) -> Iterator[list[str] | None]:
         if not is_local(pattern.path):
             yield None
             return
-        if not pattern.is_glob and not os.path.isdir(pattern.path):
-            yield [pattern.path]
-            continue
-        top = os.path.dirname(pattern.fixed) or "." if pattern.is_glob else pattern.path
-        for _, folders, files in os.walk(top, followlinks=True):
-            left -= len(folders) + len(files)
+        top = pattern.path
+        if not os.path.isdir(top):
+            if not pattern.is_glob or os.path.lexists(top):
+                yield [top]
+                continue
+            top = os.path.dirname(pattern.fixed) or "."
+        for names, others in _names_in(top):
+            yield names
+            left -= len(names) + others
             if left < 0:
                 yield None
                 return
-            yield files
+
+
+def _names_in(top: str) -> Iterator[tuple[list[str], int]]:
+    """Yields the names of files in a directory and below it, some at a time; links are followed.
+
+    With them comes the number of folders among them.
+    """
+    folders = [top]
+    while folders:
+        # What cannot be listed, the listing says.
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as scanned:
+            # One directory may have millions.
+            while entries := list(itertools.islice(scanned, _NAMES_AT_ONCE)):
+                inner = [entry.path for entry in entries if is_folder(entry)]
+                folders += inner
+                yield [entry.name for entry in entries if not is_folder(entry)], len(inner)

@@ -7,6 +7,7 @@ followed; a link to a directory above itself is skipped and counted, and so are 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import stat
@@ -45,6 +46,7 @@ __all__ = [
     "Apart",
     "Folder",
     "Start",
+    "TooManyError",
     "enters",
     "list_around",
     "list_folder",
@@ -57,18 +59,24 @@ __all__ = [
 _END = ("", None)
 
 
-def list_images(pattern: Pattern, exclude: str) -> Iterator[ListedItem]:
+class TooManyError(Exception):
+    """A directory of this machine has more names than were to be listed."""
+
+
+def list_images(pattern: Pattern, exclude: str, most: int | None = None) -> Iterator[ListedItem]:
     """Yields the images and sources behind a pattern, in order, with failures and skipped files.
 
     Args:
         pattern: what to list.
         exclude: a directory to leave out: the output, which may lie inside the input.
+        most: names in one directory of this machine; None for any number.
 
     Raises:
         InputError: if the path does not exist.
+        TooManyError: if a directory has more than `most`.
     """
     if is_local(pattern.path):
-        return _list_local(pattern, os.path.realpath(exclude) if is_local(exclude) else "")
+        return _list_local(pattern, os.path.realpath(exclude) if is_local(exclude) else "", most)
     return list_objects(pattern, exclude)
 
 
@@ -149,8 +157,8 @@ class _Found(NamedTuple):
     item: ListedItem | Companion | Folder | _Unlisted | _Hidden
 
 
-def _list_local(pattern: Pattern, exclude: str) -> Iterator[ListedItem]:
-    start = start_of(pattern, exclude)
+def _list_local(pattern: Pattern, exclude: str, most: int | None) -> Iterator[ListedItem]:
+    start = start_of(pattern, exclude, most)
     if start is not None:
         items = list_folder(start.top, start.asked)
         if start.is_glob:
@@ -165,26 +173,27 @@ def _list_local(pattern: Pattern, exclude: str) -> Iterator[ListedItem]:
     if tar_stem(name) is not None:
         return _list_tar(folder, name, place)
     wanted = join(place, name)
-    asked = Asked(re.compile(re.escape(wanted)), Visible(wanted, glob=False), exclude=exclude)
+    visible = Visible(wanted, glob=False)
+    asked = Asked(re.compile(re.escape(wanted)), visible, exclude=exclude, most=most)
     items = outright(list_folder(Folder(folder, place, frozenset()), asked))
     return with_tables_of(items, *_folders_above(folder, root))
 
 
-def start_of(pattern: Pattern, exclude: str) -> Start | None:
+def start_of(pattern: Pattern, exclude: str, most: int | None = None) -> Start | None:
     """Returns where the listing of a pattern of this machine starts; None for one file, or nothing.
 
     Args:
         pattern: what to list.
-        exclude: as in `list_images`.
+        exclude, most: as in `list_images`.
     """
     path, root = os.path.abspath(pattern.path), _root_of(pattern)
     if os.path.isdir(path):
         place = _below(path, root)
-        asked = Asked(None, Visible(place, glob=False), exclude=exclude)
+        asked = Asked(None, Visible(place, glob=False), exclude=exclude, most=most)
         return Start(Folder(path, place, frozenset()), asked, *_folders_above(path, root))
     if not os.path.lexists(path) and pattern.is_glob and os.path.isdir(root):
         glob = os.path.relpath(path, root)
-        asked = Asked(or_below(glob), Visible(glob), folders_above(glob), exclude)
+        asked = Asked(or_below(glob), Visible(glob), folders_above(glob), exclude, most)
         return Start(Folder(root, "", frozenset()), asked, [], root, is_glob=True)
     return None
 
@@ -296,12 +305,16 @@ def _scan(folder: Folder, asked: Asked) -> Iterator[_Found]:
         status = os.stat(folder.path)
         with os.scandir(folder.path) as scanned:
             # As a whole: a directory that fails midway is a failure, and not half a listing.
-            entries = list(scanned)
+            entries = list(
+                scanned if asked.most is None else itertools.islice(scanned, asked.most + 1)
+            )
     except OSError as error:
         reason = f"the directory cannot be listed: {error.strerror}"
         failure = broken_source(folder.relative, folder.path, reason)
         yield _Found(folder.relative, _Unlisted(failure))
         return
+    if asked.most is not None and len(entries) > asked.most:
+        raise TooManyError(folder.path)
     # Not by its path: a loop of links has ever new ones.
     me = (status.st_dev, status.st_ino)
     if me in folder.above:

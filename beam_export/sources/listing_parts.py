@@ -28,7 +28,15 @@ from beam_export.sources.near_tables import tables_of
 from beam_export.sources.patterns import Pattern
 from beam_export.storage.uris import is_local
 
-__all__ = ["LAST_SEGMENT", "Part", "divide", "first_positions", "list_part"]
+__all__ = [
+    "LAST_SEGMENT",
+    "Part",
+    "divide",
+    "first_positions",
+    "is_folder",
+    "is_refused_if_empty",
+    "list_part",
+]
 
 #: Of what is held back until all is listed, and follows it.
 LAST_SEGMENT = 1 << 62
@@ -94,6 +102,24 @@ def list_part(part: Part, exclude: str) -> Iterator[tuple[int, ListedItem]]:
             yield 0, item
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Returns whether an entry is a directory, or a link to one; False if that cannot be known."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def is_refused_if_empty(pattern: Pattern) -> bool:
+    """Returns whether it is an error if nothing is found behind a pattern: it is no directory.
+
+    Args:
+        pattern: whose listing may be divided.
+    """
+    start = _start_of(pattern, "")
+    return start is not None and start.is_glob
+
+
 def first_positions(counts: Iterable[tuple[int, int, int]]) -> dict[tuple[int, int], int]:
     """Returns the position of the first item of each (pattern number, segment).
 
@@ -140,27 +166,20 @@ def _inner_folders(folder: Folder, start: Start) -> Iterator[Folder]:
     try:
         status = os.stat(folder.path)
         with os.scandir(folder.path) as scanned:
-            inner = [entry for entry in scanned if _is_folder(entry)]
+            inner = [entry for entry in scanned if is_folder(entry)]
     except OSError:
         return
     me = (status.st_dev, status.st_ino)
     if me in folder.above:
         return
-    asked = start.asked
+    asked, above = start.asked, folder.above | {me}
     for entry in inner:
         place = join(folder.relative, entry.name)
         # What is in `_meta` or `_tmp` says of the folder above what it is.
         if entry.name[0] == "_" or asked.visible.hides_part(entry.name) or not enters(place, asked):
             continue
         if os.path.realpath(entry.path) != asked.exclude:
-            yield Folder(entry.path, place, folder.above | {me})
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+            yield Folder(entry.path, place, above)
 
 
 def _list_trunk(start: Start, apart: tuple[str, ...]) -> Iterator[tuple[int, ListedItem]]:

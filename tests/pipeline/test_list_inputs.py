@@ -92,6 +92,21 @@ def test_what_is_held_back_is_placed_behind_the_others(tmp_path: Path, kind: str
     assert len(hashes[0]) > 5
 
 
+def test_an_empty_folder_with_brackets_in_its_name_is_no_pattern_in_parts_either(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "[ab]" / "c").mkdir(parents=True)
+    said = []
+    for in_parts in (False, True):
+        options = beam_export.ExportOptions(output_dir=str(tmp_path / f"out{in_parts}"))
+        images = beam_export.ExportImages(f"{tmp_path}/[ab]", options, in_parts=in_parts)
+        with pytest.raises(InputError) as caught:
+            run_pipeline(lambda pipeline, images=images: pipeline | images)  # type: ignore[misc]
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert "there is no" not in said[0]
+
+
 def test_a_pattern_that_names_nothing_is_refused_in_parts_too(tmp_path: Path) -> None:
     write(tmp_path, "in/a/1.jpg", picture(1))
     write(tmp_path, "in/b/2.jpg", picture(2))

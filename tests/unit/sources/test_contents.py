@@ -134,6 +134,26 @@ def test_files_are_many_from_a_number_on(tmp_path: Path, monkeypatch: pytest.Mon
     assert not contents.look_at_names(parse_inputs("gs://bucket/photos")).many
 
 
+def test_of_one_large_folder_no_more_names_are_looked_at_than_are_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, *(f"{number}.jpg" for number in range(9)))
+    monkeypatch.setattr(contents, "_NAMES_AT_ONCE", 2)
+    monkeypatch.setattr(contents, "_MANY", 5)
+    monkeypatch.setattr(contents, "_MOST_NAMES", 7)
+    assert contents.look_at_names(parse_inputs(str(tmp_path))) == (contents.ALL_KINDS, True)
+    assert look(tmp_path) is not None
+    # Its files are not looked at one by one if they are more than can come of use.
+    monkeypatch.setattr(contents, "_MOST_IN_FOLDER", 8)
+    assert look(tmp_path) is None
+
+
+def test_a_name_with_brackets_that_is_there_is_no_pattern(tmp_path: Path) -> None:
+    make(tmp_path, "[1]/a.jpg", "[2].csv", "b.tar")
+    for name, kinds in (("[1]", {"files"}), ("[2].csv", {"table"})):
+        assert contents.kinds_by_names(parse_inputs(str(tmp_path / name))) == kinds
+
+
 @given(st.lists(st.text("ab.TARtgzcsvjpg", min_size=1, max_size=12), max_size=4))
 def test_no_kind_is_missed_by_names(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
