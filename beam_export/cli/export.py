@@ -75,7 +75,8 @@ def run_export(command: ExportCommand, look: Look) -> int:
     runner, flags = split_runner(command.beam_flags)
     use_options(flags)
     if command.dry_run:
-        _dry_run(command, flags)
+        with temporary_folder():
+            _dry_run(command, flags)
         return 0
     local = runner in (None, *LOCAL)
     # Unless the local workers are killed, Beam's runner may wait for one for ever.

@@ -28,6 +28,7 @@ from typing import NamedTuple, NoReturn
 
 from beam_export.cli.processes import temporary_folder
 from beam_export.cli.shim import FORK_SERVER, LENGTH, SHIM
+from beam_export.cli.system_limits import exit_code_of
 from beam_export.cli.worker import collect_less, end_with_parent, run_worker
 from beam_export.images.memory_allocator import give_back_freed
 
@@ -42,15 +43,10 @@ def started() -> Iterator[None]:
     """Has workers that are started in the block forked by a server, which ends with the block."""
     with temporary_folder():
         address = os.path.join(tempfile.gettempdir(), "workers")
-        if len(os.fsencode(address)) > _LONGEST_ADDRESS or not _has_pidfds():
+        server = _server_at(address)
+        if server is None:
             yield
             return
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(address)
-            listener.listen(64)
-            # Ctrl-C is for this process, also while Python starts.
-            command = f"trap '' INT; exec {shlex.quote(sys.executable)} -m {__name__}"
-            server = subprocess.Popen(["/bin/sh", "-c", command], stdin=listener.fileno())
         before = os.environ.get(FORK_SERVER)
         os.environ[FORK_SERVER] = address
         try:
@@ -61,6 +57,21 @@ def started() -> Iterator[None]:
                 os.environ[FORK_SERVER] = before
             server.kill()
             server.wait()
+
+
+def _server_at(address: str) -> subprocess.Popen[bytes] | None:
+    """Returns a server that listens at an address; None where there can be none."""
+    if len(os.fsencode(address)) > _LONGEST_ADDRESS or not _has_pidfds():
+        return None
+    # Some file systems have no sockets. What else lacks, workers are going to say.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen(64)
+        # Ctrl-C is for this process, also while Python starts.
+        python = shlex.join([sys.executable, "-m", __name__, str(os.getpid())])
+        command = ["/bin/sh", "-c", f"trap '' INT; exec {python}"]
+        return subprocess.Popen(command, stdin=listener.fileno())
+    return None
 
 
 def _has_pidfds() -> bool:
@@ -86,10 +97,14 @@ class _Worker(NamedTuple):
     shim: socket.socket
 
 
-def main() -> None:
-    """Serves until the command ends."""
+def main(command: int) -> None:
+    """Serves until the command ends.
+
+    Args:
+        command: its process.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    end_with_parent(command)
     collect_less()
     give_back_freed()
     listener = socket.socket(fileno=os.dup(0))
@@ -129,7 +144,12 @@ def _start(listener: socket.socket, selector: selectors.BaseSelector) -> None:
         shim.close()
         return
     server = os.getpid()
-    process = os.fork()
+    try:
+        process = os.fork()
+    except OSError as error:
+        # As if the worker had found out itself.
+        _answer(shim, exit_code_of(error))
+        return
     if process == 0:
         _close(listener, shim, selector)
         _work(environ, server)
@@ -174,22 +194,26 @@ def _end(found: _Worker, selector: selectors.BaseSelector) -> None:
     selector.unregister(found.pidfd)
     selector.unregister(found.shim)
     os.close(found.pidfd)
-    with found.shim, contextlib.suppress(OSError):
-        found.shim.sendall(b"%d" % code)
+    _answer(found.shim, code)
+
+
+def _answer(shim: socket.socket, code: int) -> None:
+    """Tells a shim how its worker has ended, if it is still there."""
+    with shim, contextlib.suppress(OSError):
+        shim.sendall(b"%d" % code)
 
 
 def _work(environ: dict[bytes, bytes], server: int) -> NoReturn:
     """Runs a worker in this process, and ends it."""
     code = 1
     try:
-        end_with_parent()
-        if os.getppid() == server:
-            os.environb.clear()
-            os.environb.update(environ)
-            # Chosen anew, by the environment.
-            tempfile.tempdir = None
-            run_worker(shim=int(environ[SHIM]))
-            code = 0
+        end_with_parent(server)
+        os.environb.clear()
+        os.environb.update(environ)
+        # Chosen anew, by the environment.
+        tempfile.tempdir = None
+        run_worker(shim=int(environ[SHIM]))
+        code = 0
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -197,4 +221,4 @@ def _work(environ: dict[bytes, bytes], server: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

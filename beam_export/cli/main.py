@@ -18,7 +18,7 @@ from beam_export._version import __version__
 from beam_export.cli.causes import cause_of
 from beam_export.cli.console import cannot_print, open_streams, speak_utf8
 from beam_export.cli.interpreter import left_as_found
-from beam_export.cli.processes import Interrupted
+from beam_export.cli.processes import Interrupted, one_interrupt
 from beam_export.cli.system_limits import near_limit, shortage
 from beam_export.cli.worker import collect_less
 from beam_export.errors import InputError, known_error, mark_errors
@@ -131,7 +131,9 @@ def _run(arguments: Sequence[str]) -> int:
         near = difflib.get_close_matches(command, _COMMANDS, n=1)
         names = f"{near[0]!r} is meant, perhaps" if near else f"give {', '.join(_COMMANDS)}"
         raise InputError(f"{command!r} is no command: {names}, or see beam-export --help.")
-    return _COMMANDS[command](flags)
+    # What a command has made for the while is removed, however it is asked to end.
+    with one_interrupt():
+        return _COMMANDS[command](flags)
 
 
 # Each command imports what it needs, since importing Beam takes seconds, and parses before that, so

@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Container, Iterator
@@ -57,7 +58,7 @@ def one_interrupt(end: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Lets the first Ctrl-C, SIGTERM or SIGHUP end the block, and later ones wait for the clean-up.
 
     After a first one they stay ignored behind the block too: the process only has to report it and
-    to exit. The third Ctrl-C exits at once.
+    to exit. The third Ctrl-C exits at once. Of blocks within each other, the innermost hears it.
 
     Args:
         end: called at the first signal, before the block begins to clean up.
@@ -96,8 +97,10 @@ def one_interrupt(end: Callable[[], object] = lambda: None) -> Iterator[None]:
             raise Interrupted(first[0]) from error
         raise
     finally:
+        # A block within this one may have heard it.
+        asked = first or isinstance(sys.exc_info()[1], Interrupted)
         for one in heard:
-            signal.signal(one, signal.SIG_IGN if first else before[one])
+            signal.signal(one, signal.SIG_IGN if asked else before[one])
 
 
 def end_workers(spared: Container[int] = ()) -> None:

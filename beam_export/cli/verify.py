@@ -23,7 +23,7 @@ from beam_export.cli.local import (
     split_runner,
     use_options,
 )
-from beam_export.cli.processes import temporary_folder
+from beam_export.cli.processes import end_workers, one_interrupt, temporary_folder
 from beam_export.errors import InputError
 from beam_export.images.dali.device_share import shared_gpus
 from beam_export.images.uniform import WORDS
@@ -52,7 +52,12 @@ def run_verify(command: VerifyCommand) -> int:
     use_options(command.beam_flags)
     output = Output(command.output_dir, uuid.uuid4().hex)
     found = _open(output)
-    with temporary_folder(), _result_directory(command) as place:
+    local = split_runner(command.beam_flags)[0] in (None, *LOCAL)
+    with (
+        one_interrupt(end_workers if local else lambda: None),
+        temporary_folder(),
+        _result_directory(command) as place,
+    ):
         _run(
             command=command,
             build=_transform(command, output, found),

@@ -41,6 +41,8 @@ QUIET = "BEAM_EXPORT_QUIET_WORKERS"
 #: Environment variable with the address to which a worker reports that it has started.
 PROGRESS_ADDRESS = "BEAM_EXPORT_WATCHER"
 
+#: Environment variable of a worker with the process that starts it.
+_PARENT = "BEAM_EXPORT_PARENT"
 #: `prctl(2)`: sets the signal that a process gets when its parent exits.
 _PR_SET_PDEATHSIG = 1
 
@@ -51,13 +53,21 @@ def command_line() -> str:
     if FORK_SERVER in os.environ:
         what = ["-I", "-S", shim_script.__file__]
     # Ctrl-C is for the parent, also while Python starts.
-    return f"trap '' INT; exec {shlex.join([sys.executable, *what])}"
+    exports = f"export {_PARENT}={os.getpid()}"
+    return f"trap '' INT; {exports}; exec {shlex.join([sys.executable, *what])}"
 
 
-def end_with_parent() -> None:
-    """Has this process killed as its parent exits."""
+def end_with_parent(parent: int) -> None:
+    """Has this process killed as its parent exits; ends it if that has happened already.
+
+    Args:
+        parent: the process that has started this one.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # Nobody else would: a worker waits for its runner for ever.
+        os._exit(1)
 
 
 def collect_less() -> None:
@@ -74,7 +84,7 @@ def collect_less() -> None:
 def main() -> None:
     """Runs a worker in this process, started for that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    end_with_parent(int(os.environ.get(_PARENT) or os.getppid()))
     collect_less()
     run_worker()
 

@@ -109,7 +109,10 @@ def _receive(source: IO[bytes]) -> tuple[int, bytes]:
     if len(head) < _LENGTH.size:
         raise EOFError
     kind, length = _LENGTH.unpack(head)
-    return kind, source.read(length)
+    data = source.read(length)
+    if len(data) < length:
+        raise EOFError
+    return kind, data
 
 
 def main() -> None:

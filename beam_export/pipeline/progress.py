@@ -51,12 +51,9 @@ def report(address: str | None, counts: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def listening(heard: Callable[[Mapping[str, Any]], None]) -> Iterator[str]:
     """Listens while the block runs, calling `heard` from a thread; gives the socket's path."""
-    with (
-        tempfile.TemporaryDirectory(prefix="beam_export-", dir=_place()) as folder,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
-    ):
-        address = os.path.join(folder, "progress")
-        receiver.bind(address)
+    with contextlib.ExitStack() as stack:
+        receiver = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        address = _bind(receiver, stack)
         receiver.settimeout(_CHECK_EVERY)
         done = threading.Event()
         listener = threading.Thread(
@@ -82,9 +79,24 @@ def _wake(address: str) -> None:
         sender.sendto(b"", address)
 
 
-def _place() -> str:
+def _bind(receiver: socket.socket, folders: contextlib.ExitStack) -> str:
+    """Gives a socket an address in a new temporary folder, and returns it.
+
+    Raises:
+        OSError: if no file system takes it: some have no sockets, exFAT say.
+    """
     place = tempfile.gettempdir()
-    return place if len(os.fsencode(place)) <= _LONGEST_FOLDER else "/tmp"
+    if len(os.fsencode(place)) <= _LONGEST_FOLDER:
+        with contextlib.suppress(OSError):
+            return _bind_in(place, receiver, folders)
+    return _bind_in("/tmp", receiver, folders)
+
+
+def _bind_in(place: str, receiver: socket.socket, folders: contextlib.ExitStack) -> str:
+    folder = tempfile.TemporaryDirectory(prefix="beam_export-", dir=place)
+    address = os.path.join(folders.enter_context(folder), "progress")
+    receiver.bind(address)
+    return address
 
 
 def _listen(

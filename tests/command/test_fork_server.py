@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import selectors
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +17,8 @@ import pytest
 
 from beam_export.cli import fork_server
 from beam_export.cli.processes import processes_below
-from beam_export.cli.shim import FORK_SERVER
+from beam_export.cli.shim import FORK_SERVER, LENGTH
+from beam_export.cli.system_limits import shortage_of_exit
 from beam_export.cli.worker import QUIET, command_line
 
 #: Where nobody answers, so that a worker waits there for as long as a test needs it.
@@ -100,3 +105,59 @@ def test_a_lost_server_takes_its_workers_along_and_is_not_missed() -> None:
         # The next one does without.
         again = start({"CONTROL_API_SERVICE_DESCRIPTOR": "no descriptor", QUIET: "1"})
         assert again.wait(120) == 1
+
+
+def test_a_server_whose_command_is_gone_already_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", fork_server.__name__, str(os.getppid())]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "workers"))
+        listener.listen()
+        server = subprocess.Popen(command, stdin=listener.fileno())
+        try:
+            assert server.wait(60) == 1
+        finally:
+            server.kill()
+
+
+def test_a_worker_whose_command_is_gone_already_ends() -> None:
+    # The shell is its parent, and not the process that it is told.
+    line = command_line().replace("exec ", "") + "; exit $?"
+    worker = subprocess.Popen(line, shell=True, env={**os.environ, **NOWHERE, FORK_SERVER: ""})
+    try:
+        assert worker.wait(60) == 1
+    finally:
+        worker.kill()
+
+
+def test_where_a_file_system_has_no_sockets_there_is_no_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.delenv(FORK_SERVER, raising=False)
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with fork_server.started():
+        assert FORK_SERVER not in os.environ
+        assert "cli.worker" in command_line()
+
+
+def test_a_worker_that_cannot_be_forked_ends_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    with (
+        socket.socket(socket.AF_UNIX) as listener,
+        socket.socket(socket.AF_UNIX) as shim,
+        selectors.DefaultSelector() as selector,
+    ):
+        address = os.path.relpath(tmp_path / "workers")
+        listener.bind(address)
+        listener.listen()
+        shim.connect(address)
+        shim.sendall(LENGTH.pack(0))
+        fork_server._start(listener, selector)
+        assert shortage_of_exit(int(shim.recv(16))) is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import tempfile
@@ -96,3 +97,22 @@ def test_a_long_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with listening(heard.append) as address:
         report(address, {"copied": 1})
     assert heard == [{"copied": 1}]
+
+
+def test_where_a_file_system_has_no_sockets_the_address_lies_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bind = socket.socket.bind
+
+    def refuse(self: socket.socket, address: str) -> None:
+        if address.startswith(f"{tmp_path}/"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        bind(self, address)
+
+    monkeypatch.setattr(tempfile, "tempdir", f"{tmp_path}")
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    heard: list[Mapping[str, int]] = []
+    with listening(heard.append) as address:
+        report(address, {"copied": 1})
+    assert heard == [{"copied": 1}]
+    assert list(tmp_path.iterdir()) == []

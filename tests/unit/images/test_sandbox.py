@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import struct
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from support.exports import picture
 from beam_export.errors import RunError, SampleError
 from beam_export.images.encoder import EncodeSpec
 from beam_export.images.pillow_encoder import PillowEncoder
-from beam_export.images.sandbox import Sandbox
+from beam_export.images.sandbox import Sandbox, _receive
 from beam_export.samples import EncodedImage
 
 SPEC = EncodeSpec(mode="always", quality=80)
@@ -48,3 +50,11 @@ def test_a_server_that_is_gone_ends_the_run_and_a_new_one_serves_the_next(
     with pytest.raises(RunError, match="has ended"):
         sandbox.encode(picture(2))
     assert isinstance(sandbox.encode(picture(3)), EncodedImage)
+
+
+def test_half_an_answer_is_the_end_of_a_server() -> None:
+    whole = struct.pack(">BQ", 0, 6) + b"answer"
+    assert _receive(io.BytesIO(whole)) == (0, b"answer")
+    for half in (b"", whole[:5], whole[:-1]):
+        with pytest.raises(EOFError):
+            _receive(io.BytesIO(half))
