@@ -94,6 +94,7 @@ class Structure:
         self._quant: set[int] = set()
         # Fewest bits of a block, by table class << 4 | destination, as in the file.
         self._huffman: dict[int, int] = {}
+        self._unsound: set[int] = set()
         self._interval = 0
         self._process = ""
         self._precision = self._width = self._height = 0
@@ -218,19 +219,25 @@ class Structure:
             self._quant.add(table)
 
     def _take_huffman(self, content: bytes) -> None:
-        """Reads Huffman tables (T.81 B.2.4.2); their codes must fit a binary tree."""
+        """Reads Huffman tables (T.81 B.2.4.2); libjpeg judges the codes of those that are used."""
         at = 0
         while at < len(content):
             number, lengths = content[at], content[at + 1 : at + 17]
             at += 17 + sum(lengths)
             symbols = content[at - sum(lengths) : at]
-            if (
-                number & 0xEF > 3
-                or at > len(content)
-                or not is_sound_table(number, lengths, symbols)
-            ):
+            if number & 0xEF > 3 or sum(lengths) > 256 or at > len(content):
                 raise ValueError("its Huffman tables are malformed")
+            self._unsound.discard(number)
+            if not is_sound_table(number, lengths, symbols):
+                self._unsound.add(number)
             self._huffman[number] = fewest_code_bits(number, lengths, symbols)
+
+    def _check_huffman(self, needed: set[int]) -> None:
+        """Checks that there are Huffman tables for a scan, and that they can be used."""
+        if not needed <= self._huffman.keys():
+            raise ValueError("it has a scan before its Huffman tables")
+        if needed & self._unsound:
+            raise ValueError("its Huffman tables are malformed")
 
     def _take_scan(self, content: bytes) -> None:
         """Reads a scan header (T.81 B.2.3)."""
@@ -278,8 +285,8 @@ class Structure:
         needed = {t >> 4 for t in tables} | {0x10 | t & 15 for t in tables}
         if self._process == "lossless":
             needed = {t >> 4 for t in tables}
-        if "arithmetic" not in self._process and not needed <= self._huffman.keys():
-            raise ValueError("it has a scan before its Huffman tables")
+        if "arithmetic" not in self._process:
+            self._check_huffman(needed)
 
     def _take_progressive(
         self, ids: bytes, tables: bytes, first: int, last: int, approximation: int
@@ -296,8 +303,7 @@ class Structure:
             needed = set() if high else {t >> 4 for t in tables}
         else:
             needed = {0x10 | t & 15 for t in tables}
-        if not needed <= self._huffman.keys():
-            raise ValueError("it has a scan before its Huffman tables")
+        self._check_huffman(needed)
         self._progress(ids=ids, first=first, last=last, high=high, low=low)
 
     def _progress(self, ids: bytes, first: int, last: int, high: int, low: int) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
+
 import pytest
+from PIL import Image
 from support.jpegs import (
     APP0,
     BASELINE,
@@ -145,3 +148,23 @@ def with_last_scan(header: bytes) -> bytes:
 def test_broken_structure_is_refused(data: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         jpeg.inspect(data)
+
+
+def test_a_huffman_table_that_libjpeg_would_refuse_does_no_harm_where_it_is_not_used() -> None:
+    """It refuses those that a scan uses, as it makes them ready then."""
+
+    def with_tables(*tables: bytes) -> bytes:
+        made = [(DHT, bytes([0x13]) + one, b"") for one in tables]
+        return build([*parts(BASELINE)[:-2], *made, *parts(BASELINE)[-2:]])
+
+    unsound, sound = (bytes([*lengths, *[0] * 14]) + b"ab" for lengths in ((2, 0), (1, 1)))
+    unused = with_tables(unsound)
+    Image.open(io.BytesIO(unused)).load()
+    assert jpeg.inspect(unused) == jpeg.inspect(BASELINE)
+    used = changed(unused, SOS, 2, 0x03)
+    with pytest.raises(ValueError, match="Huffman tables are malformed"):
+        jpeg.inspect(used)
+    with pytest.raises(OSError, match="broken data stream"):
+        Image.open(io.BytesIO(used)).load()
+    # Another under its number takes its place.
+    assert jpeg.inspect(changed(with_tables(unsound, sound), SOS, 2, 0x03))
