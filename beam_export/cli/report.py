@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 
 from beam_export.cli.display import Progress
 from beam_export.cli.flags import ReportCommand
@@ -11,6 +12,7 @@ from beam_export.exports.files import ExportFiles
 from beam_export.exports.opening import open_catalog
 from beam_export.exports.report.gather import gather
 from beam_export.exports.report.page import write_page
+from beam_export.exports.report.sheet import Tile
 from beam_export.shards.output import Output
 from beam_export.shards.report_file import check_report, put_report
 from beam_export.text import quantity, shown, size
@@ -54,4 +56,15 @@ def run_report(command: ReportCommand) -> int:
     took = time.monotonic() - started
     images = quantity(samples, "image")
     print(shown(f"{path}: {images}, {size(len(page))} of page, in {took:.1f} s"))
+    _say_unseen(gathered.tiles)
     return 0
+
+
+def _say_unseen(tiles: Sequence[Tile]) -> None:
+    """Prints how many images of the contact sheet cannot be shown, if any, and why one is not."""
+    unseen = [one for one in tiles if one.picture is None]
+    if not unseen:
+        return
+    first = unseen[0]
+    count = f"{len(unseen)} of the {quantity(len(tiles), 'image')} on it"
+    print(shown(f"  {count} cannot be shown ({first.row['image_id']}: {first.problem})"))

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from support.browser import Browser, chromium
-from support.exports import Export, make_images
+from support.exports import Export, make_images, picture
 from support.html_seen import ATTACKS
 from support.made_exports import make_export
 from support.runs import run_export
 
 from beam_export.cli.main import main
 from beam_export.samples import Sample
+from beam_export.shards.manifest import SplitShards
 from beam_export.shards.report_file import REPORT, is_report
 
 
@@ -84,6 +85,22 @@ def test_a_damaged_export_is_exit_1(export: Path, capsys: pytest.CaptureFixture[
     assert main(["report", str(export)]) == 1
     assert f"{table.name} is damaged" in said(capsys)
     assert not (export / REPORT).exists()
+
+
+def test_a_damaged_tar_leaves_a_page_and_is_said(
+    export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tar = sorted(export.glob("*.tar"))[1]
+    tar.unlink()
+    assert main(["report", str(export)]) == 0
+    page, unseen = capsys.readouterr().out.splitlines()
+    assert page.startswith(str(export / REPORT))
+    assert re.match(r"  [1-6] of the 7 images on it cannot be shown \(", unseen)
+    assert f"{tar.name} is damaged (it is missing)" in unseen
+    html = (export / REPORT).read_text()
+    assert f"cannot be shown: <bdi>{tar.name} is damaged" in html
+    # It may be handed on.
+    assert str(export) not in html
 
 
 def test_a_directory_that_cannot_be_written_to_is_a_sentence(
@@ -173,9 +190,10 @@ def test_a_thumbnail_opens_its_sample_and_closes_it(browser: Browser, page: Path
 def test_failures_show_their_examples(browser: Browser, page: Path) -> None:
     browser.open(page)
     shown = "document.getElementById('failures').parentElement.innerText"
-    assert "does not begin as" not in browser.value(shown)
-    browser.click("#failures ~ .card summary")
     assert "does not begin as" in browser.value(shown)
+    assert "broken.jpg" not in browser.value(shown)
+    browser.click("#failures ~ .card summary")
+    assert "broken.jpg" in browser.value(shown)
 
 
 @pytest.mark.parametrize(("width", "height"), [(320, 640), (390, 844), (820, 1180), (1600, 1000)])
@@ -189,6 +207,16 @@ def test_a_page_fits_every_window_in_both_schemes(
     text = browser.value("getComputedStyle(document.body).color")
     light = {one: sum(map(int, re.findall(r"\d+", one))) > 380 for one in (back, text)}
     assert light == {back: scheme == "light", text: scheme == "dark"}
+
+
+def test_long_names_do_not_make_a_table_of_single_words(browser: Browser, tmp_path: Path) -> None:
+    name = "a split with a name of many words that goes on " * 4
+    splits = [SplitShards(name=name, key="a", first_shard=0, shards=1, samples=1, bytes=1)]
+    out = make_export(tmp_path / "out", [Sample(id="a", image=picture(1))], splits=splits)
+    assert main(["report", str(out)]) == 0
+    browser.open(out / REPORT, width=390, height=844)
+    assert browser.value("document.querySelector('#splits ~ .card').offsetHeight") < 300
+    assert browser.value("document.documentElement.scrollWidth") <= 390
 
 
 def test_text_of_the_data_does_nothing(browser: Browser, tmp_path: Path) -> None:

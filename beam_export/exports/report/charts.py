@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from beam_export.exports.report.elements import Child, data, element, plain_text
 from beam_export.exports.report.histogram import Histogram, ticks
 
-__all__ = ["bars", "count_text", "draw", "number_text"]
+__all__ = ["bars", "count_text", "draw", "number_text", "share_text"]
 
 #: The picture's own units: it is scaled to the width that it gets.
 _WIDTH, _HEIGHT, _BASE = 320.0, 108.0, 90.0
@@ -128,7 +128,9 @@ def _ticks(histogram: Histogram, values: Iterable[float], text: _Format) -> Iter
 def _place(histogram: Histogram, value: float) -> float:
     low, high = histogram.edges[0], histogram.edges[-1]
     if histogram.logarithmic:
-        return _WIDTH * math.log(value / low) / math.log(high / low)
+        # Of logarithms, since a quotient of far apart numbers is infinite.
+        start = math.log(low)
+        return _WIDTH * (math.log(value) - start) / (math.log(high) - start)
     return _WIDTH * (value - low) / (high - low)
 
 
@@ -152,14 +154,14 @@ def bars(
             element(
                 "li",
                 [
-                    element("span", data(name, 120), class_="name", title=plain_text(name)),
+                    element("span", _named(name), class_="name", title=plain_text(name)),
                     element(
                         "span",
                         element("i", style=f"width:{100 * count / tallest:.1f}%"),
                         class_="track",
                     ),
                     element("span", f"{count:,}", class_="count"),
-                    element("span", _share(count, whole), class_="share"),
+                    element("span", share_text(count, whole), class_="share"),
                 ],
             )
         )
@@ -169,6 +171,18 @@ def bars(
     return element("ul", lines, class_="bars")
 
 
-def _share(count: int, whole: int) -> str:
+def _named(name: str) -> ET.Element:
+    """Returns a name of the dataset as it is shown; what has nothing to be seen is said."""
+    if plain_text(name).strip():
+        return data(name, 120)
+    return element("span", "(blank)" if name else "(empty)", class_="soft")
+
+
+def share_text(count: int, whole: int) -> str:
+    """Returns how large a part of a whole is, in per cent.
+
+    >>> share_text(1, 3), share_text(1, 10_000), share_text(0, 0)
+    ('33.3 %', '< 0.1 %', '0.0 %')
+    """
     share = 100 * count / whole if whole else 0.0
     return f"{share:.1f} %" if share >= 0.1 or not count else "< 0.1 %"

@@ -182,12 +182,13 @@ def _key(text: str) -> tuple[str, bytes]:
 def moment_text(seconds: float) -> str:
     """Returns a moment as text: a date, with the time of day where it has one.
 
-    >>> moment_text(0), moment_text(1_700_000_000.0)
-    ('1970-01-01', '2023-11-14 22:13')
+    >>> moment_text(0), moment_text(1_700_000_000.0), moment_text(-62_135_596_800.0)
+    ('1970-01-01', '2023-11-14 22:13', '0001-01-01')
     """
     epoch = datetime.datetime(1970, 1, 1)
     try:
         found = epoch + datetime.timedelta(seconds=round(seconds))
     except OverflowError:
         return f"{seconds:.4g} s"
-    return f"{found:%Y-%m-%d}" if seconds % 86_400 == 0 else f"{found:%Y-%m-%d %H:%M}"
+    # Not by strftime, which writes the year 1 as "1".
+    return found.isoformat(" ", "minutes")[: 10 if seconds % 86_400 == 0 else 16]

@@ -15,8 +15,9 @@ import numpy as np
 __all__ = ["Distribution", "Entries"]
 
 _SIGN = np.uint64(1 << 63)
-#: Values that are added at a time: sorting a few is cheap, and merging costs as much each time.
-_PENDING = 1 << 16
+#: Values that are added at a time, for each entry: sorting a few is cheap, and merging costs as
+#: much each time; of many columns, which have few entries each, less is to wait.
+_PENDING = 4
 
 
 class Entries(NamedTuple):
@@ -38,6 +39,7 @@ class Distribution:
 
     def __init__(self, most_entries: int = 16_384) -> None:
         self._limit, self._shift = most_entries, 0
+        self._most_pending = _PENDING * most_entries
         self._keys, self._counts = np.empty(0, np.uint64), np.empty(0, np.int64)
         self._pending: list[np.ndarray] = []
         self._held = 0
@@ -64,7 +66,7 @@ class Distribution:
         self.most = most if self.most is None else max(most, self.most)
         self._pending.append(numbers)
         self._held += len(numbers)
-        if self._held >= _PENDING:
+        if self._held >= self._most_pending:
             self._merge()
 
     @property

@@ -13,8 +13,8 @@ from beam_export.shards.reasons import read_failures, reason_of
 __all__ = ["FailureGroup", "failure_groups"]
 
 _EXAMPLES = 5
-#: Reasons that are told apart.
-_MOST_GROUPS = 100
+#: Reasons that are told apart: more than are looked at, since the commonest may come late.
+_MOST_GROUPS = 1_000
 _OTHERS = ("", "others", "")
 
 

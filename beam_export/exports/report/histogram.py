@@ -111,7 +111,7 @@ def _round_edges(low: float, high: float, *, whole: bool, unit: float) -> np.nda
     if not step or not math.isfinite(low / step) or not math.isfinite(high / step):
         return None
     first, last = math.floor(low / step), math.floor(high / step) + 1
-    if not math.isfinite(last * step) or not math.isfinite(first * step):
+    if not all(math.isfinite(one * step) for one in (first, last, last - first)):
         return None
     edges = np.arange(first, last + 1, dtype=np.float64) * step
     if whole and step == 1:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from beam_export._version import __version__
-from beam_export.exports.report.charts import bars, count_text, number_text
+from beam_export.exports.report.charts import count_text, number_text
 from beam_export.exports.report.elements import Child, data, element, to_html
-from beam_export.exports.report.failures import FailureGroup
 from beam_export.exports.report.gather import Gathered
+from beam_export.exports.report.reason_list import failures
 from beam_export.exports.report.sections import (
     class_sections,
     column_cards,
@@ -47,7 +47,7 @@ def write_page(gathered: Gathered) -> bytes:
         split_table(gathered),
         column_cards(gathered),
         uniformity(gathered),
-        _failures(gathered),
+        failures(gathered),
         equal_images(gathered),
         shard_sizes(gathered),
         _making(gathered),
@@ -115,71 +115,6 @@ def _facts(gathered: Gathered) -> Iterator[ET.Element]:
 
 def _fact(value: str, name: str) -> ET.Element:
     return element("div", [element("b", value), element("span", name)], class_="fact")
-
-
-def _failures(gathered: Gathered) -> ET.Element:
-    """Returns the section on failures by reason."""
-    heading, groups = element("h2", "Failures", id="failures"), gathered.failures
-    if not groups:
-        return element("section", [heading, element("p", "No image failed.")])
-    totals = gathered.catalog.manifest["totals"]
-    tried = totals["failed"] + totals["written"]
-    named = [(_reason(one), one.failed) for one in groups]
-    return element(
-        "section",
-        [
-            heading,
-            element(
-                "p",
-                [
-                    f"{count_text(totals['failed'], 'image')} of {tried:,} failed; "
-                    "each is listed, with its reason, in ",
-                    element("code", gathered.catalog.names.failures),
-                    ".",
-                ],
-                class_="note",
-            ),
-            element(
-                "div",
-                [
-                    bars(
-                        named, whole=totals["failed"], most=len(named), what=("reason", "reasons")
-                    ),
-                    *map(_examples, groups),
-                ],
-                class_="card",
-            ),
-        ],
-    )
-
-
-def _reason(group: FailureGroup) -> str:
-    """Returns what a group's failures have in common, with the message of one of them."""
-    if not group.stage:
-        return group.error
-    return f"{group.error} ({group.stage}): {group.examples[0].message}"
-
-
-def _examples(group: FailureGroup) -> ET.Element:
-    lines = [
-        element(
-            "tr",
-            [
-                element("td", data(one.original_path or one.image_id, 200)),
-                element("td", data(one.message)),
-            ],
-        )
-        for one in group.examples
-    ]
-    head = element("tr", [element("th", "image", scope="col"), element("th", "why", scope="col")])
-    title = f"{count_text(len(lines), 'example')} of {_reason(group)}"
-    return element(
-        "details",
-        [
-            element("summary", data(title, 200)),
-            element("div", element("table", [head, *lines]), class_="scroll"),
-        ],
-    )
 
 
 def _making(gathered: Gathered) -> ET.Element:

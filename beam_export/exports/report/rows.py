@@ -21,7 +21,7 @@ __all__ = ["RowSummaries", "summarise_rows"]
 #: Rows at a time: few, since some tables are wide.
 _ROWS = 8_192
 #: Columns that are summarised; a page of more is no page to look at.
-_MOST_COLUMNS = 200
+_MOST_COLUMNS = 1_000
 #: Entries of all distributions together, of 16 bytes each.
 _ENTRIES = 1 << 22
 _MOST_ENTRIES = 1 << 14

@@ -49,7 +49,7 @@ def size_cards(gathered: Gathered) -> ET.Element:
 
 
 def _pixels_text(value: float) -> str:
-    return f"{value / 1e6:.3g} M" if value >= 1e4 else number_text(value)
+    return f"{value / 1e6:.3g} M" if value >= 1e6 else number_text(value)
 
 
 def _number_card(
@@ -142,7 +142,7 @@ def split_table(gathered: Gathered) -> ET.Element | None:
         element(
             "tr",
             [
-                element("td", data(str(split["name"]))),
+                element("td", data(str(split["name"]), 120)),
                 *(
                     element("td", text, class_="number")
                     for text in (
@@ -185,7 +185,7 @@ def column_cards(gathered: Gathered) -> ET.Element | None:
     others = element(
         "details",
         [
-            element("summary", f"{count_text(len(left), 'column')} more, of other types"),
+            element("summary", f"{count_text(len(left), 'column')} more, without a chart"),
             element("div", element("table", left), class_="scroll"),
         ],
     )

@@ -70,10 +70,17 @@ def _image(files: ExportFiles, number: int) -> bytes | RunError:
     return image
 
 
+def _problem(files: ExportFiles, error: RunError) -> str:
+    """Returns why an image cannot be read, without where the export lies: a page is handed on."""
+    place = files.catalog.place.directory
+    said = error.sentence.removeprefix(f"OUT={place}: ")
+    return said.replace(f"beam-export verify {place},", "beam-export verify OUT,")
+
+
 def _tile(files: ExportFiles, thumbnails: Thumbnails, number: int, image: bytes | RunError) -> Tile:
     row = files.row(number)
     if isinstance(image, RunError):
-        return Tile(number, row, None, image.sentence)
+        return Tile(number, row, None, _problem(files, image))
     made = thumbnails.make(image, (row["width"], row["height"]))
     if isinstance(made, SampleError):
         return Tile(number, row, None, made.message)

@@ -83,6 +83,18 @@ main { padding-top: 1rem; }
 .bars .share {
   color: var(--soft); font-variant-numeric: tabular-nums; text-align: right; white-space: nowrap;
 }
+.reason { margin: 0; }
+.reason summary { margin-left: 1rem; padding: .35rem 0; list-style-position: outside; }
+.reason .line { display: grid; grid-template-columns: 4.5rem 3.5rem 1fr; gap: .15rem .8rem; }
+.reason .count, .reason .share { font-variant-numeric: tabular-nums; text-align: right; }
+.reason .share { color: var(--soft); }
+.reason .why { grid-column: 3; min-width: 0; overflow-wrap: anywhere; }
+.reason:not([open]) .why {
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;
+}
+.reason .track { grid-column: 3; background: var(--track); border-radius: .2rem; height: .4rem; }
+.reason .track i { display: block; height: 100%; background: var(--bar); border-radius: .2rem; }
+.reason .scroll { margin: 0 0 .6rem 1rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; }
 th, td {
@@ -91,6 +103,7 @@ th, td {
 }
 th { color: var(--soft); font-weight: 500; white-space: nowrap; }
 tr:first-child > * { border-top: 0; }
+.scroll td:not(.number) { min-width: 9rem; }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 details { margin-top: .75rem; }
 summary { cursor: pointer; }
@@ -113,6 +126,8 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 @media (max-width: 34rem) {
   .bars li { grid-template-columns: minmax(4rem, 7.5rem) minmax(1.5rem, 1fr) auto; gap: .5rem; }
   .bars .share { display: none; }
+  .reason .line { grid-template-columns: auto auto 1fr; }
+  .reason .why, .reason .track { grid-column: 1 / -1; }
   .sheet { grid-template-columns: repeat(auto-fill, minmax(5.5rem, 1fr)); }
   .facts { grid-template-columns: repeat(3, 1fr); gap: .5rem; }
   .fact { padding: .45rem .6rem; }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 from beam_export.exports.report.charts import bars, draw, number_text
 from beam_export.exports.report.elements import to_html
@@ -25,6 +26,19 @@ def test_bars_stand_where_their_values_are() -> None:
     svg = draw(Histogram(edges=[1, 10, 100], counts=[1, 1], logarithmic=True), "x")
     lefts = [float(one.get("x", -1)) for one in svg.iter("rect") if one.get("class") == "bar"]
     assert lefts == [0.5, 160.5]
+
+
+def test_numbers_whose_quotient_is_infinite_have_places() -> None:
+    svg = draw(Histogram(edges=[1e-300, 1.0, 1e300], counts=[1, 1], logarithmic=True), "x")
+    lefts = [float(one.get("x", -1)) for one in svg.iter("rect") if one.get("class") == "bar"]
+    assert lefts == [0.5, 160.5]
+
+
+def test_names_with_nothing_to_be_seen_are_said() -> None:
+    counts = [("", 3), (" ", 2), ("\u2028", 1)]
+    html = to_html(bars(counts, whole=6, most=9, what=("value", "values")))
+    shown = re.findall(r'class="name"[^>]*><[^>]*>([^<]*)<', html)
+    assert shown == ["(empty)", "(blank)", "\\u2028"]
 
 
 def test_a_bar_of_few_is_seen() -> None:

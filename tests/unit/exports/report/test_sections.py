@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,24 @@ def test_many_texts_have_a_histogram_of_their_lengths(tmp_path: Path) -> None:
     html = to_html(section)
     assert "length of text, characters" in html
     assert "Histogram: caption" in html
+
+
+def test_hundreds_of_columns_have_a_chart_each(tmp_path: Path) -> None:
+    rows = [{f"score{column}": number + column for column in range(250)} for number in range(2)]
+    section = column_cards(gathered(tmp_path / "out", rows))
+    assert section is not None
+    assert to_html(section).count("<svg") == 250
+
+
+def test_columns_without_a_chart_are_named(tmp_path: Path) -> None:
+    section = column_cards(gathered(tmp_path / "out", [{"box": [1, 2]}]))
+    assert section is not None
+    assert "1 column more, without a chart" in to_html(section)
+
+
+def test_pixels_are_written_in_one_unit_below_a_million(tmp_path: Path) -> None:
+    html = to_html(size_cards(gathered(tmp_path / "out", [{}])))
+    assert re.search(r"Pixels.*?always [\d,]+<", html)
 
 
 def test_sections_without_a_subject_are_left_out(tmp_path: Path) -> None:
