@@ -32,6 +32,9 @@ _LINE_EVERY = 10.0
 _FIRST_LINE = 1.0
 #: What workers count before anything is written, and the name of the stage.
 _STAGES = {"listed": "listing", "ranked": "planning"}
+_STARTING = "starting"
+#: Columns of a terminal below which a bar has no room beside its numbers, and of one not known.
+_NARROW, _USUAL = 60, 80
 
 
 class EarlierShards(NamedTuple):
@@ -74,9 +77,9 @@ class Progress:
         self.found = EarlierShards()
         self._known, self._said_empty = True, False
         self._bar: tqdm.tqdm | None = None
-        self._draws = _has_width(stream)
+        self._draws = _columns(stream) > 0
         if self._draws:
-            self._open_bar("starting", None)
+            self._open_bar(_STARTING, None)
 
     def _open_bar(self, title: str, total: int | None) -> None:
         self._close_bar()
@@ -84,6 +87,7 @@ class Progress:
             desc=title,
             total=total,
             unit=" images",
+            bar_format=_bar_format(title, total, _columns(self._stream)),
             file=self._stream,
             dynamic_ncols=True,
             leave=False,
@@ -204,18 +208,28 @@ class Progress:
         self._close_bar()
 
 
-def _has_width(stream: TextIO) -> bool:
-    """Returns whether a stream is a terminal that a bar fits in.
+def _columns(stream: TextIO) -> int:
+    """Returns how many columns a terminal has; 0 if it is none.
 
     Those of scripts and containers may say that they have no columns: a bar there is nothing.
     """
     if not stream.isatty():
-        return False
+        return 0
     try:
-        return os.get_terminal_size(stream.fileno()).columns > 0
+        return os.get_terminal_size(stream.fileno()).columns
     except OSError:
         # No file: whoever made it knows that it is a terminal.
-        return True
+        return _USUAL
+
+
+def _bar_format(title: str, total: int | None, columns: int) -> str | None:
+    """Returns what a bar shows, as tqdm writes it; None for all that it can."""
+    if title == _STARTING:
+        # Nothing is counted yet.
+        return "{desc} ..."
+    if columns >= _NARROW:
+        return None
+    return "{desc}: {n_fmt}" + ("/{total_fmt}, {remaining} left" if total else " images")
 
 
 def summary(

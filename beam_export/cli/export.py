@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
@@ -177,8 +178,16 @@ def _export_remotely(command: ExportCommand, runner: str, flags: list[str], outp
 def _dry_run(command: ExportCommand, flags: list[str]) -> None:
     """Plans the export on this machine, whatever the runner, and prints the plan."""
     facts: dict[str, Any] = {}
+    bar = display.Progress()
+
+    def hear(counts: Mapping[str, Any]) -> None:
+        facts.update(counts)
+        # The plan is printed at the end.
+        bar.receive({name: counts[name] for name in ("listed", "ranked") if name in counts})
+
     with (
-        progress.listening(facts.update) as progress_address,
+        contextlib.closing(bar),
+        progress.listening(hear) as progress_address,
         quiet(command.options.verbose),
         spilling(),
     ):

@@ -113,6 +113,7 @@ class DryRun(beam.PTransform):
         return ReadSamples(
             patterns,
             self.options.output_dir,
+            progress_address=self.progress_address,
             input_format=self.options.input_format,
             table_encoding=self.options.table_encoding,
             columns=self.options.columns,
@@ -140,7 +141,8 @@ def _report(
         "failures": [cut(one, _LETTERS) for one in reasons(elements_of("failures", others))],
         "more_skipped": skipped.total() - sum(shown.values()),
     }
-    progress.report(progress_address, {**counts, "filtered": tally.dropped, **notes})
+    facts = {**counts, "filtered": tally.dropped, **notes}
+    progress.report(progress_address, facts, patience=progress.PATIENCE)
 
 
 def _shortened(step: Mapping[str, Any]) -> dict[str, Any]:

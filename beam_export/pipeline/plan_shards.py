@@ -121,7 +121,7 @@ class OnPlan:
             facts["more_splits"] = len(plan.splits) - len(sizes)
             full = [name for name, _, shards in sizes if shards]
             facts["split_keys"] = [(cut(name, _LETTERS), split_key(name)) for name in full]
-        progress.report(self.progress_address, facts)
+        progress.report(self.progress_address, facts, patience=progress.PATIENCE)
 
 
 @dataclasses.dataclass

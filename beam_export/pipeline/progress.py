@@ -16,7 +16,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-__all__ = ["EMPTY_SHARD", "listening", "report"]
+__all__ = ["EMPTY_SHARD", "PATIENCE", "listening", "report"]
+
+#: Seconds to wait where counts come once, and are to be heard: a listener draws what it hears.
+PATIENCE = 5.0
 
 #: Said as soon as one is empty, with its number and the reasons.
 EMPTY_SHARD = (
@@ -30,12 +33,14 @@ _CHECK_EVERY = 0.2
 _LONGEST_FOLDER = 70
 
 
-def report(address: str | None, counts: Mapping[str, Any]) -> None:
-    """Sends counts to the listener at `address`; never waits, and never fails.
+def report(address: str | None, counts: Mapping[str, Any], *, patience: float = 0.0) -> None:
+    """Sends counts to the listener at `address`; never fails.
 
     Args:
         address: path of the socket, or None if nobody listens.
         counts: what has happened since the last call.
+        patience: seconds to wait for a listener that is behind; then, and at once if there are
+            none, the counts are dropped.
     """
     if address is None:
         return
@@ -44,7 +49,7 @@ def report(address: str | None, counts: Mapping[str, Any]) -> None:
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
     ):
-        sender.setblocking(False)
+        sender.settimeout(patience)
         sender.sendto(json.dumps(counts).encode(), address)
 
 

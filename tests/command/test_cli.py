@@ -24,6 +24,7 @@ import pytest
 from PIL import Image
 from support.exports import check_export, left_over, make_images, picture, read_export
 
+from beam_export.cli import display
 from beam_export.cli.main import main
 from beam_export.pipeline import dry_run
 from beam_export.planning import memory_check, spill_files
@@ -287,6 +288,17 @@ def test_dry_run_writes_nothing_and_says_what_lacks_and_is_passed_by(
     assert f"  failed already: 1 with ValueError ({folder}/bad.jpg: the .json " in said
     assert "  1 image looks like HEIC or HEIF, which takes an extra" in said
     assert not (tmp_path / "below").exists()
+
+
+def test_a_dry_run_says_what_it_is_at(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    monkeypatch.setattr(display.Progress, "receive", lambda self, counts: heard.extend(counts))
+    flags = ["--input", str(images), "--output_dir", str(tmp_path / "out"), "--dry_run"]
+    assert main(flags) == 0
+    # Of what is planned the end says all.
+    assert set(heard) == {"listed", "ranked"}
 
 
 def test_runner_by_its_usual_name(images: Path, tmp_path: Path) -> None:

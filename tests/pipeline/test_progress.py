@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -79,6 +80,28 @@ def test_a_slow_listener_does_not_hold_up() -> None:
         # Nobody reads: the queue fills, and what does not fit is dropped.
         for _ in range(2000):
             report(address, {"copied": 1})
+
+
+def test_what_is_to_be_heard_waits_for_a_slow_listener() -> None:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+    ):
+        address = os.path.join(folder, "x")
+        receiver.bind(address)
+        receiver.settimeout(5)
+        for _ in range(2000):
+            report(address, {"copied": 1})
+        late = threading.Timer(0.2, receiver.recv, [100])
+        late.start()
+        report(address, {"planned": 1}, patience=5)
+        late.join()
+        receiver.setblocking(False)
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(receiver.recv(100))
+        assert heard[-1] == b'{"planned": 1}'
 
 
 def test_what_is_too_large_is_dropped() -> None:

@@ -5,6 +5,7 @@ import fcntl
 import io
 import itertools
 import os
+import re
 import struct
 import sys
 import termios
@@ -60,6 +61,24 @@ def test_a_terminal_without_a_width_gets_lines(clock: list[float], columns: int)
     os.close(parent)
     assert (b"listing: 11 images\r\n" in said) is (columns == 0)
     assert (b"listing: 11 images [" in said) is (columns == 80)
+
+
+def test_a_narrow_terminal_shows_what_counts_and_no_bar() -> None:
+    said = []
+    for columns in (40, 80):
+        parent, child = os.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        with os.fdopen(child, "w") as stream:
+            shown = Progress(stream)
+            assert str(shown._bar) == "starting ..."
+            shown.receive(PLANNED)
+            shown.receive({"copied": 20})
+            said.append(str(shown._bar))
+            shown.close()
+        os.close(parent)
+    narrow, wide = said
+    assert re.fullmatch(r"writing: 20/50, \d\d:\d\d left", narrow)
+    assert re.match(r"writing: +40%\|.*\| 20/50 \[", wide)
 
 
 @pytest.mark.parametrize(("word", "stage"), [("listed", "listing"), ("ranked", "planning")])
