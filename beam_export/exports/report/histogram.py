@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from typing import NamedTuple
 
@@ -16,9 +17,15 @@ _BARS = 32
 #: An axis is logarithmic if nearly all values are above 0, and that far apart.
 _DECADES = 50.0
 _NEARLY_ALL = (0.05, 0.95)
-#: Shares of the values beyond which they are counted beside the axis, if it would be mostly empty.
-_TAILS = (0.001, 0.999)
+#: Shares of the values beyond which they are counted beside the axis, if it would be so many times
+#: as long for them. Of a few hundred values, one is more than a thousandth.
+_TAILS = ((0.001, 0.999, 3.0), (0.01, 0.99, 20.0))
 _MOST_TICKS = 6
+#: Seconds of a day, and of a span that is told by months and years.
+_DAY, _MONTHS = 86_400.0, 90 * 86_400.0
+_EPOCH = datetime.date(1970, 1, 1)
+#: Months between two ticks.
+_STEPS = (1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200, 2_400, 6_000, 12_000, 24_000, 60_000)
 
 
 class Histogram(NamedTuple):
@@ -76,7 +83,7 @@ def histogram_of(distribution: Distribution, *, moments: bool = False) -> Histog
 
 def _unit_of_time(span: float) -> float:
     """Returns a day, an hour or a second, of which a span of time has a few."""
-    return next((unit for unit in (86_400.0, 3_600.0) if span >= 4 * unit), 1.0)
+    return next((unit for unit in (_DAY, 3_600.0) if span >= 4 * unit), 1.0)
 
 
 def _spans_decades(distribution: Distribution) -> bool:
@@ -87,10 +94,11 @@ def _spans_decades(distribution: Distribution) -> bool:
 def _ends(distribution: Distribution, logarithmic: bool) -> tuple[float, float]:
     """Returns where the axis begins and ends: without its tails if they would fill most of it."""
     least, most = distribution.quantile(0.0), distribution.quantile(1.0)
-    low, high = (distribution.quantile(share) for share in _TAILS)
-    if logarithmic or low == high or most - least <= 3 * (high - low):
-        return least, most
-    return low, high
+    for *shares, times in () if logarithmic else _TAILS:
+        low, high = (distribution.quantile(share) for share in shares)
+        if low < high and most - least > times * (high - low):
+            return low, high
+    return least, most
 
 
 def _even_ratios(low: float, high: float) -> np.ndarray | None:
@@ -141,6 +149,8 @@ def ticks(histogram: Histogram, most: int = _MOST_TICKS) -> list[float]:
     low, high = histogram.edges[0], histogram.edges[-1]
     if histogram.logarithmic:
         return _powers(low, high)
+    if histogram.unit == _DAY and high - low >= _MONTHS:
+        return _calendar(low, high, most)
     step = histogram.unit * _round_step((high - low) / most / histogram.unit)
     if low % 1 == 0.5 and histogram.edges[1] - low == 1:
         # A bar for each whole number.
@@ -148,6 +158,25 @@ def ticks(histogram: Histogram, most: int = _MOST_TICKS) -> list[float]:
     first = math.ceil(low / step)
     found = [(first + number) * step for number in range(most + 1)]
     return [float(f"{one:.12g}") for one in found if one <= high]
+
+
+def _calendar(low: float, high: float, most: int) -> list[float]:
+    """Returns the beginnings of months or years between two moments, in seconds since the epoch."""
+    for step in _STEPS:
+        found = [one for one in map(_month, range(step, 12 * 10_000, step)) if low <= one <= high]
+        if len(found) <= most:
+            break
+    return found
+
+
+def _month(number: int) -> float:
+    """Returns when a month begins, counted from the beginning of the year 0.
+
+    >>> _month(12 * 1970), _month(12 * 1970 + 1)
+    (0.0, 2678400.0)
+    """
+    year, month = divmod(max(12, number), 12)
+    return (datetime.date(year, month + 1, 1) - _EPOCH).days * _DAY
 
 
 def _powers(low: float, high: float) -> list[float]:

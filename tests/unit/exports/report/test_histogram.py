@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import math
 
 import numpy as np
@@ -71,6 +72,35 @@ def test_values_that_span_decades_have_a_logarithmic_axis() -> None:
     assert found.logarithmic
     assert ticks(found) == [10, 100, 1_000, 10_000]
     assert sum(found.counts) == 4
+
+
+def moment(year: int, month: int, day: int) -> float:
+    return datetime.datetime(year, month, day, tzinfo=datetime.UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "wanted"),
+    [
+        ((2015, 3, 7), (2024, 9, 30), [(2015, 1, 1), (2020, 1, 1)]),
+        ((2023, 12, 20), (2024, 4, 10), [(2024, 1, 1), (2024, 3, 1)]),
+        ((1, 1, 1), (9999, 12, 31), [(5000, 1, 1)]),
+    ],
+)
+def test_years_and_months_are_told_by_their_first_days(
+    first: tuple[int, int, int], last: tuple[int, int, int], wanted: list[tuple[int, int, int]]
+) -> None:
+    moments = [moment(*first), moment(*last)]
+    found = histogram_of(made_of(moments), moments=True)
+    assert found is not None
+    assert ticks(found, 3) == [moment(*one) for one in wanted]
+
+
+def test_one_far_away_of_a_few_hundred_does_not_flatten_the_rest() -> None:
+    values = [*np.random.default_rng(0).normal(0, 1, 300), 1e9]
+    found = histogram_of(made_of(values))
+    assert found is not None
+    assert found.edges[-1] < 10
+    assert found.above <= 4
 
 
 def test_one_far_away_does_not_flatten_the_rest() -> None:
