@@ -252,6 +252,12 @@ def _parse_for_export(kind: type[_Command], argv: Sequence[str]) -> _Command:
         refuse_unknown(command, rest, parsed, names=_names())
     given = vars(parsed)
     given["output_dir"] = expand_given(given["output_dir"])
+    if not given["output_dir"].strip():
+        # As of a variable of the shell that is not set; it would mean the root of the disk.
+        raise InputError(
+            f"OUT={given['output_dir']!r} is no path: give the directory of an export, beam-export "
+            f"{command} OUT."
+        )
     return kind(**given, beam_flags=rest)
 
 

@@ -34,13 +34,16 @@ def open_export(directory: str | os.PathLike[str]) -> ExportedDataset:
         directory: of the export: local, `gs://`, or on any storage that Beam has a file system for.
 
     Raises:
-        InputError: if it holds no export, or one that is not finished.
+        InputError: if it is empty, or holds no export, or one that is not finished.
         RunError: if the manifest or the table of shards is damaged.
         TypeError: if it is no path.
     """
     path = os.fspath(directory) if isinstance(directory, str | os.PathLike) else directory
     if not isinstance(path, str):
         raise TypeError(f"open_export takes a directory as text or a Path, not {_given(path)}.")
+    if not path.strip():
+        # It would mean the root of the disk.
+        raise InputError(f"open_export was given {path!r}: give the directory of an export.")
     path = expand_given(path)
     files = ExportFiles(open_catalog(path))
     return ExportedDataset(files, range(files.catalog.samples))

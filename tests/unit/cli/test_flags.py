@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from beam_export.cli.flags import (
     export_flags,
     export_parser,
     parse_export,
+    parse_index,
     parse_report,
     parse_verify,
 )
@@ -206,6 +208,13 @@ def test_the_flags_of_verify() -> None:
     assert (command.output_dir, command.decode, command.input_format) == ("out", False, "auto")
     with pytest.raises(InputError, match=r"--input_format.*see beam-export verify --help"):
         parse_verify(["out", "--input_format=banana"])
+
+
+@pytest.mark.parametrize("parse", [parse_verify, parse_report, parse_index])
+@pytest.mark.parametrize("text", ["", " "])
+def test_no_directory_is_not_the_root(parse: Callable[[list[str]], object], text: str) -> None:
+    with pytest.raises(InputError, match=f"OUT='{text}' is no path: give the directory"):
+        parse([text])
 
 
 def test_the_flags_of_report() -> None:

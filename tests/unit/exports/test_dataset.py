@@ -393,3 +393,8 @@ def test_files_are_read_by_nobody_before_they_are_asked_for(out: Path) -> None:
     assert isinstance(dataset._files, ExportFiles)
     assert dataset._files._ids is None
     assert not dataset._files._kept
+
+
+def test_no_directory_is_not_the_root() -> None:
+    with pytest.raises(InputError, match="open_export was given '': give the directory"):
+        open_export("")
