@@ -27,6 +27,7 @@ __all__ = [
     "storable",
     "unify",
     "unify_all",
+    "usual_names",
 ]
 
 INT64_MAX = 2**63 - 1
@@ -138,6 +139,26 @@ def storable(kind: pa.DataType) -> pa.DataType:
     if pat.is_time32(kind):
         return pa.time32("ms")
     return pa.date32() if pat.is_date64(kind) else kind
+
+
+def usual_names(kind: pa.DataType) -> pa.DataType:
+    """Returns a type with Arrow's own names for what is in lists and maps, at any depth.
+
+    Parquet has others: `element`, and for what is in a map the name of its column.
+
+    >>> str(usual_names(pa.list_(pa.field("element", pa.int8()))))
+    'list<item: int8>'
+    """
+    if pat.is_map(kind):
+        return pa.map_(usual_names(kind.key_type), usual_names(kind.item_type), kind.keys_sorted)
+    if is_list(kind):
+        item = kind.value_field.with_type(usual_names(kind.value_type)).with_name("item")
+        if pat.is_fixed_size_list(kind):
+            return pa.list_(item, kind.list_size)
+        return pa.large_list(item) if pat.is_large_list(kind) else pa.list_(item)
+    if pat.is_struct(kind):
+        return pa.struct([field.with_type(usual_names(field.type)) for field in kind])
+    return kind
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from beam_export.metadata.arrow_types import usual_names
 from beam_export.metadata.schema import STRUCTURAL
 from beam_export.samples import Failure
 from beam_export.shards.parquet import (
@@ -42,7 +43,7 @@ class ShardFile(NamedTuple):
         facts: its key-values that are ours.
         failures: the shard's failures.
         schema: digest of its schema.
-        described: name and type of each column.
+        described: name of each column, and type with Arrow's own names for what is inside.
         columns: the metadata columns.
         faults: gets what is found while the rows are read.
     """
@@ -98,7 +99,7 @@ def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
         failures=_failures(facts, file, faults),
         # Of the serialized schema, which has more than names and types: nullability, key-values.
         schema=hashlib.sha256(schema.serialize().to_pybytes()).hexdigest(),
-        described=tuple((field.name, str(field.type)) for field in schema),
+        described=tuple((field.name, str(usual_names(field.type))) for field in schema),
         columns=pa.schema([field for field in schema if field.name not in STRUCTURAL.names]),
         faults=faults,
     )

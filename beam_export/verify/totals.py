@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ _STEPS = (
     ("write", "samples", "written"),
     ("write", "shards", "shards"),
 )
+#: Names that a declared schema may give to what is in lists and in maps, in the text of a type.
+_IN_LIST = re.compile(r"list<[^<>:]+: ")
+_IN_MAP = re.compile(r" \('[^']*'\)(?=[,>])")
 _INPUT = "give the input that was exported, as it was, or export again"
 
 
@@ -339,8 +343,8 @@ class _DatasetChecks:
 
 
 def _columns(described: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Returns columns with one name for what is in lists: Arrow's is `item`, and Parquet's not."""
+    """Returns columns with Arrow's own names for what is in lists and maps: Parquet has others."""
     return [
-        {**one, "type": str(one.get("type")).replace("list<item: ", "list<element: ")}
+        {**one, "type": _IN_MAP.sub("", _IN_LIST.sub("list<item: ", str(one.get("type"))))}
         for one in described
     ]

@@ -60,6 +60,23 @@ def test_a_sound_file_has_rows_columns_and_facts() -> None:
     assert said(faults) == []
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.map_(pa.string(), pa.int64()),
+        pa.list_(pa.map_(pa.string(), pa.list_(pa.int8()), keys_sorted=True)),
+        pa.large_list(pa.struct([("a", pa.list_(pa.float32(), 2))])),
+        pa.list_(pa.field("item", pa.int8(), nullable=False)),
+    ],
+    ids=str,
+)
+def test_columns_are_described_as_arrow_names_what_is_in_them(kind: pa.DataType) -> None:
+    schema = pa.schema([*STRUCTURAL, pa.field("a (b)", kind)])
+    file = open_shard_file(shard({**ROW}, schema=schema), "s.parquet", Faults())
+    assert file is not None
+    assert file.described[-1] == ("a (b)", str(kind))
+
+
 def test_failures_are_sorted_and_in_their_form() -> None:
     for failures, problem in (
         (as_json(sorted(FAILURES)), []),

@@ -45,6 +45,22 @@ def test_faults_of_parts_and_of_the_whole_stand_together_in_order() -> None:
     assert "its total bytes is 201, and the shards have 200" in found.faults[1].problem
 
 
+@pytest.mark.parametrize(
+    ("stated", "stands"),
+    [
+        ("map<string, int64>", "map<string, int64>"),
+        ("large_list<item: int8 not null>", "large_list<item: int8 not null>"),
+        ("list<one: map<string ('k'), int64 ('v')>>", "list<item: map<string, int64>>"),
+    ],
+)
+def test_names_of_what_is_in_lists_and_maps_are_no_difference(stated: str, stands: str) -> None:
+    content = {**manifest(), "schema": [{"name": "a", "type": stated}]}
+    shards = [shard(number, described=(("a", stands),)) for number in (0, 1)]
+    assert findings(shards, manifest=content).sound
+    other = [shard(number, described=(("a", "int64"),)) for number in (0, 1)]
+    assert not findings(other, manifest=content).sound
+
+
 def test_of_a_missing_table_of_failures_nothing_more_is_said() -> None:
     columns = {**(shard(1).columns or {}), "samples": 2, "encoded": 1}
     short = shard(
