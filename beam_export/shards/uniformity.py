@@ -43,7 +43,7 @@ _MEANS = {
         "makes such RGB",
     ),
 }
-#: What it means that a member of `NUMBERS` is none.
+#: What it means that a member that is to be a number is none.
 NUMBERS_MEAN = (
     "is no whole number: Hugging Face datasets and webdataset's decode() cannot load it (a .label "
     "they leave as it is)"

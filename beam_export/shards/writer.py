@@ -29,7 +29,6 @@ from beam_export.text import is_utf8, is_whole_number
 __all__ = [
     "MENDED",
     "NO_NUMBER",
-    "NUMBERS",
     "REMARKS",
     "TEXTS",
     "HashingFile",
@@ -39,6 +38,7 @@ __all__ = [
     "failures_from_json",
     "few_exts",
     "indexed_shards",
+    "is_number",
     "remarks_from_json",
     "write_shard",
 ]
@@ -49,9 +49,9 @@ REMARKS = "beam_export.remarks"
 TEXTS = "texts_not_utf8"
 #: The remark on samples with text that is no Unicode, of which `text.stored` is kept.
 MENDED = "text_not_unicode"
-#: Extensions of members that webdataset's `decode()` and Hugging Face datasets take for whole
-#: numbers, and how what is counted of others begins.
-NUMBERS = frozenset({"cls", "cls2", "id", "index", "inx"})
+#: Ends of extensions of members that webdataset's `decode()` and Hugging Face datasets take for
+#: whole numbers, and how what is counted of others begins.
+_NUMBERS = frozenset({"cls", "cls2", "id", "index", "inx"})
 NO_NUMBER = "no_number_"
 #: Extensions that are held for a shard.
 _MOST_EXTS = 1_000
@@ -234,7 +234,7 @@ class _Members:
             self._field_exts.add(ext)
             if ext == "txt" and not is_utf8(data):
                 self._remarks[TEXTS] += 1
-            elif ext in NUMBERS and not is_whole_number(data):
+            elif is_number(ext) and not is_whole_number(data):
                 self._lacks[NO_NUMBER + ext] += 1
             elif has_arrays(ext):
                 self._remarks[array_remark(ext, data)] += 1
@@ -264,6 +264,15 @@ class _Members:
             self._remarks.update(image.remarks)
         if image.lacks:
             self._lacks.update(image.lacks)
+
+
+def is_number(ext: str) -> bool:
+    """Returns whether loaders take a member for a whole number, by the last part of its extension.
+
+    >>> is_number("cls"), is_number("fine.cls"), is_number("cls.txt")
+    (True, True, False)
+    """
+    return ext.rpartition(".")[2] in _NUMBERS
 
 
 def few_exts(exts: Collection[str]) -> tuple[str, ...] | None:

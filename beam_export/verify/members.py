@@ -29,7 +29,7 @@ from beam_export.samples import MISSING_CODEC
 from beam_export.shards.json_member import json_of_row
 from beam_export.shards.manifest import FROM_JSON
 from beam_export.shards.parquet import ShardRow, stored_values
-from beam_export.shards.writer import NUMBERS
+from beam_export.shards.writer import is_number
 from beam_export.sources.entries import IMAGE_SUFFIXES
 from beam_export.sources.json_metadata import MAX_JSON, parsed_json
 from beam_export.sources.tar.webdataset import split_member
@@ -52,8 +52,8 @@ __all__ = [
 #: Samples, and bytes of JSON, that are compared at once.
 _AT_ONCE = 1_000
 _BYTES = 4 << 20
-#: Members that are looked into, by extension.
-_WANTED = frozenset({"json", "txt"}) | NUMBERS
+#: Members that are looked into, by extension, beside numbers.
+_WANTED = frozenset({"json", "txt"})
 #: In place of a value that its column cannot hold.
 MISFIT = object()
 
@@ -208,7 +208,8 @@ class MemberCheck:
     Attributes:
         differing: samples whose `.json` differs from columns that need not be made of it.
         not_utf8: samples whose `.txt` is not UTF-8; `not_utf8_example` is the first.
-        no_numbers: members of `NUMBERS` that are none, by extension: how many, and the first.
+        no_numbers: members that are to be numbers (`is_number`) and are none, by extension: how
+            many, and the first.
         example: the first difference of those, in words.
         json_member: extension of the member that was made of columns; empty without.
     """
@@ -247,7 +248,8 @@ class MemberCheck:
     @staticmethod
     def wants(name: str, size: int) -> bool:
         """Returns whether a member's data are needed."""
-        return size <= MAX_JSON and ext_of(name) in _WANTED
+        ext = ext_of(name)
+        return size <= MAX_JSON and (ext in _WANTED or is_number(ext))
 
     def add(self, sample: StrictSample, row: ShardRow) -> None:
         """Adds a sample and its row; JSON is compared later, many at once."""
@@ -262,7 +264,7 @@ class MemberCheck:
             if ext == "txt" and not is_utf8(member.data):
                 self.not_utf8 += 1
                 self.not_utf8_example = self.not_utf8_example or member.name
-            elif ext in NUMBERS and not is_whole_number(member.data):
+            elif is_number(ext) and not is_whole_number(member.data):
                 count, first = self.no_numbers.get(ext, (0, member.name))
                 self.no_numbers[ext] = count + 1, first
             if ext == "json" != self.json_member:

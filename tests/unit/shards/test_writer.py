@@ -275,6 +275,8 @@ def test_texts_that_are_not_utf8_are_counted_and_kept(text: bytes, counted: bool
         ("id", b"1.5", {"no_number_id": 1}),
         ("cls", b" 3\n", {}),
         ("label", b"cat", {}),
+        ("fine.cls", b"cat", {"no_number_fine.cls": 1}),
+        ("cls.txt", b"cat", {}),
     ],
 )
 def test_members_that_loaders_take_for_numbers_and_are_none_are_counted_and_stored_nowhere(

@@ -230,11 +230,12 @@ def test_texts_that_are_not_utf8_are_counted(texts: list[bytes], count: int, exa
     assert problems(checked) == []
 
 
-def test_members_that_loaders_take_for_numbers_and_are_none_are_counted() -> None:
+@pytest.mark.parametrize("ext", ["cls", "fine.cls"])
+def test_members_that_loaders_take_for_numbers_and_are_none_are_counted(ext: str) -> None:
     texts = [b"1", b"cat", b"dog\n"]
-    samples = [ready(f"s{number}", {"cls": text}, {}) for number, text in enumerate(texts)]
+    samples = [ready(f"s{number}", {ext: text}, {}) for number, text in enumerate(texts)]
     checked = check(*exported(samples, ColumnTypes()))
-    assert checked.no_numbers == {"cls": (2, "s1.cls")}
+    assert checked.no_numbers == {ext: (2, f"s1.{ext}")}
     assert problems(checked) == []
 
 
