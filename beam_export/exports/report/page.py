@@ -175,9 +175,15 @@ def _details(step: Mapping[str, Any]) -> str:
 def _in_words(value: Any) -> str:
     """Returns a value of the manifest as text: lists without brackets, the first of a long one.
 
+    Of nothing, it says that there is none.
+
     >>> _in_words({"jpg": 2, "png": None}), _in_words(["cat", "dog"]), _in_words(True)
     ('2 jpg, none png', 'cat, dog', 'true')
+    >>> _in_words({}), _in_words("")
+    ('none', 'none')
     """
+    if value in ({}, [], ""):
+        return "none"
     if isinstance(value, Mapping):
         return _listed([f"{_in_words(one)} {name}" for name, one in value.items()])
     if isinstance(value, list):

@@ -63,8 +63,8 @@ def _reason(group: FailureGroup) -> list[Child]:
     if not group.stage:
         return name
     # Of several images each has numbers and names of its own in the message.
-    begins = "the first says" if group.failed > 1 else "it says"
-    return [*name, f" ({group.stage}), {begins}: ", data(group.examples[0].message)]
+    begins = ", the first" if group.failed > 1 else ""
+    return [*name, f" ({group.stage}){begins}: ", data(group.examples[0].message)]
 
 
 def _examples(group: FailureGroup) -> ET.Element:

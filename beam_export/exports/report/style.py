@@ -85,9 +85,9 @@ main { padding-top: 1rem; }
 }
 .reason { margin: 0; }
 .reason summary { margin-left: 1rem; padding: .35rem 0; list-style-position: outside; }
-.reason .line { display: grid; grid-template-columns: 4.5rem 3.5rem 1fr; gap: .15rem .8rem; }
+.reason .line { display: grid; grid-template-columns: 4.5rem 4rem 1fr; gap: .15rem .8rem; }
 .reason .count, .reason .share { font-variant-numeric: tabular-nums; text-align: right; }
-.reason .share { color: var(--soft); }
+.reason .share { color: var(--soft); white-space: nowrap; }
 .reason .why { grid-column: 3; min-width: 0; overflow-wrap: anywhere; }
 .reason:not([open]) .why {
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 3; overflow: hidden;

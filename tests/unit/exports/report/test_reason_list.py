@@ -29,8 +29,8 @@ def test_a_reason_is_a_line_with_its_count_and_what_the_first_image_says(tmp_pat
     html = section(tmp_path / "out", [*cut, lost(3, "it is empty")])
     text = " ".join(Seen(html).text.split())
     assert "4 of 5 images failed" in text
-    assert "375.0 %DamagedImage (decode), the first says: it ends at byte 0" in text
-    assert "125.0 %DamagedImage (decode), it says: it is empty" in text
+    assert "375.0 %DamagedImage (decode), the first: it ends at byte 0" in text
+    assert "125.0 %DamagedImage (decode): it is empty" in text
     assert html.count('class="reason"') == 2
     assert "width:100.0%" in html
     assert "width:33.3%" in html
