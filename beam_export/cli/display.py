@@ -281,9 +281,7 @@ def summary(
     if totals["filtered"]:
         lines.append(f"  left out {totals['filtered']} by --ids, --exclude_ids or --filter")
     lines.extend(join_lines(manifest["steps"]))
-    if totals["duplicate"] or totals["limited"]:
-        doubled = quantity(totals["duplicate"], "duplicate")
-        lines.append(f"  left out {doubled}, {totals['limited']} beyond --limit")
+    lines.extend(_left_out_lines(totals))
     if skipped:
         lines.append(f"  passed by: {describe_skipped(skipped)}")
     folder = output_dir.rstrip("/")
@@ -292,6 +290,13 @@ def summary(
     lines.extend(f"  each failure with its reason: {folder}/{name}" for name in tables)
     lines.append(f"  {folder}/images-{manifest['hash']}-manifest.json")
     return "\n".join(map(shown, lines))
+
+
+def _left_out_lines(counts: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the line about equal ids and samples behind the limit; none if there are none."""
+    doubled, limited = counts.get("duplicate", 0), counts.get("limited", 0)
+    if doubled or limited:
+        yield f"  left out {quantity(doubled, 'duplicate')}, {limited} beyond --limit"
 
 
 def _earlier_lines(found: EarlierShards, untouched: bool) -> Iterator[str]:
@@ -378,6 +383,7 @@ def _plan_notes(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from key_lines(facts.get("split_keys", ()))
     yield from note_lines(facts.get("read", {}))
     yield from join_lines(facts.get("lookups", ()))
+    yield from _left_out_lines(facts)
     yield from (f"  failed already: {reason}" for reason in facts.get("failures", ()))
     if lacking := facts.get("lacking_heif", 0):
         yield (

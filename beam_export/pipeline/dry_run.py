@@ -162,13 +162,18 @@ def _weigh(
     dropped = open_decisions(decisions).dropped
     counts = collections.Counter({"copied": 0, "encoded": 0, "copied_bytes": 0, "encoded_bytes": 0})
     for packed in open_block(block).refs():
-        if packed.order not in dropped and shard_of(packed) is not None:
-            ref = unpack_ref(packed)
-            what = "copied" if _looks_copied(ref.image.ext, options) else "encoded"
-            counts[what] += 1
-            counts[f"{what}_bytes"] += ref.size
-            if what == "encoded" and ref.image.ext in SUFFIXES and heif_versions() is None:
-                counts["lacking_heif"] += 1
+        if packed.order in dropped:
+            counts["duplicate"] += 1
+            continue
+        if shard_of(packed) is None:
+            counts["limited"] += 1
+            continue
+        ref = unpack_ref(packed)
+        what = "copied" if _looks_copied(ref.image.ext, options) else "encoded"
+        counts[what] += 1
+        counts[f"{what}_bytes"] += ref.size
+        if what == "encoded" and ref.image.ext in SUFFIXES and heif_versions() is None:
+            counts["lacking_heif"] += 1
     yield from counts.items()
 
 

@@ -290,6 +290,22 @@ def test_dry_run_writes_nothing_and_says_what_lacks_and_is_passed_by(
     assert not (tmp_path / "below").exists()
 
 
+def test_a_dry_run_says_what_is_left_out_as_the_run_does(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(images, tmp_path / "in")
+    one = next(folder.rglob("*.jpg"))
+    shutil.copy(one, one.with_suffix(".jpeg"))
+    flags = ["--input", str(folder), "--output_dir", str(tmp_path / "out"), IN_MEMORY]
+    flags += ["--duplicates=first", "--limit=3"]
+    left_out = []
+    for more in (["--dry_run"], []):
+        assert main([*flags, *more]) == 0
+        said = capsys.readouterr().out.splitlines()
+        left_out.append([line for line in said if "left out" in line])
+    assert left_out == 2 * [["  left out 1 duplicate, 4 beyond --limit"]]
+
+
 def test_a_dry_run_says_what_it_is_at(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
