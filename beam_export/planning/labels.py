@@ -12,7 +12,7 @@ from beam_export.metadata.features import features_of, with_features
 from beam_export.planning.blocks import PackedRef, unpack_ref, with_change
 from beam_export.samples import UNMEASURED, WHOLE, Member, SampleRef
 from beam_export.storage.uris import unpin
-from beam_export.text import printable
+from beam_export.text import printable, stored
 
 __all__ = [
     "CLASS_TYPES",
@@ -44,7 +44,8 @@ def label_of(ref: SampleRef, *, of_table: bool = False) -> str | None:
         container = printable(unpin(ref.image.uri)[0])
         # A row without a path of its own goes by its table's, which says nothing of it.
         place = "" if ref.path.startswith(f"{container}#") else ref.path
-    return place.rpartition("/")[0].rpartition("/")[2] or None
+    # A path in JSON can hold what is no Unicode, which neither manifest nor Parquet can.
+    return stored(place.rpartition("/")[0].rpartition("/")[2]) or None
 
 
 def _label(ref: SampleRef, by_path: bool) -> str | None:

@@ -89,6 +89,14 @@ def test_of_a_table_the_path_counts(one: SampleRef, by_path: bool, label: str | 
     assert names.finish() == sorted({*([label] if label else []), "other"})
 
 
+def test_a_name_that_is_no_unicode_is_one_that_files_can_hold() -> None:
+    names = ClassNames()
+    names.add(packed(of_row("7", "/in/caf\udce9/x.jpg")), True)
+    assert names.finish() == ["caf\ufffd"]
+    (made,) = labelled(packed(of_row("7", "/in/caf\udce9/x.jpg")), {"caf\ufffd": 0}, True)
+    assert unpack_ref(made).metadata == {"label": "caf\ufffd", "cls": 0}
+
+
 def test_numbers_follow_the_sorted_names_in_whatever_order_they_come() -> None:
     one, other = ClassNames(), ClassNames()
     one.add(packed(ref("b/0"), ref("0")), False)
