@@ -96,10 +96,12 @@ def hub_members(
     fields = set(made)
     arrays: set[str] = set()
     for one in results:
-        if one.field_exts is None:
+        # Of those that all samples have, a shard that was kept has each, however many others came.
+        exts = keep if one.field_exts is None else one.field_exts
+        if exts is None:
             return None
         images.update(one.image_exts)
-        here = {ext for ext in one.field_exts if keep is None or ext in keep}
+        here = {ext for ext in exts if keep is None or ext in keep}
         fields |= here
         named = {remark for remark, _ in one.remarks}
         # Written by a version that did not look: what is known of other shards is not all.

@@ -39,12 +39,11 @@ class MemberSets:
 
     Attributes:
         samples: how many were added.
-        crowded: whether there are too many extensions to count.
     """
 
     def __init__(self) -> None:
         self.samples = 0
-        self.crowded = False
+        self._crowded = False
         self._counts: collections.Counter[str] = collections.Counter()
         self._common: frozenset[str] | None = None
         # Of the two sets that come first.
@@ -90,13 +89,13 @@ class MemberSets:
         # The two that come first of all are among the two that come first of any part.
         self._firsts = {one.exts: one for one in sorted(self._firsts.values())[:2]}
         for ext, count in counts.items():
-            if not self.crowded or ext in _ALWAYS:
+            if not self._crowded or ext in _ALWAYS:
                 self._counts[ext] += count
         if len(self._counts) > _MOST + len(_ALWAYS):
             self._give_up()
 
     def _give_up(self) -> None:
-        self.crowded = True
+        self._crowded = True
         self._counts = collections.Counter({ext: self._counts[ext] for ext in _ALWAYS})
 
     def merge(self, other: MemberSets) -> None:
@@ -104,10 +103,16 @@ class MemberSets:
         other._add_up()
         self._add_up()
         self.samples += other.samples
-        if other.crowded:
+        if other._crowded:
             self._give_up()
         if other._common is not None:
             self._take(other._counts, other._common, other._firsts.values())
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are too many extensions to count."""
+        self._add_up()
+        return self._crowded
 
     @property
     def common(self) -> frozenset[str]:
@@ -142,7 +147,7 @@ class MemberSets:
     def unpack(cls, packed: tuple[Any, ...]) -> MemberSets:
         """Returns what `pack` packed."""
         sets = cls()
-        sets.samples, sets.crowded, counts, common, firsts = packed
+        sets.samples, sets._crowded, counts, common, firsts = packed
         sets._counts = collections.Counter(dict(counts))
         sets._common = None if common is None else frozenset(common)
         sets._firsts = {example.exts: example for example in (SetExample(*one) for one in firsts)}

@@ -58,6 +58,12 @@ def test_members_of_all_shards_come_once_images_first() -> None:
     assert list(features(found)) == ["jpg", "png", "json", "txt", "__key__", "__url__"]
 
 
+def test_of_a_shard_with_too_many_members_those_that_are_left_are_known() -> None:
+    assert members(result(fields=None)) is None
+    found = members(result(fields=["txt", "xml"]), result(fields=None), keep=("txt",))
+    assert list(features(found)) == ["jpg", "txt", "__key__", "__url__"]
+
+
 def test_each_member_has_the_type_that_the_builder_makes_of_it() -> None:
     fields = ["cls", "depth.png", "id", "json", "mp3", "mp4", "stl", "txt", "txt.gz", "xml"]
     assert features(members(result(fields=fields))) == {

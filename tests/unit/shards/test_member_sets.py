@@ -61,6 +61,13 @@ def test_it_stays_small_whatever_samples_bring(monkeypatch: pytest.MonkeyPatch) 
     assert not sets_of(few).crowded
 
 
+def test_that_there_are_too_many_is_known_whatever_was_asked_before() -> None:
+    sets = MemberSets()
+    sets.add(tuple(f"x{number:04d}" for number in range(1_010)), b"a", "a")
+    assert sets.crowded
+    assert sets.counts == {}
+
+
 def test_samples_are_added_by_their_order_key() -> None:
     def ref(order: bytes, *exts: str) -> SampleRef:
         fields = tuple(Member(ext, "", WHOLE, 0, b"") for ext in exts)
