@@ -337,7 +337,24 @@ def members_steps(sets: MemberSets, rules: MemberRules, ragged_fields: str) -> l
     if rules.json:
         step |= {"json": rules.json, "json_columns": list(rules.columns)}
     if rules.keep is not None:
-        step["dropped"] = dict(rules.dropped)
+        step["dropped"] = _of_written(rules.dropped, sets, lacking=False)
     if rules.fill:
-        step["filled"] = dict(rules.fill)
+        step["filled"] = _of_written(rules.fill, sets, lacking=True)
     return [step]
+
+
+def _of_written(
+    planned: Sequence[tuple[str, int]], sets: MemberSets, *, lacking: bool
+) -> dict[str, int]:
+    """Returns how many of the samples that were written have, or lack, a member, by extension.
+
+    Args:
+        planned: how many of the planned ones do.
+        sets: members of those that were written, as they came.
+        lacking: whether those that lack it are counted.
+    """
+    if sets.crowded:
+        return dict(planned)
+    had = {ext: sets.counts.get(ext, 0) for ext, _ in planned}
+    counts = {ext: sets.samples - count if lacking else count for ext, count in had.items()}
+    return {ext: count for ext, count in counts.items() if count}

@@ -268,6 +268,19 @@ def test_the_step_says_what_was_done() -> None:
     ]
 
 
+def test_the_step_counts_samples_that_were_written() -> None:
+    written = sets_of(ref("a", "txt"), ref("b"))
+    planned = MemberRules(keep=("txt",), dropped=(("json", 2), ("xml", 1)))
+    (step,) = members_steps(sets_of(ref("a", "json", "txt")), planned, "drop")
+    assert step["dropped"] == {"json": 1}
+    (step,) = members_steps(written, MemberRules(fill=(("json", 1), ("txt", 3))), "fill")
+    assert step["filled"] == {"json": 2, "txt": 1}
+    many = sets_of(*[ref(str(number), f"x{number:04d}") for number in range(1_005)])
+    assert many.crowded
+    (step,) = members_steps(many, planned, "drop")
+    assert step["dropped"] == {"json": 2, "xml": 1}
+
+
 def test_the_split_counts_as_it_will_be_written() -> None:
     columns = pa.schema([("score", pa.float64()), ("split", pa.string())])
     splits = Splits(parse_split("train=0.5,a-name-of-some-length=0.5"), ("train", "x" * 600))
