@@ -276,7 +276,7 @@ def summary(
     lines.extend(_damage_lines(encode, steps.get("probe", {})))
     lines.extend(_text_lines(encode))
     lines.extend(note_lines({**facts, **steps.get("read", {})}))
-    lines.extend(f"  {one}" for one in member_notes(facts))
+    lines.extend(f"  {one}" for one in member_notes(encode, facts))
     skipped: Mapping[str, int] = steps.get("read", {}).get("skipped", {})
     if totals["filtered"]:
         lines.append(f"  left out {totals['filtered']} by --ids, --exclude_ids or --filter")

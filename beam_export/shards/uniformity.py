@@ -88,7 +88,7 @@ def lacks_of(encode: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[La
 
 def describe_lacks(encode: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     """Yields a sentence for each of `lacks_of`."""
-    whole = encode.get("copied", 0) + encode.get("encoded", 0)
+    whole = _written(encode)
     for one in lacks_of(encode, facts):
         some = quantity(one.images, "JPEG")
         if one.of != whole:
@@ -109,18 +109,27 @@ def describe_ensured(encode: Mapping[str, Any]) -> Iterator[str]:
         yield f"{some} not copied but encoded for --ensure: {reasons}"
 
 
-def member_notes(facts: Mapping[str, Any]) -> Iterator[str]:
+def member_notes(encode: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
     """Yields sentences about members that not all samples have, or have been given.
 
     Args:
+        encode: the step `encode` of the manifest.
         facts: of the run.
     """
     for step in facts.get(MEMBERS, ()):
         yield from _of_step(step)
-    for name, count in facts.get(LACKS, {}).items():
+    lacks: Mapping[str, int] = facts.get(LACKS, {})
+    # Of shards that stood finished before it is not known.
+    now = "" if lacks.get("samples", 0) == _written(encode) else " written now"
+    for name, count in lacks.items():
         if name.startswith(NO_NUMBER):
             ext = name.removeprefix(NO_NUMBER)
-            yield f"the .{ext} of {quantity(count, 'sample')} {NUMBERS_MEAN}"
+            yield f"the .{ext} of {quantity(count, 'sample')}{now} {NUMBERS_MEAN}"
+
+
+def _written(encode: Mapping[str, Any]) -> int:
+    """Returns how many images the export has."""
+    return int(encode.get("copied", 0) + encode.get("encoded", 0))
 
 
 def _of_step(step: Mapping[str, Any]) -> Iterator[str]:

@@ -24,7 +24,7 @@ def uniformity(gathered: Gathered) -> ET.Element:
     # Where nothing was done about members, the facts of the run alone know of them.
     known = {MEMBERS: [steps["members"]]} if "members" in steps else {}
     facts = {**known, **gathered.run}
-    said: list[Child] = [element("p", data(one, 2_000)) for one in _members(facts)]
+    said: list[Child] = [element("p", data(one, 2_000)) for one in _members(encode, facts)]
     said += [element("p", one) for one in describe_ensured(encode)]
     return element(
         "section",
@@ -35,8 +35,8 @@ def uniformity(gathered: Gathered) -> ET.Element:
     )
 
 
-def _members(facts: Mapping[str, Any]) -> Iterator[str]:
-    notes = [*member_notes(facts)]
+def _members(encode: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterator[str]:
+    notes = [*member_notes(encode, facts)]
     yield from (f"{one[0].upper()}{one[1:]}." for one in notes)
     steps = facts.get(MEMBERS)
     if steps is not None and not any(one["unequal"] for one in steps):

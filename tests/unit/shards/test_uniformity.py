@@ -40,16 +40,19 @@ def test_what_was_encoded_for_ensure_is_told() -> None:
 
 
 def test_members_that_are_no_numbers_are_told() -> None:
-    said = [*member_notes({"lacks": {"samples": 9, "no_number_cls": 2, "upright": 1}})]
-    assert said == [
+    facts = {"lacks": {"samples": 9, "no_number_cls": 2, "upright": 1}}
+    assert [*member_notes({"copied": 9}, facts)] == [
         "the .cls of 2 samples is no whole number: Hugging Face datasets and webdataset's decode() "
         "cannot load it (a .label they leave as it is)"
     ]
+    # Of shards that were kept it is not known.
+    (line,) = member_notes({"copied": 9, "encoded": 1}, facts)
+    assert line.startswith("the .cls of 2 samples written now is no whole number")
 
 
 def members(**step: Any) -> list[str]:
     made = {"ragged_fields": "keep", "samples": 8, "members": {}, "unequal": False, **step}
-    return [*member_notes({"members": [made]})]
+    return [*member_notes({}, {"members": [made]})]
 
 
 def test_unequal_members_are_told_and_what_was_done_about_them() -> None:
