@@ -7,7 +7,7 @@ import dataclasses
 import json
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -17,6 +17,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from beam_export.cli import display, remote
 from beam_export.cli.flags import ExportCommand
 from beam_export.cli.gpus import local_gpus
+from beam_export.cli.kept_lines import card_lines, index_lines
 from beam_export.cli.local import (
     LOCAL,
     local_options,
@@ -39,8 +40,6 @@ from beam_export.pipeline.dry_run import DryRun
 from beam_export.pipeline.export import ExportImages
 from beam_export.pipeline.listed_items import OTHER_KINDS
 from beam_export.planning.spill_files import spilling
-from beam_export.shards.index_owners import find_kept, stale_index
-from beam_export.shards.leftovers import CARD, find_card, stale_header
 from beam_export.shards.lock import prepare_output
 from beam_export.shards.manifest import SealError, unseal
 from beam_export.shards.output import Output
@@ -235,26 +234,5 @@ def _summary(output: Output, found: display.EarlierShards, seconds: float) -> st
         failures=_reasons(output, manifest),
         facts=_run_facts(output, manifest),
     )
-    return "\n".join([summary, *map(shown, _kept_lines(output, manifest))])
-
-
-def _kept_lines(output: Output, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Yields the lines about files that were kept, and that may be of another export."""
-    hash_ = manifest["hash"]
-    if find_card(output) == "kept":
-        yield display.CARD_KEPT
-        if output.kind(CARD) == "file":
-            yield from _indented(stale_header(_content(output, CARD), hash_))
-    for name in find_kept(output, manifest):
-        yield display.INDEX_KEPT.format(name)
-        yield from _indented(stale_index(_content(output, name), hash_))
-
-
-def _content(output: Output, name: str) -> bytes:
-    with output.read(name) as source:
-        return source.read()
-
-
-def _indented(said: str) -> Iterator[str]:
-    if said:
-        yield f"  {said}"
+    kept = (*card_lines(output, manifest["hash"]), *index_lines(output, manifest))
+    return "\n".join([summary, *map(shown, kept)])

@@ -10,6 +10,7 @@ import apache_beam as beam
 
 from beam_export.cli import display, remote
 from beam_export.cli.flags import IndexCommand
+from beam_export.cli.kept_lines import index_lines
 from beam_export.cli.local import (
     LOCAL,
     local_options,
@@ -24,7 +25,6 @@ from beam_export.index_kinds import COUNTS, index_kinds
 from beam_export.options import ExportOptions
 from beam_export.pipeline.index_export import IndexExport, StandingExport, find_export
 from beam_export.shards.index_files import find_kinds
-from beam_export.shards.index_owners import find_kept
 from beam_export.shards.leftovers import remove_or_refuse
 from beam_export.shards.lock import prepare_output
 from beam_export.shards.output import Output
@@ -100,6 +100,5 @@ def _summary(output: Output, kinds: tuple[str, ...], seconds: float) -> Iterator
         yield f"indexed {shards} for {loaders}, in {seconds:.1f} s"
     else:
         yield f"the indexes of {shards} for {loaders} are there already: nothing was written"
-    for name in find_kept(output, export.manifest):
-        yield display.INDEX_KEPT.format(name)
+    yield from index_lines(output, export.manifest)
     yield f"  {output.path(export.names.manifest)}"

@@ -227,6 +227,8 @@ def test_an_edited_list_of_splits_of_an_export_that_is_gone_is_told_of(
     assert f"split.yaml: not what the export wrote there, and read by loaders as it is: {told}" in (
         capsys.readouterr().out
     )
+    assert index(out) == 0
+    assert f"{kept}\n  {told}" in capsys.readouterr().out
     mine.unlink()
     assert index(out) == 0
     assert told not in capsys.readouterr().out
