@@ -22,6 +22,7 @@ from beam_export.shards.output import Output
 from beam_export.shards.parquet import PARQUET_ERRORS
 from beam_export.sources.tar.exports import own_columns
 from beam_export.verify.against_input import KeySpan, Rules, rules_of
+from beam_export.verify.classes import classes_of
 from beam_export.verify.dataset import Opened, read_file
 from beam_export.verify.findings import CHECK_ACCESS, Fault, reason
 from beam_export.verify.indexes import IndexTask
@@ -149,6 +150,7 @@ class _CheckShard(beam.DoFn):
             origin=origin_of(opened.manifest, opened.run),
             rules=rules,
             splits=check_of(opened.manifest),
+            classes=classes_of(opened.manifest),
         )
 
     def setup(self) -> None:

@@ -22,6 +22,7 @@ from beam_export.verify.against_input import (
     image_digest,
     members_of,
 )
+from beam_export.verify.classes import ClassCheck
 from beam_export.verify.findings import Fault, Faults
 from beam_export.verify.indexes import IndexCheck, IndexTask
 from beam_export.verify.members import ImageCheck, MemberCheck, Origin, ext_of
@@ -82,6 +83,7 @@ class ShardChecker:
         origin: what columns and members are known to be made of.
         rules: how rows are compared with the input; None without `--against`.
         splits: what the splits of rows are held against; None without splits.
+        classes: likewise of classes.
     """
 
     def __init__(
@@ -92,9 +94,11 @@ class ShardChecker:
         origin: Origin = Origin(),  # noqa: B008 (a tuple)
         rules: Rules | None = None,
         splits: SplitCheck | None = None,
+        classes: ClassCheck | None = None,
     ) -> None:
         self._names, self._sequential, self._images = names, sequential, images
         self._origin, self._rules, self._splits = origin, rules, splits
+        self._classes = classes
 
     def check(
         self,
@@ -124,11 +128,12 @@ class ShardChecker:
             images=self._images,
             sized=self._origin.sized,
             splits=self._splits,
+            classes=self._classes,
         )
         file = open_shard_file(table, one.parquet, faults)
         members = self._member_check(file, one.parquet, faults)
-        if file is not None and self._rules is not None:
-            one.add_digests(file.columns, self._rules)
+        if file is not None:
+            one.open_columns(file.columns, self._rules)
         one.indexes = None if indexes is None else IndexCheck(self._names, number, indexes)
         columns = one.read(tar=tar, file=file, sequential=self._sequential, members=members)
         if file is not None:
@@ -187,20 +192,30 @@ class _Shard:
         images: ImageCheck | None,
         sized: bool,
         splits: SplitCheck | None,
+        classes: ClassCheck | None,
     ) -> None:
         self.tar, self.parquet = names.tar(number), names.parquet(number)
         self._number, self._faults, self._images = number, faults, images
-        self._sequential, self._sized, self._splits = False, sized, splits
+        self._sequential, self._sized = False, sized
+        self._splits, self._classes = splits, classes
         self._digests: ColumnDigests | None = None
         self.indexes: IndexCheck | None = None
         self.name_uses: list[NameUse] = []
         self.sets = MemberSets()
         self.first = self.last = ""
 
-    def add_digests(self, columns: pa.Schema, rules: Rules) -> None:
-        """Adds to the ids of rows the digests that they are compared with the input by."""
+    def open_columns(self, columns: pa.Schema, rules: Rules | None) -> None:
+        """Checks the columns that the export has made, and prepares what compares the others.
+
+        Args:
+            columns: of metadata.
+            rules: by which rows are compared with the input; None if they are not.
+        """
+        for problem in self._classes.schema_problems(columns) if self._classes else ():
+            self._add(self.parquet, problem)
         # A shard that lacks columns is named by `check_schemas`, and not once more for each row.
-        if set(rules.columns) <= set(columns.names):
+        if rules is not None and set(rules.columns) <= set(columns.names):
+            # Beside the ids of rows, the digests that these are compared with the input by.
             self._digests = ColumnDigests(columns, rules)
 
     def read(
@@ -237,6 +252,7 @@ class _Shard:
                     self.indexes.add(sample)
             if sample is not None and row is not None:
                 self._check_row(sample, row)
+                self._check_class(sample, row)
                 self._add_members(sample, row, in_tar)
                 if members is not None:
                     members.add(sample, row)
@@ -255,6 +271,10 @@ class _Shard:
         if self._splits is not None:
             for problem in self._splits.problems(row, self._number):
                 self._add(self.parquet, problem, row.image_id)
+
+    def _check_class(self, sample: StrictSample, row: ShardRow) -> None:
+        for problem in self._classes.problems(sample, row) if self._classes else ():
+            self._add(self.parquet, problem, row.image_id)
 
     def _digests_of(
         self, place: int, sample: StrictSample | None, row: ShardRow

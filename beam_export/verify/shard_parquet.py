@@ -100,7 +100,9 @@ def open_shard_file(data: bytes, file: str, faults: Faults) -> ShardFile | None:
         # Of the serialized schema, which has more than names and types: nullability, key-values.
         schema=hashlib.sha256(schema.serialize().to_pybytes()).hexdigest(),
         described=tuple((field.name, str(usual_names(field.type))) for field in schema),
-        columns=pa.schema([field for field in schema if field.name not in STRUCTURAL.names]),
+        columns=pa.schema(
+            [field for field in schema if field.name not in STRUCTURAL.names], schema.metadata
+        ),
         faults=faults,
     )
 

@@ -13,6 +13,7 @@ from support.runs import run_export
 
 from beam_export.cli.main import main
 from beam_export.errors import InputError
+from beam_export.shards.manifest import seal, unseal
 
 
 def make(folder: Path) -> Path:
@@ -62,6 +63,16 @@ def test_folders_are_classes_among_all_samples(
         main(["verify", str(export.out), "--against", str(folder), "--direct_num_workers=1"]) == 0
     )
     assert "sound: 4 samples" in capsys.readouterr().out
+    # A manifest with other classes, whose digest fits.
+    path = export.out / f"images-{export.hash}-manifest.json"
+    content = unseal(path.read_bytes())
+    (step,) = (one for one in content["steps"] if one["step"] == "label")
+    step["classes"] = ["cat", "big", "a zebra"]
+    path.write_bytes(seal(content))
+    assert main(["verify", str(export.out), "--direct_num_workers=1"]) == 1
+    said = capsys.readouterr().out
+    assert "000000.parquet: the names of its classes are not those of the manifest" in said
+    assert "cat/1: its class is 'cat', and cls is 2" in said
 
 
 def test_another_class_of_what_is_left_out_is_another_hash(tmp_path: Path) -> None:
