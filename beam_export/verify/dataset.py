@@ -19,7 +19,15 @@ from beam_export.shards.leftovers import CARD, stale_header
 from beam_export.shards.manifest import FORMAT, SealError, unseal
 from beam_export.shards.parquet import FAILURES, PARQUET_ERRORS, SHARDS, read_facts
 from beam_export.shards.report_file import REPORT
-from beam_export.verify.findings import MISSING, REMAKE, RESTORE, Fault, Faults, reason
+from beam_export.verify.findings import (
+    MISSING,
+    NOT_WRITTEN,
+    REMAKE,
+    RESTORE,
+    Fault,
+    Faults,
+    reason,
+)
 from beam_export.verify.indexes import (
     REINDEX_MISSING,
     Once,
@@ -177,7 +185,7 @@ def open_for_checks(hash_: str, files: Collection[str], read: Callable[[str], by
     run = opening.run()
     numbers, whole = opening.numbers(manifest, shards)
     indexed = opening.check_indexes(manifest, shards, indexes)
-    notes = [*opening.strays(), *opening.card(), *indexed]
+    notes = [*opening.strays(), *opening.card(run), *indexed]
     return Opened(
         names=opening.names,
         manifest=manifest,
@@ -354,15 +362,22 @@ class _Opening:
             else:
                 yield f"{name}: not of the export, and not looked at"
 
-    def card(self) -> Iterator[str]:
-        """Yields a note on a README whose header is of another export."""
+    def card(self, run: dict[str, Any] | None) -> Iterator[str]:
+        """Yields a note on a README that is missing, of another export, or not what was written."""
         if CARD not in self._files:
+            if self.names.manifest in self._files:
+                yield f"{CARD}: {MISSING}, and load_dataset(OUT) goes by it: {REMAKE}"
             return
         try:
-            said = stale_header(self._read(CARD), self.names.hash)
+            content = self._read(CARD)
+            said = stale_header(content, self.names.hash)
         except OSError as error:
             # It may be anything of somebody else's, and no part of the export.
-            said = f"it cannot be read ({reason(error)}), and was not looked at"
+            yield f"{CARD}: it cannot be read ({reason(error)}), and was not looked at"
+            return
+        wrote = (run or {}).get("card_sha256")
+        if not said and wrote not in (None, hashlib.sha256(content).hexdigest()):
+            said = NOT_WRITTEN
         if said:
             yield f"{CARD}: {said}"
 

@@ -12,6 +12,7 @@ from beam_export.text import printable, quantity, shown, size
 __all__ = [
     "CHECK_ACCESS",
     "MISSING",
+    "NOT_WRITTEN",
     "REMAKE",
     "RESTORE",
     "REWRITE",
@@ -30,6 +31,8 @@ RESTORE = "restore it from a copy, or move it away and run the same export again
 REMAKE = "restore it from a copy, or run the same export again, which writes what is missing"
 #: What is said of it.
 MISSING = "it is missing"
+#: What is said of a file that people edit, where it is not what was written.
+NOT_WRITTEN = "not what the export wrote there, and read by loaders as it is"
 #: What to do about a file that cannot be read at present.
 CHECK_ACCESS = "see whether the disk or the permissions are at fault, and verify again"
 

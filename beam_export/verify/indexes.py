@@ -16,7 +16,7 @@ from beam_export.shards.indexes.shard import ShardIndexer, ShardIndexes
 from beam_export.shards.indexes.table import IndexedShard, read_indexes
 from beam_export.shards.manifest import SplitShards
 from beam_export.shards.parquet import PARQUET_ERRORS
-from beam_export.verify.findings import Faults
+from beam_export.verify.findings import NOT_WRITTEN, Faults
 from beam_export.verify.shard_tar import StrictSample
 
 __all__ = [
@@ -144,8 +144,7 @@ def check_once(once: Once, read: Callable[[str], bytes], faults: Faults) -> Iter
             continue
         elif is_setting(name):
             stale = stale_index(content, once.names.hash)
-            read_so = "not what the export wrote there, and read by loaders as it is"
-            yield f"{name}: {read_so}{stale and f': {stale}'}"
+            yield f"{name}: {NOT_WRITTEN}{stale and f': {stale}'}"
         else:
             faults.add(name, "its sha256 is not the one that the manifest gives", remedy=REINDEX)
     made = _made(once, faults)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from beam_export.shards.member_sets import MemberSets, describe_members
+from beam_export.shards.member_sets import describe_members
 from beam_export.shards.uniformity import NUMBERS_MEAN
 from beam_export.text import quantity
-from beam_export.verify.dataset import Opened
+from beam_export.verify.alike import AllMembers
 from beam_export.verify.shard import CheckedShard
 
-__all__ = ["makes_equal", "notes_on_members", "sets_of_members"]
+__all__ = ["notes_on_members"]
 
 
-def notes_on_members(opened: Opened, shards: Sequence[CheckedShard]) -> Iterator[str]:
+def notes_on_members(shards: Sequence[CheckedShard], members: AllMembers) -> Iterator[str]:
     """Yields the notes on members that differ from columns, from each other, or that few can read.
 
     Args:
-        opened: what was read before the shards.
         shards: all that were read, in any order.
+        members: of them.
     """
     yield from _differing(shards)
     yield from _unread(shards)
-    yield from _unequal(opened, shards)
+    yield from _unequal(members)
 
 
 def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
@@ -56,25 +56,11 @@ def _unread(shards: Sequence[CheckedShard]) -> Iterator[str]:
         )
 
 
-def sets_of_members(shards: Iterable[CheckedShard]) -> MemberSets:
-    """Returns the members of the samples of all shards."""
-    sets = MemberSets()
-    for shard in shards:
-        if shard.members:
-            sets.merge(MemberSets.unpack(shard.members))
-    return sets
-
-
-def _unequal(opened: Opened, shards: Iterable[CheckedShard]) -> Iterator[str]:
+def _unequal(members: AllMembers) -> Iterator[str]:
     """Yields a note on members that not all samples have, where that is no fault."""
-    sets = sets_of_members(shards)
-    if sets.are_unequal and not makes_equal(opened):
+    sets = members.sets
+    if sets.are_unequal and not members.equal:
         yield (
             f"samples have unequal members: {describe_members(sets.counts, sets.samples)}; readers "
             "that go by the first samples drop the others'"
         )
-
-
-def makes_equal(opened: Opened) -> bool:
-    """Returns whether the export was to have samples with the same members only."""
-    return bool(opened.options.get("ragged_fields", "keep") != "keep")

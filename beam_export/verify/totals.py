@@ -11,9 +11,10 @@ from beam_export.errors import RunError
 from beam_export.shards.manifest import Totals
 from beam_export.text import quantity
 from beam_export.verify.against_input import KeySpan, check_order_of_shards
+from beam_export.verify.alike import AllMembers
 from beam_export.verify.dataset import Opened
 from beam_export.verify.findings import RESTORE, REWRITE, Fault, Faults, Findings, in_order
-from beam_export.verify.notes import makes_equal, notes_on_members, sets_of_members
+from beam_export.verify.notes import notes_on_members
 from beam_export.verify.shard import CheckedShard
 from beam_export.verify.splits import check_sums, first_shards
 from beam_export.verify.unique_names import UnmatchedCounts
@@ -67,7 +68,10 @@ def collect_findings(
         decode: whether images were decoded.
         reencode: whether the input's images could be encoded again.
     """
-    last = check_dataset(opened=opened, shards=shards, unmatched=unmatched, spans=spans)
+    found = list(faults)
+    last = check_dataset(
+        opened=opened, shards=shards, unmatched=unmatched, spans=spans, sound=not found
+    )
     columns = [shard.columns for shard in shards if shard.columns is not None]
     unchecked = _unchecked(
         opened,
@@ -80,9 +84,9 @@ def collect_findings(
         shards=len(shards),
         samples=sum(one["samples"] for one in columns),
         bytes=sum(one["bytes"] + one["parquet_bytes"] for one in columns),
-        faults=in_order([*opened.faults, *faults, *last]),
+        faults=in_order([*opened.faults, *found, *last]),
         unchecked=list(unchecked),
-        notes=list(notes_on_members(opened, shards)),
+        notes=[*notes_on_members(shards, AllMembers.of(shards, opened.options))],
     )
 
 
@@ -110,11 +114,14 @@ def check_dataset(
     shards: Sequence[CheckedShard],
     unmatched: Iterable[UnmatchedCounts] | None = None,
     spans: Sequence[KeySpan] = (),
+    *,
+    sound: bool = True,
 ) -> list[Fault]:
     """Returns the faults of the dataset as a whole.
 
     Args:
         opened, shards, unmatched, spans: as of `collect_findings`.
+        sound: whether its parts have none.
     """
     checks = _DatasetChecks(opened, sorted(shards, key=lambda shard: shard.number))
     checks.check_schemas()
@@ -125,6 +132,9 @@ def check_dataset(
         checks.check_layout(opened.manifest["options"])
         checks.check_totals(opened.manifest)
         checks.check_splits(opened.manifest)
+        # What is wrong with members themselves is no fault of the step.
+        if sound and not checks.faults.all():
+            checks.check_step(opened.manifest)
         if unmatched is not None:
             checks.check_input(opened.manifest["totals"], list(unmatched), spans)
     order = check_order_of_shards(
@@ -232,25 +242,21 @@ class _DatasetChecks:
 
     def check_members(self) -> None:
         """Checks that samples have the same members, if the export has seen to that."""
-        names = collections.Counter(shard.json_member for shard in self._readable)
-        # The most common is taken for right, as with schemas.
-        common = min(names, key=lambda name: (-names[name], name), default="")
+        members = AllMembers.of(self._shards, self._opened.options)
         for shard in self._readable:
-            if shard.json_member != common:
+            if shard.json_member != members.json:
                 self._add_shard(shard.number, "its member of --json_columns has another name")
-        if not makes_equal(self._opened):
-            return
-        sets = sets_of_members(self._shards)
-        if sets.are_unequal:
-            one, other = sets.firsts
-            self.faults.add(
-                # Places begin with the shard's number (`verify.shard`).
-                file=self._opened.names.tar(int(other.place.partition(b"/")[0])),
-                problem=f"its members ({', '.join(other.exts)}) are not those of {one.id!r} "
-                f"({', '.join(one.exts)}), and --ragged_fields makes all samples equal",
-                member=other.id,
-                remedy=REWRITE,
-            )
+        if odd := members.odd_one():
+            number, ident, problem = odd
+            file = self._opened.names.tar(number)
+            self.faults.add(file=file, problem=problem, member=ident, remedy=REWRITE)
+
+    def check_step(self, manifest: Mapping[str, Any]) -> None:
+        """Checks the manifest's step about members; of a damaged shard it cannot be judged."""
+        steps = {str(one.get("step")): one for one in manifest["steps"]}
+        members = AllMembers.of(self._shards, self._opened.options)
+        for problem in members.step_problems(steps) if self._all_read() else ():
+            self._add_manifest(problem)
 
     def check_totals(self, manifest: Mapping[str, Any]) -> None:
         """Checks that the manifest's sums are those of the shards, and agree with each other."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_export.naming import ShardNames
+from beam_export.shards.manifest import seal
 from beam_export.verify.dataset import Opened, find_hash, open_for_checks, read_file
 
 OURS, OTHER = ShardNames("0123456789ab"), ShardNames("ba9876543210")
@@ -75,6 +77,26 @@ def test_a_card_of_another_export_is_a_note_and_so_is_what_cannot_be_read() -> N
     assert notes(lambda _: f"---\n- {OURS.tar(0)}\n---\n".encode()) == []
     (note,) = notes(unreadable)
     assert note == "README.md: it cannot be read (Permission denied), and was not looked at"
+
+
+def test_a_card_that_is_missing_or_not_what_was_written_is_a_note() -> None:
+    card = f"---\n- {OURS.tar(0)}\n---\n".encode()
+    run = seal({"card_sha256": hashlib.sha256(card).hexdigest()})
+
+    def notes(**changed: bytes | None) -> list[str]:
+        held = {"README.md": card, OURS.run: run, **changed}
+        there = {name: data for name, data in held.items() if data is not None}
+        names = [*there, OURS.manifest]
+        return open_for_checks(OURS.hash, names, lambda name: there.get(name, b"")).notes
+
+    assert notes() == []
+    (note,) = notes(**{"README.md": card + b"mine"})
+    assert note == "README.md: not what the export wrote there, and read by loaders as it is"
+    (note,) = notes(**{"README.md": None})
+    assert note.startswith("README.md: it is missing, and load_dataset(OUT) goes by it: restore it")
+    # Of a run that was cut short, it is not there yet; without its facts, nothing is known.
+    assert open_for_checks(OURS.hash, [OURS.tar(0)], lambda _: b"").notes == []
+    assert notes(**{OURS.run: b"", "README.md": b"mine"}) == []
 
 
 def test_what_a_run_lacks_that_its_failures_ended_is_not_made_by_the_same_again() -> None:

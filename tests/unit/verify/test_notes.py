@@ -2,16 +2,13 @@ from __future__ import annotations
 
 from support.checked_shards import checked_shard as shard
 
-from beam_export.naming import ShardNames
-from beam_export.verify.dataset import Opened
+from beam_export.verify.alike import AllMembers
 from beam_export.verify.notes import notes_on_members
 from beam_export.verify.shard import CheckedShard
 
 
 def notes(shards: list[CheckedShard]) -> list[str]:
-    names, manifest = ShardNames("0123456789ab"), {"options": {}}
-    opened = Opened(names, manifest, None, [], [0, 1], True, [], [])
-    return [*notes_on_members(opened, shards)]
+    return [*notes_on_members(shards, AllMembers.of(shards, {}))]
 
 
 def test_json_that_differs_from_columns_is_a_note() -> None:

@@ -125,6 +125,11 @@ def with_options(**given: Any) -> dict[str, Any]:
     return {**made, "options": {**made["options"], **given}}
 
 
+def with_step(step: dict[str, Any], failed: int = 0, **given: Any) -> dict[str, Any]:
+    steps = [{"step": "members", **step}, {"step": "encode", "failed": failed}]
+    return {**with_options(**given), "steps": steps}
+
+
 def test_unequal_members_are_a_note_where_they_may_be() -> None:
     found = findings(UNEQUAL)
     assert found.sound
@@ -147,3 +152,40 @@ def test_members_of_columns_have_one_name() -> None:
     assert [fault.problem for fault in found.faults] == [
         "its member of --json_columns has another name"
     ]
+
+
+STEP = {"samples": 6, "members": {"json": 6, "txt": 5}, "unequal": True, "json": "json"}
+ALIKE = [
+    shard(0, members=members(0, *[("json", "txt")] * 3), json_member="json"),
+    shard(1, members=members(1, ("json",), *[("json", "txt")] * 2), json_member="json"),
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"samples": 7}, "samples of its step 'members' is 7, and the shards have 6"),
+        ({"members": {"json": 6}}, "is {'json': 6}, and the shards have {'json': 6, 'txt': 5}"),
+        ({"unequal": False}, "unequal of its step 'members' is False, and the shards have True"),
+        (
+            {"json": "meta.json"},
+            "has columns in each .meta.json, and the shards have them in .json",
+        ),
+    ],
+)
+def test_a_step_about_members_that_are_others_is_a_fault(step: dict[str, Any], words: str) -> None:
+    assert findings(ALIKE, manifest=with_step(STEP)).sound
+    (fault,) = findings(ALIKE, manifest=with_step(STEP | step)).faults
+    assert fault.file == NAMES.manifest
+    assert words in fault.problem
+
+
+def test_a_step_about_members_is_missed_and_not_judged_by_damaged_shards() -> None:
+    (fault,) = findings(ALIKE).faults
+    assert fault.problem == "its step 'members' is missing"
+    damaged = Fault(NAMES.tar(1), "", "it is cut short", "restore it")
+    wrong = with_step(STEP | {"samples": 7})
+    assert findings(ALIKE, (damaged,), manifest=wrong).faults == [damaged]
+    # Earlier states of this version counted those too that had failed.
+    assert findings(ALIKE, manifest=with_step(STEP | {"samples": 7}, failed=1)).sound
+    assert not findings(ALIKE, manifest=with_step(STEP | {"unequal": False}, failed=1)).sound
