@@ -18,7 +18,7 @@ from beam_export._version import __version__
 from beam_export.cli.causes import cause_of
 from beam_export.cli.console import cannot_print, open_streams, speak_utf8
 from beam_export.cli.interpreter import left_as_found
-from beam_export.cli.processes import Interrupted, one_interrupt
+from beam_export.cli.processes import Interrupted, hear_of_children, one_interrupt
 from beam_export.cli.system_limits import near_limit, shortage
 from beam_export.cli.worker import collect_less
 from beam_export.errors import InputError, known_error, mark_errors
@@ -100,6 +100,7 @@ def _main(arguments: list[str]) -> int:
     _quieten(verbose)
     mark_errors()
     collect_less()
+    hear_of_children()
     give_back_freed()
     spare_this_machine()
     # By default Pillow frees the memory of each image, and page faults of the next one can take as

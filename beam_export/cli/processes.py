@@ -19,6 +19,7 @@ from collections.abc import Callable, Container, Iterator
 __all__ = [
     "Interrupted",
     "end_workers",
+    "hear_of_children",
     "no_orphans",
     "one_interrupt",
     "processes_below",
@@ -101,6 +102,16 @@ def one_interrupt(end: Callable[[], object] = lambda: None) -> Iterator[None]:
         asked = first or isinstance(sys.exc_info()[1], Interrupted)
         for one in heard:
             signal.signal(one, signal.SIG_IGN if asked else before[one])
+
+
+def hear_of_children() -> None:
+    """Has the system keep how processes end that this one starts, until it is asked.
+
+    Some services ignore SIGCHLD, which is inherited: nobody could tell a crash from an end then.
+    """
+    # Only the main thread may set handlers of signals.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def end_workers(spared: Container[int] = ()) -> None:

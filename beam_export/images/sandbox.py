@@ -118,6 +118,8 @@ def _receive(source: IO[bytes]) -> tuple[int, bytes]:
 def main() -> None:
     """Serves images from stdin until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As whoever started the run may have had it, nobody could tell how an image's process ends.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     unbounded()
     encoder = PillowEncoder(pickle.loads(_receive(sys.stdin.buffer)[1]))
     encoder.open()

@@ -103,3 +103,15 @@ def test_a_run_that_has_hardly_begun(
     said = interrupted(number, lambda one: processes_below(one) != [], temporary, *begun)
     assert said == "beam-export: interrupted\n"
     assert not (tmp_path / "out").exists()
+
+
+def test_who_ignores_how_processes_end_loses_no_image(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    # Of many that are copied, one is not, and goes to a process of its own.
+    for number, mode in enumerate(["RGB"] * 19 + ["CMYK"]):
+        Image.new(mode, (40, 30)).save(tmp_path / "in" / f"{number:02d}.jpg")
+    flags = [f"--input={tmp_path}/in", f"--output_dir={tmp_path}/out"]
+    ignoring = ["env", "--ignore-signal=CHLD", *COMMAND]
+    done = subprocess.run([*ignoring, *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "failed 0" in done.stdout

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import struct
 from typing import Any
 
@@ -58,3 +59,12 @@ def test_half_an_answer_is_the_end_of_a_server() -> None:
     for half in (b"", whole[:5], whole[:-1]):
         with pytest.raises(EOFError):
             _receive(io.BytesIO(half))
+
+
+def test_who_ignores_how_processes_end_has_images_encoded_too(sandbox: Sandbox) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert isinstance(sandbox.encode(picture(1)), EncodedImage)
+        sandbox.close()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
