@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -49,6 +50,13 @@ class Asked(NamedTuple):
     def wants(self, place: str) -> bool:
         """Returns whether a relative path is wanted."""
         return self.wanted is None or self.wanted.fullmatch(place) is not None
+
+    def leaves_out(self, entry: os.DirEntry[str]) -> bool:
+        """Returns whether an entry is the directory to leave out, or a link to it."""
+        # What is no link is still called so once links are followed: most need no look.
+        if entry.name != os.path.basename(self.exclude) and not entry.is_symlink():
+            return False
+        return os.path.realpath(entry.path) == self.exclude
 
 
 def wanted_item(place: str, item: ListedItem | Companion, asked: Asked) -> ListedItem | None:

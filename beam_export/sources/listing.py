@@ -132,7 +132,7 @@ class Start(NamedTuple):
 
 
 class Apart(NamedTuple):
-    """The place of a directory that is listed apart from those above it, by its number."""
+    """The place of a directory that is listed apart from those above it, by a number."""
 
     number: int
 
@@ -332,8 +332,7 @@ def _scan(folder: Folder, asked: Asked) -> Iterator[_Found]:
         found = _examine(entry, inner, below)
         if isinstance(found, Entry):
             files.append(found)
-        # The real path, since a link may lead to the output.
-        elif not (isinstance(found, Folder) and os.path.realpath(entry.path) == asked.exclude):
+        elif not (isinstance(found, Folder) and asked.leaves_out(entry)):
             others.append(_Found(inner, found))
     signs = _signs_below(folder) if any(tar_stem(file.name) for file in files) else ()
     pairs = [_Found(*one) for one in group_siblings(files, folder.relative, signs)]

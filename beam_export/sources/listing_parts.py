@@ -1,13 +1,15 @@
 """Divides the listing of a directory of this machine, for several workers; one order still.
 
 Some folders are listed apart, and all else by one worker, the trunk: what lies in the folders above
-them. Each item is in a segment: the folder numbered `n`, in order, is segment `2n + 1`, and what
-lies between two of them in the trunk has an even number. How many items each segment has gives all
-items the positions that they have where one process lists everything.
+them. Each item is in a segment: folders of one part with nothing of the trunk between them are a
+run, and the run numbered `n`, in order, is segment `2n + 1`; what lies between two of them in the
+trunk has an even number. How many items each segment has gives all items the positions that they
+have where one process lists everything. What comes into a run meanwhile, to the trunk, follows it.
 """
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import os
 from collections.abc import Iterable, Iterator
@@ -52,14 +54,14 @@ class Part(NamedTuple):
     Attributes:
         pattern: what is listed.
         folders: that are listed apart; none for the trunk.
-        first: number of the first of them.
         apart: of the trunk, the relative paths of all folders that are listed apart, in order.
+        runs: for each of them, the number of its run.
     """
 
     pattern: Pattern
     folders: tuple[Folder, ...] = ()
-    first: int = 0
     apart: tuple[str, ...] = ()
+    runs: tuple[int, ...] = ()
 
 
 def divide(pattern: Pattern, exclude: str) -> list[Part]:
@@ -70,13 +72,17 @@ def divide(pattern: Pattern, exclude: str) -> list[Part]:
         exclude: as in `list_images`.
     """
     start = _start_of(pattern, exclude)
-    folders = [] if start is None else _find_folders(start)
+    folders, between = ([], frozenset()) if start is None else _find_folders(start)
+    if not folders:
+        return [Part(pattern)]
     size = -(-len(folders) // _MOST_PARTS)
+    begins = (at > 0 and (at % size == 0 or at in between) for at in range(len(folders)))
+    runs = tuple(itertools.accumulate(begins))
     parts = [
-        Part(pattern, tuple(folders[first : first + size]), first)
-        for first in (range(0, len(folders), size) if folders else ())
+        Part(pattern, tuple(folders[at : at + size]), runs=runs[at : at + size])
+        for at in range(0, len(folders), size)
     ]
-    return [Part(pattern, apart=tuple(one.relative for one in folders)), *parts]
+    return [Part(pattern, apart=tuple(one.relative for one in folders), runs=runs), *parts]
 
 
 def list_part(part: Part, exclude: str) -> Iterator[tuple[int, ListedItem]]:
@@ -91,11 +97,11 @@ def list_part(part: Part, exclude: str) -> Iterator[tuple[int, ListedItem]]:
     """
     start = _start_of(part.pattern, exclude) if part.apart or part.folders else None
     if start is not None and part.folders:
-        for number, folder in enumerate(part.folders, part.first):
+        for run, folder in zip(part.runs, part.folders, strict=True):
             for item in list_folder(folder, start.asked):
-                yield 2 * number + 1, item
+                yield 2 * run + 1, item
     elif start is not None:
-        yield from _list_trunk(start, part.apart)
+        yield from _list_trunk(start, dict(zip(part.apart, part.runs, strict=True)))
     elif not part.folders:
         # Of a directory that has gone since it was divided, this says so.
         for item in list_images(part.pattern, exclude):
@@ -145,48 +151,69 @@ def _start_of(pattern: Pattern, exclude: str) -> Start | None:
     return start_of(pattern, os.path.realpath(exclude) if is_local(exclude) else "")
 
 
-def _find_folders(start: Start) -> list[Folder]:
-    """Returns folders that together hold most of what is listed, in the order of their paths."""
-    found = list(_inner_folders(start.top, start))
+def _find_folders(start: Start) -> tuple[list[Folder], frozenset[int]]:
+    """Returns folders that together hold most of what is listed, and where others lie between.
+
+    The folders are in the order of their paths; before those whose places are returned, something
+    lies that is the trunk's.
+    """
+    found, others = _inner_folders(start.top, start)
     for _ in range(_LEVELS - 1):
         if len(found) >= _ENOUGH:
             break
-        inner = [list(_inner_folders(folder, start)) for folder in found]
-        if not any(inner):
+        inner = [_inner_folders(folder, start) for folder in found]
+        if not any(below for below, _ in inner):
             break
         # What lies in a folder itself is the trunk's then.
+        others += [other for below, beside in inner if below for other in beside]
         found = [
-            one for folder, below in zip(found, inner, strict=True) for one in below or [folder]
+            one
+            for folder, (below, _) in zip(found, inner, strict=True)
+            for one in below or [folder]
         ]
-    return sorted(found, key=lambda one: os.fsencode(f"{one.relative}/"))
+    found.sort(key=lambda one: os.fsencode(f"{one.relative}/"))
+    keys = [os.fsencode(f"{one.relative}/") for one in found]
+    # As a file or as a folder: a place too many does no harm.
+    ends = (os.fsencode(other + end) for other in others for end in ("", "/"))
+    return found, frozenset(bisect.bisect(keys, end) for end in ends)
 
 
-def _inner_folders(folder: Folder, start: Start) -> Iterator[Folder]:
-    """Yields the folders in one that a listing enters; what else there is, the listing says."""
+def _inner_folders(folder: Folder, start: Start) -> tuple[list[Folder], list[str]]:
+    """Returns the folders in one that a listing enters, and the relative paths of all else there.
+
+    What cannot be listed, the listing says.
+    """
     try:
         status = os.stat(folder.path)
         with os.scandir(folder.path) as scanned:
-            inner = [entry for entry in scanned if is_folder(entry)]
+            entries = [(entry, is_folder(entry)) for entry in scanned]
     except OSError:
-        return
+        return [], []
     me = (status.st_dev, status.st_ino)
     if me in folder.above:
-        return
+        return [], []
     asked, above = start.asked, folder.above | {me}
-    for entry in inner:
+    inner, others = [], []
+    for entry, is_inner in entries:
         place = join(folder.relative, entry.name)
         # What is in `_meta` or `_tmp` says of the folder above what it is.
-        if entry.name[0] == "_" or asked.visible.hides_part(entry.name) or not enters(place, asked):
-            continue
-        if os.path.realpath(entry.path) != asked.exclude:
-            yield Folder(entry.path, place, above)
+        hidden = entry.name[0] == "_" or asked.visible.hides_part(entry.name)
+        if is_inner and not hidden and enters(place, asked) and not asked.leaves_out(entry):
+            inner.append(Folder(entry.path, place, above))
+        else:
+            others.append(place)
+    return inner, others
 
 
-def _list_trunk(start: Start, apart: tuple[str, ...]) -> Iterator[tuple[int, ListedItem]]:
-    """Yields the items of the folders above those that are listed apart."""
+def _list_trunk(start: Start, runs: dict[str, int]) -> Iterator[tuple[int, ListedItem]]:
+    """Yields the items of the folders above those that are listed apart.
+
+    Args:
+        start: of the listing.
+        runs: numbers of those folders' runs, by their relative paths.
+    """
     segment = 0
-    numbers = {place: number for number, place in enumerate(apart)}
-    for item in list_around(start.top, start.asked, numbers):
+    for item in list_around(start.top, start.asked, runs):
         if isinstance(item, Apart):
             segment = 2 * item.number + 2
         else:

@@ -6,7 +6,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
-from support.listings import chosen, listed, make, only_images
+from support.listings import chosen, listed, make, only_images, relatives
 
 from beam_export.errors import InputError
 from beam_export.sources import listing_parts
@@ -60,6 +60,22 @@ def test_of_many_folders_each_part_has_several(
     _, *parts = parts_of(tmp_path)
     assert [len(part.folders) for part in parts] == [3, 3, 3]
     assert len(only_images(tmp_path)) == 9
+
+
+def test_folders_of_a_part_are_one_segment_but_where_the_trunk_has_something_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, *(f"{n}/1.jpg" for n in range(8)), "2.jpg", "5/_x/1.jpg", "6_/.h/1.jpg")
+    monkeypatch.setattr(listing_parts, "_MOST_PARTS", 2)
+    trunk, first, second = parts_of(tmp_path)
+    # `2.jpg` comes before `2/1.jpg`.
+    assert places(trunk) == [(2, "2.jpg")]
+    assert [at for at, _ in places(first)] == [1, 1, 3, 3, 3]
+    assert [at for at, _ in places(second)] == [5, 5, 5, 5]
+    # What comes meanwhile is listed too.
+    make(tmp_path, "3.jpg")
+    assert places(trunk) == [(2, "2.jpg"), (4, "3.jpg")]
+    assert len(relatives(listed(tmp_path))) == 11
 
 
 @pytest.mark.parametrize("name", ["_meta/x.json", ".hidden/1.jpg", "@eaDir/1.jpg", "out/x.jpg"])
