@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 from beam_export.shards.manifest import LACKS, MEMBERS
 from beam_export.shards.member_sets import describe_members
-from beam_export.shards.writer import NO_NUMBER
+from beam_export.shards.undecodable import describe_undecodable
 from beam_export.text import quantity
 
 __all__ = [
-    "NUMBERS_MEAN",
     "Lack",
     "describe_ensured",
     "describe_lacks",
@@ -43,11 +42,6 @@ _MEANS = {
         "makes such RGB",
     ),
 }
-#: What it means that a member that is to be a number is none.
-NUMBERS_MEAN = (
-    "is no whole number: Hugging Face datasets and webdataset's decode() cannot load it (a .label "
-    "they leave as it is)"
-)
 
 
 class Lack(NamedTuple):
@@ -122,9 +116,9 @@ def member_notes(encode: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterato
     # Of shards that stood finished before it is not known.
     now = "" if lacks.get("samples", 0) == _written(encode) else " written now"
     for name, count in lacks.items():
-        if name.startswith(NO_NUMBER):
-            ext = name.removeprefix(NO_NUMBER)
-            yield f"the .{ext} of {quantity(count, 'sample')}{now} {NUMBERS_MEAN}"
+        if said := describe_undecodable(name):
+            ext, means = said
+            yield f"the .{ext} of {quantity(count, 'sample')}{now} {means}"
 
 
 def _written(encode: Mapping[str, Any]) -> int:

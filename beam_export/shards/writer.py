@@ -24,11 +24,10 @@ from beam_export.shards.json_member import JSON_MEMBER
 from beam_export.shards.npy_types import array_remark, has_arrays
 from beam_export.shards.parquet import ShardRow, ShardTable
 from beam_export.shards.tar import TarWriter
-from beam_export.text import is_utf8, is_whole_number
+from beam_export.shards.undecodable import NO_TEXT, cannot_decode
 
 __all__ = [
     "MENDED",
-    "NO_NUMBER",
     "REMARKS",
     "TEXTS",
     "HashingFile",
@@ -38,7 +37,6 @@ __all__ = [
     "failures_from_json",
     "few_exts",
     "indexed_shards",
-    "is_number",
     "remarks_from_json",
     "write_shard",
 ]
@@ -49,10 +47,6 @@ REMARKS = "beam_export.remarks"
 TEXTS = "texts_not_utf8"
 #: The remark on samples with text that is no Unicode, of which `text.stored` is kept.
 MENDED = "text_not_unicode"
-#: Ends of extensions of members that webdataset's `decode()` and Hugging Face datasets take for
-#: whole numbers, and how what is counted of others begins.
-_NUMBERS = frozenset({"cls", "cls2", "id", "index", "inx"})
-NO_NUMBER = "no_number_"
 #: Extensions that are held for a shard.
 _MOST_EXTS = 1_000
 
@@ -92,7 +86,7 @@ class ShardResult(NamedTuple):
         device: what encoded it: `cpu`, or the model of the GPU, known only to its worker.
         remarks: (remark, count of samples with it) of `EncodedImage.remarks`, and of members.
         indexes: what those of the dataset are made of; None if it has none.
-        lacks: likewise of `EncodedImage.lacks`, and of members (`NO_NUMBER`); not known of a
+        lacks: likewise of `EncodedImage.lacks`, and of members (`cannot_decode`); not known of a
             shard that was finished before.
         members: packed `MemberSets` of its samples, as they came.
         image_exts: extensions of its images, sorted.
@@ -232,10 +226,11 @@ class _Members:
             if self._indexer is not None:
                 self._indexer.add(sample.key, ext, offset=place, size=len(data))
             self._field_exts.add(ext)
-            if ext == "txt" and not is_utf8(data):
+            cannot = cannot_decode(ext, data)
+            if cannot == f"{NO_TEXT}txt":
                 self._remarks[TEXTS] += 1
-            elif is_number(ext) and not is_whole_number(data):
-                self._lacks[NO_NUMBER + ext] += 1
+            elif cannot:
+                self._lacks[cannot] += 1
             elif has_arrays(ext):
                 self._remarks[array_remark(ext, data)] += 1
         row = ShardRow(
@@ -264,15 +259,6 @@ class _Members:
             self._remarks.update(image.remarks)
         if image.lacks:
             self._lacks.update(image.lacks)
-
-
-def is_number(ext: str) -> bool:
-    """Returns whether loaders take a member for a whole number, by the last part of its extension.
-
-    >>> is_number("cls"), is_number("fine.cls"), is_number("cls.txt")
-    (True, True, False)
-    """
-    return ext.rpartition(".")[2] in _NUMBERS
 
 
 def few_exts(exts: Collection[str]) -> tuple[str, ...] | None:

@@ -29,11 +29,10 @@ from beam_export.samples import MISSING_CODEC
 from beam_export.shards.json_member import json_of_row
 from beam_export.shards.manifest import FROM_JSON
 from beam_export.shards.parquet import ShardRow, stored_values
-from beam_export.shards.writer import is_number
+from beam_export.shards.undecodable import cannot_decode, is_decoded
 from beam_export.sources.entries import IMAGE_SUFFIXES
 from beam_export.sources.json_metadata import MAX_JSON, parsed_json
 from beam_export.sources.tar.webdataset import split_member
-from beam_export.text import is_utf8, is_whole_number
 from beam_export.verify.findings import Faults
 from beam_export.verify.shard_tar import StrictSample
 
@@ -52,8 +51,6 @@ __all__ = [
 #: Samples, and bytes of JSON, that are compared at once.
 _AT_ONCE = 1_000
 _BYTES = 4 << 20
-#: Members that are looked into, by extension, beside numbers.
-_WANTED = frozenset({"json", "txt"})
 #: In place of a value that its column cannot hold.
 MISFIT = object()
 
@@ -207,8 +204,7 @@ class MemberCheck:
 
     Attributes:
         differing: samples whose `.json` differs from columns that need not be made of it.
-        not_utf8: samples whose `.txt` is not UTF-8; `not_utf8_example` is the first.
-        no_numbers: members that are to be numbers (`is_number`) and are none, by extension: how
+        undecodable: members that loaders cannot decode, by what `cannot_decode` names them: how
             many, and the first.
         example: the first difference of those, in words.
         json_member: extension of the member that was made of columns; empty without.
@@ -242,14 +238,13 @@ class MemberCheck:
         self._held: list[tuple[ShardRow, bytes]] = []
         self._bytes = 0
         self.differing, self.example = 0, ""
-        self.not_utf8, self.not_utf8_example = 0, ""
-        self.no_numbers: dict[str, tuple[int, str]] = {}
+        self.undecodable: dict[str, tuple[int, str]] = {}
 
     @staticmethod
     def wants(name: str, size: int) -> bool:
         """Returns whether a member's data are needed."""
         ext = ext_of(name)
-        return size <= MAX_JSON and (ext in _WANTED or is_number(ext))
+        return size <= MAX_JSON and (ext == "json" or is_decoded(ext))
 
     def add(self, sample: StrictSample, row: ShardRow) -> None:
         """Adds a sample and its row; JSON is compared later, many at once."""
@@ -261,12 +256,9 @@ class MemberCheck:
             if member.data is None:
                 continue
             ext = ext_of(member.name)
-            if ext == "txt" and not is_utf8(member.data):
-                self.not_utf8 += 1
-                self.not_utf8_example = self.not_utf8_example or member.name
-            elif is_number(ext) and not is_whole_number(member.data):
-                count, first = self.no_numbers.get(ext, (0, member.name))
-                self.no_numbers[ext] = count + 1, first
+            if cannot := cannot_decode(ext, member.data):
+                count, first = self.undecodable.get(cannot, (0, member.name))
+                self.undecodable[cannot] = count + 1, first
             if ext == "json" != self.json_member:
                 self._held.append((row, member.data))
                 self._bytes += member.size

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from beam_export.shards.member_sets import describe_members
-from beam_export.shards.uniformity import NUMBERS_MEAN
+from beam_export.shards.undecodable import describe_undecodable
 from beam_export.text import quantity
 from beam_export.verify.alike import AllMembers
 from beam_export.verify.shard import CheckedShard
@@ -39,21 +39,12 @@ def _differing(shards: Sequence[CheckedShard]) -> Iterator[str]:
 
 def _unread(shards: Sequence[CheckedShard]) -> Iterator[str]:
     """Yields notes on members that loaders cannot decode, which came so and are no fault."""
-    count = sum(shard.not_utf8 for shard in shards)
-    if count:
-        first = min(shards, key=lambda shard: (not shard.not_utf8, shard.number))
-        yield (
-            f"the .txt of {quantity(count, 'sample')} is not UTF-8 (the first, "
-            f"{first.not_utf8_example}): "
-            "Hugging Face datasets cannot load it"
-        )
-    exts = {ext for shard in shards for ext in shard.no_numbers}
-    for ext in sorted(exts):
-        found = [(one.number, *one.no_numbers[ext]) for one in shards if ext in one.no_numbers]
+    for name in sorted({name for shard in shards for name in shard.undecodable}):
+        found = [(one.number, *one.undecodable[name]) for one in shards if name in one.undecodable]
         count = sum(some for _, some, _ in found)
-        yield (
-            f"the .{ext} of {quantity(count, 'sample')} (the first, {min(found)[2]}) {NUMBERS_MEAN}"
-        )
+        if said := describe_undecodable(name):
+            ext, means = said
+            yield f"the .{ext} of {quantity(count, 'sample')} (the first, {min(found)[2]}) {means}"
 
 
 def _unequal(members: AllMembers) -> Iterator[str]:

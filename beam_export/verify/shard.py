@@ -48,9 +48,7 @@ class CheckedShard(NamedTuple):
         name_uses: the ids and keys in it.
         differing: samples whose `.json` differs from columns that need not be made of it.
         example: the first difference of those, in words.
-        not_utf8: samples whose `.txt` is not UTF-8.
-        not_utf8_example: the first of those members.
-        no_numbers: as of `MemberCheck`.
+        undecodable: as of `MemberCheck`.
         members: packed `MemberSets` of its samples; their places begin with the shard's number.
         json_member: extension of the members that were made of columns, by its Parquet.
     """
@@ -66,9 +64,7 @@ class CheckedShard(NamedTuple):
     name_uses: list[NameUse]
     differing: int = 0
     example: str = ""
-    not_utf8: int = 0
-    not_utf8_example: str = ""
-    no_numbers: Mapping[str, tuple[int, str]] = {}
+    undecodable: Mapping[str, tuple[int, str]] = {}
     members: tuple[Any, ...] = ()
     json_member: str = ""
 
@@ -159,9 +155,7 @@ class ShardChecker:
             name_uses=one.name_uses,
             differing=members.differing if members else 0,
             example=members.example if members else "",
-            not_utf8=members.not_utf8 if members else 0,
-            not_utf8_example=members.not_utf8_example if members else "",
-            no_numbers=members.no_numbers if members else {},
+            undecodable=members.undecodable if members else {},
             members=one.sets.pack(),
             json_member=members.json_member if members else "",
         )

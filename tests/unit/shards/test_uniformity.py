@@ -50,6 +50,11 @@ def test_members_that_are_no_numbers_are_told() -> None:
     assert line.startswith("the .cls of 2 samples written now is no whole number")
 
 
+def test_members_that_are_no_text_are_told() -> None:
+    (said,) = member_notes({"copied": 9}, {"lacks": {"samples": 9, "no_text_long.txt": 1}})
+    assert said.startswith("the .long.txt of 1 sample is not UTF-8, and was kept as it came: ")
+
+
 def members(**step: Any) -> list[str]:
     made = {"ragged_fields": "keep", "samples": 8, "members": {}, "unequal": False, **step}
     return [*member_notes({}, {"members": [made]})]

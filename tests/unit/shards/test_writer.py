@@ -277,9 +277,11 @@ def test_texts_that_are_not_utf8_are_counted_and_kept(text: bytes, counted: bool
         ("label", b"cat", {}),
         ("fine.cls", b"cat", {"no_number_fine.cls": 1}),
         ("cls.txt", b"cat", {}),
+        ("text", b"caf\xe9", {"no_text_text": 1}),
+        ("long.txt", b"caf\xe9", {"no_text_long.txt": 1}),
     ],
 )
-def test_members_that_loaders_take_for_numbers_and_are_none_are_counted_and_stored_nowhere(
+def test_members_that_loaders_cannot_decode_are_counted_and_stored_nowhere(
     ext: str, data: bytes, counted: dict[str, int]
 ) -> None:
     tar, table, result = written([sample(0, fields={ext: data}), sample(1, fields={ext: b"0"})])

@@ -226,7 +226,7 @@ def test_image_check_judges_by_the_limits() -> None:
 def test_texts_that_are_not_utf8_are_counted(texts: list[bytes], count: int, example: str) -> None:
     samples = [ready(f"s{number}", {"txt": text}, {}) for number, text in enumerate(texts)]
     checked = check(*exported(samples, ColumnTypes()))
-    assert (checked.not_utf8, checked.not_utf8_example) == (count, example)
+    assert checked.undecodable == ({"no_text_txt": (count, example)} if count else {})
     assert problems(checked) == []
 
 
@@ -235,7 +235,7 @@ def test_members_that_loaders_take_for_numbers_and_are_none_are_counted(ext: str
     texts = [b"1", b"cat", b"dog\n"]
     samples = [ready(f"s{number}", {ext: text}, {}) for number, text in enumerate(texts)]
     checked = check(*exported(samples, ColumnTypes()))
-    assert checked.no_numbers == {ext: (2, f"s1.{ext}")}
+    assert checked.undecodable == {f"no_number_{ext}": (2, f"s1.{ext}")}
     assert problems(checked) == []
 
 

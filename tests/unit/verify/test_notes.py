@@ -20,14 +20,18 @@ def test_json_that_differs_from_columns_is_a_note() -> None:
 
 
 def test_texts_that_are_not_utf8_are_a_note() -> None:
-    found = notes([shard(0), shard(1, not_utf8=2, not_utf8_example="x.txt")])
+    found = notes([shard(0), shard(1, undecodable={"no_text_txt": (2, "x.txt")})])
     (note,) = found
-    assert note.startswith("the .txt of 2 samples is not UTF-8 (the first, x.txt)")
+    assert note.startswith("the .txt of 2 samples (the first, x.txt) is not UTF-8")
 
 
 def test_members_that_are_no_numbers_are_a_note() -> None:
-    parts = [{"cls": (1, "y.cls")}, {}, {"cls": (2, "x.cls"), "id": (1, "x.id")}]
-    found = notes([shard(number, no_numbers=one) for number, one in enumerate(parts)])
+    parts = [
+        {"no_number_cls": (1, "y.cls")},
+        {},
+        {"no_number_cls": (2, "x.cls"), "no_number_id": (1, "x.id")},
+    ]
+    found = notes([shard(number, undecodable=one) for number, one in enumerate(parts)])
     assert [note.partition(" is no whole")[0] for note in found] == [
         "the .cls of 3 samples (the first, y.cls)",
         "the .id of 1 sample (the first, x.id)",
