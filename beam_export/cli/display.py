@@ -35,7 +35,7 @@ _FIRST_LINE = 1.0
 _STAGES = {"listed": "listing", "ranked": "planning"}
 _STARTING = "starting"
 #: Columns of a terminal below which a bar has no room beside its numbers, and of one not known.
-_NARROW, _USUAL = 60, 80
+_NARROW, _USUAL = 72, 80
 
 
 class EarlierShards(NamedTuple):
