@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import re
+import io
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from support.exports import picture
 from support.made_exports import make_export
 
@@ -77,8 +78,11 @@ def test_columns_without_a_chart_are_named(tmp_path: Path) -> None:
 
 
 def test_pixels_are_written_in_one_unit_below_a_million(tmp_path: Path) -> None:
-    html = to_html(size_cards(gathered(tmp_path / "out", [{}])))
-    assert re.search(r"Pixels.*?always [\d,]+<", html)
+    sides = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(sides, "JPEG")
+    out = make_export(tmp_path / "out", [Sample(id="a", image=sides.getvalue())])
+    found = gather(ExportFiles(open_catalog(str(out))), images=0, seed=0, advance=lambda rows: None)
+    assert "always 60,000<" in to_html(size_cards(found))
 
 
 def test_sections_without_a_subject_are_left_out(tmp_path: Path) -> None:
