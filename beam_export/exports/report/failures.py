@@ -15,7 +15,7 @@ __all__ = ["FailureGroup", "failure_groups"]
 _EXAMPLES = 5
 #: Reasons that are told apart: more than are looked at, since the commonest may come late.
 _MOST_GROUPS = 1_000
-_OTHERS = ("", "others", "")
+_OTHERS = ("", "other reasons", "")
 
 
 class FailureGroup(NamedTuple):
@@ -34,7 +34,7 @@ class FailureGroup(NamedTuple):
 
 
 def failure_groups(catalog: Catalog) -> list[FailureGroup]:
-    """Returns the failures by reason, the most frequent first.
+    """Returns the failures by reason, the most frequent first, and last what was not told apart.
 
     Raises:
         RunError: if the table of failures is missing or damaged.
@@ -53,5 +53,5 @@ def failure_groups(catalog: Catalog) -> list[FailureGroup]:
     except PARQUET_ERRORS as error:
         said = str(error).partition("\n")[0] or type(error).__name__
         raise damaged(catalog.place, name, said) from error
-    ranked = sorted(found.items(), key=lambda group: (-group[1][0], group[0]))
+    ranked = sorted(found.items(), key=lambda one: (one[0] == _OTHERS, -one[1][0], one[0]))
     return [FailureGroup(*key[:2], *group) for key, group in ranked]

@@ -34,7 +34,8 @@ def failures(gathered: Gathered) -> ET.Element:
 
 def _lines(groups: Sequence[FailureGroup], lost: int) -> list[ET.Element]:
     """Returns a line for each reason; those behind the commonest in a fold of their own."""
-    lines = [_line(one, lost, groups[0].failed) for one in groups]
+    most = max(one.failed for one in groups)
+    lines = [_line(one, lost, most) for one in groups]
     seen, rest = lines[:_MOST_SEEN], lines[_MOST_SEEN:]
     if rest:
         images = count_text(sum(one.failed for one in groups[_MOST_SEEN:]), "image")

@@ -58,9 +58,9 @@ def test_of_many_reasons_the_rest_is_one_group(
     out = make_export(tmp_path / "out", SAMPLES, failures=failures)
     found = failure_groups(open_catalog(str(out)))
     assert [one[:3] for one in found] == [
-        ("", "others", 3),
         ("decode", "Error0", 1),
         ("decode", "Error1", 1),
+        ("", "other reasons", 3),
     ]
 
 
