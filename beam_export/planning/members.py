@@ -110,7 +110,7 @@ def check_json_columns(
     if unknown is not None:
         raise InputError(
             f"--json_columns={given} names a column {unknown!r} that is not there: the metadata "
-            f"columns are {describe_columns(types)}."
+            f"columns are {describe_columns(types)}; give some of those, or all alone for each."
         )
     return tuple(one for one in types if is_named(names, one))
 

@@ -183,10 +183,11 @@ def check_split_column(column: str, types: Mapping[str, pa.DataType | None]) -> 
         kind = kind.value_type
     # Of nulls alone: that a sample has none is said with its name.
     if kind is not None and not is_text(kind) and not pat.is_null(kind):
-        raise InputError(
-            f"--split={column} is of type {kind}: give a column of text, or make text of it by "
-            f"--text_columns={column}."
-        )
+        way = f"give a column of text, or make text of it by --text_columns={column}"
+        if column == "cls" and "label" in types:
+            # The number of a class, which --labels may have made: no flag makes text of that.
+            way = "give --split=label, the names of the classes"
+        raise InputError(f"--split={column} is of type {kind}: {way}.")
 
 
 def parts_by_split(ordered: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, list[Any]]]:

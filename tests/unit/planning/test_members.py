@@ -172,6 +172,8 @@ def test_columns_are_named_as_in_the_parquet(given: str | None, names: tuple) ->
 def test_columns_that_are_not_there_are_refused() -> None:
     with pytest.raises(InputError, match=r"'label' that is not there: the metadata columns are in"):
         check_json_columns("score,label", TYPES)
+    with pytest.raises(InputError, match=r"'all' .*; give some of those, or all alone for each\.$"):
+        check_json_columns("all,score", TYPES)
     with pytest.raises(InputError, match="the samples have none: leave it out"):
         check_json_columns("all", {})
 

@@ -138,6 +138,14 @@ def test_a_column_that_cannot_be_split_by_is_a_sentence(
         check_split_column(column, types)
 
 
+def test_numbers_of_classes_are_refused_with_what_names_them() -> None:
+    types = {"cls": pa.int64(), "label": pa.string()}
+    with pytest.raises(InputError, match=r"of type int64: give --split=label, the names of the"):
+        check_split_column("cls", types)
+    with pytest.raises(InputError, match=r"of type int64: .*--text_columns=cls\."):
+        check_split_column("cls", {"cls": pa.int64()})
+
+
 @pytest.mark.parametrize(
     "kind",
     [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string()), pa.null(), None],
