@@ -46,8 +46,9 @@ _DHT, _DQT, _DRI, _APP0, _APP14 = 0xC4, 0xDB, 0xDD, 0xE0, 0xEE
 _PROGRESSIVE = 0xC2
 #: Segments that are kept as they are: tables, JFIF, Adobe.
 _KEPT = {_DQT, _APP0, _APP14}
-#: Segments that are read here; a file of more is walked.
-_MOST_SEGMENTS = 200
+#: Segments that are read here, and bytes of a layout that is cached; a file of more is walked. Its
+#: JFIF segments may hold a thumbnail, of which no two are alike.
+_MOST_SEGMENTS, _MOST_KEPT = 200, 16 << 10
 
 #: In the cached layout, in place of those of the file: 16 x 16 pixels, a table of one code, and
 #: data that is long enough for both (at most 4 units of 4 blocks, or 2 of 10, of 2 bits a block).
@@ -95,7 +96,7 @@ class _Layout(NamedTuple):
 def facts_by_layout(data: bytes) -> JpegFacts | None:
     """Returns the facts of a whole JPEG of a usual kind; None for a file that must be walked."""
     found = _take_apart(data)
-    if found is None or (known := _judge(found.kept)) is None:
+    if found is None or len(found.kept) > _MOST_KEPT or (known := _judge(found.kept)) is None:
         return None
     facts, rules = known
     for rule, scan in zip(rules, found.scans, strict=True):

@@ -70,6 +70,13 @@ def test_what_is_rare_is_walked() -> None:
     assert careful(FILLED) == careful(USUAL[0])
 
 
+def test_what_is_large_and_no_two_images_have_alike_is_not_cached() -> None:
+    thumbnail = b"\xff\xe0\xea\x60JFXX\0\x10" + bytes(60_000 - 8)
+    data = USUAL[0][:2] + thumbnail + USUAL[0][2:]
+    assert facts_by_layout(data) is None
+    assert careful(data) == careful(USUAL[0])
+
+
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff", USUAL[0][:300], USUAL[0][:-2]])
 def test_what_ends_early_is_walked(data: bytes) -> None:
     assert facts_by_layout(data) is None
