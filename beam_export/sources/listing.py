@@ -334,9 +334,13 @@ def _scan(folder: Folder, asked: Asked) -> Iterator[_Found]:
             files.append(found)
         elif not (isinstance(found, Folder) and asked.leaves_out(entry)):
             others.append(_Found(inner, found))
+    # Of one folder of millions, what is no longer needed is much.
+    del entries
     signs = _signs_below(folder) if any(tar_stem(file.name) for file in files) else ()
-    pairs = [_Found(*one) for one in group_siblings(files, folder.relative, signs)]
-    yield from sorted(pairs + others, key=_sort_key)
+    others += [_Found(*one) for one in group_siblings(files, folder.relative, signs)]
+    del files
+    others.sort(key=_sort_key)
+    yield from others
 
 
 def _signs_below(folder: Folder) -> tuple[str, ...]:
