@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,13 +40,16 @@ def label_of(ref: SampleRef, *, of_table: bool = False) -> str | None:
         ref: of the sample.
         of_table: whether it is a row of a table, whose path counts and not its id.
     """
-    place = ref.id
+    place = ref.id.rpartition("/")[0]
     if of_table:
         container = printable(unpin(ref.image.uri)[0])
         # A row without a path of its own goes by its table's, which says nothing of it.
-        place = "" if ref.path.startswith(f"{container}#") else ref.path
+        own = "" if ref.path.startswith(f"{container}#") else ref.path
+        # Beside images in a table paths stand as somebody wrote them: `./cat//1.jpg`.
+        place = posixpath.normpath(own.rpartition("/")[0])
+    folder = place.rpartition("/")[2]
     # A path in JSON can hold what is no Unicode, which neither manifest nor Parquet can.
-    return stored(place.rpartition("/")[0].rpartition("/")[2]) or None
+    return None if folder in ("", ".", "..") else stored(folder)
 
 
 def _label(ref: SampleRef, by_path: bool) -> str | None:

@@ -89,6 +89,24 @@ def test_of_a_table_the_path_counts(one: SampleRef, by_path: bool, label: str | 
     assert names.finish() == sorted({*([label] if label else []), "other"})
 
 
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("./cat//1.jpg", "cat"),
+        ("cat/./1.jpg", "cat"),
+        ("owl/../cat/1.jpg", "cat"),
+        ("gs://bucket//cat/1.jpg", "cat"),
+        ("./1.jpg", None),
+        ("../1.jpg", None),
+        ("/1.jpg", None),
+        ("1.jpg", None),
+    ],
+)
+def test_a_path_may_stand_as_somebody_wrote_it(path: str, label: str | None) -> None:
+    inside = ref("7", path, image=Member("", "/in/t.parquet", 0, UNMEASURED, column="image"))
+    assert label_of(inside, of_table=True) == label
+
+
 def test_a_name_that_is_no_unicode_is_one_that_files_can_hold() -> None:
     names = ClassNames()
     names.add(packed(of_row("7", "/in/caf\udce9/x.jpg")), True)
