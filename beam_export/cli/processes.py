@@ -16,6 +16,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Container, Iterator
 
+from beam_export.errors import RunError
+
 __all__ = [
     "Interrupted",
     "end_workers",
@@ -158,9 +160,18 @@ def temporary_folder() -> Iterator[None]:
     """Has temporary files made in a folder that is removed with the block, however it ends.
 
     Processes that are started meanwhile make theirs there too, by way of `TMPDIR`.
+
+    Raises:
+        RunError: if none can be made.
     """
     before = tempfile.tempdir, os.environ.get("TMPDIR")
-    folder = tempfile.mkdtemp(prefix="beam_export-")
+    try:
+        folder = tempfile.mkdtemp(prefix="beam_export-")
+    except OSError as error:
+        raise RunError(
+            f"no temporary files can be made ({error.strerror}): set TMPDIR to a folder that can "
+            "be written to, on a disk with room."
+        ) from error
     _folders.append(folder)
     tempfile.tempdir = os.environ["TMPDIR"] = folder
     try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
-from beam_export.cli.processes import Interrupted, one_interrupt
+from beam_export.cli.processes import Interrupted, one_interrupt, temporary_folder
+from beam_export.errors import RunError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -94,3 +97,12 @@ def test_what_nohup_ignores_stays_ignored() -> None:
     with one_interrupt():
         press(signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+def test_where_no_temporary_file_can_be_made_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: str) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refuse)
+    with pytest.raises(RunError, match=r"found in \['/tmp'\]\): set TMPDIR"), temporary_folder():
+        pass
