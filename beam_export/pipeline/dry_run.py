@@ -43,6 +43,8 @@ __all__ = ["DryRun"]
 _EXAMPLES, _LETTERS = 3, 400
 #: Kinds of files that are passed by and reported, the commonest first: a datagram again.
 _KINDS = 100
+#: Suffixes of JPEGs.
+_JPEGS = frozenset({"jpg", "jpeg", "jpe", "jfif"})
 
 
 @dataclasses.dataclass
@@ -159,7 +161,7 @@ def _weigh(
     block: bytes, plan: bytes, decisions: bytes, splits: bytes | None, options: ExportOptions
 ) -> Iterator[tuple[str, int]]:
     shard_of = shard_finder(open_plan(plan), splits)
-    dropped = open_decisions(decisions).dropped
+    dropped, copied = open_decisions(decisions).dropped, _copied_suffixes(options)
     counts = collections.Counter({"copied": 0, "encoded": 0, "copied_bytes": 0, "encoded_bytes": 0})
     for packed in open_block(block).refs():
         if packed.order in dropped:
@@ -169,7 +171,7 @@ def _weigh(
             counts["limited"] += 1
             continue
         ref = unpack_ref(packed)
-        what = "copied" if _looks_copied(ref.image.ext, options) else "encoded"
+        what = "copied" if copied is None or ref.image.ext in copied else "encoded"
         counts[what] += 1
         counts[f"{what}_bytes"] += ref.size
         if what == "encoded" and ref.image.ext in SUFFIXES and heif_versions() is None:
@@ -177,9 +179,9 @@ def _weigh(
     yield from counts.items()
 
 
-def _looks_copied(ext: str, options: ExportOptions) -> bool:
-    """Returns, by the suffix alone, whether an image would be copied."""
-    jpeg = ext in ("jpg", "jpeg", "jpe", "jfif")
-    return options.encode == "never" or (
-        options.encode == "auto" and jpeg and not options.spec().resizes
-    )
+def _copied_suffixes(options: ExportOptions) -> frozenset[str] | None:
+    """Returns the suffixes of the images that look as if they were copied; None for all."""
+    if options.encode == "never":
+        return None
+    copies = options.encode == "auto" and not options.spec().resizes
+    return _JPEGS if copies else frozenset()
