@@ -52,8 +52,9 @@ def interrupted(
     number: int, when: Callable[[int], bool], temporary: Path, *arguments: object
 ) -> str:
     """Returns what a command says that gets a signal; it leaves no temporary file."""
+    # Whoever runs the tests may ignore SIGHUP, as nohup does, and then a run rightly does too.
     with subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        ["env", "--default-signal", *COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
