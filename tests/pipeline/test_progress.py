@@ -7,7 +7,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -70,19 +70,9 @@ def test_no_socket_to_be_had_is_no_error(monkeypatch: pytest.MonkeyPatch) -> Non
     report("/no/where", {"copied": 1})
 
 
-def test_a_slow_listener_does_not_hold_up() -> None:
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
-    ):
-        address = os.path.join(folder, "x")
-        receiver.bind(address)
-        # Nobody reads: the queue fills, and what does not fit is dropped.
-        for _ in range(2000):
-            report(address, {"copied": 1})
-
-
-def test_what_is_to_be_heard_waits_for_a_slow_listener() -> None:
+@contextlib.contextmanager
+def full_queue() -> Iterator[tuple[str, socket.socket]]:
+    """Gives the address of a socket that nobody reads, and that has got more than it takes."""
     with (
         tempfile.TemporaryDirectory() as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
@@ -90,8 +80,19 @@ def test_what_is_to_be_heard_waits_for_a_slow_listener() -> None:
         address = os.path.join(folder, "x")
         receiver.bind(address)
         receiver.settimeout(5)
+        # What does not fit is dropped.
         for _ in range(2000):
             report(address, {"copied": 1})
+        yield address, receiver
+
+
+def test_a_slow_listener_does_not_hold_up() -> None:
+    with full_queue() as (address, _):
+        report(address, {"copied": 1})
+
+
+def test_what_is_to_be_heard_waits_for_a_slow_listener() -> None:
+    with full_queue() as (address, receiver):
         late = threading.Timer(0.2, receiver.recv, [100])
         late.start()
         report(address, {"planned": 1}, patience=5)
