@@ -200,6 +200,8 @@ def _names_in(top: str) -> Iterator[tuple[list[str], int]]:
         with contextlib.suppress(OSError), os.scandir(folders.pop()) as scanned:
             # One directory may have millions.
             while entries := list(itertools.islice(scanned, _NAMES_AT_ONCE)):
-                inner = [entry.path for entry in entries if is_folder(entry)]
+                # Once for each: of a link it takes a look at what it leads to.
+                marked = [(entry, is_folder(entry)) for entry in entries]
+                inner = [entry.path for entry, is_inner in marked if is_inner]
                 folders += inner
-                yield [entry.name for entry in entries if not is_folder(entry)], len(inner)
+                yield [entry.name for entry, is_inner in marked if not is_inner], len(inner)
