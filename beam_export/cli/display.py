@@ -17,7 +17,7 @@ from beam_export.cli.split_lines import key_lines, split_lines
 from beam_export.pipeline.progress import EMPTY_SHARD
 from beam_export.planning.empty_plan import describe_skipped
 from beam_export.planning.guess import guess_seconds, in_words
-from beam_export.shards.undecodable import NO_TEXT, describe_undecodable
+from beam_export.shards.undecodable import TXT, say_undecodable
 from beam_export.shards.uniformity import describe_ensured, describe_lacks, member_notes
 from beam_export.shards.writer import MENDED, TEXTS
 from beam_export.text import quantity, shown, size
@@ -325,8 +325,7 @@ def _color_lines(encode: Mapping[str, Any]) -> Iterator[str]:
 
 def _text_lines(encode: Mapping[str, Any]) -> Iterator[str]:
     if texts := encode.get(TEXTS, 0):
-        _, means = describe_undecodable(f"{NO_TEXT}txt") or ("", "")
-        yield f"  the .txt of {quantity(texts, 'sample')} {means}"
+        yield f"  {say_undecodable(TXT, quantity(texts, 'sample'))}"
     if mended := encode.get(MENDED, 0):
         have = quantity(mended, "sample has", "samples have")
         yield (

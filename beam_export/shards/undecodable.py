@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from beam_export.text import is_utf8, is_whole_number
 
-__all__ = ["NO_TEXT", "cannot_decode", "describe_undecodable", "is_decoded"]
+__all__ = ["TXT", "cannot_decode", "is_decoded", "say_undecodable"]
 
 #: How what is counted begins; the extension follows.
-NO_TEXT = "no_text_"
-_NO_NUMBER = "no_number_"
+_NO_TEXT, _NO_NUMBER = "no_text_", "no_number_"
+#: What a `.txt` that is no text is counted as.
+TXT = f"{_NO_TEXT}txt"
 _TEXTS = frozenset({"text", "transcript", "txt"})
 _NUMBERS = frozenset({"cls", "cls2", "id", "index", "inx"})
 #: What it means for readers, by the beginning.
 _MEANS = {
-    NO_TEXT: (
+    _NO_TEXT: (
         "is not UTF-8, and was kept as it came: Hugging Face datasets and webdataset's decode() "
         "cannot load it"
     ),
@@ -48,7 +49,7 @@ def cannot_decode(ext: str, data: bytes) -> str:
     """
     last = _last(ext)
     if last in _TEXTS and not is_utf8(data):
-        return NO_TEXT + ext
+        return _NO_TEXT + ext
     if last in _NUMBERS and not is_whole_number(data):
         return _NO_NUMBER + ext
     return ""
@@ -58,13 +59,17 @@ def _last(ext: str) -> str:
     return ext.rpartition(".")[2]
 
 
-def describe_undecodable(name: str) -> tuple[str, str] | None:
-    """Returns the extension of what `cannot_decode` has named, and what it means: a predicate.
+def say_undecodable(name: str, samples: str) -> str:
+    """Returns the sentence about members that loaders cannot decode; "" of any other name.
+
+    >>> say_undecodable("no_text_txt", "2 samples").partition(",")[0]
+    'the .txt of 2 samples is not UTF-8'
 
     Args:
-        name: any; of another there is nothing to say.
+        name: under which `cannot_decode` has counted them, or any other.
+        samples: whose members they are, in words.
     """
     for begin, means in _MEANS.items():
         if name.startswith(begin):
-            return name.removeprefix(begin), means
-    return None
+            return f"the .{name.removeprefix(begin)} of {samples} {means}"
+    return ""

@@ -10,16 +10,10 @@ from typing import Any, NamedTuple
 
 from beam_export.shards.manifest import LACKS, MEMBERS
 from beam_export.shards.member_sets import describe_members
-from beam_export.shards.undecodable import describe_undecodable
+from beam_export.shards.undecodable import say_undecodable
 from beam_export.text import quantity
 
-__all__ = [
-    "Lack",
-    "describe_ensured",
-    "describe_lacks",
-    "lacks_of",
-    "member_notes",
-]
+__all__ = ["Lack", "describe_ensured", "describe_lacks", "lacks_of", "member_notes"]
 
 #: Words of `--ensure`, each with what was done to the images that were not so.
 _DONE = {"upright": "turned upright", "srgb": "converted to sRGB", "rgb": "made RGB"}
@@ -116,9 +110,8 @@ def member_notes(encode: Mapping[str, Any], facts: Mapping[str, Any]) -> Iterato
     # Of shards that stood finished before it is not known.
     now = "" if lacks.get("samples", 0) == _written(encode) else " written now"
     for name, count in lacks.items():
-        if said := describe_undecodable(name):
-            ext, means = said
-            yield f"the .{ext} of {quantity(count, 'sample')}{now} {means}"
+        if said := say_undecodable(name, quantity(count, "sample") + now):
+            yield said
 
 
 def _written(encode: Mapping[str, Any]) -> int:

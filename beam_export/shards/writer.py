@@ -24,7 +24,7 @@ from beam_export.shards.json_member import JSON_MEMBER
 from beam_export.shards.npy_types import array_remark, has_arrays
 from beam_export.shards.parquet import ShardRow, ShardTable
 from beam_export.shards.tar import TarWriter
-from beam_export.shards.undecodable import NO_TEXT, cannot_decode
+from beam_export.shards.undecodable import TXT, cannot_decode
 
 __all__ = [
     "MENDED",
@@ -227,7 +227,7 @@ class _Members:
                 self._indexer.add(sample.key, ext, offset=place, size=len(data))
             self._field_exts.add(ext)
             cannot = cannot_decode(ext, data)
-            if cannot == f"{NO_TEXT}txt":
+            if cannot == TXT:
                 self._remarks[TEXTS] += 1
             elif cannot:
                 self._lacks[cannot] += 1

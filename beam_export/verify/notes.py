@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from beam_export.shards.member_sets import describe_members
-from beam_export.shards.undecodable import describe_undecodable
+from beam_export.shards.undecodable import say_undecodable
 from beam_export.text import quantity
 from beam_export.verify.alike import AllMembers
 from beam_export.verify.shard import CheckedShard
@@ -41,10 +41,8 @@ def _unread(shards: Sequence[CheckedShard]) -> Iterator[str]:
     """Yields notes on members that loaders cannot decode, which came so and are no fault."""
     for name in sorted({name for shard in shards for name in shard.undecodable}):
         found = [(one.number, *one.undecodable[name]) for one in shards if name in one.undecodable]
-        count = sum(some for _, some, _ in found)
-        if said := describe_undecodable(name):
-            ext, means = said
-            yield f"the .{ext} of {quantity(count, 'sample')} (the first, {min(found)[2]}) {means}"
+        count = quantity(sum(some for _, some, _ in found), "sample")
+        yield say_undecodable(name, f"{count} (the first, {min(found)[2]})")
 
 
 def _unequal(members: AllMembers) -> Iterator[str]:

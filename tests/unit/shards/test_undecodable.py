@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from beam_export.shards.undecodable import cannot_decode, describe_undecodable, is_decoded
+from beam_export.shards.undecodable import cannot_decode, is_decoded, say_undecodable
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,9 @@ from beam_export.shards.undecodable import cannot_decode, describe_undecodable, 
 def test_what_is_neither_text_nor_a_number_is_named(ext: str, data: bytes, name: str) -> None:
     assert is_decoded(ext)
     assert cannot_decode(ext, data) == name
-    said = describe_undecodable(name)
-    assert (said[0] if said else "") == (ext if name else "")
+    said = say_undecodable(name, "2 samples")
+    assert said.startswith(f"the .{ext} of 2 samples is n" if name else "")
+    assert bool(said) == bool(name)
 
 
 @pytest.mark.parametrize("ext", ["xml", "label", "cls.json", "txt.gz"])
