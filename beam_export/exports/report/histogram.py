@@ -157,7 +157,8 @@ def ticks(histogram: Histogram, most: int = _MOST_TICKS) -> list[float]:
         step = max(1.0, step)
     first = math.ceil(low / step)
     found = [(first + number) * step for number in range(most + 1)]
-    return [float(f"{one:.12g}") for one in found if one <= high]
+    # Rounding may put the first one a little before the axis.
+    return [max(low, float(f"{one:.12g}")) for one in found if one <= high]
 
 
 def _calendar(low: float, high: float, most: int) -> list[float]:

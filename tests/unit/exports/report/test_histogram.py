@@ -26,6 +26,7 @@ def made_of(values: list[float]) -> Distribution:
 @example([1.0, 1.0 + 2**-52])
 @example([1e16, 1e16 + 2])
 @example([1e-300, 1e300])
+@example([0.0, -1.45e255])
 def test_every_value_is_in_a_bar_or_beyond(values: list[float]) -> None:
     found = histogram_of(made_of(values))
     if found is None:
